@@ -1,0 +1,26 @@
+"""What a user can get wrong and what can go wrong, as one sentence: what is wrong, where, and what to do.
+
+The command line prints the sentence and exits with the error's code; a traceback is shown with `--debug` only.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class ProbeError(Exception):
+    """Work that failed: exit code 1."""
+
+    exit_code = 1
+
+
+class UsageError(ProbeError):
+    """Something that was asked for cannot be: exit code 2."""
+
+    exit_code = 2
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """` Did you mean 'x'?` where a known name is close, else the known names."""
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known)}."

@@ -1,0 +1,98 @@
+"""Progress of long work, with rate and ETA: a live bar on a terminal, a plain line now and then elsewhere.
+
+with track("extract sample", total=3000, unit="images") as advance:
+    advance(64)
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
+from rich.text import Text
+
+SECONDS_BETWEEN_LINES = 10.0
+
+console = Console(stderr=True, highlight=False)
+
+Advance = Callable[..., None]
+
+
+@contextmanager
+def track(description: str, total: int, unit: str) -> Iterator[Advance]:
+    """Yields `advance(n, note="")`, which counts n units as done and shows the note behind the bar."""
+    if console.is_terminal:
+        with _live(description, total, unit) as advance:
+            yield advance
+    else:
+        yield _lines(description, total, unit)
+
+
+@contextmanager
+def _live(description: str, total: int, unit: str) -> Iterator[Advance]:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=30),
+        MofNCompleteColumn(),
+        _Rate(unit),
+        TextColumn("[dim]{task.fields[note]}"),
+    )
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task(description, total=total, note="")
+
+        def advance(n: int = 1, note: str = "") -> None:
+            progress.advance(task, n)
+            if note:
+                progress.update(task, note=note)
+
+        yield advance
+
+
+class _Rate(ProgressColumn):
+    def __init__(self, unit: str) -> None:
+        super().__init__()
+        self.unit = unit
+
+    def render(self, task: Task) -> Text:
+        remaining = task.time_remaining
+        return Text(_pace(task.completed, task.elapsed or 0.0, task.total or 0, self.unit, remaining))
+
+
+def _lines(description: str, total: int, unit: str) -> Advance:
+    start = shown = time.monotonic()
+    done = 0
+
+    def advance(n: int = 1, note: str = "") -> None:
+        nonlocal done, shown
+        done += n
+        now = time.monotonic()
+        if done >= total or now - shown >= SECONDS_BETWEEN_LINES:
+            shown = now
+            pace = _pace(done, now - start, total, unit)
+            console.print(f"{description}: {done:,}/{total:,} {pace}{f', {note}' if note else ''}", soft_wrap=True)
+
+    return advance
+
+
+def _pace(done: float, elapsed: float, total: float, unit: str, remaining: float | None = None) -> str:
+    rate = done / elapsed if elapsed > 0 else 0.0
+    if done >= total:
+        return f"{unit} in {clock(elapsed)}, {_number(rate)} {unit}/s"
+    if remaining is None and rate > 0:
+        remaining = (total - done) / rate
+    eta = "" if remaining is None else f", ETA {clock(remaining)}"
+    return f"{unit}, {_number(rate)} {unit}/s{eta}"
+
+
+def _number(rate: float) -> str:
+    return f"{rate:,.0f}" if rate >= 100 else f"{rate:.3g}"
+
+
+def clock(seconds: float) -> str:
+    """12 s, 3:05 min or 2:03:05 h."""
+    if seconds < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02} h" if hours else f"{minutes}:{rest:02} min"

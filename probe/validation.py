@@ -1,0 +1,47 @@
+"""Pydantic's verdict on a file as one sentence for the person who wrote it, with the nearest known key.
+
+raise UsageError(f"{path}: {describe(error, RecipeFile)}")
+"""
+
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from probe.errors import nearest
+
+
+def describe(error: ValidationError, model: type[BaseModel]) -> str:
+    """The first problem of the error, as `where: what`, and how many more there are."""
+    problems = error.errors(include_url=False)
+    first = problems[0]
+    place = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        parent = _model_at(model, first["loc"][:-1])
+        what = f"unknown key '{first['loc'][-1]}'; {nearest(str(first['loc'][-1]), parent.model_fields)}"
+        place = ".".join(str(part) for part in first["loc"][:-1])
+    elif first["type"] == "missing":
+        what = f"'{first['loc'][-1]}' is missing."
+        place = ".".join(str(part) for part in first["loc"][:-1])
+    else:
+        what = f"{first['msg'].removeprefix('Value error, ')} (got {first['input']!r})."
+    more = f" ({len(problems) - 1} more problem(s))" if len(problems) > 1 else ""
+    return f"{place}: {what}{more}" if place else f"{what}{more}"
+
+
+def _model_at(model: type[BaseModel], place: tuple[int | str, ...]) -> type[BaseModel]:
+    """The model in which the fields at `place` live; the tag of a union of kinds picks its member."""
+    candidates = [model]
+    for part in place:
+        annotations = [known.model_fields[part].annotation for known in candidates if part in known.model_fields]
+        if annotations:
+            candidates = [found for annotation in annotations for found in _models_in(annotation)] or candidates
+        else:
+            of_kind = [known for known in candidates if "kind" in known.model_fields]
+            candidates = [known for known in of_kind if known.model_fields["kind"].default == part] or candidates
+    return candidates[0]
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for argument in get_args(annotation) for model in _models_in(argument)]

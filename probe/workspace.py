@@ -1,0 +1,55 @@
+"""Where things live: data that came from outside, features (costly, shared between projects), and results.
+
+Features and data default to the user's data folder; results to `out` in the current folder.
+
+    Workspace(data_root, cache, out).store("pocket", "mobilenetv1")   # <cache>/pocket/mobilenetv1.h5
+"""
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+
+def user_data_folder() -> Path:
+    """`$XDG_DATA_HOME/probe`, by default `~/.local/share/probe`."""
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "probe"
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """`data_root`: image sources and manifests. `cache`: feature stores. `out`: runs, evaluations and tables."""
+
+    data_root: Path
+    cache: Path
+    out: Path
+
+    @classmethod
+    def of_user(cls) -> "Workspace":
+        """The defaults."""
+        return cls(user_data_folder() / "data", user_data_folder() / "features", Path("out"))
+
+    def options(self, *names: str) -> list[str]:
+        """The command-line options that lead back to the folders of these names, defaults left out."""
+        changed = [name for name in names if getattr(self, name) != getattr(Workspace.of_user(), name)]
+        return [word for name in changed for word in (f"--{name.replace('_', '-')}", str(getattr(self, name)))]
+
+    def store(self, source: str, backbone: str) -> Path:
+        return self.cache / file_name(source) / f"{file_name(backbone)}.h5"
+
+    @property
+    def runs(self) -> Path:
+        return self.out / "runs"
+
+    @property
+    def evaluations(self) -> Path:
+        return self.out / "evaluations"
+
+    @property
+    def tables(self) -> Path:
+        return self.out / "tables"
+
+
+def file_name(name: str) -> str:
+    """A name as one path component: `open_clip:ViT-B-16/openai` -> `open_clip-ViT-B-16-openai`."""
+    return re.sub(r"[^\w.+-]+", "-", name).strip("-.") or "unnamed"
