@@ -1,0 +1,54 @@
+"""What a user may write for DATA: `sample`, a folder, a manifest file, or a name below the data root.
+
+resolve_data("pocket", data_root)     # <data_root>/pocket/manifest.csv
+"""
+
+from pathlib import Path
+
+from probe.data.folder import image_folder
+from probe.data.manifest import Manifest, read_manifest
+from probe.data.sample import ensure_sample
+from probe.errors import UsageError
+
+SAMPLE = "sample"
+MANIFESTS = ("manifest.parquet", "manifest.csv")
+
+
+class MissingDataError(UsageError):
+    """Data that the user has to bring first."""
+
+
+def resolve_data(data: str, data_root: Path, roots: dict[str, Path] | None = None) -> Manifest:
+    """The manifest that `data` means; the bundled sample is built on its first use.
+
+    Raises MissingDataError, naming the places that were looked at, when there is none.
+    """
+    if data == SAMPLE:
+        return _from_path(ensure_sample(data_root), roots)
+    for path in (Path(data).expanduser(), data_root / data):
+        if path.exists():
+            return _from_path(path, roots)
+    raise MissingDataError(
+        f"no data '{data}': neither {Path(data).expanduser()} nor {data_root / data} exists; "
+        "name a folder or a manifest, or point --data-root at the folder that holds it."
+    )
+
+
+def _from_path(path: Path, roots: dict[str, Path] | None) -> Manifest:
+    if path.is_file():
+        return read_manifest(path, roots)
+    for name in MANIFESTS:
+        if (path / name).exists():
+            return read_manifest(path / name, roots)
+    return image_folder(path)
+
+
+def source_roots(assignments: list[str]) -> dict[str, Path]:
+    """`["met=/data/met"]` -> {"met": Path("/data/met")}. Raises UsageError for another form or no such folder."""
+    roots = {}
+    for assignment in assignments:
+        source, separator, folder = assignment.partition("=")
+        if not separator or not Path(folder).is_dir():
+            raise UsageError(f"--source-root {assignment}: write SOURCE=FOLDER, with a folder that exists.")
+        roots[source] = Path(folder)
+    return roots
