@@ -1,0 +1,1 @@
+"""Frozen encoders: a catalogue of rows, and one adapter for each library."""

@@ -1,0 +1,59 @@
+"""A backbone that has been loaded: `prepare` runs in worker processes, the call itself on the device.
+
+encoder = load_encoder(backbone, device)
+features = encoder(torch.stack([torch.from_numpy(encoder.prepare(path)[0]) for path in paths]))    # (B, D)
+"""
+
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from probe.backbones.catalogue import Backbone
+from probe.backbones.preprocessing import Prepare, Preprocessing
+from probe.backbones.row import BackboneRow
+
+
+class Encoder(Protocol):
+    """Batch of prepared images -> (B, dim) float32 features on the CPU."""
+
+    dim: int
+    prepare: Prepare
+
+    def __call__(self, batch: torch.Tensor, /) -> torch.Tensor: ...
+
+
+def load_encoder(backbone: Backbone, device: torch.device) -> Encoder:
+    """The frozen encoder of a backbone, its weights checked and on the device."""
+    if backbone.row.library == "built-in":
+        return DescriptorEncoder(backbone.row)
+    from probe.backbones.timm import TimmEncoder
+
+    weights = backbone.weights_file
+    assert weights is not None, "only built-in backbones have no weights"
+    return TimmEncoder(backbone.row, weights, device)
+
+
+class DescriptorEncoder:
+    """The built-in descriptor: all the work is in the workers, so there is nothing left to do on the device."""
+
+    def __init__(self, row: BackboneRow) -> None:
+        from probe.backbones.descriptor import DIM
+
+        self.dim = DIM
+        self.prepare: Prepare = _Describe(row)
+
+    def __call__(self, batch: torch.Tensor) -> torch.Tensor:
+        return batch
+
+
+class _Describe:
+    def __init__(self, row: BackboneRow) -> None:
+        self.pixels = Preprocessing(row)
+
+    def __call__(self, path: Path) -> tuple[np.ndarray, tuple[int, int]]:
+        from probe.backbones.descriptor import describe
+
+        pixels, size = self.pixels(path)
+        return describe(pixels), size
