@@ -1,0 +1,1 @@
+"""Extraction: manifest x backbone -> feature store."""

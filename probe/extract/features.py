@@ -1,0 +1,126 @@
+"""Manifest rows joined to cached features, by image id. A join that misses anything raises.
+
+Images that extraction could not decode are the exception: they are known to have no features; `left_out` has them.
+
+    features = CachedFeatures(manifest, backbone.name, backbone.identity(), workspace)
+    train = features.split("train")       # train.frame, train.features (N, D)
+"""
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import polars as pl
+
+from feature_cache import FeatureStore, Spec, differences
+from probe.data.manifest import Manifest
+from probe.errors import UsageError
+from probe.workspace import Workspace
+
+
+class MissingFeaturesError(UsageError):
+    """Features that `probe extract` has to make first."""
+
+
+@dataclass(frozen=True)
+class FeatureRows:
+    """Manifest rows and, row by row, their features (N, D) as they are stored."""
+
+    frame: pl.DataFrame
+    features: np.ndarray
+
+
+class CachedFeatures:
+    """One backbone's features of all sources of a manifest. `asked`: the parts of the stores' spec that matter.
+
+    Raises MissingFeaturesError when a store is absent or lacks images, UsageError when its spec is not what was asked.
+    """
+
+    def __init__(self, manifest: Manifest, backbone: str, asked: Spec, workspace: Workspace) -> None:
+        self.manifest = manifest
+        self.stores: dict[str, FeatureStore] = {}
+        self._splits: dict[str, FeatureRows] = {}
+        for source in manifest.sources:
+            path = workspace.store(source, backbone)
+            if not path.exists():
+                raise MissingFeaturesError(f"there are no features of '{backbone}' for {source} (no {path}).")
+            self.stores[source] = FeatureStore(path)
+            _require(self.stores[source], asked)
+            self._require_images(source)
+        _require_one_origin(list(self.stores.values()))
+
+    @cached_property
+    def left_out(self) -> pl.DataFrame:
+        """The manifest's rows whose image extraction could not decode."""
+        failed = [(source, failure.id) for source, store in self.stores.items() for failure in store.failed]
+        schema = {"source": pl.String, "image": pl.String}
+        return self.manifest.frame.join(pl.DataFrame(failed, schema, orient="row"), on=["source", "image"], how="semi")
+
+    @property
+    def spec(self) -> Spec:
+        """What produced the features; package versions are those of the first source."""
+        return next(iter(self.stores.values())).spec
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """What a result depends on: the manifest, what made the features, and which images have none."""
+        left_out = "\n".join(self.left_out.select(pl.concat_str("source", "image", separator="\0")).to_series())
+        return {
+            "manifest": self.manifest.digest,
+            "features": ",".join(f"{source}:{store.fingerprint}" for source, store in sorted(self.stores.items())),
+            "left_out": hashlib.sha256(left_out.encode()).hexdigest(),
+        }
+
+    def split(self, name: str) -> FeatureRows:
+        """The rows of one split that have features, loaded once. Raises UsageError when there are none."""
+        if name not in self._splits:
+            self._splits[name] = self._load(name)
+        return self._splits[name]
+
+    def _load(self, name: str) -> FeatureRows:
+        frame = self.manifest.split(name).join(self.left_out, on=["source", "image"], how="anti", maintain_order="left")
+        if frame.is_empty():
+            raise UsageError(f"{self.manifest.where} has no usable rows in its split '{name}'.")
+        frame = frame.with_row_index("row")
+        dims = {store.dim for store in self.stores.values()}
+        features = np.empty((len(frame), dims.pop()), next(iter(self.stores.values())).dtype)
+        for source, store in self.stores.items():
+            rows = frame.filter(pl.col("source") == source)
+            features[rows["row"].to_numpy()] = store.load(rows["image"].to_list())
+        return FeatureRows(frame.drop("row"), features)
+
+    def _require_images(self, source: str) -> None:
+        store = self.stores[source]
+        known = set(store.ids) | {failure.id for failure in store.failed}
+        missing = [image for image in self.manifest.images(source) if image not in known]
+        if missing:
+            first = ", ".join(missing[:5])
+            raise MissingFeaturesError(f"{store.path} lacks {len(missing):,} images of {self.manifest.where}: {first}.")
+
+
+def _require_one_origin(stores: list[FeatureStore]) -> None:
+    for store in stores[1:]:
+        lines = [line for line in differences(stores[0].spec, store.spec) if not line.startswith("packages.")]
+        if lines:
+            raise UsageError(
+                f"{stores[0].path} and {store.path} do not hold the same backbone's features ({'; '.join(lines)}); "
+                "extract one of them anew."
+            )
+
+
+def _require(store: FeatureStore, asked: Spec) -> None:
+    lines = differences(_restricted(store.spec, asked), asked)
+    if lines:
+        raise UsageError(
+            f"{store.path} holds other features than the ones asked for ({'; '.join(lines)}); "
+            "delete it to extract anew, or use another --cache."
+        )
+
+
+def _restricted(spec: Spec, to: Spec) -> Spec:
+    """The keys of `spec` that `to` has, sections included."""
+    return {
+        key: _restricted(spec.get(key) or {}, value) if isinstance(value, dict) and value else spec.get(key)
+        for key, value in to.items()
+    }

@@ -1,0 +1,97 @@
+"""What there is to extract: for each source of a manifest, the store and the images it still lacks.
+
+Planning reads stores and looks at files, and loads no model, so asking again for finished work is answered at once.
+
+    for task in plan(manifest, backbone.name, backbone.spec(), workspace):
+        print(task.source, len(task.todo))
+"""
+
+import unicodedata
+from dataclasses import dataclass
+from pathlib import Path
+
+from feature_cache import FeatureStore, Spec, SpecMismatchError, differences
+from probe.data.manifest import Manifest
+from probe.errors import UsageError
+from probe.workspace import Workspace, file_name
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to extract. `part`: images in a part, which is what a crash can cost. `max_failures`: share of a source's
+    images that may fail before the run stops; one may always fail."""
+
+    batch: int = 64
+    workers: int = 2
+    part: int = 1024
+    dtype: str = "float16"
+    max_failures: float = 0.01
+    retry_failed: bool = False
+
+
+@dataclass(frozen=True)
+class Task:
+    """The images of one source that one store still lacks, in the order in which they are extracted."""
+
+    source: str
+    root: Path
+    store: Path
+    todo: list[str]
+    stored: int
+    failed: int
+
+    def path(self, image: str) -> Path:
+        return image_path(self.root, image)
+
+
+def plan(manifest: Manifest, backbone: str, spec: Spec, workspace: Workspace, retry_failed: bool = False) -> list[Task]:
+    """One task for each source, also where nothing is left to do.
+
+    Raises UsageError for images that are missing on disk (all of them are listed in a file), SpecMismatchError for a
+    store that holds other features.
+    """
+    tasks = []
+    for source in manifest.sources:
+        store_path = workspace.store(source, backbone)
+        done: set[str] = set()
+        stored = failed = 0
+        if store_path.exists():
+            store = FeatureStore(store_path)
+            _require_same_features(store, spec)
+            failures = [failure.id for failure in store.failed]
+            done = set(store.ids) | (set() if retry_failed else set(failures))
+            stored, failed = len(store), len(failures)
+        todo = [image for image in manifest.images(source) if image not in done]
+        tasks.append(Task(source, manifest.roots[source], store_path, todo, stored, failed))
+    _require_files(tasks, manifest, workspace)
+    return tasks
+
+
+def image_path(root: Path, image: str) -> Path:
+    """Where an image lies: under its id, or its decomposed form, which some file systems store."""
+    path = root / image
+    if not path.exists() and not image.isascii():
+        return root / unicodedata.normalize("NFD", image)
+    return path
+
+
+def _require_same_features(store: FeatureStore, spec: Spec) -> None:
+    """Package versions may differ for a store that is only read; they are compared when rows are added."""
+    found, asked = ({key: given[key] for key in given if key != "packages"} for given in (store.spec, spec))
+    if found != asked:
+        raise SpecMismatchError(
+            f"{store.path} holds other features than the ones asked for "
+            f"({'; '.join(differences(found, asked))}); delete it to extract anew, or use another --cache."
+        )
+
+
+def _require_files(tasks: list[Task], manifest: Manifest, workspace: Workspace) -> None:
+    missing = [str(task.path(image)) for task in tasks for image in task.todo if not task.path(image).is_file()]
+    if missing:
+        listing = workspace.out / f"missing-{file_name(Path(manifest.where).parent.name)}.txt"
+        listing.parent.mkdir(parents=True, exist_ok=True)
+        listing.write_text("\n".join(missing) + "\n")
+        raise UsageError(
+            f"{len(missing):,} image(s) of {manifest.where} are missing on disk, the first: {', '.join(missing[:5])}; "
+            f"all are listed in {listing}."
+        )

@@ -1,0 +1,41 @@
+"""One extraction from plan to report, over all sources of a manifest. Without work to do, no model is loaded.
+
+extract_sources(manifest, backbone, workspace, Settings(batch=64), device_choice="auto")
+"""
+
+from probe.backbones.catalogue import Backbone
+from probe.data.manifest import Manifest
+from probe.device import choose_device
+from probe.extract.plan import Settings, Task, plan
+from probe.progress import console
+from probe.workspace import Workspace
+
+
+def extract_sources(
+    manifest: Manifest, backbone: Backbone, workspace: Workspace, settings: Settings, device_choice: str
+) -> None:
+    """Brings the store of each source up to date and says what it did."""
+    spec = backbone.spec(settings.dtype)
+    tasks = plan(manifest, backbone.name, spec, workspace, settings.retry_failed)
+    pending = [task for task in tasks if task.todo]
+    for task in tasks:
+        if not task.todo:
+            console.print(f"{task.source}: all {task.stored:,} images are in {task.store}", soft_wrap=True)
+    if not pending:
+        return
+    from probe.backbones.encoder import load_encoder
+    from probe.extract.local import extract
+
+    device, reason = choose_device(device_choice)
+    console.print(f"extract {backbone.name} on {device.type} ({reason})")
+    encoder = load_encoder(backbone, device)
+    for task in pending:
+        failures = extract(task, encoder, spec, settings)
+        console.print(f"{task.source}: {_report(task, len(failures))}", soft_wrap=True)
+        for failure in failures[:5]:
+            console.print(f"  could not decode {failure.id}: {failure.reason}", soft_wrap=True, markup=False)
+
+
+def _report(task: Task, failed: int) -> str:
+    stored = task.stored + task.failed + len(task.todo) - failed
+    return f"{stored:,} images in {task.store}" + (f", {failed:,} could not be decoded:" if failed else "")
