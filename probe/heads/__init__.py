@@ -1,0 +1,1 @@
+"""Projection heads, trained and training-free: (B, D) features -> (B, d) embeddings."""

@@ -1,0 +1,1 @@
+"""The margin-softmax family: loss(embeddings, labels) -> scalar; margins in radians."""
