@@ -1,0 +1,1 @@
+"""Fitting heads: samplers, training loop, selection, sweeps, run directories."""

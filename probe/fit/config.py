@@ -1,0 +1,60 @@
+"""One run as plain data: which features, which head, how it is trained, which seed. Checked before any work starts.
+
+RunConfig(backbone="descriptor", head=heads.Linear(), loss=losses.ArcFace(), training=Training(), seed=0)
+"""
+
+from typing import Annotated
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
+
+from probe.heads.config import TRAINED, HeadConfig
+from probe.losses.config import LossConfig
+
+
+class Training(BaseModel):
+    """UniFEx's recipe (section 4): Adam with coupled L2, per-step linear warm-up, cosine to `lr_min`.
+
+    `batch`: images a step. `warmup_epochs`: may be 0. `weight_decay`: on the head and on the loss's class matrix.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    epochs: PositiveInt = 10
+    batch: PositiveInt = 128
+    lr: PositiveFloat = 1e-2
+    lr_min: NonNegativeFloat = 1e-3
+    warmup_epochs: NonNegativeFloat = 1.0
+    weight_decay: NonNegativeFloat = 1e-4
+
+
+class RunConfig(BaseModel):
+    """A trained head has a loss and a training recipe; a training-free one has neither."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    backbone: Annotated[str, Field(min_length=1)]
+    head: HeadConfig
+    loss: LossConfig | None = None
+    training: Training | None = None
+    seed: NonNegativeInt = 0
+
+    @property
+    def trained(self) -> bool:
+        return isinstance(self.head, TRAINED)
+
+    @model_validator(mode="after")
+    def _loss_belongs_to_trained_heads(self) -> "RunConfig":
+        if self.trained and (self.loss is None or self.training is None):
+            raise ValueError(f"head '{self.head.kind}' is trained: give it a `loss` and a `training` section")
+        if not self.trained and (self.loss is not None or self.training is not None):
+            raise ValueError(f"head '{self.head.kind}' is not trained: leave out `loss` and `training`")
+        return self

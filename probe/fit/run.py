@@ -1,0 +1,130 @@
+"""A run directory: everything one run leaves behind, and how a finished run is recognised.
+
+A run's key is the hash of what decides its result: the configuration, the manifest, the features' fingerprints and the
+version of this code's results. The directory appears under its name when the run is done, never before.
+
+    run = Run(config, features.identity, workspace.runs)
+    run.done or run.write(fit(config, features, device, on_epoch), seconds, "cpu")
+"""
+
+import json
+import os
+import platform
+import shutil
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from pydantic import ValidationError
+
+from feature_cache import Spec, fingerprint
+from probe.errors import UsageError
+from probe.fit.config import RunConfig
+from probe.workspace import file_name
+
+if TYPE_CHECKING:
+    from probe.fit.train import Fitted
+
+RESULTS_VERSION = 1  # raise it when the same configuration gives other numbers than before
+PACKAGES = ("probe", "torch", "numpy", "polars", "h5py", "scikit-learn", "timm")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One configuration on one manifest's features. `inputs`: CachedFeatures.identity."""
+
+    config: RunConfig
+    inputs: dict[str, str]
+    folder: Path
+
+    @cached_property
+    def key(self) -> str:
+        """64 hex digits. The backbone's name does not count, its features' fingerprints do."""
+        config = self.config.model_dump(mode="json", exclude={"backbone"})
+        return fingerprint({"results": RESULTS_VERSION, "config": config, "inputs": self.inputs})
+
+    @property
+    def path(self) -> Path:
+        parts = [self.config.backbone, self.config.head.kind]
+        parts += [self.config.loss.kind] if self.config.loss else []
+        return self.folder / file_name(f"{'_'.join(parts)}_seed{self.config.seed}_{self.key[:12]}")
+
+    @property
+    def done(self) -> bool:
+        return (self.path / "metrics.json").exists()
+
+    @cached_property
+    def metrics(self) -> dict[str, Any]:
+        """What the finished run scored. Raises UsageError when it is damaged."""
+        return read_metrics(self.path)
+
+    def write(self, fitted: "Fitted", seconds: float, device: str) -> None:
+        """Writes the directory under a temporary name and renames it."""
+        from probe.heads.build import save_head
+
+        temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}")
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        config = {
+            "key": self.key,
+            "config": self.config.model_dump(mode="json"),
+            "inputs": self.inputs,
+            "features": {"dim": fitted.in_dim, "spec": fitted.spec},
+        }
+        (temporary / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+        (temporary / "history.jsonl").write_text("".join(f"{json.dumps(record)}\n" for record in fitted.history))
+        (temporary / "environment.json").write_text(json.dumps(_environment(device) | {"seconds": seconds}, indent=1))
+        save_head(fitted.head, temporary / "head.safetensors")
+        fitted.per_query.write_parquet(temporary / "per_query.parquet")
+        write_json(temporary / "metrics.json", fitted.metrics)
+        if self.path.exists():
+            shutil.rmtree(self.path)
+        temporary.rename(self.path)
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """What a run directory says of itself. `spec`: of the features that it was fitted on; `dim`: their length."""
+
+    path: Path
+    key: str
+    config: RunConfig
+    spec: Spec
+    dim: int
+
+
+def read_run(path: Path) -> FinishedRun:
+    """A finished run's directory. Raises UsageError when it is not one."""
+    try:
+        content = yaml.safe_load((path / "config.yaml").read_text())
+        features = content["features"]
+        config = RunConfig.model_validate(content["config"])
+        return FinishedRun(path, content["key"], config, features["spec"], features["dim"])
+    except (OSError, yaml.YAMLError, KeyError, TypeError, ValidationError) as error:
+        raise UsageError(f"{path} is not a finished run; name one of the folders that `probe fit` made.") from error
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Sorted keys and full precision, so that equal results are equal files."""
+    path.write_text(json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n")
+
+
+def read_metrics(folder: Path) -> dict[str, Any]:
+    """metrics.json of a finished run. Raises UsageError when it is absent or damaged."""
+    path = folder / "metrics.json"
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path} cannot be read ({error}); delete {folder} and fit again.") from error
+
+
+def _environment(device: str) -> dict[str, Any]:
+    return {
+        "device": device,
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "packages": {name: version(name) for name in PACKAGES},
+    }
