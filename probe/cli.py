@@ -1,0 +1,224 @@
+"""The command line: parse, call, print. Heavy libraries are loaded by the commands that need them, when they do.
+
+probe extract DATA --backbone NAME · probe fit RECIPE · probe evaluate RUN · probe table
+"""
+
+import os
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from probe.device import DeviceChoice
+from probe.workspace import Workspace
+
+# Threads that spin while they wait cost nothing on an idle machine and a factor of ten on a shared one.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+class StoredAs(StrEnum):
+    """What `--dtype` takes."""
+
+    float16 = "float16"
+    float32 = "float32"
+
+
+class Scored(StrEnum):
+    """What `--split` takes."""
+
+    val = "val"
+    test = "test"
+
+
+DEFAULT = Workspace.of_user()
+
+DataRoot = Annotated[
+    Path,
+    typer.Option(
+        envvar="PROBE_DATA_ROOT",
+        help="Where data sets lie that are named without a path.",
+        show_default="~/.local/share/probe/data",
+    ),
+]
+Cache = Annotated[
+    Path,
+    typer.Option(envvar="PROBE_CACHE", help="Where feature stores lie.", show_default="~/.local/share/probe/features"),
+]
+Out = Annotated[Path, typer.Option(envvar="PROBE_OUT", help="Where runs, evaluations and tables go.")]
+Device = Annotated[DeviceChoice, typer.Option(help="auto takes CUDA where there is one, and says so.")]
+
+
+class Commands(TyperGroup):
+    """Turns errors into one sentence and an exit code; accepts --debug anywhere on the line."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        ctx.meta["debug"] = "--debug" in args
+        return super().parse_args(ctx, [word for word in args if word != "--debug"])
+
+    def invoke(self, ctx: Any) -> Any:
+        from feature_cache import StoreError
+        from probe.errors import ProbeError
+
+        try:
+            return super().invoke(ctx)
+        except (ProbeError, StoreError) as error:
+            if ctx.meta["debug"]:
+                raise
+            typer.secho(f"error: {error}", fg="red", err=True)
+            raise typer.Exit(getattr(error, "exit_code", 1)) from error
+        except KeyboardInterrupt as error:
+            typer.secho("interrupted: what is finished is kept; the same command goes on from there.", err=True)
+            raise typer.Exit(130) from error
+
+
+app = typer.Typer(
+    cls=Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="Linear probing over cached frozen features, for universal image retrieval.",
+    epilog="Every command takes --debug, which shows the traceback of an error.",
+)
+
+
+@app.command(epilog="Example: probe extract ~/photos --backbone timm:resnet50 --weights resnet50.safetensors")
+def extract(
+    data: Annotated[
+        str, typer.Argument(metavar="DATA", help="A folder, a manifest file, a name below --data-root, or `sample`.")
+    ],
+    backbone: Annotated[str, typer.Option(help="A name of the catalogue, or timm:NAME.")],
+    weights: Annotated[
+        Path | None, typer.Option(help="A local checkpoint (.safetensors, or .pt) instead of the hub's.")
+    ] = None,
+    catalogue: Annotated[
+        Path | None, typer.Option(help="A YAML file with a `backbones:` section of your own.", exists=True)
+    ] = None,
+    source_root: Annotated[
+        list[str] | None, typer.Option(help="SOURCE=FOLDER: where a source's images lie; repeatable.")
+    ] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Images in a forward pass.")] = 64,
+    workers: Annotated[int, typer.Option(min=0, help="Decoding processes; 0 decodes in the main one.")] = 2,
+    part: Annotated[int, typer.Option(min=1, help="Images in a part: what a crash can cost at most.")] = 1024,
+    dtype: Annotated[StoredAs, typer.Option(help="How features are stored.")] = StoredAs.float16,
+    max_failures: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of undecodable images at which to stop.")
+    ] = 0.01,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try undecodable images again.")] = False,
+    device: Device = DeviceChoice.auto,
+    data_root: DataRoot = DEFAULT.data_root,
+    cache: Cache = DEFAULT.cache,
+    out: Out = DEFAULT.out,
+) -> None:
+    """Put a frozen backbone's features of all images of DATA into the feature store.
+
+    Each image is seen once: what is stored already is skipped, and an interrupted extraction goes on where it stopped.
+    """
+    from probe.backbones.catalogue import find_backbone
+    from probe.data.resolve import resolve_data, source_roots
+    from probe.extract.plan import Settings
+    from probe.extract.session import extract_sources
+
+    settings = Settings(batch, workers, part, dtype.value, max_failures, retry_failed)
+    manifest = resolve_data(data, data_root, source_roots(source_root or []))
+    chosen = find_backbone(backbone, catalogue, weights)
+    extract_sources(manifest, chosen, Workspace(data_root, cache, out), settings, device)
+
+
+@app.command(epilog="Example: probe fit recipes/quickstart.yaml")
+def fit(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe's YAML file.")],
+    device: Device = DeviceChoice.auto,
+    data_root: DataRoot = DEFAULT.data_root,
+    cache: Cache = DEFAULT.cache,
+    out: Out = DEFAULT.out,
+) -> None:
+    """Fit every row of a recipe with every seed, on cached features, and score it on the test split.
+
+    Finished runs are recognised by their content and skipped; an interrupted sweep goes on with the next run.
+    """
+    from probe.fit.sweep import sweep
+    from probe.progress import console
+    from probe.tables.bench import Bench
+    from probe.tables.recipe import read_recipe
+
+    bench = Bench(read_recipe(recipe), Workspace(data_root, cache, out))
+    bench.require_complete()
+    fitted = sweep(bench.runs(), device)
+    console.print(f"{fitted} run(s) fitted, {len(bench.runs()) - fitted} already done, in {bench.workspace.runs}")
+    console.print(f"the table: probe table {recipe}")
+
+
+@app.command(epilog="Example: probe evaluate out/runs/descriptor_linear_arcface_seed0_* --data sample --split val")
+def evaluate(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, as `probe fit` made it.")],
+    data: Annotated[str, typer.Option(help="What to score it on, as in `probe extract DATA`.")],
+    split: Annotated[Scored, typer.Option(help="Which split to score.")] = Scored.test,
+    device: Device = DeviceChoice.auto,
+    data_root: DataRoot = DEFAULT.data_root,
+    cache: Cache = DEFAULT.cache,
+    out: Out = DEFAULT.out,
+) -> None:
+    """Score a finished run's head on any data whose features the same backbone has extracted."""
+    from probe.data.resolve import resolve_data
+    from probe.extract.features import CachedFeatures
+    from probe.fit.rescore import rescore
+    from probe.fit.run import read_run
+    from probe.progress import console
+    from probe.tables.render import printer, scores
+
+    finished = read_run(run)
+    workspace = Workspace(data_root, cache, out)
+    asked = {key: value for key, value in finished.spec.items() if key != "packages"}
+    features = CachedFeatures(resolve_data(data, data_root), finished.config.backbone, asked, workspace)
+    folder, summary = rescore(finished, features, split, workspace.evaluations, device)
+    printer().print(scores(f"{run.name} on {data}, {split} split", summary))
+    console.print(f"written to {folder}")
+
+
+@app.command(epilog="Example: probe table recipes/quickstart.yaml")
+def table(
+    recipes: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="RECIPE", help="Recipes, or folders of them.", show_default="recipes"),
+    ] = None,
+    device: Device = DeviceChoice.auto,
+    data_root: DataRoot = DEFAULT.data_root,
+    cache: Cache = DEFAULT.cache,
+    out: Out = DEFAULT.out,
+) -> None:
+    """Print the table of every recipe: what is measured, and the commands that get what is missing.
+
+    A recipe that needs nothing from outside (bundled images, built-in backbone) is run from end to end.
+    """
+    from probe.progress import console
+    from probe.tables.bench import Bench, complete
+    from probe.tables.recipe import find_recipes, read_recipe
+    from probe.tables.render import printer, terminal, write_files
+    from probe.tables.table import build_table
+
+    workspace = Workspace(data_root, cache, out)
+    for recipe in [read_recipe(path) for path in find_recipes(recipes or [Path("recipes")])]:
+        if recipe.self_contained:
+            complete(recipe, workspace, device)
+        result = build_table(Bench(recipe, workspace))
+        printer().print(terminal(result))
+        console.print(f"written to {' and '.join(map(str, write_files(result, workspace.tables)))}\n", soft_wrap=True)
+
+
+def main() -> None:
+    """Entry point of `probe`."""
+    try:
+        app()
+    except Exception as error:
+        if "--debug" in sys.argv:
+            raise
+        typer.secho(
+            f"error: {error or type(error).__name__}; run again with --debug for the traceback.",
+            fg="red",
+            err=True,
+        )
+        sys.exit(1)

@@ -1,0 +1,95 @@
+"""A recipe on this machine: its manifest, the features that are there, its runs, and the commands for what is missing.
+
+bench = Bench(recipe, workspace)
+bench.needs            # ["probe extract pocket --backbone mobilenetv1 ..."]
+sweep(bench.runs(), "auto")
+"""
+
+import shlex
+from functools import cached_property
+
+from feature_cache import StoreError
+from probe.backbones.catalogue import Backbone
+from probe.data.manifest import Manifest
+from probe.data.resolve import MissingDataError, resolve_data
+from probe.errors import UsageError
+from probe.extract.features import CachedFeatures, MissingFeaturesError
+from probe.extract.plan import Settings
+from probe.extract.session import extract_sources
+from probe.fit.run import Run
+from probe.fit.sweep import sweep
+from probe.tables.recipe import Recipe, Row
+from probe.workspace import Workspace
+
+
+def complete(recipe: Recipe, workspace: Workspace, device_choice: str) -> None:
+    """Extracts and fits whatever a recipe lacks; what is done is skipped."""
+    for backbone in recipe.backbones:
+        manifest = resolve_data(recipe.data, workspace.data_root)
+        extract_sources(manifest, backbone, workspace, Settings(), device_choice)
+    sweep(Bench(recipe, workspace).runs(), device_choice)
+
+
+class Bench:
+    """Looks at the disk once, when it is made; `missing` says why what is not there is not there."""
+
+    def __init__(self, recipe: Recipe, workspace: Workspace) -> None:
+        self.recipe, self.workspace = recipe, workspace
+        self.manifest: Manifest | None = None
+        self.missing: list[str] = []
+        self.needs: list[str] = []
+        self.features: dict[str, CachedFeatures] = {}
+        try:
+            self.manifest = resolve_data(recipe.data, workspace.data_root)
+        except MissingDataError as error:
+            self.missing.append(str(error))
+        for backbone in recipe.backbones:
+            self._look_for(backbone)
+
+    def _look_for(self, backbone: Backbone) -> None:
+        try:
+            if self.manifest is not None:
+                asked = backbone.identity()
+                self.features[backbone.name] = CachedFeatures(self.manifest, backbone.name, asked, self.workspace)
+                return
+        except MissingFeaturesError as error:
+            self.missing.append(str(error))
+        except (UsageError, StoreError) as error:  # stale or damaged: the message has the remedy
+            self.missing.append(str(error))
+            return
+        self.needs.append(self._extract_command(backbone))
+
+    def require_complete(self) -> None:
+        """Raises UsageError, with the commands to run first, when anything is missing."""
+        if self.missing:
+            commands = f" First run: {'; '.join(self.needs)}" if self.needs else ""
+            raise UsageError(" ".join(self.missing) + commands)
+
+    @cached_property
+    def runs_of(self) -> dict[str, list[Run]]:
+        """Each row's runs, one a seed; none where its features are missing."""
+        return {row.name: self._runs(row) for row in self.recipe.rows}
+
+    def runs(self) -> list[tuple[Run, CachedFeatures]]:
+        """All runs that could be made, with their features."""
+        return [(run, self.features[row.backbone.name]) for row in self.recipe.rows for run in self.runs_of[row.name]]
+
+    def _runs(self, row: Row) -> list[Run]:
+        if row.backbone.name not in self.features:
+            return []
+        identity = self.features[row.backbone.name].identity
+        return [Run(config, identity, self.workspace.runs) for config in row.runs]
+
+    @property
+    def fit_command(self) -> str:
+        """What fits the runs that are not done."""
+        options = self.workspace.options("data_root", "cache", "out")
+        return shlex.join(["probe", "fit", str(self.recipe.path), *options])
+
+    def _extract_command(self, backbone: Backbone) -> str:
+        words = ["probe", "extract", self.recipe.data, "--backbone", backbone.name]
+        if backbone.catalogue:
+            words += ["--catalogue", str(backbone.catalogue)]
+        if backbone.row.weights:
+            words += ["--weights", backbone.row.weights]
+        return shlex.join(words + self.workspace.options("data_root", "cache"))

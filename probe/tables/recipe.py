@@ -1,0 +1,165 @@
+"""A recipe: one YAML file that regenerates one table. Rows are small overrides of the defaults; no key is ignored.
+
+`data`: what `probe extract DATA` takes. `backbones`: catalogue rows of the recipe's own. `rows`: each has a `name` and
+any of `backbone`, `head`, `loss`, `training`, `seeds`, `printed` (its row in `reference`). A section whose `kind`
+differs from the default's replaces it, otherwise it is merged into it; a head that is not trained has no use for the
+default `loss` and `training`.
+
+    recipe = read_recipe(Path("recipes/quickstart.yaml"))
+    [row.name for row in recipe.rows]
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError
+
+from probe.backbones.catalogue import Backbone, find_backbone
+from probe.backbones.row import BackboneRow
+from probe.data.resolve import SAMPLE
+from probe.errors import UsageError
+from probe.fit.config import RunConfig, Training
+from probe.heads.config import TRAINED, HeadConfig
+from probe.losses.config import LossConfig
+from probe.tables.reference import Reference, read_reference
+from probe.validation import describe
+
+Seeds = Annotated[list[NonNegativeInt], Field(min_length=1)]
+SECTIONS = ("head", "loss", "training")
+
+
+class _Row(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    name: str
+    backbone: str
+    head: HeadConfig
+    loss: LossConfig | None = None
+    training: Training | None = None
+    seeds: Seeds
+    printed: str | None = None
+
+
+class _Defaults(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    backbone: str | None = None
+    head: dict[str, Any] = {}
+    loss: dict[str, Any] = {}
+    training: dict[str, Any] = {}
+    seeds: Seeds = [0, 1, 2]
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    title: str
+    about: str = ""
+    data: str
+    backbones: dict[str, BackboneRow] = {}
+    reference: str | None = None
+    defaults: _Defaults = _Defaults()
+    rows: Annotated[list[dict[str, Any]], Field(min_length=1)]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of the table: its runs differ in their seed only."""
+
+    name: str
+    backbone: Backbone
+    runs: list[RunConfig]
+    printed: str | None
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A checked recipe. `about`: what is and is not comparable with the printed numbers."""
+
+    path: Path
+    title: str
+    about: str
+    data: str
+    rows: list[Row]
+    reference: Reference | None
+
+    @property
+    def name(self) -> str:
+        return self.path.stem
+
+    @property
+    def self_contained(self) -> bool:
+        """Whether it runs on any machine as it is: bundled images, built-in backbones."""
+        return self.data == SAMPLE and not any(row.backbone.needs_weights for row in self.rows)
+
+    @property
+    def backbones(self) -> list[Backbone]:
+        return list({row.backbone.name: row.backbone for row in self.rows}.values())
+
+
+def find_recipes(paths: list[Path]) -> list[Path]:
+    """The recipes named, and those in the folders named, in order. Raises UsageError where there are none."""
+    found = [file for path in paths for file in (sorted(path.glob("*.yaml")) if path.is_dir() else [path])]
+    if not found:
+        raise UsageError(f"there are no recipes (*.yaml) in {', '.join(map(str, paths))}; name a recipe.")
+    return found
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Reads and checks what can be checked without the data. Raises UsageError naming the file and the key."""
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (OSError, yaml.YAMLError) as error:
+        raise UsageError(f"{path} cannot be read as a recipe: {str(error).splitlines()[0]}.") from error
+    if not isinstance(content, dict):
+        raise UsageError(f"{path} is not a recipe: it holds no keys.")
+    try:
+        file = _File.model_validate(content)
+    except ValidationError as error:
+        raise UsageError(f"{path}: {describe(error, _File)}") from error
+    reference = read_reference(path.parent / "reference" / file.reference) if file.reference else None
+    rows = [_row(path, fields, file, reference) for fields in file.rows]
+    names = [row.name for row in rows]
+    if len(set(names)) < len(names):
+        raise UsageError(f"{path}: two rows have the same name; names tell rows apart.")
+    return Recipe(path, file.title, file.about, file.data, rows, reference)
+
+
+def _row(path: Path, fields: dict[str, Any], file: _File, reference: Reference | None) -> Row:
+    where = f"{path}: row '{fields.get('name', '?')}'"
+    try:
+        row = _Row.model_validate(_merged(fields, file.defaults.model_dump()))
+        runs = [
+            RunConfig(backbone=row.backbone, head=row.head, loss=row.loss, training=row.training, seed=seed)
+            for seed in row.seeds
+        ]
+    except ValidationError as error:
+        raise UsageError(f"{where}: {describe(error, _Row)}") from error
+    if row.printed is not None and (reference is None or row.printed not in reference.rows):
+        raise UsageError(f"{where}: printed: '{row.printed}' is no row of the recipe's reference file.")
+    return Row(row.name, _backbone(row.backbone, file, path, where), runs, row.printed)
+
+
+def _backbone(name: str, file: _File, path: Path, where: str) -> Backbone:
+    if name in file.backbones:
+        return Backbone(name, file.backbones[name], catalogue=path)
+    try:
+        return find_backbone(name)
+    except UsageError as error:
+        raise UsageError(f"{where}: {error}") from error
+
+
+def _merged(fields: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    """The row's fields over the defaults."""
+    merged = {key: value for key, value in defaults.items() if value} | fields
+    for section in SECTIONS:
+        own, default = fields.get(section), defaults[section]
+        if isinstance(own, dict) and own.get("kind", default.get("kind")) == default.get("kind"):
+            merged[section] = default | own
+    trained = {head.model_fields["kind"].default for head in TRAINED}
+    head = merged.get("head")
+    if isinstance(head, dict) and head.get("kind") not in trained:
+        merged = {key: value for key, value in merged.items() if key not in ("loss", "training") or key in fields}
+    return merged

@@ -1,0 +1,157 @@
+"""A table as text: for the terminal, as Markdown and as CSV. Every measured value says how many seeds made it.
+
+console.print(terminal(table))
+write_files(table, Path("out/tables"))       # quickstart.md, quickstart.csv
+"""
+
+import csv
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console, Group
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from probe.tables.reference import MEAN
+from probe.tables.table import METRICS, Cell, Table, TableRow
+
+LEGEND = f"Test split, merged index; {' / '.join(METRICS)} in %; mean ± standard deviation over the seeds."
+
+
+def terminal(table: Table) -> Group:
+    """The table, the best mean in bold, printed values below the row that they belong to."""
+    grid = RichTable(title=table.recipe.title, caption=LEGEND, title_justify="left")
+    grid.add_column("row", min_width=20)
+    grid.add_column("dim", justify="right")
+    grid.add_column("seeds", justify="right")
+    for column in table.columns:
+        grid.add_column(column, justify="right", no_wrap=column == MEAN)
+    for row in table.rows:
+        grid.add_row(
+            row.name,
+            str(row.dim or ""),
+            _seeds(row),
+            *(_pair(table, row, column) for column in table.columns),
+        )
+        if row.printed:
+            grid.add_row("  printed", "", "", *(_printed(row, column) for column in table.columns), style="dim")
+    lines = [Text(line, style="yellow") for line in table.missing] + [Text(note, style="dim") for note in table.notes]
+    commands = [Text(f"  {command}", style="cyan") for command in table.needs]
+    return Group(grid, *lines, *([Text("to complete this table:"), *commands] if commands else []))
+
+
+def printer() -> Console:
+    """Standard output; as wide as the table where it is not a terminal."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=200)
+
+
+def scores(title: str, summary: dict[str, Any]) -> RichTable:
+    """One evaluation's summary, a line a domain."""
+    grid = RichTable(title=title, title_justify="left")
+    for name in ("domain", *METRICS, "queries", "nothing to find"):
+        grid.add_column(name, justify="left" if name == "domain" else "right")
+    for domain, values in summary["domains"].items():
+        percent = ["-" if values[metric] is None else f"{100 * values[metric]:.1f}" for metric in METRICS]
+        grid.add_row(domain, *percent, f"{values['queries']:,}", f"{values['nothing_to_find']:,}")
+    grid.add_section()
+    grid.add_row(MEAN, *(f"{100 * summary['mean'][metric]:.1f}" for metric in METRICS), style="bold")
+    return grid
+
+
+def markdown(table: Table) -> str:
+    """The table with a column for each domain and metric, and what is missing."""
+    header = [
+        "row",
+        "dim",
+        "seeds",
+        *(f"{column} {metric}" for column in table.columns for metric in METRICS),
+    ]
+    lines = [f"# {table.recipe.title}", "", *([table.recipe.about.strip(), ""] if table.recipe.about else [])]
+    lines += [_line(header), _line(["---", *("---:" for _ in header[1:])])]
+    for row in table.rows:
+        cells = [_text(_cell(row, column, metric)) for column in table.columns for metric in METRICS]
+        best = [
+            f"**{cell}**" if _is_best(table, row, metric) else cell
+            for cell, metric in zip(cells, METRICS, strict=False)
+        ]
+        lines.append(_line([row.name, str(row.dim or ""), _seeds(row), *best, *cells[len(METRICS) :]]))
+        if row.printed:
+            printed = [row.printed.get(column, {}).get(metric) for column in table.columns for metric in METRICS]
+            lines.append(_line(["printed", "", "", *("" if value is None else f"{value:.1f}" for value in printed)]))
+    lines += ["", LEGEND]
+    lines += [""] * bool(table.missing or table.notes) + [f"- {line}" for line in [*table.missing, *table.notes]]
+    if table.needs:
+        lines += ["", "To complete this table:", "", "```", *table.needs, "```"]
+    return "\n".join(lines) + "\n"
+
+
+def long_csv(table: Table) -> str:
+    """One line a value: row,column,metric,measured,std,seeds,printed (measured and printed in percent)."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["row", "column", "metric", "measured", "std", "seeds", "printed"])
+    for row, column, metric in _places(table):
+        cell = _cell(row, column, metric)
+        printed = row.printed.get(column, {}).get(metric)
+        if cell is not None or printed is not None:
+            measured = (repr(cell.mean), "" if cell.std is None else repr(cell.std)) if cell else ("", "")
+            writer.writerow([row.name, column, metric, *measured, row.done, "" if printed is None else printed])
+    return text.getvalue()
+
+
+def write_files(table: Table, folder: Path) -> list[Path]:
+    """Writes the Markdown and the CSV, named after the recipe."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files = [folder / f"{table.recipe.name}.md", folder / f"{table.recipe.name}.csv"]
+    for file, text in zip(files, (markdown(table), long_csv(table)), strict=True):
+        file.write_text(text, encoding="utf-8")
+    return files
+
+
+def _places(table: Table) -> Iterator[tuple[TableRow, str, str]]:
+    for row in table.rows:
+        for column in table.columns:
+            for metric in METRICS:
+                yield row, column, metric
+
+
+def _cell(row: TableRow, column: str, metric: str) -> Cell | None:
+    return row.cells.get(column, {}).get(metric)
+
+
+def _text(cell: Cell | None) -> str:
+    if cell is None:
+        return "-"
+    return f"{cell.mean:.1f}" if cell.std is None else f"{cell.mean:.1f} ± {cell.std:.1f}"
+
+
+def _pair(table: Table, row: TableRow, column: str) -> Text:
+    parts = []
+    for metric in METRICS:
+        cell = _cell(row, column, metric)
+        short = "-" if cell is None else f"{cell.mean:.1f}"
+        best = column == MEAN and _is_best(table, row, metric)
+        parts.append(Text(_text(cell) if column == MEAN else short, style="bold" if best else ""))
+    return Text(" / ").join(parts)
+
+
+def _printed(row: TableRow, column: str) -> str:
+    values = [row.printed.get(column, {}).get(metric) for metric in METRICS]
+    return " / ".join("-" if value is None else f"{value:.1f}" for value in values)
+
+
+def _is_best(table: Table, row: TableRow, metric: str) -> bool:
+    means = [cell.mean for other in table.rows if (cell := _cell(other, MEAN, metric))]
+    cell = _cell(row, MEAN, metric)
+    return cell is not None and cell.mean == max(means)
+
+
+def _seeds(row: TableRow) -> str:
+    return str(row.done) if row.done == row.planned else f"{row.done}/{row.planned}"
+
+
+def _line(cells: list[str]) -> str:
+    return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"

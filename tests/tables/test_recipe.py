@@ -1,0 +1,107 @@
+"""Recipes: what they resolve to, and that no mistake in one passes."""
+
+from pathlib import Path
+
+import pytest
+
+from probe.errors import UsageError
+from probe.fit.config import Training
+from probe.heads import config as heads
+from probe.losses import config as losses
+from probe.tables.recipe import read_recipe
+
+RECIPES = Path(__file__).resolve().parents[2] / "recipes"
+RECIPE = """
+title: A title
+data: sample
+defaults:
+  backbone: descriptor
+  head: {kind: linear, dim: 32, dropout: 0.1}
+  loss: {kind: arcface, margin: 0.4}
+  training: {epochs: 3}
+  seeds: [0, 1]
+rows:
+  - {name: Trained}
+  - {name: No dropout, head: {dropout: 0}}
+  - {name: Three centres, loss: {kind: sub-center-arcface}, seeds: [7]}
+  - {name: Untrained, head: {kind: average-pooling}}
+"""
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "recipe.yaml"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_recipe_of_the_project_is_valid(path: Path):
+    assert read_recipe(path).rows
+
+
+def test_only_the_quickstart_needs_nothing_from_outside():
+    assert [path.stem for path in RECIPES.glob("*.yaml") if read_recipe(path).self_contained] == ["quickstart"]
+
+
+def test_a_row_is_the_defaults_with_its_own_keys_merged_in(tmp_path: Path):
+    trained, no_dropout, three, untrained = read_recipe(written(tmp_path, RECIPE)).rows
+    assert [run.seed for run in trained.runs] == [0, 1]
+    assert trained.runs[0].loss == losses.ArcFace(margin=0.4)
+    assert no_dropout.runs[0].head == heads.Linear(dim=32, dropout=0)
+    assert no_dropout.runs[0].training == Training(epochs=3)
+
+
+def test_a_section_of_another_kind_replaces_the_default(tmp_path: Path):
+    _, _, three, untrained = read_recipe(written(tmp_path, RECIPE)).rows
+    assert [run.loss for run in three.runs] == [losses.SubCenterArcFace()]
+    assert untrained.runs[0].head == heads.AveragePooling()
+
+
+def test_a_head_that_is_not_trained_has_no_loss_and_no_training(tmp_path: Path):
+    untrained = read_recipe(written(tmp_path, RECIPE)).rows[3].runs[0]
+    assert untrained.loss is None
+    assert untrained.training is None
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("defaults:", "default:", "unknown key 'default'; did you mean 'defaults'?"),
+        ("seeds: [0, 1]", "seed: [0, 1]", "defaults: unknown key 'seed'; did you mean 'seeds'?"),
+        ("dropout: 0.1", "dropot: 0.1", "unknown key 'dropot'; did you mean 'dropout'?"),
+        ("margin: 0.4", "margni: 0.4", "unknown key 'margni'; did you mean 'margin'?"),
+        ("epochs: 3", "epoch: 3", "unknown key 'epoch'; did you mean 'epochs'?"),
+        ("{name: Trained}", "{name: Trained, sedes: [1]}", "unknown key 'sedes'; did you mean 'seeds'?"),
+        ("kind: arcface", "kind: arcfac", "arcfac"),
+        ("kind: linear", "kind: liner", "liner"),
+        ("margin: 0.4", "margin: 30", "less than 3.14"),
+        ("epochs: 3", "epochs: three", "three"),
+        ("epochs: 3", "epochs: 0", "greater than 0"),
+        ("seeds: [0, 1]", "seeds: []", "at least 1"),
+        ("backbone: descriptor", "backbone: descripter", "unknown backbone 'descripter'; did you mean 'descriptor'?"),
+        ("title: A title", "about: x", "'title' is missing"),
+        ("name: No dropout", "name: Trained", "same name"),
+        ("{kind: average-pooling}", "{kind: average-pooling}, loss: {kind: arcface}", "not trained: leave out `loss`"),
+        ("  loss: {kind: arcface, margin: 0.4}\n", "", "give it a `loss`"),
+        ("{name: Trained}", "{name: Trained, printed: Row}", "printed: 'Row' is no row"),
+        ("data: sample", "data: sample\nreference: none.csv", "none.csv cannot be read as a reference file"),
+        ("title: A title", "title: [", "cannot be read as a recipe"),
+        (RECIPE, "", "it holds no keys"),
+    ],
+)
+def test_a_mistake_is_an_error_that_names_the_file_and_the_key(tmp_path: Path, old: str, new: str, says: str):
+    assert old in RECIPE
+    path = written(tmp_path, RECIPE.replace(old, new))
+    with pytest.raises(UsageError) as raised:
+        read_recipe(path)
+    assert says in str(raised.value)
+    assert str(tmp_path) in str(raised.value)
+
+
+def test_a_backbone_of_the_recipes_own_is_known_to_its_rows(tmp_path: Path):
+    own = "backbones: {mine: {library: timm, model: resnet18, px: 64, weights: mine.safetensors}}\n"
+    path = written(tmp_path, own + RECIPE.replace("backbone: descriptor", "backbone: mine"))
+    recipe = read_recipe(path)
+    assert recipe.backbones[0].row.model == "resnet18"
+    assert recipe.backbones[0].catalogue == path
+    assert not recipe.self_contained
