@@ -1,0 +1,31 @@
+"""Real photographs through a real pretrained backbone, against an independent measurement of the same."""
+
+import csv
+
+import pytest
+
+from tests.integration.commands import ROOT, Shell
+
+
+def values(shell: Shell) -> dict[tuple[str, str, str], float]:
+    with (shell.home / "out" / "tables" / "pocket.csv").open() as file:
+        return {(line["row"], line["column"], line["metric"]): float(line["measured"]) for line in csv.DictReader(file)}
+
+
+@pytest.mark.slow
+def test_raw_features_score_what_was_measured_independently(pocket: Shell):
+    measured = values(pocket)
+    with (ROOT / "recipes" / "reference" / "pocket.csv").open() as file:
+        known = list(csv.DictReader(file))
+    assert len(known) == 10
+    for line in known:
+        found = measured["Full dimension", line["column"], line["metric"]]
+        assert found == pytest.approx(float(line["value"]), abs=0.3), line
+
+
+@pytest.mark.slow
+def test_a_trained_head_beats_pca_whitening_by_several_points(pocket: Shell):
+    measured = values(pocket)
+    pca = measured["PCA-whitening", "Mean", "mMP@5"]
+    assert measured["ArcFace", "Mean", "mMP@5"] > pca + 3
+    assert measured["Sub-Center ArcFace (K = 3)", "Mean", "mMP@5"] > pca + 3

@@ -1,0 +1,80 @@
+"""The quickstart, run once from nothing as `make table` runs it."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import polars as pl
+
+from tests.integration.commands import Shell, readme_commands
+
+
+def table(shell: Shell) -> dict[tuple[str, str, str], dict[str, str]]:
+    with (shell.home / "out" / "tables" / "quickstart.csv").open() as file:
+        return {(line["row"], line["column"], line["metric"]): line for line in csv.DictReader(file)}
+
+
+def files_with_times(folder: Path) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+
+
+def test_trained_heads_beat_pca_whitening_and_random_projection_on_unseen_classes(quickstart: Shell):
+    mean = {
+        row: float(line["measured"]) for (row, *place), line in table(quickstart).items() if place == ["Mean", "mMP@5"]
+    }
+    untrained = max(mean["PCA-whitening"], mean["Random projection"], mean["Average pooling"])
+    assert mean["ArcFace"] > untrained
+    assert mean["Sub-Center ArcFace (K = 3)"] > untrained
+
+
+def test_the_table_has_every_domain_and_three_seeds_with_their_spread(quickstart: Shell):
+    lines = table(quickstart)
+    assert {column for _, column, _ in lines} == {
+        "Mean", "coins", "digits", "garage", "microscopy", "photographs", "sky", "textures",
+    }  # fmt: skip
+    trained = lines["ArcFace", "Mean", "mMP@5"]
+    assert trained["seeds"] == "3"
+    assert float(trained["std"]) > 0
+
+
+def test_asked_again_nothing_is_computed_or_written_anew(quickstart: Shell):
+    folders = [quickstart.home / name for name in ("data", "features")] + [quickstart.home / "out" / "runs"]
+    before = [files_with_times(folder) for folder in folders]
+    quickstart("probe table recipes/quickstart.yaml")
+    quickstart("probe fit recipes/quickstart.yaml")
+    assert [files_with_times(folder) for folder in folders] == before
+
+
+def test_the_same_seed_gives_the_same_metrics_file(quickstart: Shell, tmp_path: Path):
+    quickstart(f"probe fit recipes/quickstart.yaml --out {tmp_path}")
+    again = {path.parent.name: path.read_bytes() for path in (tmp_path / "runs").glob("*/metrics.json")}
+    first = {path.parent.name: path.read_bytes() for path in (quickstart.home / "out" / "runs").glob("*/metrics.json")}
+    assert len(first) == 12
+    assert again == first
+
+
+def test_a_changed_configuration_is_fitted_and_the_finished_runs_are_kept(quickstart: Shell, tmp_path: Path):
+    out = tmp_path / "out"
+    shutil.copytree(quickstart.home / "out", out)
+    text = Path("recipes/quickstart.yaml").read_text().replace("margin: 0.5", "margin: 0.2")
+    (tmp_path / "changed.yaml").write_text(text)
+    done = quickstart(f"probe fit {tmp_path / 'changed.yaml'} --out {out}")
+    assert "6 run(s) fitted, 6 already done" in done.stderr
+
+
+def test_per_query_values_average_to_the_table(quickstart: Shell):
+    [run] = (quickstart.home / "out" / "runs").glob("descriptor_linear_arcface_seed0_*")
+    metrics = json.loads((run / "metrics.json").read_text())["test"]
+    per_query = pl.read_parquet(run / "per_query.parquet")
+    means = dict(per_query.group_by("domain").agg(pl.col("mMP@5").mean()).iter_rows())
+    assert means.keys() == metrics["domains"].keys()
+    for domain, value in means.items():
+        assert abs(value - metrics["domains"][domain]["mMP@5"]) < 1e-12
+
+
+def test_every_command_of_the_readmes_tour_runs(quickstart: Shell):
+    commands = readme_commands("A tour")
+    assert len(commands) >= 4
+    for command in commands:
+        quickstart(command)
