@@ -1,42 +1,46 @@
 """The HDF5 layout that a store and its part files share, and the only place that names datasets and attributes.
 
-`features` (N, D), `id` (N,), `size` (N, 2) and `failed` (M,) of (id, reason); every number is Fletcher-32 checked,
-the ids by a SHA-256 in the root attributes, the metadata by HDF5's own checksums. A file comes into being under a
-temporary name and is renamed when it is whole, so a file that bears its final name is never half-written.
+`features` (N, D), `id` (N,) UTF-8, `size` (N, 2), `content` (N,) and `failed` (M,) of (id, reason), all Fletcher-32
+checked; the metadata has HDF5's own checksums. Texts have a fixed width, the longest of the file, so that nothing lies
+in HDF5's unchecked heap. A file comes into being under a temporary name and is renamed when it is whole, so one that
+bears its final name is never half-written.
 
-    with replacing(path, spec, dim=768, dtype="float16") as file:
+    with replacing(path, spec, dim=768, dtype="float16", widths=widths(ids, failures)) as file:
         append(file, Rows(ids, features, sizes))
 """
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
 
+from feature_cache.disk import GuardedFile
 from feature_cache.errors import StoreError
 from feature_cache.spec import Spec, canonical_json, fingerprint
 
 FORMAT = "feature-cache"
 VERSION = 1
 CHUNK_BYTES = 1 << 20
-
-_TEXT = h5py.string_dtype("utf-8")
-_FAILURE = np.dtype([("id", _TEXT), ("reason", _TEXT)])
+TEXT_BLOCK_BYTES = 64 << 20
+DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError)  # what h5py raises on damaged files
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Some images' features: `ids` (n), `features` (n, D) and `sizes` (n, 2), the originals' width and height."""
+    """Some images' features: `ids` (n), `features` (n, D), `sizes` (n, 2), the originals' width and height, and
+    `contents` (n,) uint64, digests of the image files (None or 0: not known)."""
 
     ids: Sequence[str]
     features: np.ndarray
     sizes: np.ndarray
+    contents: np.ndarray | None = None
 
 
 class Failure(NamedTuple):
@@ -46,18 +50,28 @@ class Failure(NamedTuple):
     reason: str
 
 
+class Widths(NamedTuple):
+    """Bytes of UTF-8 that a file has room for in each text."""
+
+    id: int
+    reason: int
+
+
 @contextmanager
-def replacing(path: Path, spec: Spec, dim: int, dtype: str) -> Iterator[h5py.File]:
-    """A new file that takes the place of `path` when the block ends well, and leaves no trace when it does not."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+def replacing(path: Path, spec: Spec, dim: int, dtype: str, widths: Widths) -> Iterator[h5py.File]:
+    """A new file that takes the place of `path` when the block ends well, and leaves no trace when it does not.
+
+    Raises StoreError when the disk does not take it.
+    """
     temporary = path.with_name(f".{path.name}.tmp")
     try:
-        with h5py.File(temporary, "w", libver=("v110", "v110")) as file:
-            _create(file, spec, dim, dtype)
-            yield file
-            _seal(file)
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with GuardedFile(temporary) as disk:
+            with h5py.File(disk, "w", libver=("v110", "v110")) as file:
+                _create(file, spec, dim, dtype, widths)
+                yield file
+                _seal(file)
+            disk.settle()
         temporary.replace(path)
         _sync_folder(path.parent)
     except OSError as error:
@@ -68,13 +82,18 @@ def replacing(path: Path, spec: Spec, dim: int, dtype: str) -> Iterator[h5py.Fil
 
 def append(file: h5py.File, rows: Rows) -> None:
     """Adds rows at the end."""
-    features, ids, sizes = dataset(file, "features"), dataset(file, "id"), dataset(file, "size")
+    ids = dataset(file, "id")
     start, stop = len(ids), len(ids) + len(rows.ids)
-    for data in (features, ids, sizes):
+    columns = {
+        "features": rows.features,
+        "id": np.array([image.encode() for image in rows.ids], ids.dtype),
+        "size": rows.sizes,
+        "content": np.zeros(len(rows.ids), np.uint64) if rows.contents is None else rows.contents,
+    }
+    for name, values in columns.items():
+        data = dataset(file, name)
         data.resize(stop, axis=0)
-    features[start:] = rows.features
-    ids[start:] = list(rows.ids)
-    sizes[start:] = rows.sizes
+        data[start:] = values
 
 
 def append_failures(file: h5py.File, failures: Sequence[Failure]) -> None:
@@ -82,7 +101,15 @@ def append_failures(file: h5py.File, failures: Sequence[Failure]) -> None:
     data = dataset(file, "failed")
     start = len(data)
     data.resize(start + len(failures), axis=0)
-    data[start:] = np.array([tuple(failure) for failure in failures], dtype=_FAILURE)
+    data[start:] = np.array([(failure.id.encode(), failure.reason.encode()) for failure in failures], data.dtype)
+
+
+def widths(ids: Iterable[str], failures: Iterable[Failure]) -> Widths:
+    """What a file of these ids and failures needs."""
+    failures = list(failures)
+    longest_id = max((len(image.encode()) for image in chain(ids, (failure.id for failure in failures))), default=0)
+    longest_reason = max((len(failure.reason.encode()) for failure in failures), default=0)
+    return Widths(max(longest_id, 1), max(longest_reason, 1))
 
 
 @contextmanager
@@ -96,7 +123,7 @@ def opening(path: Path) -> Iterator[h5py.File]:
         with h5py.File(path, "r") as file:
             _check(file, path)
             yield file
-    except (OSError, RuntimeError, KeyError, UnicodeDecodeError) as error:
+    except DAMAGE as error:
         raise StoreError(
             f"{path} is damaged ({_first_line(error)}); delete it and extract again, or restore a copy."
         ) from error
@@ -109,33 +136,43 @@ def dataset(file: h5py.File, name: str) -> h5py.Dataset:
     return found
 
 
+def read_text(file: h5py.File, attribute: str) -> str:
+    value = file.attrs[attribute]
+    if not isinstance(value, bytes):
+        raise TypeError(f"{attribute} is not text")
+    return value.decode()
+
+
 def read_ids(file: h5py.File) -> list[str]:
-    """All ids in row order, checked against the digest that was written with them."""
-    raw = dataset(file, "id")[:]
-    if _ids_digest(raw) != file.attrs["id_sha256"]:
-        raise OSError("its ids do not match their checksum")
-    return [value.decode() for value in raw]
+    """All ids in row order."""
+    data = dataset(file, "id")
+    block = max(1, TEXT_BLOCK_BYTES // data.dtype.itemsize)
+    blocks = (data[start : start + block] for start in range(0, len(data), block))
+    return [image.decode() for raw in blocks for image in raw.tolist()]
 
 
 def read_failures(file: h5py.File) -> list[Failure]:
-    return [Failure(row["id"].decode(), row["reason"].decode()) for row in dataset(file, "failed")[:]]
+    return [Failure(image.decode(), reason.decode()) for image, reason in dataset(file, "failed")[:].tolist()]
 
 
-def _create(file: h5py.File, spec: Spec, dim: int, dtype: str) -> None:
+def _create(file: h5py.File, spec: Spec, dim: int, dtype: str, widths: Widths) -> None:
+    texts = {field: h5py.string_dtype("utf-8", width) for field, width in widths._asdict().items()}
     rows = max(1, CHUNK_BYTES // (dim * np.dtype(dtype).itemsize))
     file.create_dataset("features", (0, dim), dtype, maxshape=(None, dim), chunks=(rows, dim), fletcher32=True)
-    file.create_dataset("id", (0,), _TEXT, maxshape=(None,))
     file.create_dataset("size", (0, 2), "int32", maxshape=(None, 2), chunks=(8192, 2), fletcher32=True)
-    file.create_dataset("failed", (0,), _FAILURE, maxshape=(None,))
-    file.attrs["format"] = FORMAT
+    file.create_dataset("content", (0,), "uint64", maxshape=(None,), chunks=(16384,), fletcher32=True)
+    for name, kind in (("id", texts["id"]), ("failed", np.dtype(list(texts.items())))):
+        rows = max(1, CHUNK_BYTES // kind.itemsize)
+        file.create_dataset(
+            name, (0,), kind, maxshape=(None,), chunks=(rows,), fletcher32=True, compression="gzip", compression_opts=1
+        )
+    for name, value in (("format", FORMAT), ("spec", canonical_json(spec)), ("fingerprint", fingerprint(spec))):
+        file.attrs.create(name, value.encode(), dtype=h5py.string_dtype("utf-8", len(value.encode())))
     file.attrs["version"] = VERSION
-    file.attrs["spec"] = canonical_json(spec)
-    file.attrs["fingerprint"] = fingerprint(spec)
     file.attrs["complete"] = False
 
 
 def _seal(file: h5py.File) -> None:
-    file.attrs["id_sha256"] = _ids_digest(dataset(file, "id")[:])
     file.attrs["count"] = len(dataset(file, "id"))
     file.attrs["failed_count"] = len(dataset(file, "failed"))
     file.flush()
@@ -144,7 +181,7 @@ def _seal(file: h5py.File) -> None:
 
 def _check(file: h5py.File, path: Path) -> None:
     attributes: dict[str, Any] = dict(file.attrs)
-    if attributes.get("format") != FORMAT:
+    if attributes.get("format") != FORMAT.encode():
         raise StoreError(f"{path} is an HDF5 file but not a feature store; name another file.")
     if attributes["version"] != VERSION:
         raise StoreError(
@@ -153,15 +190,11 @@ def _check(file: h5py.File, path: Path) -> None:
         )
     if not attributes.get("complete"):
         raise StoreError(f"{path} was never finished; delete it and extract again.")
-    if hashlib.sha256(attributes["spec"].encode()).hexdigest() != attributes["fingerprint"]:
+    if hashlib.sha256(attributes["spec"]).hexdigest().encode() != attributes["fingerprint"]:
         raise OSError("its spec does not match its fingerprint")
-    counts = {len(dataset(file, name)) for name in ("features", "id", "size")} | {int(attributes["count"])}
+    counts = {len(dataset(file, name)) for name in ("features", "id", "size", "content")} | {int(attributes["count"])}
     if len(counts) != 1 or len(dataset(file, "failed")) != attributes["failed_count"]:
         raise OSError("its datasets disagree on the number of rows")
-
-
-def _ids_digest(raw: np.ndarray) -> str:
-    return hashlib.sha256(b"\0".join(raw.tolist())).hexdigest()
 
 
 def _sync_folder(folder: Path) -> None:

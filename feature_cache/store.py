@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from feature_cache.errors import MissingIdsError
-from feature_cache.layout import Failure, Rows, dataset, opening, read_failures, read_ids
+from feature_cache.layout import Failure, Rows, dataset, opening, read_failures, read_ids, read_text
 from feature_cache.spec import Spec
 
 BLOCK_ROWS = 16384
@@ -29,8 +29,8 @@ class FeatureStore:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         with opening(self.path) as file:
-            self.spec: Spec = json.loads(str(file.attrs["spec"]))
-            self.fingerprint = str(file.attrs["fingerprint"])
+            self.spec: Spec = json.loads(read_text(file, "spec"))
+            self.fingerprint = read_text(file, "fingerprint")
             features = dataset(file, "features")
             self.rows, self.dim = int(features.shape[0]), int(features.shape[1])
             self.dtype: np.dtype = features.dtype
@@ -57,6 +57,12 @@ class FeatureStore:
             return dataset(file, "size")[:]
 
     @cached_property
+    def contents(self) -> np.ndarray:
+        """(N,) uint64: digest of each image file as it was, 0 where not known."""
+        with opening(self.path) as file:
+            return dataset(file, "content")[:]
+
+    @cached_property
     def _row_of(self) -> dict[str, int]:
         return {image: row for row, image in enumerate(self.ids)}
 
@@ -75,10 +81,10 @@ class FeatureStore:
     def blocks(self, rows: int = BLOCK_ROWS) -> Iterator[Rows]:
         """All rows in file order, `rows` at a time."""
         with opening(self.path) as file:
-            features, sizes = dataset(file, "features"), dataset(file, "size")
+            features, sizes, contents = (dataset(file, name) for name in ("features", "size", "content"))
             for start in range(0, self.rows, rows):
-                stop = min(start + rows, self.rows)
-                yield Rows(self.ids[start:stop], features[start:stop], sizes[start:stop])
+                part = slice(start, min(start + rows, self.rows))
+                yield Rows(self.ids[part], features[part], sizes[part], contents[part])
 
     def load(self, ids: Sequence[str] | None = None) -> np.ndarray:
         """(n, D) features of `ids`, in their order (an id may be asked for twice); of all rows without `ids`.

@@ -12,13 +12,14 @@ merges the store that is already there, if any, and the parts into one new store
 import shutil
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
 import numpy as np
 
 from feature_cache.errors import SpecMismatchError, StoreError
-from feature_cache.layout import Failure, Rows, append, append_failures, replacing
+from feature_cache.layout import Failure, Rows, append, append_failures, replacing, widths
 from feature_cache.lock import writer_lock
 from feature_cache.spec import Spec, differences
 from feature_cache.store import FeatureStore
@@ -37,6 +38,7 @@ class StoreWriter:
         self.dtype = dtype
         self.parts_folder = self.path.with_name(self.path.name + ".parts")
         self.rows = 0
+        self.dim: int | None = None
         self.failed: dict[str, Failure] = {}
         self._done: set[str] = set()
         self._retry_failed = retry_failed
@@ -72,10 +74,19 @@ class StoreWriter:
         duplicates = [image for image in rows.ids if image in self._done]
         if duplicates or len(set(rows.ids)) < len(rows.ids):
             raise StoreError(f"{self.path} already holds {duplicates[:5] or 'an id of this part'}; ids are unique.")
+        if not len(rows.ids) == len(rows.features) == len(rows.sizes):
+            raise StoreError(
+                f"{len(rows.ids)} ids, {len(rows.features)} features and {len(rows.sizes)} sizes: not one each."
+            )
         features = self._cast(rows)
+        if self.dim not in (None, features.shape[1]):
+            raise StoreError(
+                f"{self.path} holds features of {self.dim} dimensions, and these have {features.shape[1]}."
+            )
+        self.dim = features.shape[1]
         part = self.parts_folder / f"{self._next_part():06d}.h5"
-        with replacing(part, self.spec, features.shape[1], self.dtype) as file:
-            append(file, Rows(rows.ids, features, rows.sizes))
+        with replacing(part, self.spec, features.shape[1], self.dtype, widths(rows.ids, failures)) as file:
+            append(file, replace(rows, features=features))
             append_failures(file, failures)
         self._record(rows.ids, failures)
 
@@ -87,7 +98,8 @@ class StoreWriter:
             shutil.rmtree(self.parts_folder)
 
     def _merge(self, sources: list[FeatureStore]) -> None:
-        with replacing(self.path, self.spec, sources[0].dim, self.dtype) as file:
+        room = widths(self._done, self.failed.values())
+        with replacing(self.path, self.spec, sources[0].dim, self.dtype, room) as file:
             for source in sources:
                 for block in source.blocks():
                     append(file, block)
@@ -108,9 +120,11 @@ class StoreWriter:
                 f"{path} holds other features than the ones asked for ({lines}); "
                 "delete it to extract anew, or use another cache folder."
             )
-        if path != self.path and self._done.intersection(found.ids):
+        images = {*found.ids, *(failure.id for failure in found.failed)}
+        if path != self.path and images <= self._done | self.failed.keys():
             path.unlink()  # killed after the merge and before this part was removed
             return
+        self.dim = found.dim
         self._record(found.ids, found.failed)
 
     def _record(self, ids: Sequence[str], failures: Sequence[Failure]) -> None:
