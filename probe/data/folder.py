@@ -1,5 +1,7 @@
 """A plain image folder as a manifest: `<folder>/<class>/<image>`, deeper folders belong to their class.
 
+Hidden files and folders (`._1.jpg`, `.thumbnails`) are not part of it.
+
 Classes, not images, are divided into train, val and test (60, 15, 25 %), in the order of the SHA-256 of their names,
 so the division depends on neither the operating system's listing order nor a seed.
 
@@ -22,13 +24,14 @@ TRAIN, VAL = 0.60, 0.15
 
 def image_folder(folder: Path) -> Manifest:
     """Every image below `folder`; its label is its first folder, its domain and source the name of `folder`."""
+    folder = folder.resolve()
     images = sorted(_images(folder))
     if not images:
         raise UsageError(f"{folder} holds neither a manifest.csv nor images ({', '.join(sorted(SUFFIXES))}).")
     labels = [image.split("/")[0] if "/" in image else folder.name for image in images]
     split_of = _divided(sorted(set(labels)))
     splits = [split_of[label] for label in labels]
-    name = folder.resolve().name
+    name = folder.name
     frame = pl.DataFrame(
         {
             "image": images,
@@ -43,13 +46,30 @@ def image_folder(folder: Path) -> Manifest:
 
 
 def _images(folder: Path) -> list[str]:
-    found = []
-    for parent, _, files in os.walk(folder):
-        for file in files:
-            path = Path(parent) / file
-            if path.suffix.lower() in SUFFIXES:
-                found.append(unicodedata.normalize("NFC", path.relative_to(folder).as_posix()))
-    return found
+    found, seen = [], set()
+    for parent, subfolders, files in os.walk(folder, followlinks=True, onerror=_refuse):
+        seen.add(os.path.realpath(parent))
+        subfolders[:] = [
+            name for name in subfolders if name[0] != "." and os.path.realpath(Path(parent, name)) not in seen
+        ]
+        found += [Path(parent, file).relative_to(folder).as_posix() for file in files if _is_image(file)]
+    return [unicodedata.normalize("NFC", _utf8(image, folder)) for image in found]
+
+
+def _is_image(file: str) -> bool:
+    return Path(file).suffix.lower() in SUFFIXES and not file.startswith(".")
+
+
+def _refuse(error: OSError) -> None:
+    raise UsageError(f"{error.filename} cannot be read ({error.strerror}).") from error
+
+
+def _utf8(image: str, folder: Path) -> str:
+    try:
+        image.encode()
+    except UnicodeEncodeError as error:
+        raise UsageError(f"{folder} has a file whose name is not UTF-8, {image!a}; rename it.") from error
+    return image
 
 
 def _divided(labels: list[str]) -> dict[str, str]:

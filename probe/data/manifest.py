@@ -38,9 +38,12 @@ class Manifest:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of the rows in order; the same for CSV and Parquet."""
-        lines = self.frame.select(pl.concat_str(COLUMNS, separator="\x1f")).to_series()
-        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+        """SHA-256 of the rows in order, the length of every field included; the same for CSV and Parquet."""
+        digest = hashlib.sha256()
+        for column in self.frame:
+            digest.update(column.str.len_bytes().to_numpy().astype("<u4").tobytes())
+            digest.update("".join(column).encode())
+        return digest.hexdigest()
 
     @property
     def sources(self) -> list[str]:
@@ -75,7 +78,16 @@ def read_manifest(path: Path, roots: dict[str, Path] | None = None) -> Manifest:
     if unknown:
         raise UsageError(f"{path} has no source '{unknown[0]}'; {nearest(unknown[0], sources)}")
     folders = {source: path.parent if len(sources) == 1 else path.parent / source for source in sources}
-    return Manifest(manifest.frame, folders | (roots or {}), str(path))
+    manifest.roots.update(folders | (roots or {}))
+    return manifest
+
+
+def image_path(root: Path, image: str) -> Path:
+    """Where an image lies: under its id, or its decomposed form, which some file systems store."""
+    path = root / image
+    if not path.exists() and not image.isascii():
+        return root / unicodedata.normalize("NFD", image)
+    return path
 
 
 def _validated(frame: pl.DataFrame, where: str) -> pl.DataFrame:
@@ -90,12 +102,12 @@ def _validated(frame: pl.DataFrame, where: str) -> pl.DataFrame:
             raise UsageError(f"{where}: column '{column}' holds {kind}, not strings; convert it.")
     if frame.is_empty():
         raise UsageError(f"{where} has no rows.")
-    if _has_non_nfc(frame["image"]):
-        nfc = [image and unicodedata.normalize("NFC", image) for image in frame["image"]]
-        frame = frame.with_columns(pl.Series("image", nfc))
+    frame = frame.with_columns(pl.col("image").str.normalize("NFC"))
     _refuse(frame, pl.any_horizontal(pl.col(COLUMNS).is_null() | (pl.col(COLUMNS) == "")), where, "an empty field")
-    escapes = pl.col("image").str.contains(r"^/|\\|(^|/)\.\.?(/|$)")
-    _refuse(frame, escapes, where, "an image path that is not relative to the source's root")
+    escapes = r"\\|(^|/)\.{0,2}(/|$)"  # a backslash, or a component that is empty, . or ..
+    leads_out = pl.col("image").str.contains(escapes)
+    _refuse(frame, leads_out, where, "an image path that is not relative to the source's root")
+    _refuse(frame, pl.col("source").str.contains(escapes), where, "a source that is not the name of a folder")
     _refuse(frame, ~pl.col("split").is_in(SPLITS), where, f"a split other than {', '.join(SPLITS)}")
     _refuse(frame, ~pl.col("role").is_in(ROLES), where, f"a role other than {', '.join(ROLES)}")
     in_training = pl.col("split") == "train"
@@ -103,10 +115,6 @@ def _validated(frame: pl.DataFrame, where: str) -> pl.DataFrame:
     twice = pl.struct("image", "source", "label", "split").is_duplicated()
     _refuse(frame, twice, where, "the same image, label and split twice")
     return frame.select(COLUMNS).rechunk()
-
-
-def _has_non_nfc(images: pl.Series) -> bool:
-    return not all(image is None or unicodedata.is_normalized("NFC", image) for image in images)
 
 
 def _refuse(frame: pl.DataFrame, bad: pl.Expr, where: str, what: str) -> None:

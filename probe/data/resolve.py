@@ -40,6 +40,8 @@ def _from_path(path: Path, roots: dict[str, Path] | None) -> Manifest:
     for name in MANIFESTS:
         if (path / name).exists():
             return read_manifest(path / name, roots)
+    if roots:
+        raise UsageError(f"--source-root {next(iter(roots))}: {path} has no manifest, so it has no sources to move.")
     return image_folder(path)
 
 
@@ -47,8 +49,8 @@ def source_roots(assignments: list[str]) -> dict[str, Path]:
     """`["met=/data/met"]` -> {"met": Path("/data/met")}. Raises UsageError for another form or no such folder."""
     roots = {}
     for assignment in assignments:
-        source, separator, folder = assignment.partition("=")
-        if not separator or not Path(folder).is_dir():
+        source, _, folder = assignment.partition("=")
+        if not source or not folder or not Path(folder).is_dir():
             raise UsageError(f"--source-root {assignment}: write SOURCE=FOLDER, with a folder that exists.")
         roots[source] = Path(folder)
     return roots

@@ -1,0 +1,219 @@
+import re
+import unicodedata
+from pathlib import Path
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from probe.data.manifest import COLUMNS, Manifest, read_manifest
+from probe.errors import UsageError
+
+ROWS = [
+    ("cat/1.jpg", "pets", "cat", "animals", "train", "train"),
+    ("cat/2.jpg", "pets", "cat", "animals", "val", "both"),
+    ("dog/1.jpg", "pets", "dog", "animals", "test", "query"),
+    ("dog/2.jpg", "pets", "dog", "animals", "test", "index"),
+]
+FRAME = pl.DataFrame(ROWS, COLUMNS, orient="row")
+text = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=12)
+
+
+def file_of(folder: Path, frame: pl.DataFrame, suffix: str = ".csv") -> Path:
+    path = folder / f"manifest{suffix}"
+    frame.write_parquet(path) if suffix == ".parquet" else frame.write_csv(path)
+    return path
+
+
+def with_cell(row: int, column: str, value: str | None) -> pl.DataFrame:
+    values = FRAME[column].to_list()
+    values[row] = value
+    return FRAME.with_columns(pl.Series(column, values))
+
+
+def refusal(path: Path) -> str:
+    """What the reader says; it names the file."""
+    with pytest.raises(UsageError) as caught:
+        read_manifest(path)
+    assert str(path) in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_a_manifest_comes_back_row_by_row(tmp_path: Path, suffix: str) -> None:
+    shuffled = FRAME.select(reversed(COLUMNS))
+    manifest = read_manifest(file_of(tmp_path, shuffled, suffix))
+    assert manifest.frame.equals(FRAME)
+    assert manifest.split("test").rows() == ROWS[2:]
+    assert manifest.images("pets") == ["cat/1.jpg", "cat/2.jpg", "dog/1.jpg", "dog/2.jpg"]
+    assert (manifest.sources, manifest.domains) == (["pets"], ["animals"])
+    assert manifest.roots == {"pets": tmp_path}
+
+
+@pytest.mark.parametrize("column", COLUMNS)
+def test_a_missing_column_is_named(tmp_path: Path, column: str) -> None:
+    assert f"lacks the column '{column}'" in refusal(file_of(tmp_path, FRAME.drop(column)))
+
+
+def test_an_unknown_column_is_refused_with_the_nearest_name(tmp_path: Path) -> None:
+    frame = FRAME.with_columns(pl.lit("x").alias("labels"))
+    assert "unknown column 'labels'; did you mean 'label'?" in refusal(file_of(tmp_path, frame))
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+@pytest.mark.parametrize("value", ["", None])
+@pytest.mark.parametrize("column", COLUMNS)
+def test_an_empty_field_is_refused_with_its_row(tmp_path: Path, column: str, value: str | None, suffix: str) -> None:
+    said = refusal(file_of(tmp_path, with_cell(2, column, value), suffix))
+    assert "has an empty field in 1 row(s), the first in row 3" in said
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "what"),
+    [
+        *(
+            ("image", image, "an image path that is not relative to the source's root")
+            for image in ("/etc/passwd", "../secret.jpg", "cat/../../x.jpg", "cat/..", "./x.jpg", "cat\\1.jpg", "..")
+        ),
+        ("split", "training", "a split other than train, val, test"),
+        ("split", "Test", "a split other than train, val, test"),
+        ("role", "gallery", "a role other than train, query, index, both"),
+        ("role", "train", "a role that does not fit its split"),
+        ("split", "train", "a role that does not fit its split"),
+    ],
+)
+def test_a_bad_field_is_refused_with_its_row(tmp_path: Path, column: str, value: str, what: str) -> None:
+    assert f"has {what} in 1 row(s), the first in row 3" in refusal(file_of(tmp_path, with_cell(2, column, value)))
+
+
+@pytest.mark.parametrize("image", ["..cat/1.jpg", "cat/1..jpg", "cat/...jpg", "~/1.jpg", "C:/1.jpg", "a b/🦊.jpg"])
+def test_a_path_below_the_root_is_taken_whatever_its_characters(tmp_path: Path, image: str) -> None:
+    assert image in read_manifest(file_of(tmp_path, with_cell(2, "image", image))).images("pets")
+
+
+def test_the_number_of_bad_rows_is_told(tmp_path: Path) -> None:
+    frame = FRAME.with_columns(pl.lit("dev").alias("split"))
+    assert "in 4 row(s), the first in row 1 (image 'cat/1.jpg'" in refusal(file_of(tmp_path, frame))
+
+
+def test_the_same_row_twice_is_refused(tmp_path: Path) -> None:
+    frame = pl.concat([FRAME, FRAME[2:3].with_columns(pl.lit("index").alias("role"))])
+    assert "the same image, label and split twice in 2 row(s), the first in row 3" in refusal(file_of(tmp_path, frame))
+
+
+def test_an_image_may_have_several_labels() -> None:
+    frame = pl.concat([FRAME, FRAME[2:3].with_columns(pl.lit("mammal").alias("label"))])
+    assert len(Manifest(frame).images("pets")) == 4
+
+
+def test_a_column_that_holds_no_strings_is_refused(tmp_path: Path) -> None:
+    frame = FRAME.with_columns(pl.Series("label", [1, 1, 2, 2]))
+    assert "column 'label' holds Int64, not strings" in refusal(file_of(tmp_path, frame, ".parquet"))
+    numbers = read_manifest(file_of(tmp_path, frame, ".csv"))
+    assert numbers.frame["label"].to_list() == ["1", "1", "2", "2"]
+
+
+def test_labels_that_look_like_numbers_dates_or_nothing_stay_as_they_are_written(tmp_path: Path) -> None:
+    labels = ["007", "1e3", "NA", "2024-01-01"]
+    frame = FRAME.with_columns(pl.Series("label", labels))
+    assert read_manifest(file_of(tmp_path, frame)).frame["label"].to_list() == labels
+
+
+HEADER = ",".join(COLUMNS)
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"", "empty CSV"),
+        (HEADER.encode(), "has no rows"),
+        (f"{HEADER}\na.jpg,s,l,d,test,both,extra\n".encode(), "more fields"),
+        (f"{HEADER}\na.jpg,s,l,d,test\n".encode(), "has an empty field in 1 row(s), the first in row 1"),
+        (f"{HEADER}\né.jpg,s,l,d,test,both\n".encode("latin-1"), "invalid utf-8"),
+    ],
+    ids=["empty", "header only", "too many fields", "too few fields", "latin-1"],
+)
+def test_a_malformed_csv_is_refused(tmp_path: Path, content: bytes, what: str) -> None:
+    (tmp_path / "manifest.csv").write_bytes(content)
+    assert what in refusal(tmp_path / "manifest.csv")
+
+
+def test_a_file_that_is_no_parquet_or_not_there_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "manifest.parquet").write_bytes(b"junk")
+    assert "cannot be read as a manifest" in refusal(tmp_path / "manifest.parquet")
+    assert "cannot be read as a manifest" in refusal(tmp_path / "absent.csv")
+
+
+def test_a_spreadsheets_byte_order_mark_and_line_ends_change_nothing(tmp_path: Path) -> None:
+    plain = file_of(tmp_path, FRAME).read_text()
+    (tmp_path / "excel.csv").write_bytes(plain.replace("\n", "\r\n").encode("utf-8-sig"))
+    assert read_manifest(tmp_path / "excel.csv").frame.equals(FRAME)
+
+
+def test_decomposed_image_names_are_composed_and_what_collides_is_refused() -> None:
+    composed = "caf\u00e9/1.jpg"
+    decomposed = unicodedata.normalize("NFD", composed)
+    assert Manifest(with_cell(2, "image", decomposed)).frame["image"][2] == composed
+    assert Manifest(with_cell(2, "image", decomposed)).digest == Manifest(with_cell(2, "image", composed)).digest
+    twins = pl.concat([with_cell(2, "image", decomposed), with_cell(2, "image", composed)[2:3]])
+    with pytest.raises(UsageError, match="the same image, label and split twice"):
+        Manifest(twins)
+
+
+@given(labels=st.lists(text, min_size=4, max_size=4), domain=text)
+def test_csv_and_parquet_have_the_same_rows_and_digest(
+    tmp_path_factory: pytest.TempPathFactory, labels: list[str], domain: str
+) -> None:
+    frame = FRAME.with_columns(pl.Series("label", labels), pl.lit(domain).alias("domain"))
+    folder = tmp_path_factory.getbasetemp()
+    csv, parquet = (read_manifest(file_of(folder, frame, suffix)) for suffix in (".csv", ".parquet"))
+    assert csv.frame.equals(frame)
+    assert csv.digest == parquet.digest == Manifest(frame).digest
+
+
+OTHER = {"image": "x.jpg", "source": "zoo", "label": "cow", "domain": "farm", "split": "val", "role": "both"}
+
+
+@pytest.mark.parametrize("column", COLUMNS)
+def test_the_digest_changes_with_any_cell(column: str) -> None:
+    assert Manifest(with_cell(3, column, OTHER[column])).digest != Manifest(FRAME).digest
+
+
+def test_the_digest_changes_with_the_order_of_the_rows_and_not_of_the_columns() -> None:
+    assert Manifest(FRAME.reverse()).digest != Manifest(FRAME).digest
+    assert Manifest(FRAME.select(reversed(COLUMNS))).digest == Manifest(FRAME).digest
+
+
+@pytest.mark.parametrize("character", ["\x1f", "\n", ",", " ", "\0"])
+def test_the_digest_tells_where_one_field_ends_and_the_next_begins(character: str) -> None:
+    def digest(label: str, domain: str) -> str:
+        try:
+            return Manifest(FRAME[2:3].with_columns(label=pl.lit(label), domain=pl.lit(domain))).digest
+        except UsageError:
+            return f"{label} is refused"
+
+    assert digest(f"a{character}b", "c") != digest("a", f"b{character}c")
+
+
+def test_several_sources_lie_in_folders_of_their_names_unless_told_otherwise(tmp_path: Path) -> None:
+    path = file_of(tmp_path, with_cell(2, "source", "zoo"))
+    assert read_manifest(path).roots == {"pets": tmp_path / "pets", "zoo": tmp_path / "zoo"}
+    elsewhere = read_manifest(path, {"zoo": Path("/data/zoo")})
+    assert elsewhere.roots == {"pets": tmp_path / "pets", "zoo": Path("/data/zoo")}
+
+
+@pytest.mark.parametrize("source", ["../../etc", "/etc", "a/../../b", ".."])
+def test_a_source_name_does_not_lead_out_of_the_manifests_folder(tmp_path: Path, source: str) -> None:
+    path = file_of(tmp_path, with_cell(2, "source", source))
+    try:
+        root = read_manifest(path).roots[source]
+    except UsageError:
+        return
+    assert root.resolve().is_relative_to(tmp_path)
+
+
+def test_a_root_for_a_source_that_is_not_there_is_refused_with_the_nearest(tmp_path: Path) -> None:
+    path = file_of(tmp_path, FRAME)
+    with pytest.raises(UsageError, match=re.escape(f"{path} has no source 'pet'; did you mean 'pets'?")):
+        read_manifest(path, {"pet": tmp_path})

@@ -1,0 +1,71 @@
+import re
+from pathlib import Path
+
+import pytest
+
+from probe.data.manifest import COLUMNS
+from probe.data.resolve import MissingDataError, resolve_data, source_roots
+from probe.errors import UsageError
+
+ROW = "a.jpg,pets,cat,animals,test,both"
+
+
+def data(folder: Path, label: str = "cat") -> Path:
+    folder.mkdir(parents=True)
+    (folder / "manifest.csv").write_text(f"{','.join(COLUMNS)}\n{ROW.replace('cat', label)}\n")
+    return folder
+
+
+def test_data_is_a_manifest_a_folder_that_has_one_or_a_name_below_the_data_root(tmp_path: Path) -> None:
+    folder = data(tmp_path / "root" / "pocket")
+    for said in (str(folder / "manifest.csv"), str(folder), "pocket", "pocket/manifest.csv"):
+        manifest = resolve_data(said, tmp_path / "root")
+        assert (manifest.where, manifest.roots) == (str(folder / "manifest.csv"), {"pets": folder})
+
+
+def test_a_folder_here_comes_before_one_below_the_data_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data(tmp_path / "root" / "pocket", "root")
+    data(tmp_path / "here" / "pocket", "here")
+    monkeypatch.chdir(tmp_path / "here")
+    assert resolve_data("pocket", tmp_path / "root").frame["label"].to_list() == ["here"]
+
+
+def test_parquet_comes_before_csv(tmp_path: Path) -> None:
+    folder = data(tmp_path / "pocket")
+    resolve_data(str(folder), tmp_path).frame.write_parquet(folder / "manifest.parquet")
+    assert resolve_data(str(folder), tmp_path).where.endswith("manifest.parquet")
+
+
+def test_a_folder_without_a_manifest_is_an_image_folder(tmp_path: Path) -> None:
+    (tmp_path / "shoes" / "boot").mkdir(parents=True)
+    (tmp_path / "shoes" / "boot" / "1.jpg").touch()
+    assert resolve_data("shoes", tmp_path).images("shoes") == ["boot/1.jpg"]
+
+
+def test_data_that_is_not_there_names_the_places_that_were_looked_at(tmp_path: Path) -> None:
+    said = f"no data 'nowhere': neither nowhere nor {tmp_path / 'nowhere'} exists"
+    with pytest.raises(MissingDataError, match=re.escape(said)):
+        resolve_data("nowhere", tmp_path)
+
+
+def test_roots_are_handed_on_to_the_manifest(tmp_path: Path) -> None:
+    folder = data(tmp_path / "pocket")
+    assert resolve_data(str(folder), tmp_path, {"pets": tmp_path}).roots == {"pets": tmp_path}
+
+
+def test_a_root_for_an_image_folder_is_not_silently_ignored(tmp_path: Path) -> None:
+    (tmp_path / "shoes").mkdir()
+    (tmp_path / "shoes" / "1.jpg").touch()
+    with pytest.raises(UsageError, match="pets"):
+        resolve_data(str(tmp_path / "shoes"), tmp_path, {"pets": tmp_path})
+
+
+def test_source_roots_are_read_from_assignments(tmp_path: Path) -> None:
+    (tmp_path / "a=b").mkdir()
+    assert source_roots([f"met={tmp_path}", f"sop={tmp_path}/a=b"]) == {"met": tmp_path, "sop": tmp_path / "a=b"}
+
+
+@pytest.mark.parametrize("assignment", ["met", "met=", "met=/no/such/folder"])
+def test_another_form_or_no_such_folder_is_refused(assignment: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(f"--source-root {assignment}: write SOURCE=FOLDER")):
+        source_roots([assignment])
