@@ -121,7 +121,7 @@ def read_rows(path: Path) -> dict[str, BackboneRow]:
     """The `backbones:` section of a YAML file (a catalogue or a recipe)."""
     try:
         content = yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, ValueError, yaml.YAMLError) as error:
         raise UsageError(f"--catalogue {path} cannot be read: {str(error).splitlines()[0]}.") from error
     if not isinstance(content, dict) or not isinstance(content.get("backbones"), dict):
         raise UsageError(f"--catalogue {path} has no `backbones:` section; see probe/backbones/catalogue.yaml.")

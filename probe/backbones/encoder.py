@@ -31,7 +31,7 @@ def load_encoder(backbone: Backbone, device: torch.device) -> Encoder:
     from probe.backbones.timm import TimmEncoder
 
     weights = backbone.weights_file
-    assert weights is not None, "only built-in backbones have no weights"
+    assert weights and backbone.weights_sha256, "only built-in backbones have no weights"  # noqa: PT018
     return TimmEncoder(backbone.row, weights, device)
 
 

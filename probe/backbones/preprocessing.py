@@ -39,9 +39,11 @@ class Preprocessing:
 
 
 def decode(path: Path) -> Image.Image:
-    """The image in RGB, upright, on white where it is transparent."""
+    """The image in RGB, upright, on white where it is transparent; 16-bit grey is scaled to 8 bits."""
     with Image.open(path) as file:
         image = ImageOps.exif_transpose(file)
+        if image.mode.startswith("I"):  # 16-bit grey, which Pillow would clip at 255
+            image = Image.fromarray((np.asarray(image, np.float64) / 257).round().clip(0, 255).astype(np.uint8))
         if image.has_transparency_data:
             image = image.convert("RGBA")
             white = Image.new("RGBA", image.size, "white")

@@ -3,9 +3,9 @@
 BackboneRow(library="timm", model="resnet50.a1_in1k", px=224, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 """
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 
 Triple = tuple[float, float, float]
 
@@ -23,12 +23,12 @@ class BackboneRow(BaseModel):
 
     library: Literal["built-in", "timm"]
     model: str
-    px: int
+    px: PositiveInt
     resize: Literal["shortest+crop", "squash"] = "shortest+crop"
-    crop_pct: float = 1.0
+    crop_pct: Annotated[float, Field(gt=0, le=1)] = 1.0
     interpolation: Literal["bilinear", "bicubic"] = "bicubic"
     mean: Triple = (0.5, 0.5, 0.5)
-    std: Triple = (0.5, 0.5, 0.5)
+    std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (0.5, 0.5, 0.5)
     options: dict[str, Any] = {}
     weights: str | None = None
     sha256: str | None = None

@@ -28,6 +28,10 @@ WEIGHTS_NAME = "model.safetensors"
 def row_of(name: str) -> BackboneRow:
     """The row of a timm model, with the preprocessing of its pretrained configuration."""
     configuration = _configuration(name)
+    if configuration.input_size[-1] != configuration.input_size[-2]:
+        raise UsageError(
+            f"timm:{name} takes images of {configuration.input_size[-2:]}; only square ones are supported."
+        )
     if configuration.crop_mode not in ("center", "squash"):
         raise UsageError(f"timm:{name} wants crop mode '{configuration.crop_mode}'; write it a catalogue row.")
     return BackboneRow(
@@ -63,7 +67,10 @@ def hub_weights(name: str) -> Path:
 def _configuration(name: str):
     if not timm.is_model(name.split(".")[0]):
         raise UsageError(f"timm has no model '{name}'; {nearest(name.split('.')[0], timm.list_models())}")
-    configuration = timm.get_pretrained_cfg(name)
+    try:
+        configuration = timm.get_pretrained_cfg(name)
+    except RuntimeError as error:
+        raise UsageError(f"timm:{name}: {error} See `timm.list_pretrained('{name.split('.')[0]}*')`.") from error
     if configuration is None:
         raise UsageError(f"timm has no pretrained configuration '{name}'; write it a catalogue row.")
     return configuration
@@ -73,7 +80,10 @@ class TimmEncoder:
     """A frozen timm model in eval mode on a device. `dim` is the length of its feature."""
 
     def __init__(self, row: BackboneRow, weights: Path, device: torch.device) -> None:
-        self.model = timm.create_model(row.model, pretrained=False, num_classes=0, **row.options)
+        try:
+            self.model = timm.create_model(row.model, pretrained=False, num_classes=0, **row.options)
+        except (RuntimeError, TypeError) as error:
+            raise UsageError(f"timm cannot make {row.model} with options {row.options}: {error}.") from error
         _load(self.model, weights)
         self.model.eval().requires_grad_(False).to(device)
         self.device = device
@@ -90,13 +100,8 @@ class TimmEncoder:
 
 
 def _load(model: torch.nn.Module, weights: Path) -> None:
-    try:
-        if weights.suffix == ".safetensors":
-            state = load_file(weights)
-        else:
-            state = torch.load(weights, map_location="cpu", weights_only=True)
-    except (OSError, SafetensorError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
-        raise ProbeError(f"{weights} cannot be read as weights: {str(error).splitlines()[0]}.") from error
+    """Loads the weights; a classifier that they bring is left out, everything else must match."""
+    state = _state_dict(weights)
     classifier = model.pretrained_cfg.get("classifier")  # pyright: ignore[reportAttributeAccessIssue, reportCallIssue]
     heads = (classifier,) if isinstance(classifier, str) else tuple(classifier or ())
     state = {key: value for key, value in state.items() if not key.startswith(tuple(f"{head}." for head in heads))}
@@ -114,3 +119,18 @@ def _load(model: torch.nn.Module, weights: Path) -> None:
             "check the model's name and options."
         )
     model.load_state_dict(state)
+
+
+def _state_dict(weights: Path) -> dict[str, torch.Tensor]:
+    try:
+        if weights.suffix == ".safetensors":
+            return load_file(weights)
+        state = torch.load(weights, map_location="cpu", weights_only=True)
+    except (OSError, EOFError, SafetensorError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ProbeError(f"{weights} cannot be read as weights: {reason}.") from error
+    if not isinstance(state, dict) or not all(
+        isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in state.items()
+    ):
+        raise UsageError(f"{weights} holds no state dict (names and tensors) at its top level; save one from it.")
+    return state

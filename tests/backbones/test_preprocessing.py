@@ -1,0 +1,206 @@
+import io
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import timm
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from timm.data import create_transform, resolve_data_config  # pyright: ignore[reportPrivateImportUsage]
+from torchvision import transforms
+from torchvision.transforms import InterpolationMode
+
+from probe.backbones.catalogue import BackboneRow
+from probe.backbones.preprocessing import Preprocessing, decode
+from probe.backbones.timm import row_of
+from probe.errors import UsageError
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def row_with(**fields) -> BackboneRow:
+    return BackboneRow(library="timm", model="any", mean=MEAN, std=STD, **fields)
+
+
+def photo(width: int, height: int, seed: int = 0) -> Image.Image:
+    """Smooth blobs and some noise, as photographs have both."""
+    rng = np.random.default_rng(seed)
+    blobs = Image.fromarray(rng.integers(0, 256, (5, 5, 3), np.uint8)).resize((width, height), Image.Resampling.BICUBIC)
+    noisy = np.asarray(blobs).astype(int) + rng.integers(-20, 20, (height, width, 3))
+    return Image.fromarray(noisy.clip(0, 255).astype(np.uint8))
+
+
+def saved(folder: Path, image: Image.Image, name: str = "image.png", **options) -> Path:
+    image.save(folder / name, **options)
+    return folder / name
+
+
+def normalised(row: BackboneRow, pixels: np.ndarray) -> torch.Tensor:
+    """(px, px, 3) uint8 -> (3, px, px), as the adapters do on the device."""
+    scaled = torch.from_numpy(pixels.copy()).permute(2, 0, 1).float().div(255)
+    return scaled.sub(torch.tensor(row.mean).view(3, 1, 1)).div(torch.tensor(row.std).view(3, 1, 1))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    width=st.integers(1, 160),
+    height=st.integers(1, 160),
+    px=st.integers(8, 48),
+    crop_pct=st.sampled_from([1.0, 0.95, 0.9, 0.875, 0.8]),
+    resize=st.sampled_from(["shortest+crop", "squash"]),
+    interpolation=st.sampled_from(["bilinear", "bicubic"]),
+)
+def test_pixels_equal_torchvisions_resize_crop_and_normalise(
+    tmp_path_factory: pytest.TempPathFactory, width, height, px, crop_pct, resize, interpolation
+) -> None:
+    image = photo(width, height)
+    path = saved(tmp_path_factory.getbasetemp(), image)
+    row = row_with(px=px, crop_pct=crop_pct, resize=resize, interpolation=interpolation)
+    scaled = int(px / crop_pct)
+    reference = transforms.Compose(
+        [
+            transforms.Resize((scaled, scaled) if resize == "squash" else scaled, InterpolationMode(interpolation)),
+            transforms.CenterCrop(px),
+            transforms.ToTensor(),
+            transforms.Normalize(MEAN, STD),
+        ]
+    )
+    pixels, size = Preprocessing(row)(path)
+    assert pixels.dtype == np.uint8
+    assert size == (width, height)
+    torch.testing.assert_close(normalised(row, pixels), reference(image), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [(500, 333), (333, 500), (90, 640), (40, 40)], ids=str)
+@pytest.mark.parametrize(
+    "model",
+    [
+        "test_vit.r160_in1k",
+        "test_resnet.r160_in1k",
+        "mobilenetv3_small_050.lamb_in1k",
+        "dm_nfnet_f0.dm_in1k",  # squash, with a crop
+        "coat_lite_medium_384.in1k",  # squash, without
+        "vit_base_patch16_clip_224.openai",
+        "vit_5b_patch16_sapiens2.fb",  # 1024 x 768
+    ],
+)
+def test_pixels_equal_timms_own_transform_of_the_models_configuration(tmp_path: Path, model: str, size) -> None:
+    image = photo(*size)
+    try:
+        row = row_of(model)
+    except UsageError:
+        return  # a preprocessing that is refused is not a wrong one
+    configuration = timm.get_pretrained_cfg(model)
+    assert configuration is not None
+    reference: Any = create_transform(**resolve_data_config({}, pretrained_cfg=configuration.to_dict()))
+    pixels, _ = Preprocessing(row)(saved(tmp_path, image))
+    torch.testing.assert_close(normalised(row, pixels), reference(image), rtol=0, atol=1e-6)
+
+
+def test_a_crop_mode_that_is_not_ours_is_refused_by_name() -> None:
+    model = next(
+        name
+        for name in timm.list_pretrained("*deepseek*")
+        if (found := timm.get_pretrained_cfg(name)) and found.crop_mode == "border"
+    )
+    with pytest.raises(UsageError, match=rf"timm:{model} wants crop mode 'border'; write it a catalogue row"):
+        row_of(model)
+
+
+def test_preprocessing_travels_to_workers(tmp_path: Path) -> None:
+    preprocessing = Preprocessing(row_with(px=16))
+    path = saved(tmp_path, photo(40, 30))
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(preprocessing))(path)[0], preprocessing(path)[0])
+
+
+UPRIGHT = np.asarray(photo(12, 8, seed=3))
+STORED = {  # EXIF orientation: how an upright image lies in the file
+    1: UPRIGHT,
+    2: UPRIGHT[:, ::-1],
+    3: UPRIGHT[::-1, ::-1],
+    4: UPRIGHT[::-1],
+    5: UPRIGHT.swapaxes(0, 1),
+    6: np.rot90(UPRIGHT, 1),
+    7: UPRIGHT[::-1, ::-1].swapaxes(0, 1),
+    8: np.rot90(UPRIGHT, -1),
+}
+
+
+@pytest.mark.parametrize("orientation", STORED)
+def test_images_are_turned_upright_and_their_size_is_the_upright_one(tmp_path: Path, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = saved(tmp_path, Image.fromarray(np.ascontiguousarray(STORED[orientation])), exif=exif)
+    np.testing.assert_array_equal(np.asarray(decode(path)), UPRIGHT)
+    assert Preprocessing(row_with(px=8))(path)[1] == (12, 8)
+
+
+def test_transparent_pixels_are_put_on_white(tmp_path: Path) -> None:
+    colours = np.array([[[255, 0, 0, 255], [255, 0, 0, 0], [0, 0, 0, 51]]], np.uint8)
+    expected = [[[255, 0, 0], [255, 255, 255], [204, 204, 204]]]
+    np.testing.assert_array_equal(np.asarray(decode(saved(tmp_path, Image.fromarray(colours)))), expected)
+    grey = Image.fromarray(np.array([[[0, 255], [0, 0], [0, 51]]], np.uint8))
+    expected = np.repeat([[[0], [255], [204]]], 3, axis=2)
+    np.testing.assert_array_equal(np.asarray(decode(saved(tmp_path, grey))), expected)
+
+
+@pytest.mark.parametrize("name", ["palette.png", "palette.gif"])
+def test_a_palettes_transparent_colour_is_put_on_white(tmp_path: Path, name: str) -> None:
+    image = Image.new("P", (3, 1))
+    image.putpalette([255, 0, 0, 0, 0, 255, 0, 128, 0])
+    image.putdata([0, 1, 2])
+    path = saved(tmp_path, image, name, transparency=1)
+    np.testing.assert_array_equal(np.asarray(decode(path)), [[[255, 0, 0], [255, 255, 255], [0, 128, 0]]])
+
+
+def test_a_palette_without_transparency_keeps_its_colours(tmp_path: Path) -> None:
+    image = photo(20, 20).quantize(16)
+    np.testing.assert_array_equal(np.asarray(decode(saved(tmp_path, image))), np.asarray(image.convert("RGB")))
+
+
+def test_cmyk_becomes_rgb(tmp_path: Path) -> None:
+    image = photo(32, 24).convert("CMYK")
+    path = saved(tmp_path, image, "print.tif")
+    np.testing.assert_array_equal(np.asarray(decode(path)), np.asarray(image.convert("RGB")))
+    jpeg = np.asarray(decode(saved(tmp_path, image, "print.jpg", quality=95))).astype(int)
+    assert np.abs(jpeg - np.asarray(photo(32, 24))).mean() < 20
+
+
+def test_greyscale_and_black_and_white_become_rgb(tmp_path: Path) -> None:
+    grey = photo(20, 10).convert("L")
+    np.testing.assert_array_equal(
+        np.asarray(decode(saved(tmp_path, grey))), np.asarray(grey)[..., None].repeat(3, axis=2)
+    )
+    binary = decode(saved(tmp_path, photo(20, 10).convert("1")))
+    assert set(np.unique(np.asarray(binary))) == {0, 255}
+
+
+@pytest.mark.parametrize("name", ["deep.png", "deep.tif"])
+def test_16_bit_greyscale_is_scaled_to_8_bits_and_not_clipped(tmp_path: Path, name: str) -> None:
+    deep = np.linspace(0, 65535, 16 * 16).astype(np.uint16).reshape(16, 16)
+    pixels = np.asarray(decode(saved(tmp_path, Image.fromarray(deep), name))).astype(int)
+    assert np.abs(pixels - (deep / 257)[..., None]).max() <= 1
+
+
+def test_the_first_frame_of_an_animation_is_taken(tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
+    path = saved(tmp_path, frames[0], "animation.gif", save_all=True, append_images=frames[1:])
+    assert decode(path).getpixel((0, 0)) == (255, 0, 0)
+
+
+def broken(kind: str) -> bytes:
+    buffer = io.BytesIO()
+    photo(64, 64).save(buffer, "JPEG")
+    content = buffer.getvalue()
+    return {"empty": b"", "text": b"<html>404</html>", "truncated": content[: len(content) // 2]}[kind]
+
+
+@pytest.mark.parametrize("kind", ["empty", "text", "truncated"])
+def test_a_file_that_cannot_be_decoded_raises(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "image.jpg").write_bytes(broken(kind))
+    with pytest.raises(OSError, match=r"cannot identify image file|truncated"):
+        Preprocessing(row_with(px=8))(tmp_path / "image.jpg")
