@@ -14,7 +14,7 @@ from rich.text import Text
 
 SECONDS_BETWEEN_LINES = 10.0
 
-console = Console(stderr=True, highlight=False)
+console = Console(stderr=True, highlight=False, markup=False)
 
 Advance = Callable[..., None]
 
@@ -32,11 +32,11 @@ def track(description: str, total: int, unit: str) -> Iterator[Advance]:
 @contextmanager
 def _live(description: str, total: int, unit: str) -> Iterator[Advance]:
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=30),
         MofNCompleteColumn(),
         _Rate(unit),
-        TextColumn("[dim]{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", style="dim", markup=False),
     )
     with Progress(*columns, console=console) as progress:
         task = progress.add_task(description, total=total, note="")
@@ -70,7 +70,8 @@ def _lines(description: str, total: int, unit: str) -> Advance:
         if done >= total or now - shown >= SECONDS_BETWEEN_LINES:
             shown = now
             pace = _pace(done, now - start, total, unit)
-            console.print(f"{description}: {done:,}/{total:,} {pace}{f', {note}' if note else ''}", soft_wrap=True)
+            line = f"{description}: {done:,}/{total:,} {pace}{f', {note}' if note else ''}"
+            console.print(line, soft_wrap=True, markup=False)
 
     return advance
 
@@ -91,7 +92,7 @@ def _number(rate: float) -> str:
 
 def clock(seconds: float) -> str:
     """12 s, 3:05 min or 2:03:05 h."""
-    if seconds < 60:
+    if seconds < 59.5:
         return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)

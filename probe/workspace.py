@@ -5,6 +5,7 @@ Features and data default to the user's data folder; results to `out` in the cur
     Workspace(data_root, cache, out).store("pocket", "mobilenetv1")   # <cache>/pocket/mobilenetv1.h5
 """
 
+import hashlib
 import os
 import re
 from dataclasses import dataclass
@@ -35,7 +36,11 @@ class Workspace:
         return [word for name in changed for word in (f"--{name.replace('_', '-')}", str(getattr(self, name)))]
 
     def store(self, source: str, backbone: str) -> Path:
-        return self.cache / file_name(source) / f"{file_name(backbone)}.h5"
+        """Where a backbone's features of a source lie; another source has another folder."""
+        folder = file_name(source)
+        if folder != source:
+            folder += f"-{hashlib.sha256(source.encode()).hexdigest()[:8]}"
+        return self.cache / folder / f"{file_name(backbone)}.h5"
 
     @property
     def runs(self) -> Path:

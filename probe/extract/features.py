@@ -16,6 +16,7 @@ import polars as pl
 from feature_cache import FeatureStore, Spec, differences
 from probe.data.manifest import Manifest
 from probe.errors import UsageError
+from probe.extract.content import require_same_images
 from probe.workspace import Workspace
 
 
@@ -47,6 +48,7 @@ class CachedFeatures:
                 raise MissingFeaturesError(f"there are no features of '{backbone}' for {source} (no {path}).")
             self.stores[source] = FeatureStore(path)
             _require(self.stores[source], asked)
+            require_same_images(self.stores[source], manifest.roots.get(source), manifest.images(source))
             self._require_images(source)
         _require_one_origin(list(self.stores.values()))
 

@@ -20,8 +20,9 @@ from torch.utils.data import DataLoader, Dataset
 from feature_cache import Failure, Rows, StoreWriter
 from probe.backbones.encoder import Encoder, Prepare
 from probe.errors import ProbeError
+from probe.extract.content import content_digest
 from probe.extract.plan import Settings, Task
-from probe.progress import track
+from probe.progress import console, track
 
 
 def extract(task: Task, encoder: Encoder, spec: dict[str, Any], settings: Settings) -> list[Failure]:
@@ -34,12 +35,13 @@ def extract(task: Task, encoder: Encoder, spec: dict[str, Any], settings: Settin
     with writer, _deferred_interrupt() as interrupted:
         todo = [image for image in task.todo if image not in writer.done]
         part = _Part(writer, encoder.dim)
-        with track(f"extract {task.source}", len(task.todo), "images") as advance:
-            advance(len(task.todo) - len(todo))
+        if len(todo) < len(task.todo):
+            console.print(f"{task.source}: {len(task.todo) - len(todo):,} images were extracted by an interrupted run")
+        with track(f"extract {task.source}", len(todo), "images") as advance:
             for batch in _batches(todo, task, encoder.prepare, settings):
                 part.add(batch, encoder)
                 advance(len(batch.ids) + len(batch.failures))
-                too_many = len(writer.failed) + len(part.failures) > allowed
+                too_many = len(writer.failed.keys() | {failure.id for failure in part.failures}) > allowed
                 if part.images >= settings.part or too_many or interrupted.is_set():
                     part.write()
                 if too_many:
@@ -56,6 +58,7 @@ class _Batch:
     ids: list[str]
     prepared: torch.Tensor | None  # (n, ...), None when every image failed
     sizes: list[tuple[int, int]]
+    contents: list[int]
     failures: list[Failure]
 
 
@@ -70,6 +73,7 @@ class _Part:
         self.ids: list[str] = []
         self.features = [np.empty((0, self.dim), np.float32)]
         self.sizes: list[tuple[int, int]] = []
+        self.contents: list[int] = []
         self.failures: list[Failure] = []
 
     @property
@@ -81,12 +85,14 @@ class _Part:
             self.features.append(encoder(batch.prepared).numpy())
         self.ids += batch.ids
         self.sizes += batch.sizes
+        self.contents += batch.contents
         self.failures += batch.failures
 
     def write(self) -> None:
         if self.images:
             sizes = np.array(self.sizes, np.int32).reshape(-1, 2)
-            self.writer.add(Rows(self.ids, np.concatenate(self.features), sizes), self.failures)
+            contents = np.array(self.contents, np.uint64)
+            self.writer.add(Rows(self.ids, np.concatenate(self.features), sizes, contents), self.failures)
             self._clear()
 
 
@@ -100,17 +106,22 @@ class _Batches(Dataset):
         return -(-len(self.todo) // self.batch)
 
     def __getitem__(self, index: int) -> _Batch:
-        ids, prepared, sizes, failures = [], [], [], []
+        batch = _Batch([], None, [], [], [])
+        prepared = []
         for image in self.todo[index * self.batch : (index + 1) * self.batch]:
+            path = self.task.path(image)
             try:
-                array, size = self.prepare(self.task.path(image))
+                array, size = self.prepare(path)
+                content = content_digest(path)
             except Exception as error:  # decoders raise anything on hostile bytes; the reason is recorded
-                failures.append(Failure(image, f"{type(error).__name__}: {error}"))
+                batch.failures.append(Failure(image, f"{type(error).__name__}: {error}"))
                 continue
-            ids.append(image)
+            batch.ids.append(image)
+            batch.sizes.append(size)
+            batch.contents.append(content)
             prepared.append(torch.from_numpy(array.copy()))
-            sizes.append(size)
-        return _Batch(ids, torch.stack(prepared) if prepared else None, sizes, failures)
+        batch.prepared = torch.stack(prepared) if prepared else None
+        return batch
 
 
 def _batches(todo: list[str], task: Task, prepare: Prepare, settings: Settings) -> Iterator[_Batch]:

@@ -6,13 +6,13 @@ Planning reads stores and looks at files, and loads no model, so asking again fo
         print(task.source, len(task.todo))
 """
 
-import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
 from feature_cache import FeatureStore, Spec, SpecMismatchError, differences
-from probe.data.manifest import Manifest
+from probe.data.manifest import Manifest, image_path
 from probe.errors import UsageError
+from probe.extract.content import require_same_images
 from probe.workspace import Workspace, file_name
 
 
@@ -47,8 +47,8 @@ class Task:
 def plan(manifest: Manifest, backbone: str, spec: Spec, workspace: Workspace, retry_failed: bool = False) -> list[Task]:
     """One task for each source, also where nothing is left to do.
 
-    Raises UsageError for images that are missing on disk (all of them are listed in a file), SpecMismatchError for a
-    store that holds other features.
+    Raises UsageError for images that are missing on disk (all of them are listed in a file) and for a store of other
+    images, SpecMismatchError for a store of other features.
     """
     tasks = []
     for source in manifest.sources:
@@ -58,6 +58,7 @@ def plan(manifest: Manifest, backbone: str, spec: Spec, workspace: Workspace, re
         if store_path.exists():
             store = FeatureStore(store_path)
             _require_same_features(store, spec)
+            require_same_images(store, manifest.roots[source], manifest.images(source))
             failures = [failure.id for failure in store.failed]
             done = set(store.ids) | (set() if retry_failed else set(failures))
             stored, failed = len(store), len(failures)
@@ -65,14 +66,6 @@ def plan(manifest: Manifest, backbone: str, spec: Spec, workspace: Workspace, re
         tasks.append(Task(source, manifest.roots[source], store_path, todo, stored, failed))
     _require_files(tasks, manifest, workspace)
     return tasks
-
-
-def image_path(root: Path, image: str) -> Path:
-    """Where an image lies: under its id, or its decomposed form, which some file systems store."""
-    path = root / image
-    if not path.exists() and not image.isascii():
-        return root / unicodedata.normalize("NFD", image)
-    return path
 
 
 def _require_same_features(store: FeatureStore, spec: Spec) -> None:

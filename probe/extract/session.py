@@ -3,10 +3,11 @@
 extract_sources(manifest, backbone, workspace, Settings(batch=64), device_choice="auto")
 """
 
+from feature_cache import FeatureStore
 from probe.backbones.catalogue import Backbone
 from probe.data.manifest import Manifest
 from probe.device import choose_device
-from probe.extract.plan import Settings, Task, plan
+from probe.extract.plan import Settings, plan
 from probe.progress import console
 from probe.workspace import Workspace
 
@@ -31,11 +32,9 @@ def extract_sources(
     encoder = load_encoder(backbone, device)
     for task in pending:
         failures = extract(task, encoder, spec, settings)
-        console.print(f"{task.source}: {_report(task, len(failures))}", soft_wrap=True)
+        failed = f", {len(failures):,} could not be decoded:" if failures else ""
+        console.print(
+            f"{task.source}: {len(FeatureStore(task.store)):,} images in {task.store}{failed}", soft_wrap=True
+        )
         for failure in failures[:5]:
-            console.print(f"  could not decode {failure.id}: {failure.reason}", soft_wrap=True, markup=False)
-
-
-def _report(task: Task, failed: int) -> str:
-    stored = task.stored + task.failed + len(task.todo) - failed
-    return f"{stored:,} images in {task.store}" + (f", {failed:,} could not be decoded:" if failed else "")
+            console.print(f"  could not decode {failure.id}: {failure.reason}", soft_wrap=True)

@@ -1,0 +1,42 @@
+"""Whether a store was made from the images that lie in a folder: ids cannot tell two folders of the same name apart.
+
+Extraction stores a digest of each image file; before a store is used, a few images that are on disk are compared.
+
+    require_same_images(store, root, manifest.images("pocket"))
+"""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from feature_cache import FeatureStore
+from probe.data.manifest import image_path
+from probe.errors import UsageError
+
+SAMPLES = 32
+
+
+def content_digest(path: Path) -> int:
+    """64-bit BLAKE2b of the file's bytes, never 0, which means unknown."""
+    return int.from_bytes(hashlib.blake2b(path.read_bytes(), digest_size=8).digest(), "little") or 1
+
+
+def require_same_images(store: FeatureStore, root: Path | None, images: Sequence[str]) -> None:
+    """Compares up to 32 stored images, evenly spread, with the files below `root`; files that are gone are passed over.
+
+    Raises UsageError, naming the image, for one whose content is not what the store was made from.
+    """
+    stored = set(store.ids)
+    known = [image for image in images if image in stored]
+    if root is None or not known:
+        return
+    chosen = [known[i] for i in np.linspace(0, len(known) - 1, min(SAMPLES, len(known))).astype(int)]
+    for image, digest in zip(chosen, store.contents[store.rows_of(chosen)].tolist(), strict=True):
+        path = image_path(root, image)
+        if digest and path.is_file() and content_digest(path) != digest:
+            raise UsageError(
+                f"{store.path} was made from other images than those in {root}: {image} differs; give the source "
+                "another name, delete the store to extract anew, or use another --cache."
+            )

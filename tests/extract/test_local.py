@@ -1,0 +1,332 @@
+import io
+import os
+import random
+import signal
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from PIL import Image
+
+from feature_cache import FeatureStore, SpecMismatchError
+from probe.backbones.catalogue import Backbone
+from probe.backbones.encoder import Encoder
+from probe.data.folder import image_folder
+from probe.data.manifest import Manifest
+from probe.errors import ProbeError
+from probe.extract.local import extract
+from probe.extract.plan import Settings, Task, plan
+from probe.extract.session import extract_sources
+from probe.workspace import Workspace
+
+Photos = Callable[..., Path]
+FAST = Settings(batch=2, workers=0, part=4)
+
+
+class Extraction:
+    """Everything that an extraction takes; `run` is a command line that is entered again and again."""
+
+    def __init__(self, backbone: Backbone, encoder: Encoder, workspace: Workspace, manifest: Manifest) -> None:
+        self.backbone, self.encoder, self.workspace, self.manifest = backbone, encoder, workspace, manifest
+
+    def task(self, settings: Settings = FAST) -> Task:
+        (task,) = plan(self.manifest, "tiny", self.backbone.spec(settings.dtype), self.workspace, settings.retry_failed)
+        return task
+
+    def run(self, settings: Settings = FAST, encoder: Encoder | None = None) -> FeatureStore:
+        task = self.task(settings)
+        extract(task, encoder or self.encoder, self.backbone.spec(settings.dtype), settings)
+        return FeatureStore(task.store)
+
+    def run_in_another_process(self, settings: Settings = FAST) -> int:
+        """Starts `run` and returns the process's id. Planned here: Polars' threads do not survive a fork."""
+        task, spec = self.task(settings), self.backbone.spec(settings.dtype)
+        pid = os.fork()
+        if pid == 0:
+            try:
+                extract(task, self.encoder, spec, settings)
+            except BaseException:
+                traceback.print_exc()
+                os._exit(1)
+            os._exit(0)
+        return pid
+
+    def parts(self) -> list[Path]:
+        path = self.task().store
+        return sorted(path.with_name(f"{path.name}.parts").glob("*.h5"))
+
+
+@pytest.fixture
+def start(backbone: Backbone, encoder: Encoder, workspace: Workspace) -> Callable[[Path], Extraction]:
+    return lambda folder: Extraction(backbone, encoder, workspace, image_folder(folder))
+
+
+@pytest.fixture
+def undisturbed(
+    backbone: Backbone, encoder: Encoder, tmp_path: Path
+) -> Callable[[Path], tuple[list[str], bytes, bytes]]:
+    """What the folder's store holds when nothing goes wrong."""
+
+    def run(folder: Path) -> tuple[list[str], bytes, bytes]:
+        elsewhere = Workspace(tmp_path / "data", tmp_path / "undisturbed", tmp_path / "out")
+        return content(Extraction(backbone, encoder, elsewhere, image_folder(folder)).run())
+
+    return run
+
+
+def content(store: FeatureStore) -> tuple[list[str], bytes, bytes]:
+    return store.ids, store.load().tobytes(), store.sizes.tobytes()
+
+
+def kill(pid: int) -> int:
+    """SIGKILL; returns how the process ended."""
+    os.kill(pid, signal.SIGKILL)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def break_images(folder: Path) -> dict[str, str]:
+    """Breaks three of the folder's images; id -> what the reason says."""
+    buffer = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)).save(buffer, "JPEG")
+    (folder / "class 0/00.png").write_bytes(b"")
+    (folder / "class 1/05.png").write_bytes(buffer.getvalue()[:-700])
+    corrupt = bytearray((folder / "class 3/03.png").read_bytes())
+    corrupt[60] ^= 0xFF
+    (folder / "class 3/03.png").write_bytes(corrupt)
+    return {"class 0/00.png": "cannot identify", "class 1/05.png": "truncated", "class 3/03.png": "Error: "}
+
+
+def test_a_store_holds_what_the_encoder_gives_for_each_image(photos: Photos, start, encoder: Encoder) -> None:
+    folder = photos("shoes", 7)
+    store = start(folder).run()
+    assert store.ids == image_folder(folder).images("shoes")
+    for image, features, size in zip(store.ids, store.load(), store.sizes, strict=True):
+        pixels, _ = encoder.prepare(folder / image)
+        expected = encoder(torch.from_numpy(pixels[None].copy()))[0].numpy()
+        np.testing.assert_allclose(features, expected, rtol=2e-3, atol=2e-3)
+        assert tuple(size) == Image.open(folder / image).size
+
+
+@pytest.mark.parametrize(
+    "settings", [Settings(2, 2, 4), Settings(2, 1, 1), Settings(2, 0, 1000)], ids=["2 workers", "1", "0"]
+)
+def test_workers_and_the_size_of_parts_change_nothing(photos: Photos, start, undisturbed, settings: Settings) -> None:
+    folder = photos("shoes", 7)
+    assert content(start(folder).run(settings)) == undisturbed(folder)
+
+
+def test_float32_features_are_kept_as_they_are(photos: Photos, start, encoder: Encoder) -> None:
+    folder = photos("shoes", 2)
+    store = start(folder).run(Settings(1, 0, dtype="float32"))
+    pixels, _ = encoder.prepare(folder / store.ids[1])
+    np.testing.assert_array_equal(store.load()[1], encoder(torch.from_numpy(pixels[None].copy()))[0].numpy())
+
+
+def test_a_killed_and_resumed_extraction_gives_the_same_bits_as_an_undisturbed_one(
+    photos: Photos, start, undisturbed
+) -> None:
+    folder = photos("shoes", 41)
+    started = time.monotonic()
+    expected = undisturbed(folder)
+    whole = time.monotonic() - started
+    extraction, instants, kept = start(folder), random.Random(2), [0]
+    for _ in range(5):
+        pid = extraction.run_in_another_process()
+        time.sleep(instants.uniform(0, whole / 3))
+        assert kill(pid) in (0, -signal.SIGKILL)
+        kept.append(len(extraction.parts()))
+    assert kept == sorted(kept) or extraction.task().stored
+    assert any(kept)
+    assert content(extraction.run()) == expected
+    assert extraction.parts() == []
+
+
+def test_a_start_right_after_a_kill_is_not_refused_because_of_orphaned_workers(photos: Photos, start) -> None:
+    extraction = start(photos("shoes", 41))
+    pid, deadline = extraction.run_in_another_process(Settings(batch=1, workers=2, part=1)), time.monotonic() + 20
+    while not extraction.parts() and time.monotonic() < deadline:
+        time.sleep(0.005)
+    assert kill(pid) == -signal.SIGKILL
+    assert len(extraction.run().ids) == 41
+
+
+class Interrupting:
+    """The encoder, with a real Ctrl-C in some batch."""
+
+    def __init__(self, encoder: Encoder, at: int) -> None:
+        self.encoder, self.at, self.calls = encoder, at, 0
+        self.dim, self.prepare = encoder.dim, encoder.prepare
+
+    def __call__(self, batch: torch.Tensor, /) -> torch.Tensor:
+        self.calls += 1
+        if self.calls == self.at:
+            signal.raise_signal(signal.SIGINT)
+        return self.encoder(batch)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_interrupt_writes_the_part_in_hand_and_the_same_call_goes_on(
+    photos: Photos, start, undisturbed, encoder: Encoder, workers: int
+) -> None:
+    folder = photos("shoes", 13)
+    extraction, settings = start(folder), Settings(batch=2, workers=workers, part=1000)
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        extraction.run(settings, Interrupting(encoder, at=3))
+    assert signal.getsignal(signal.SIGINT) is handler
+    (part,) = extraction.parts()
+    assert len(FeatureStore(part)) == 6
+    rest = Interrupting(encoder, at=-1)
+    assert content(extraction.run(settings, rest)) == undisturbed(folder)
+    assert rest.calls == 4
+
+
+def test_images_that_cannot_be_decoded_are_recorded_with_the_reason_and_skipped(photos: Photos, start) -> None:
+    folder = photos("shoes", 12)
+    reasons = break_images(folder)
+    store = start(folder).run(Settings(batch=5, workers=1, max_failures=0.3))
+    assert store.ids == [image for image in image_folder(folder).images("shoes") if image not in reasons]
+    assert [failure.id for failure in store.failed] == sorted(reasons)
+    for failure in store.failed:
+        assert reasons[failure.id] in failure.reason
+
+
+def test_one_image_may_always_fail(photos: Photos, start) -> None:
+    folder = photos("shoes", 3)
+    (folder / "class 0/00.png").write_bytes(b"")
+    assert len(start(folder).run().failed) == 1
+
+
+def test_a_batch_without_a_single_image_goes_through(photos: Photos, start) -> None:
+    folder = photos("shoes", 5)
+    for path in folder.rglob("*.png"):
+        path.write_bytes(b"")
+    store = start(folder).run(Settings(batch=2, workers=0, max_failures=1.0))
+    assert (len(store), len(store.failed)) == (0, 5)
+
+
+def test_an_image_that_vanished_after_planning_is_recorded(photos: Photos, start, encoder: Encoder) -> None:
+    folder = photos("shoes", 4)
+    extraction = start(folder)
+    task = extraction.task()
+    (folder / "class 1/01.png").unlink()
+    (failure,) = extract(task, encoder, extraction.backbone.spec(), FAST)
+    assert failure.id == "class 1/01.png"
+    assert "No such file" in failure.reason
+
+
+def test_too_many_failures_stop_the_run_and_keep_the_work(photos: Photos, start) -> None:
+    folder = photos("shoes", 12)
+    break_images(folder)
+    extraction = start(folder)
+    said = r"2 images of shoes could not be decoded, more than the 1 allowed; the first is class 0/00\.png \(.*--max-f"
+    with pytest.raises(ProbeError, match=said):
+        extraction.run(Settings(batch=1, workers=0))
+    kept = sum(len(FeatureStore(part)) for part in extraction.parts())
+    assert kept == 3
+    assert len(extraction.run(Settings(batch=1, workers=0, max_failures=0.5))) == 9
+
+
+def test_failed_images_are_tried_again_only_when_asked(photos: Photos, start) -> None:
+    folder = photos("shoes", 12)
+    extraction, image = start(folder), folder / "class 2/06.png"
+    whole = image.read_bytes()
+    image.write_bytes(whole[:50])
+    assert len(extraction.run().failed) == 1
+    image.write_bytes(whole)
+    assert extraction.task().todo == []
+    store = extraction.run(Settings(batch=2, workers=0, retry_failed=True))
+    assert (len(store), store.failed) == (12, [])
+
+
+def test_images_that_fail_again_are_counted_once(photos: Photos, start) -> None:
+    folder = photos("shoes", 12)
+    break_images(folder)
+    extraction = start(folder)
+    for retry in (False, True):
+        store = extraction.run(Settings(batch=2, workers=0, max_failures=0.25, retry_failed=retry))
+        assert (len(store), len(store.failed)) == (9, 3)
+
+
+def test_parts_that_hold_everything_are_merged_without_the_backbone(
+    photos: Photos, start, undisturbed, encoder: Encoder
+) -> None:
+    folder = photos("shoes", 6)
+    extraction = start(folder)
+    with pytest.raises(KeyboardInterrupt):
+        extraction.run(FAST, Interrupting(encoder, at=3))
+    assert not extraction.task().store.exists()
+    rest = Interrupting(encoder, at=-1)
+    assert content(extraction.run(FAST, rest)) == undisturbed(folder)
+    assert rest.calls == 0
+
+
+def test_more_images_of_a_source_are_added_to_its_store(photos: Photos, start) -> None:
+    first = content(start(photos("shoes", 5)).run())
+    store = start(photos("shoes", 9)).run()
+    assert store.ids[:5] == first[0]
+    assert store.load(store.ids[:5]).tobytes() == first[1]
+    assert sorted(store.ids) == image_folder(photos("shoes", 9)).images("shoes")
+
+
+def test_rows_of_other_package_versions_are_not_added_to_a_store(photos: Photos, start, encoder: Encoder) -> None:
+    extraction = start(photos("shoes", 4))
+    extraction.run()
+    photos("shoes", 6)
+    extraction.manifest = image_folder(extraction.manifest.roots["shoes"])
+    spec = extraction.backbone.spec()
+    with pytest.raises(SpecMismatchError, match=r'packages\.timm: .*, not "0\.1"'):
+        extract(extraction.task(), encoder, spec | {"packages": spec["packages"] | {"timm": "0.1"}}, FAST)
+
+
+def session(extraction: Extraction, settings: Settings = FAST) -> None:
+    extract_sources(extraction.manifest, extraction.backbone, extraction.workspace, settings, "cpu")
+
+
+def test_several_sources_are_extracted_in_one_go_and_nothing_to_do_loads_no_model(
+    photos: Photos, start, backbone: Backbone, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifests = [image_folder(photos(name, count, seed=count)) for name, count in (("shoes", 5), ("pets", 3))]
+    frame = pl.concat([manifest.frame for manifest in manifests])
+    weights = tmp_path / "copy.safetensors"
+    assert backbone.weights is not None
+    weights.write_bytes(backbone.weights.read_bytes())
+    extraction = start(tmp_path / "shoes")
+    extraction.manifest = Manifest(frame, manifests[0].roots | manifests[1].roots)
+    extraction.backbone = Backbone("tiny", backbone.row, backbone.catalogue, weights)
+    session(extraction)
+    said = capsys.readouterr().err
+    for source, count in (("shoes", 5), ("pets", 3)):
+        path = extraction.workspace.store(source, "tiny")
+        assert len(FeatureStore(path)) == count
+        assert f"{source}: {count} images in {path}" in said
+    weights.unlink()  # their digest is known; loading them would fail
+    session(extraction)
+    assert "shoes: all 5 images are in " in capsys.readouterr().err
+
+
+def test_the_report_counts_what_is_in_the_store(photos: Photos, start, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = photos("shoes", 12)
+    extraction, image = start(folder), folder / "class 2/06.png"
+    whole = image.read_bytes()
+    image.write_bytes(b"")
+    session(extraction)
+    said = capsys.readouterr().err
+    assert "shoes: 11 images in " in said
+    assert "1 could not be decoded" in said
+    assert "could not decode class 2/06.png: UnidentifiedImageError: " in said
+    image.write_bytes(whole)
+    session(extraction, Settings(batch=2, workers=0, retry_failed=True))
+    assert "shoes: 12 images in " in capsys.readouterr().err
+
+
+def test_a_source_is_named_as_it_is_whatever_its_brackets(
+    photos: Photos, start, capsys: pytest.CaptureFixture[str]
+) -> None:
+    session(start(photos("shoes [old]", 3)))
+    assert "shoes [old]: 3 images in " in capsys.readouterr().err

@@ -1,0 +1,82 @@
+import io
+import re
+
+import pytest
+from rich.console import Console
+
+import probe.progress
+from probe.progress import clock, track
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0.0 s"),
+        (3.14, "3.1 s"),
+        (12.4, "12 s"),
+        (60, "1:00 min"),
+        (185, "3:05 min"),
+        (3599, "59:59 min"),
+        (3600, "1:00:00 h"),
+        (7385, "2:03:05 h"),
+        (119.7, "2:00 min"),
+        (3599.7, "1:00:00 h"),
+    ],
+)
+def test_a_duration_is_told_in_its_natural_unit(seconds: float, text: str) -> None:
+    assert clock(seconds) == text
+
+
+def test_away_from_a_terminal_the_end_is_one_plain_line_with_the_rate(capsys: pytest.CaptureFixture[str]) -> None:
+    with track("extract pets", 1200, "images") as advance:
+        for _ in range(3):
+            advance(400)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert re.fullmatch(r"extract pets: 1,200/1,200 images in 0\.\d s, [\d,]+ images/s\n", err)
+
+
+def test_away_from_a_terminal_long_work_says_how_long_it_will_still_take(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probe.progress, "SECONDS_BETWEEN_LINES", 0)
+    with track("fit", 4, "epochs") as advance:
+        advance(note="loss 2.5")
+        advance(3)
+    first, last = capsys.readouterr().err.splitlines()
+    assert re.fullmatch(r"fit: 1/4 epochs, [\d,.e+]+ epochs/s, ETA 0\.\d s, loss 2\.5", first)
+    assert last.startswith("fit: 4/4 epochs in ")
+
+
+def test_work_that_stops_early_says_nothing_of_an_end(capsys: pytest.CaptureFixture[str]) -> None:
+    def stopped() -> None:
+        with track("fit", 4, "epochs") as advance:
+            advance(2)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stopped()
+    assert capsys.readouterr().err == ""
+
+
+def test_on_a_terminal_a_bar_shows_the_count_the_rate_and_the_note(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = io.StringIO()
+    monkeypatch.setattr(probe.progress, "console", Console(file=screen, force_terminal=True, width=120))
+    with track("extract pets", 30, "images") as advance:
+        advance(10, "one part")
+        advance(20, "all parts")
+    last = screen.getvalue()[screen.getvalue().rindex("extract") :]
+    for text in ("extract pets", "30/30", "images/s", "all parts"):
+        assert text in last
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+@pytest.mark.parametrize("name", ["photos [old]", "[/b] photos", "[2024]"])
+def test_a_description_is_shown_as_it_is_whatever_its_brackets(
+    monkeypatch: pytest.MonkeyPatch, name: str, terminal: bool
+) -> None:
+    screen = io.StringIO()
+    monkeypatch.setattr(probe.progress, "console", Console(file=screen, force_terminal=terminal, width=120))
+    with track(f"extract {name}", 1, "images") as advance:
+        advance(1)
+    assert f"extract {name}" in screen.getvalue()
