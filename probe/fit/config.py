@@ -35,6 +35,12 @@ class Training(BaseModel):
     warmup_epochs: NonNegativeFloat = 1.0
     weight_decay: NonNegativeFloat = 1e-4
 
+    @model_validator(mode="after")
+    def _cosine_falls(self) -> "Training":
+        if self.lr_min > self.lr:
+            raise ValueError(f"lr_min ({self.lr_min}) is above lr ({self.lr})")
+        return self
+
 
 class RunConfig(BaseModel):
     """A trained head has a loss and a training recipe; a training-free one has neither."""

@@ -42,8 +42,8 @@ class Run:
 
     @cached_property
     def key(self) -> str:
-        """64 hex digits. The backbone's name does not count, its features' fingerprints do."""
-        config = self.config.model_dump(mode="json", exclude={"backbone"})
+        """64 hex digits."""
+        config = self.config.model_dump(mode="json")
         return fingerprint({"results": RESULTS_VERSION, "config": config, "inputs": self.inputs})
 
     @property

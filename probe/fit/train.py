@@ -64,7 +64,7 @@ def fit(config: RunConfig, features: CachedFeatures, device: torch.device, on_ep
         "dim": data.dim(selected.head),
         **selected.facts,
     }
-    metrics["train"] = {"images": len(data.train.frame), "left_out_of_manifest": len(features.left_out)}
+    metrics |= {"training_images": len(data.train.frame), "left_out": len(features.left_out)}
     return Fitted(selected.head, features.spec, data.train.features.shape[1], metrics, test.per_query, selected.history)
 
 

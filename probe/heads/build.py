@@ -6,9 +6,11 @@ head = build_head(config, in_dim=1152, generator=generator)
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from probe.errors import UsageError
 from probe.heads import config as heads
 from probe.heads.linear import DropoutLinear
 from probe.heads.pca import PCAWhitening
@@ -21,7 +23,7 @@ def build_head(config: heads.HeadConfig, in_dim: int, generator: torch.Generator
         case heads.FullDimension():
             return FullDimension()
         case heads.AveragePooling():
-            return AveragePooling(config.dim)
+            return AveragePooling(in_dim, config.dim)
         case heads.RandomProjection():
             return DropoutLinear(in_dim, config.dim, dropout=0.0, generator=generator)
         case heads.PCAWhitening():
@@ -37,7 +39,10 @@ def save_head(head: nn.Module, path: Path) -> None:
 
 
 def load_head(config: heads.HeadConfig, path: Path, in_dim: int, device: torch.device) -> nn.Module:
-    """A head that `save_head` wrote, in eval mode."""
+    """A head that `save_head` wrote, in eval mode. Raises UsageError when the file is damaged or another head's."""
     head = build_head(config, in_dim, torch.Generator(device))
-    head.load_state_dict(load_file(path, device=str(device)))
+    try:
+        head.load_state_dict(load_file(path, device=str(device)))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise UsageError(f"{path} is not the head of this run ({str(error).splitlines()[0]}); fit it again.") from error
     return head.to(device).eval()

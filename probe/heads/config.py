@@ -19,7 +19,7 @@ class FullDimension(_Head):
 
 
 class AveragePooling(_Head):
-    """Means of D/d consecutive channels (UniFEx Table 3, "pooling")."""
+    """Means of D/d consecutive channels (UniFEx Table 3, "pooling"); windows overlap where d does not divide D."""
 
     kind: Literal["average-pooling"] = "average-pooling"
     dim: PositiveInt = 64

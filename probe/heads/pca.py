@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from probe.errors import UsageError
 
 BLOCK_ROWS = 65536
+NO_VARIANCE = 1e-24  # of unit vectors, in float64: rounding
 
 
 class PCAWhitening(nn.Module):
@@ -44,14 +45,14 @@ class PCAWhitening(nn.Module):
             centred = block - mean
             covariance += centred.T @ centred / count
         values, vectors = torch.linalg.eigh(covariance)
-        rank = int((values > values[-1] * 1e-10).sum())
+        rank = int((values > max(float(values[-1]) * 1e-10, NO_VARIANCE)).sum())
         if rank < dim:
             raise UsageError(
                 f"PCA-whitening to {dim} dimensions: the {count:,} training features span only {rank}; lower head.dim."
             )
         leading = values.argsort(descending=True)[:dim]
         projection = vectors[:, leading].T / values[leading, None].sqrt()
-        head = cls(in_dim, dim)
+        head = cls(in_dim, dim).to(features.device)
         head.mean.copy_(mean)
         head.projection.copy_(_fixed_signs(projection))
         return head

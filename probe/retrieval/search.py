@@ -1,7 +1,8 @@
 """Exact nearest neighbours by cosine similarity; ties go to the earlier index row; a query never finds itself.
 
 A matrix product in float32 proposes candidates, which are scored again in float64. Where the proposal cannot be proven
-to hold the true neighbours (float32 rounding is bounded), the query is scored against the whole index in float64.
+to hold the true neighbours (float32 rounding is bounded, with TF32 off, as PyTorch has it), the query is scored against
+the whole index in float64.
 
     neighbours = search(queries, index, k=5, same_image=same_image_pairs(query_ids, index_ids))
 """
@@ -110,11 +111,11 @@ def _exhaustive(
 
 
 def _normalized(vectors: torch.Tensor, role: str) -> torch.Tensor:
-    lengths = vectors.norm(dim=1)
-    bad = (~(lengths > 0) | ~lengths.isfinite()).nonzero()[:, 0]
+    largest = vectors.abs().amax(dim=1, keepdim=True)  # scaled by it, no length over- or underflows
+    bad = (~(largest > 0) | ~largest.isfinite()).nonzero()[:, 0]
     if len(bad):
         raise ProbeError(
             f"{len(bad):,} {role} embedding(s) are zero or not finite, the first in row {int(bad[0])}; "
             "such vectors have no direction to compare."
         )
-    return F.normalize(vectors, dim=1)
+    return F.normalize(vectors / largest, dim=1)

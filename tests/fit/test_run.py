@@ -1,0 +1,231 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+import torch
+import yaml
+
+from probe.errors import UsageError
+from probe.extract.features import CachedFeatures
+from probe.fit import run as run_module
+from probe.fit.config import RunConfig
+from probe.fit.run import Run, read_run
+from probe.fit.sweep import sweep
+from probe.fit.train import Fitted, embed, fit
+from probe.heads import config as heads
+from probe.heads.build import load_head
+from probe.losses import config as losses
+from probe.retrieval.evaluation import evaluate
+from tests.fit.conftest import BACKBONE, DIM, World, features_of, linear, untrained
+
+CPU = torch.device("cpu")
+FILES = {"config.yaml", "history.jsonl", "metrics.json", "per_query.parquet", "head.safetensors", "environment.json"}
+SHORT = linear(epochs=2)
+
+
+@pytest.fixture(scope="module")
+def short(cached: CachedFeatures) -> Fitted:
+    return fit(SHORT, cached, CPU, lambda note: None)
+
+
+@pytest.fixture
+def run(cached: CachedFeatures, tmp_path: Path) -> Run:
+    """Not yet written."""
+    return Run(SHORT, cached.identity, tmp_path / "runs")
+
+
+def key(config: RunConfig, inputs: dict[str, str]) -> str:
+    return Run(config, inputs, Path("runs")).key
+
+
+def test_the_directory_holds_exactly_the_promised_files(run: Run, short: Fitted) -> None:
+    run.write(short, 1.0, "cpu")
+    assert {file.name for file in run.path.iterdir()} == FILES
+    assert [entry.name for entry in run.folder.iterdir()] == [run.path.name], "nothing temporary is left"
+
+
+def test_what_is_written_is_what_was_fitted(run: Run, short: Fitted, cached: CachedFeatures) -> None:
+    run.write(short, 1.0, "cpu")
+    assert run.metrics == short.metrics
+    lines = (run.path / "history.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == short.history
+    assert pl.read_parquet(run.path / "per_query.parquet").equals(short.per_query)
+    finished = read_run(run.path)
+    assert (finished.key, finished.config, finished.dim) == (run.key, SHORT, DIM)
+    assert finished.spec == cached.spec
+    head = load_head(finished.config.head, run.path / "head.safetensors", finished.dim, CPU)
+    rows = cached.split("test")
+    assert evaluate(rows.frame, embed(head, rows, CPU)).summary == run.metrics["test"]
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        SHORT,
+        untrained(heads.RandomProjection(dim=8)),
+        untrained(heads.PCAWhitening(dim=8, per_domain=30)),
+        untrained(heads.AveragePooling(dim=8)),
+        untrained(heads.FullDimension()),
+    ],
+    ids=lambda config: config.head.kind,
+)
+def test_the_same_seed_twice_writes_the_same_bytes(config: RunConfig, cached: CachedFeatures, tmp_path: Path) -> None:
+    runs = [Run(config, cached.identity, tmp_path / name) for name in ("a", "b")]
+    assert sweep([(run, cached) for run in runs], "cpu") == 2
+    for name in ("metrics.json", "head.safetensors", "history.jsonl", "config.yaml"):
+        assert (runs[0].path / name).read_bytes() == (runs[1].path / name).read_bytes()
+    assert (runs[0].path / "metrics.json").stat().st_size > 0
+
+
+@pytest.mark.parametrize(
+    "config", [SHORT, untrained(heads.RandomProjection(dim=8)), untrained(heads.PCAWhitening(dim=8, per_domain=30))]
+)
+def test_another_seed_writes_another_head_and_other_metrics(
+    config: RunConfig, cached: CachedFeatures, tmp_path: Path
+) -> None:
+    runs = [Run(config.model_copy(update={"seed": seed}), cached.identity, tmp_path) for seed in (0, 1)]
+    assert sweep([(run, cached) for run in runs], "cpu") == 2
+    for name in ("metrics.json", "head.safetensors"):
+        assert (runs[0].path / name).read_bytes() != (runs[1].path / name).read_bytes()
+
+
+def test_a_finished_run_is_skipped_and_left_untouched(run: Run, cached: CachedFeatures) -> None:
+    assert not run.done
+    assert sweep([(run, cached)], "cpu") == 1
+    assert run.done
+    before = {file.name: (file.read_bytes(), file.stat().st_mtime_ns) for file in run.path.iterdir()}
+    assert sweep([(run, cached)], "cpu") == 0
+    assert {file.name: (file.read_bytes(), file.stat().st_mtime_ns) for file in run.path.iterdir()} == before
+
+
+def test_a_run_without_its_metrics_is_redone(run: Run, cached: CachedFeatures) -> None:
+    sweep([(run, cached)], "cpu")
+    before = (run.path / "metrics.json").read_bytes()
+    (run.path / "metrics.json").unlink()
+    (run.path / "head.safetensors").write_bytes(b"half")
+    assert not run.done
+    assert sweep([(run, cached)], "cpu") == 1
+    assert (run.path / "metrics.json").read_bytes() == before
+    assert {file.name for file in run.path.iterdir()} == FILES
+
+
+def test_a_run_that_breaks_while_it_is_written_leaves_no_directory_under_its_name(run: Run, short: Fitted) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        run.write(replace(short, metrics={"test": float("nan")}), 1.0, "cpu")
+    assert not run.path.exists()
+    assert not run.done
+    (unfinished,) = run.folder.iterdir()
+    assert {file.name for file in unfinished.iterdir()} == FILES - {"metrics.json"}, "the marker comes last"
+    run.write(short, 1.0, "cpu")
+    assert run.metrics == short.metrics
+    assert list(run.folder.iterdir()) == [run.path]
+
+
+@pytest.mark.parametrize("content", [b"", b'{"test": {"mean": {"mMP@5"', b"\xff\xfe\x00", b"not json"])
+def test_damaged_metrics_are_a_clear_error(content: bytes, run: Run, short: Fitted) -> None:
+    run.write(short, 1.0, "cpu")
+    (run.path / "metrics.json").write_bytes(content)
+    with pytest.raises(UsageError, match=r"metrics\.json cannot be read .*; delete .* and fit again") as error:
+        _ = Run(run.config, run.inputs, run.folder).metrics
+    assert str(run.path) in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda path: (path / "config.yaml").unlink(),
+        lambda path: (path / "config.yaml").write_text(""),
+        lambda path: (path / "config.yaml").write_text("key: [1, 2"),
+        lambda path: (path / "config.yaml").write_text("key: abc\nfeatures: {dim: 3, spec: {}}\nconfig: {backbone: x}"),
+    ],
+    ids=["absent", "empty", "no yaml", "no run configuration"],
+)
+def test_a_folder_that_is_no_finished_run_is_a_clear_error(spoil: Any, run: Run, short: Fitted) -> None:
+    run.write(short, 1.0, "cpu")
+    spoil(run.path)
+    with pytest.raises(UsageError, match="is not a finished run"):
+        read_run(run.path)
+
+
+CHANGES: dict[str, dict[str, Any]] = {
+    "head": {"dim": 16, "dropout": 0.3},
+    "loss": {"kind": "arcface", "margin": 0.4, "scale": 9, "sub_centers": 3},
+    "training": {"epochs": 5, "batch": 17, "lr": 0.2, "lr_min": 0.0, "warmup_epochs": 0, "weight_decay": 0.0},
+}
+
+
+@pytest.mark.parametrize(
+    ("section", "field"), [(section, field) for section, fields in CHANGES.items() for field in fields]
+)
+def test_the_key_changes_with_every_field_of_the_configuration(section: str, field: str) -> None:
+    content = linear().model_dump(mode="json")
+    content[section][field] = CHANGES[section][field]
+    if field == "kind":
+        del content[section]["sub_centers"]
+    assert key(RunConfig.model_validate(content), {}) != key(linear(), {})
+
+
+def test_the_test_above_covers_every_field() -> None:
+    content = linear().model_dump(exclude={"backbone": True, "seed": True, "head": {"kind"}})
+    assert {section: fields.keys() for section, fields in content.items()} == {
+        section: fields.keys() for section, fields in CHANGES.items()
+    }
+
+
+def test_the_key_changes_with_the_seed() -> None:
+    assert len({key(linear(seed=seed), {}) for seed in range(5)}) == 5
+
+
+def test_the_key_changes_with_the_head() -> None:
+    configs = [
+        untrained(heads.FullDimension()),
+        untrained(heads.AveragePooling()),
+        untrained(heads.RandomProjection()),
+        untrained(heads.RandomProjection(dim=32)),
+        untrained(heads.PCAWhitening()),
+        untrained(heads.PCAWhitening(per_domain=100)),
+    ]
+    assert len({key(config, {}) for config in configs}) == len(configs)
+
+
+def test_the_key_does_not_change_with_how_a_number_is_written(cached: CachedFeatures) -> None:
+    written = yaml.safe_load("{kind: sub-center-arcface, scale: 8, sub_centers: 2}")
+    loss = losses.SubCenterArcFace.model_validate(written)
+    assert key(linear().model_copy(update={"loss": loss}), cached.identity) == key(linear(), cached.identity)
+
+
+def test_the_key_changes_with_the_version_of_the_results(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = key(linear(), {})
+    monkeypatch.setattr(run_module, "RESULTS_VERSION", run_module.RESULTS_VERSION + 1)
+    assert key(linear(), {}) != before
+
+
+def test_the_key_changes_with_the_manifest_the_features_and_the_images_left_out(world: World, tmp_path: Path) -> None:
+    features = features_of(world.frame)
+    worlds = {name: World(tmp_path / name, world.frame) for name in ("same", "again", "spec", "failed", "labels")}
+    relabelled = world.frame.with_columns(pl.col("label").replace("test1", "test0"))
+    worlds["labels"] = World(tmp_path / "labels", relabelled)
+    for name, each in worlds.items():
+        failed = frozenset({"train/cars/0/0.jpg"} if name == "failed" else ())
+        each.store(features, failed, spec="v2" if name == "spec" else "v1")
+    keys = {name: key(SHORT, each.cached().identity) for name, each in worlds.items()}
+    assert keys["same"] == keys["again"]
+    assert len(set(keys.values())) == 4
+
+
+def test_the_path_names_the_run_and_starts_with_no_character_that_needs_quoting(tmp_path: Path) -> None:
+    config = linear(seed=3).model_copy(update={"backbone": "open_clip:ViT-B-16/openai"})
+    path = Run(config, {}, tmp_path).path
+    assert path.parent == tmp_path
+    assert path.name == f"open_clip-ViT-B-16-openai_linear_sub-center-arcface_seed3_{key(config, {})[:12]}"
+
+
+def test_a_sweep_fits_only_what_is_not_done(cached: CachedFeatures, tmp_path: Path) -> None:
+    runs = [Run(untrained(heads.RandomProjection(dim=8), seed), cached.identity, tmp_path) for seed in range(3)]
+    assert sweep([(runs[1], cached)], "cpu") == 1
+    assert sweep([(run, cached) for run in runs], "cpu") == 2
+    assert all(run.done for run in runs)
+    assert runs[0].config.backbone == BACKBONE

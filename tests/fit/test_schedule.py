@@ -1,0 +1,66 @@
+import math
+
+import pytest
+import torch
+
+from probe.fit.config import Training
+from probe.fit.schedule import learning_rate
+
+M4D_IMAGES = 328_400
+STEPS = math.ceil(M4D_IMAGES / 128)
+
+
+def test_a_paper_sized_run_has_the_steps_of_the_protocol() -> None:
+    assert STEPS == 2_566
+    assert Training().epochs * STEPS == 25_660
+
+
+def test_warm_up_starts_at_four_millionths() -> None:
+    assert learning_rate(0, STEPS, Training()) == pytest.approx(1e-2 / 2_566)
+    assert learning_rate(0, STEPS, Training()) == pytest.approx(4e-6, rel=0.03)
+
+
+def test_the_peak_is_the_last_step_of_the_warm_up_and_stays_below_the_nominal_rate() -> None:
+    rates = [learning_rate(step, STEPS, Training()) for step in range(25_660)]
+    assert max(rates) == rates[2_565]
+    assert max(rates) == pytest.approx(9.78e-3, abs=0.5e-5)
+
+
+def test_rates_rise_to_the_peak_and_fall_to_the_minimum() -> None:
+    rates = [learning_rate(step, 100, Training()) for step in range(1_000)]
+    assert rates[:100] == sorted(rates[:100])
+    assert rates[99:] == sorted(rates[99:], reverse=True)
+    assert rates[-1] == pytest.approx(1e-3, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("training", "steps_per_epoch"),
+    [
+        (Training(), 41),
+        (Training(epochs=3, lr=0.02, lr_min=0.0, warmup_epochs=2.0), 17),
+        (Training(epochs=4, lr=2e-3, warmup_epochs=0.5), 10),
+        (Training(epochs=1), 7),
+        (Training(epochs=2, warmup_epochs=0), 9),
+        (Training(epochs=1), 1),
+    ],
+)
+def test_it_equals_torchs_cosine_annealing_times_a_linear_warm_up(training: Training, steps_per_epoch: int) -> None:
+    total = training.epochs * steps_per_epoch
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=training.lr)
+    cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=total, eta_min=training.lr_min)
+    for step in range(total):
+        warm = 1.0
+        if training.warmup_epochs:
+            warm = min(1.0, (step + 1) / (training.warmup_epochs * steps_per_epoch))
+        expected = cosine.get_last_lr()[0] * warm
+        assert learning_rate(step, steps_per_epoch, training) == pytest.approx(expected, rel=1e-9, abs=1e-15)
+        optimizer.step()
+        cosine.step()
+
+
+def test_without_warm_up_the_first_step_has_the_nominal_rate() -> None:
+    assert learning_rate(0, STEPS, Training(warmup_epochs=0)) == pytest.approx(1e-2, rel=1e-12)
+
+
+def test_a_warm_up_shorter_than_a_step_is_none() -> None:
+    assert learning_rate(0, 10, Training(warmup_epochs=0.01)) == pytest.approx(1e-2, rel=1e-12)

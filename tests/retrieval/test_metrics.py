@@ -1,0 +1,126 @@
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from probe.retrieval.metrics import mmp_at_k, recall_at_1, relevant_counts, relevant_hits
+
+
+def hits_at(*ranks: int, depth: int = 5) -> np.ndarray:
+    """(1, depth) hits at these ranks, counted from 1."""
+    return np.array([[rank in ranks for rank in range(1, depth + 1)]])
+
+
+def mmp(hits: np.ndarray, n: int) -> float:
+    return float(mmp_at_k(hits, np.array([n]), 5)[0])
+
+
+def images(*rows: tuple[str, str, str]) -> pl.DataFrame:
+    """Rows of image, label, domain; all of one source."""
+    frame = pl.DataFrame(rows, ["image", "label", "domain"], orient="row")
+    return frame.with_columns(source=pl.lit("photos"))
+
+
+def test_n_of_two_with_hits_at_ranks_four_and_five_scores_zero() -> None:
+    assert mmp(hits_at(4, 5), n=2) == 0
+
+
+@pytest.mark.parametrize(
+    ("ranks", "n", "expected"),
+    [
+        ((1,), 1, 1.0),
+        ((2,), 1, 0.0),
+        ((1, 3), 2, 1 / 2),
+        ((1, 2, 5), 3, 2 / 3),
+        ((1, 2, 3, 4), 4, 1.0),
+        ((2, 5), 5, 2 / 5),
+        ((1, 2, 3, 4, 5), 5, 1.0),
+        ((1, 2, 3), 6, 3 / 5),
+        ((1, 2, 3, 4, 5), 1000, 1.0),
+        ((), 3, 0.0),
+    ],
+)
+def test_mmp_counts_and_divides_by_the_smaller_of_n_and_five(ranks: tuple[int, ...], n: int, expected: float) -> None:
+    assert mmp(hits_at(*ranks), n) == pytest.approx(expected, abs=1e-15)
+
+
+def test_mmp_of_a_list_shorter_than_five_still_divides_by_n() -> None:
+    assert mmp(hits_at(1, 2, depth=3), n=4) == 1 / 2
+
+
+def test_mmp_of_a_longer_list_looks_at_five() -> None:
+    assert mmp(hits_at(5, 6, 7, depth=100), n=9) == 1 / 5
+
+
+def test_recall_at_1_is_the_first_rank_whatever_n() -> None:
+    assert recall_at_1(hits_at(1, 3), np.array([5])).tolist() == [1.0]
+    assert recall_at_1(hits_at(2, 3), np.array([5])).tolist() == [0.0]
+
+
+def test_a_query_with_nothing_to_find_has_no_value() -> None:
+    hits, n = np.zeros((2, 5), bool), np.array([0, 3])
+    assert np.isnan(mmp_at_k(hits, n, 5)).tolist() == [True, False]
+    assert np.isnan(recall_at_1(hits, n)).tolist() == [True, False]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.booleans(), min_size=1, max_size=8), st.integers(0, 12), st.integers(1, 7))
+def test_mmp_equals_the_papers_sum(hits: list[bool], n: int, k: int) -> None:
+    n = max(n, sum(hits))
+    found = mmp_at_k(np.array([hits]), np.array([n]), k)[0]
+    if n == 0:
+        assert np.isnan(found)
+        return
+    total = 0.0
+    for j in range(1, min(n, k) + 1):
+        total += hits[j - 1] if j <= len(hits) else 0
+    assert found == total / min(n, k)
+    assert 0 <= found <= 1
+
+
+def test_n_leaves_out_the_query_itself() -> None:
+    frame = images(("a", "x", "cars"), ("b", "x", "cars"), ("c", "x", "cars"), ("d", "y", "cars"))
+    assert relevant_counts(frame, frame).tolist() == [2, 2, 2, 0]
+
+
+def test_n_of_a_query_that_is_not_in_the_index_counts_all_of_its_class() -> None:
+    index = images(("a", "x", "cars"), ("b", "x", "cars"))
+    assert relevant_counts(images(("q", "x", "cars"), ("r", "z", "cars")), index).tolist() == [2, 0]
+
+
+def test_n_is_counted_in_the_querys_domain() -> None:
+    index = images(("a", "1", "cars"), ("b", "1", "food"), ("c", "1", "food"))
+    assert relevant_counts(images(("q", "1", "cars"), ("r", "1", "food")), index).tolist() == [1, 2]
+
+
+def test_n_tells_images_of_the_same_name_in_two_sources_apart() -> None:
+    index = images(("a", "x", "cars"), ("b", "x", "cars"))
+    queries = images(("a", "x", "cars")).with_columns(source=pl.lit("elsewhere"))
+    assert relevant_counts(queries, index).tolist() == [2]
+
+
+def test_n_of_an_image_under_two_labels_leaves_it_out_of_both() -> None:
+    frame = images(("a", "x", "cars"), ("a", "y", "cars"), ("b", "x", "cars"), ("c", "y", "cars"), ("d", "y", "cars"))
+    assert relevant_counts(frame, frame).tolist() == [1, 2, 1, 2, 2]
+
+
+def test_a_query_under_one_label_that_lies_in_the_index_under_another_only_is_not_subtracted() -> None:
+    index = images(("q", "y", "cars"), ("b", "x", "cars"), ("c", "x", "cars"))
+    assert relevant_counts(images(("q", "x", "cars")), index).tolist() == [2]
+
+
+def test_a_hit_needs_label_and_domain() -> None:
+    index = images(("a", "1", "cars"), ("b", "1", "food"), ("c", "2", "cars"), ("d", "2", "food"))
+    hits = relevant_hits(images(("q", "1", "cars"), ("r", "2", "food")), index, np.array([[0, 1, 2, 3]] * 2))
+    assert hits.tolist() == [[True, False, False, False], [False, False, False, True]]
+
+
+def test_no_neighbour_is_no_hit() -> None:
+    index = images(("a", "1", "cars"))
+    assert relevant_hits(images(("q", "1", "cars")), index, np.array([[0, -1, -1]])).tolist() == [[True, False, False]]
+
+
+def test_names_are_compared_whole() -> None:
+    index = images(("a", "1", "cars 1"), ("b", "11", "cars "), ("c", "", "cars 11"))
+    assert relevant_hits(images(("q", "11", "cars ")), index, np.array([[0, 1, 2]])).tolist() == [[False, True, False]]
