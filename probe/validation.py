@@ -34,14 +34,15 @@ def _model_at(model: type[BaseModel], place: tuple[int | str, ...]) -> type[Base
     for part in place:
         annotations = [known.model_fields[part].annotation for known in candidates if part in known.model_fields]
         if annotations:
-            candidates = [found for annotation in annotations for found in _models_in(annotation)] or candidates
+            candidates = [found for annotation in annotations for found in models_in(annotation)] or candidates
         else:
             of_kind = [known for known in candidates if "kind" in known.model_fields]
             candidates = [known for known in of_kind if known.model_fields["kind"].default == part] or candidates
     return candidates[0]
 
 
-def _models_in(annotation: Any) -> list[type[BaseModel]]:
+def models_in(annotation: Any) -> list[type[BaseModel]]:
+    """The models that an annotation such as a union names."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
-    return [model for argument in get_args(annotation) for model in _models_in(argument)]
+    return [model for argument in get_args(annotation) for model in models_in(argument)]

@@ -1,9 +1,9 @@
 """A recipe: one YAML file that regenerates one table. Rows are small overrides of the defaults; no key is ignored.
 
 `data`: what `probe extract DATA` takes. `backbones`: catalogue rows of the recipe's own. `rows`: each has a `name` and
-any of `backbone`, `head`, `loss`, `training`, `seeds`, `printed` (its row in `reference`). A section whose `kind`
-differs from the default's replaces it, otherwise it is merged into it; a head that is not trained has no use for the
-default `loss` and `training`.
+any of `backbone`, `head`, `loss`, `training`, `seeds`, `printed` (its row in `reference`). A section is merged into the
+default's; with another `kind`, it takes over the default's keys that this kind has too. A head that is not trained has
+no use for the default `loss` and `training`.
 
     recipe = read_recipe(Path("recipes/quickstart.yaml"))
     [row.name for row in recipe.rows]
@@ -24,10 +24,15 @@ from probe.fit.config import RunConfig, Training
 from probe.heads.config import TRAINED, HeadConfig
 from probe.losses.config import LossConfig
 from probe.tables.reference import Reference, read_reference
-from probe.validation import describe
+from probe.validation import describe, models_in
 
 Seeds = Annotated[list[NonNegativeInt], Field(min_length=1)]
 SECTIONS = ("head", "loss", "training")
+KEYS_OF = {
+    model.model_fields["kind"].default: model.model_fields.keys()
+    for union in (HeadConfig, LossConfig)
+    for model in models_in(union)
+}
 
 
 class _Row(BaseModel):
@@ -111,7 +116,7 @@ def read_recipe(path: Path) -> Recipe:
     """Reads and checks what can be checked without the data. Raises UsageError naming the file and the key."""
     try:
         content = yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, ValueError, yaml.YAMLError) as error:
         raise UsageError(f"{path} cannot be read as a recipe: {str(error).splitlines()[0]}.") from error
     if not isinstance(content, dict):
         raise UsageError(f"{path} is not a recipe: it holds no keys.")
@@ -156,8 +161,9 @@ def _merged(fields: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
     merged = {key: value for key, value in defaults.items() if value} | fields
     for section in SECTIONS:
         own, default = fields.get(section), defaults[section]
-        if isinstance(own, dict) and own.get("kind", default.get("kind")) == default.get("kind"):
-            merged[section] = default | own
+        if isinstance(own, dict):
+            known = KEYS_OF.get(own.get("kind"), default)
+            merged[section] = {key: value for key, value in default.items() if key in known} | own
     trained = {head.model_fields["kind"].default for head in TRAINED}
     head = merged.get("head")
     if isinstance(head, dict) and head.get("kind") not in trained:

@@ -9,13 +9,13 @@ from tests.integration.commands import SHARED, WEIGHTS, Shell, readme_commands
 
 @pytest.fixture
 def shell(tmp_path: Path) -> Shell:
-    return Shell(tmp_path, {})
+    return Shell(tmp_path)
 
 
 @pytest.fixture(scope="session")
 def quickstart(tmp_path_factory: pytest.TempPathFactory) -> Shell:
     """The quickstart has been run here."""
-    shell = Shell(tmp_path_factory.mktemp("quickstart"), {})
+    shell = Shell(tmp_path_factory.mktemp("quickstart"))
     shell("probe table recipes/quickstart.yaml")
     return shell
 

@@ -2,12 +2,14 @@
 
 import csv
 import json
+import shlex
 import shutil
 from pathlib import Path
 
 import polars as pl
 
-from tests.integration.commands import Shell, readme_commands
+from probe.tables.recipe import read_recipe
+from tests.integration.commands import Shell, readme_blocks, readme_commands
 
 
 def table(shell: Shell) -> dict[tuple[str, str, str], dict[str, str]]:
@@ -57,10 +59,10 @@ def test_the_same_seed_gives_the_same_metrics_file(quickstart: Shell, tmp_path: 
 def test_a_changed_configuration_is_fitted_and_the_finished_runs_are_kept(quickstart: Shell, tmp_path: Path):
     out = tmp_path / "out"
     shutil.copytree(quickstart.home / "out", out)
-    text = Path("recipes/quickstart.yaml").read_text().replace("margin: 0.5", "margin: 0.2")
+    text = Path("recipes/quickstart.yaml").read_text().replace("sub_centers: 3", "sub_centers: 2")
     (tmp_path / "changed.yaml").write_text(text)
     done = quickstart(f"probe fit {tmp_path / 'changed.yaml'} --out {out}")
-    assert "6 run(s) fitted, 6 already done" in done.stderr
+    assert "3 run(s) fitted, 9 already done" in done.stderr
 
 
 def test_per_query_values_average_to_the_table(quickstart: Shell):
@@ -78,3 +80,15 @@ def test_every_command_of_the_readmes_tour_runs(quickstart: Shell):
     assert len(commands) >= 4
     for command in commands:
         quickstart(command)
+
+
+def test_the_readmes_python_reads_the_store(quickstart: Shell):
+    [code] = readme_blocks("Where things are", "python")
+    code += "features = store.load(['digits/digit-7/03.jpg']); print(features.shape, features.dtype)"
+    assert quickstart(f"python -c {shlex.quote(code)}").stdout == "(1, 1216) float16\n"
+
+
+def test_the_readmes_recipe_is_a_valid_one(tmp_path: Path):
+    [text] = readme_blocks("Recipes", "yaml")
+    (tmp_path / "recipe.yaml").write_text(text)
+    assert len(read_recipe(tmp_path / "recipe.yaml").rows) == 3

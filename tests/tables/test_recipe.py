@@ -44,17 +44,17 @@ def test_only_the_quickstart_needs_nothing_from_outside():
 
 
 def test_a_row_is_the_defaults_with_its_own_keys_merged_in(tmp_path: Path):
-    trained, no_dropout, three, untrained = read_recipe(written(tmp_path, RECIPE)).rows
+    trained, no_dropout, *_ = read_recipe(written(tmp_path, RECIPE)).rows
     assert [run.seed for run in trained.runs] == [0, 1]
     assert trained.runs[0].loss == losses.ArcFace(margin=0.4)
     assert no_dropout.runs[0].head == heads.Linear(dim=32, dropout=0)
     assert no_dropout.runs[0].training == Training(epochs=3)
 
 
-def test_a_section_of_another_kind_replaces_the_default(tmp_path: Path):
+def test_a_section_of_another_kind_takes_over_the_keys_that_it_has_too(tmp_path: Path):
     _, _, three, untrained = read_recipe(written(tmp_path, RECIPE)).rows
-    assert [run.loss for run in three.runs] == [losses.SubCenterArcFace()]
-    assert untrained.runs[0].head == heads.AveragePooling()
+    assert [run.loss for run in three.runs] == [losses.SubCenterArcFace(margin=0.4)]
+    assert untrained.runs[0].head == heads.AveragePooling(dim=32)
 
 
 def test_a_head_that_is_not_trained_has_no_loss_and_no_training(tmp_path: Path):

@@ -1,0 +1,62 @@
+"""The house stays as DESIGN.md drew it: data flows one way, the store stands alone, nothing heavy is loaded early."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+# In the order in which the data flows; a package may import those before it. Retrieval scores what fit trains, and
+# extraction's joins feed both.
+ORDER = ["data", "backbones", "extract", "heads", "losses", "retrieval", "fit", "tables", "cli"]
+
+
+def imports(file: Path) -> set[str]:
+    tree = ast.parse(file.read_text())
+    modules = {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    return modules | {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+
+
+def package(module: str) -> str | None:
+    parts = module.split(".")
+    return parts[1] if parts[0] == "probe" and len(parts) > 1 and parts[1] in ORDER else None
+
+
+@pytest.mark.parametrize("name", ORDER)
+def test_nothing_downstream_is_imported_upstream(name: str):
+    files = [ROOT / "probe" / "cli.py"] if name == "cli" else sorted((ROOT / "probe" / name).glob("*.py"))
+    assert files
+    for file in files:
+        for module in imports(file):
+            imported = package(module)
+            assert imported is None or ORDER.index(imported) <= ORDER.index(name), f"{file} imports {module}"
+
+
+def test_what_everything_uses_imports_none_of_the_pipeline():
+    for file in (ROOT / "probe").glob("*.py"):
+        if file.name not in ("cli.py", "__main__.py"):
+            assert not {module for module in imports(file) if package(module)}, file
+
+
+def test_the_feature_store_imports_nothing_of_probe():
+    for file in (ROOT / "feature_cache").glob("*.py"):
+        assert not {module for module in imports(file) if module.split(".")[0] == "probe"}, file
+
+
+def test_no_heavy_library_is_imported_before_a_command_needs_it():
+    code = (
+        "import sys, probe.cli; print([m for m in ('torch', 'timm', 'polars', 'h5py', 'skimage') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.strip() == "[]"
+
+
+def test_a_recipe_is_read_without_pytorch():
+    code = (
+        "import sys; from pathlib import Path; from probe.tables.recipe import read_recipe;"
+        "read_recipe(Path('recipes/quickstart.yaml')); print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.strip() == "False"
