@@ -37,7 +37,6 @@ class StoreWriter:
         self.spec = spec
         self.dtype = dtype
         self.parts_folder = self.path.with_name(self.path.name + ".parts")
-        self.rows = 0
         self.dim: int | None = None
         self.failed: dict[str, Failure] = {}
         self._done: set[str] = set()
@@ -116,8 +115,9 @@ class StoreWriter:
         found = FeatureStore(path)
         if found.spec != self.spec:
             lines = "; ".join(differences(found.spec, self.spec))
+            place = self.path if path == self.path else self.parts_folder
             raise SpecMismatchError(
-                f"{path} holds other features than the ones asked for ({lines}); "
+                f"{place} holds other features than the ones asked for ({lines}); "
                 "delete it to extract anew, or use another cache folder."
             )
         images = {*found.ids, *(failure.id for failure in found.failed)}
@@ -128,7 +128,6 @@ class StoreWriter:
         self._record(found.ids, found.failed)
 
     def _record(self, ids: Sequence[str], failures: Sequence[Failure]) -> None:
-        self.rows += len(ids)
         self._done.update(ids)
         for image in ids:
             self.failed.pop(image, None)

@@ -64,14 +64,19 @@ class CachedFeatures:
         """What produced the features; package versions are those of the first source."""
         return next(iter(self.stores.values())).spec
 
-    @property
+    @cached_property
     def identity(self) -> dict[str, str]:
-        """What a result depends on: the manifest, what made the features, and which images have none."""
-        left_out = "\n".join(self.left_out.select(pl.concat_str("source", "image", separator="\0")).to_series())
+        """What a result depends on: the manifest, what made the features, and of which image files."""
+        contents = hashlib.sha256()
+        for source, store in sorted(self.stores.items()):
+            failed = {failure.id for failure in store.failed}
+            images = [image for image in self.manifest.images(source) if image not in failed]
+            contents.update("\0".join(images).encode())
+            contents.update(store.contents[store.rows_of(images)].tobytes())
         return {
             "manifest": self.manifest.digest,
             "features": ",".join(f"{source}:{store.fingerprint}" for source, store in sorted(self.stores.items())),
-            "left_out": hashlib.sha256(left_out.encode()).hexdigest(),
+            "images": contents.hexdigest(),
         }
 
     def split(self, name: str) -> FeatureRows:

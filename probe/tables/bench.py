@@ -43,6 +43,9 @@ class Bench:
             self.manifest = resolve_data(recipe.data, workspace.data_root)
         except MissingDataError as error:
             self.missing.append(str(error))
+        except UsageError as error:  # the manifest is faulty: no command mends that
+            self.missing.append(str(error))
+            return
         for backbone in recipe.backbones:
             self._look_for(backbone)
 

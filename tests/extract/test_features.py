@@ -44,6 +44,22 @@ def rows(*entries: tuple[str, str, str]) -> Manifest:
     return Manifest(pl.DataFrame(cells, COLUMNS, orient="row"), where="rows.csv")
 
 
+def test_a_result_depends_on_the_content_of_its_images_and_of_no_others(workspace: Workspace) -> None:
+    manifest = rows(("pets", "a/1.jpg", "test"), ("pets", "b/1.jpg", "test"))
+
+    def identity(*digests: int) -> dict[str, str]:
+        workspace.store("pets", "tiny").unlink(missing_ok=True)
+        with StoreWriter(workspace.store("pets", "tiny"), SPEC) as writer:
+            ids = ["c/1.jpg", "b/1.jpg", "a/1.jpg"]
+            writer.add(Rows(ids, np.ones((3, DIM)), np.ones((3, 2)), np.array(digests, np.uint64)))
+            writer.finish()
+        return CachedFeatures(manifest, "tiny", ASKED, workspace).identity
+
+    assert identity(1, 2, 3) == identity(9, 2, 3)
+    assert identity(1, 2, 3) != identity(1, 9, 3)
+    assert identity(1, 2, 3) != identity(1, 3, 2)
+
+
 def test_features_of_another_folder_of_the_same_name_are_refused(tmp_path: Path, workspace: Workspace) -> None:
     for user in ("ann", "bob"):
         (tmp_path / user / "a").mkdir(parents=True)

@@ -23,14 +23,24 @@ class Shell:
         (self.home / "recipes").symlink_to(ROOT / "recipes")
 
     def __call__(self, line: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+        process = self.start(line)
+        out, err = process.communicate()
+        assert process.returncode == code, f"{line}\n{out}\n{err}"
+        return subprocess.CompletedProcess(line, code, out, err)
+
+    def start(self, line: str) -> subprocess.Popen[str]:
         places = {name: str(self.home / folder) for name, folder in PLACES.items()}
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         environment = os.environ | places | {"PATH": path, "HF_HUB_OFFLINE": "1"} | self.variables
-        done = subprocess.run(
-            line, shell=True, cwd=self.home, env=environment, capture_output=True, text=True, check=False
+        return subprocess.Popen(
+            f"exec {line}",
+            shell=True,
+            cwd=self.home,
+            env=environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
         )
-        assert done.returncode == code, f"{line}\n{done.stdout}\n{done.stderr}"
-        return done
 
 
 PLACES = {"PROBE_DATA_ROOT": "data", "PROBE_CACHE": "features"}

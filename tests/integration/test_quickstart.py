@@ -4,6 +4,8 @@ import csv
 import json
 import shlex
 import shutil
+import signal
+import time
 from pathlib import Path
 
 import polars as pl
@@ -63,6 +65,23 @@ def test_a_changed_configuration_is_fitted_and_the_finished_runs_are_kept(quicks
     (tmp_path / "changed.yaml").write_text(text)
     done = quickstart(f"probe fit {tmp_path / 'changed.yaml'} --out {out}")
     assert "3 run(s) fitted, 9 already done" in done.stderr
+
+
+def test_an_interrupted_sweep_keeps_its_finished_runs_and_says_so(quickstart: Shell, tmp_path: Path):
+    runs = tmp_path / "runs"
+    process = quickstart.start(f"probe fit recipes/quickstart.yaml --out {tmp_path}")
+    while len(list(runs.glob("descriptor_*"))) < 3 and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate()
+    assert process.returncode == 130
+    assert "interrupted: what is finished is kept" in said
+    assert "Traceback" not in said
+    finished = list(runs.glob("descriptor_*"))
+    assert 3 <= len(finished) < 12
+    for run in finished:
+        first = quickstart.home / "out" / "runs" / run.name
+        assert (run / "metrics.json").read_bytes() == (first / "metrics.json").read_bytes()
 
 
 def test_per_query_values_average_to_the_table(quickstart: Shell):

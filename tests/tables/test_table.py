@@ -82,6 +82,15 @@ def test_a_recipe_without_features_names_the_extract_command(world: World):
     ]
 
 
+def test_a_faulty_manifest_is_reported_in_its_table(world: World):
+    manifest = world.workspace.data_root / "small" / "manifest.csv"
+    manifest.write_text(manifest.read_text().replace("domain", "domian", 1))
+    table = build_table(Bench(world.recipe, world.workspace))
+    assert any("lacks the column 'domain'" in line for line in table.missing)
+    assert not table.needs
+    assert "50.5" in shown(table)
+
+
 def test_a_recipe_that_was_not_fitted_names_the_fit_command(world: World):
     world.write_store()
     table = build_table(Bench(world.recipe, world.workspace))
