@@ -141,15 +141,15 @@ def fit(
     Finished runs are recognised by their content and skipped; an interrupted sweep goes on with the next run.
     """
     from probe.fit.sweep import sweep
-    from probe.progress import console
+    from probe.progress import say
     from probe.tables.bench import Bench
     from probe.tables.recipe import read_recipe
 
     bench = Bench(read_recipe(recipe), Workspace(data_root, cache, out))
     bench.require_complete()
     fitted = sweep(bench.runs(), device)
-    console.print(f"{fitted} run(s) fitted, {len(bench.runs()) - fitted} already done, in {bench.workspace.runs}")
-    console.print(f"the table: probe table {recipe}")
+    say(f"{fitted} run(s) fitted, {len(bench.runs()) - fitted} already done, in {bench.workspace.runs}")
+    say(f"the table: probe table {recipe}")
 
 
 @app.command(epilog="Example: probe evaluate out/runs/descriptor_linear_arcface_seed0_* --data sample --split val")
@@ -167,7 +167,7 @@ def evaluate(
     from probe.extract.features import CachedFeatures
     from probe.fit.rescore import rescore
     from probe.fit.run import read_run
-    from probe.progress import console
+    from probe.progress import say
     from probe.tables.render import printer, scores
 
     finished = read_run(run)
@@ -176,7 +176,7 @@ def evaluate(
     features = CachedFeatures(resolve_data(data, data_root), finished.config.backbone, asked, workspace)
     folder, summary = rescore(finished, features, split, workspace.evaluations, device)
     printer().print(scores(f"{run.name} on {data}, {split} split", summary))
-    console.print(f"written to {folder}")
+    say(f"written to {folder}")
 
 
 @app.command(epilog="Example: probe table recipes/quickstart.yaml")
@@ -194,7 +194,7 @@ def table(
 
     A recipe that needs nothing from outside (bundled images, built-in backbone) is run from end to end.
     """
-    from probe.progress import console
+    from probe.progress import say
     from probe.tables.bench import Bench, complete
     from probe.tables.recipe import find_recipes, read_recipe
     from probe.tables.render import printer, terminal, write_files
@@ -206,7 +206,7 @@ def table(
             complete(recipe, workspace, device)
         result = build_table(Bench(recipe, workspace))
         printer().print(terminal(result))
-        console.print(f"written to {' and '.join(map(str, write_files(result, workspace.tables)))}\n", soft_wrap=True)
+        say(f"written to {' and '.join(map(str, write_files(result, workspace.tables)))}\n")
 
 
 def main() -> None:

@@ -14,9 +14,14 @@ from rich.text import Text
 
 SECONDS_BETWEEN_LINES = 10.0
 
-console = Console(stderr=True, highlight=False, markup=False)
+console = Console(stderr=True, highlight=False)
 
 Advance = Callable[..., None]
+
+
+def say(message: str) -> None:
+    """One line on standard error, as it is: never wrapped, so that a path or a command can be copied."""
+    console.print(message, soft_wrap=True, markup=False)
 
 
 @contextmanager
@@ -70,8 +75,7 @@ def _lines(description: str, total: int, unit: str) -> Advance:
         if done >= total or now - shown >= SECONDS_BETWEEN_LINES:
             shown = now
             pace = _pace(done, now - start, total, unit)
-            line = f"{description}: {done:,}/{total:,} {pace}{f', {note}' if note else ''}"
-            console.print(line, soft_wrap=True, markup=False)
+            say(f"{description}: {done:,}/{total:,} {pace}{f', {note}' if note else ''}")
 
     return advance
 

@@ -22,7 +22,7 @@ from probe.backbones.encoder import Encoder, Prepare
 from probe.errors import ProbeError
 from probe.extract.content import content_digest
 from probe.extract.plan import Settings, Task
-from probe.progress import console, track
+from probe.progress import say, track
 
 
 def extract(task: Task, encoder: Encoder, spec: dict[str, Any], settings: Settings) -> list[Failure]:
@@ -36,7 +36,7 @@ def extract(task: Task, encoder: Encoder, spec: dict[str, Any], settings: Settin
         todo = [image for image in task.todo if image not in writer.done]
         part = _Part(writer, encoder.dim)
         if len(todo) < len(task.todo):
-            console.print(f"{task.source}: {len(task.todo) - len(todo):,} images were extracted by an interrupted run")
+            say(f"{task.source}: {len(task.todo) - len(todo):,} images were extracted by an interrupted run")
         with track(f"extract {task.source}", len(todo), "images") as advance:
             for batch in _batches(todo, task, encoder.prepare, settings):
                 part.add(batch, encoder)

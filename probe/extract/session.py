@@ -8,7 +8,7 @@ from probe.backbones.catalogue import Backbone
 from probe.data.manifest import Manifest
 from probe.device import choose_device
 from probe.extract.plan import Settings, plan
-from probe.progress import console
+from probe.progress import say
 from probe.workspace import Workspace
 
 
@@ -21,20 +21,18 @@ def extract_sources(
     pending = [task for task in tasks if task.todo]
     for task in tasks:
         if not task.todo:
-            console.print(f"{task.source}: all {task.stored:,} images are in {task.store}", soft_wrap=True)
+            say(f"{task.source}: all {task.stored:,} images are in {task.store}")
     if not pending:
         return
     from probe.backbones.encoder import load_encoder
     from probe.extract.local import extract
 
     device, reason = choose_device(device_choice)
-    console.print(f"extract {backbone.name} on {device.type} ({reason})")
+    say(f"extract {backbone.name} on {device.type} ({reason})")
     encoder = load_encoder(backbone, device)
     for task in pending:
         failures = extract(task, encoder, spec, settings)
         failed = f", {len(failures):,} could not be decoded:" if failures else ""
-        console.print(
-            f"{task.source}: {len(FeatureStore(task.store)):,} images in {task.store}{failed}", soft_wrap=True
-        )
+        say(f"{task.source}: {len(FeatureStore(task.store)):,} images in {task.store}{failed}")
         for failure in failures[:5]:
-            console.print(f"  could not decode {failure.id}: {failure.reason}", soft_wrap=True)
+            say(f"  could not decode {failure.id}: {failure.reason}")

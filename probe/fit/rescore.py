@@ -11,7 +11,7 @@ from feature_cache import fingerprint
 from probe.device import choose_device
 from probe.extract.features import CachedFeatures
 from probe.fit.run import FinishedRun, read_metrics, write_json
-from probe.progress import console
+from probe.progress import say
 
 
 def rescore(
@@ -31,7 +31,7 @@ def _score(run: FinishedRun, features: CachedFeatures, split: str, path: Path, d
     from probe.retrieval.evaluation import evaluate
 
     device, reason = choose_device(device_choice)
-    console.print(f"evaluate on {device.type} ({reason})")
+    say(f"evaluate on {device.type} ({reason})")
     rows = features.split(split)
     head = load_head(run.config.head, run.path / "head.safetensors", run.dim, device)
     evaluation = evaluate(rows.frame, embed(head, rows, device))

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from probe.device import choose_device
 from probe.extract.features import CachedFeatures
 from probe.fit.run import Run
-from probe.progress import console, track
+from probe.progress import say, track
 
 
 def sweep(runs: Sequence[tuple[Run, CachedFeatures]], device_choice: str) -> int:
@@ -20,7 +20,7 @@ def sweep(runs: Sequence[tuple[Run, CachedFeatures]], device_choice: str) -> int
     from probe.fit.train import fit
 
     device, reason = choose_device(device_choice)
-    console.print(f"fit {len(pending)} run(s) on {device.type} ({reason}); {len(runs) - len(pending)} already done")
+    say(f"fit {len(pending)} run(s) on {device.type} ({reason}); {len(runs) - len(pending)} already done")
     epochs = sum(run.config.training.epochs if run.config.training else 1 for run, _ in pending)
     with track("fit", epochs, "epochs") as advance:
         for run, features in pending:
