@@ -163,17 +163,14 @@ def evaluate(
     out: Out = DEFAULT.out,
 ) -> None:
     """Score a finished run's head on any data whose features the same backbone has extracted."""
-    from probe.data.resolve import resolve_data
-    from probe.extract.features import CachedFeatures
-    from probe.fit.rescore import rescore
+    from probe.fit.rescore import features_for, rescore
     from probe.fit.run import read_run
     from probe.progress import say
     from probe.tables.render import printer, scores
 
     finished = read_run(run)
     workspace = Workspace(data_root, cache, out)
-    asked = {key: value for key, value in finished.spec.items() if key != "packages"}
-    features = CachedFeatures(resolve_data(data, data_root), finished.config.backbone, asked, workspace)
+    features = features_for(finished, data, workspace)
     folder, summary = rescore(finished, features, split, workspace.evaluations, device)
     printer().print(scores(f"{run.name} on {data}, {split} split", summary))
     say(f"written to {folder}")

@@ -1,17 +1,33 @@
 """Scoring a finished run's head on other data, or on another split: `probe evaluate`.
 
-rescore(read_run(path), features, split="test", folder=workspace.evaluations, device_choice="auto")
+run = read_run(path)
+rescore(run, features_for(run, "pocket", workspace), "test", workspace.evaluations, device_choice="auto")
 """
 
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
 
 from feature_cache import fingerprint
+from probe.data.resolve import resolve_data
 from probe.device import choose_device
-from probe.extract.features import CachedFeatures
+from probe.errors import UsageError
+from probe.extract.features import CachedFeatures, MissingFeaturesError
 from probe.fit.run import FinishedRun, read_metrics, write_json
 from probe.progress import say
+from probe.workspace import Workspace
+
+
+def features_for(run: FinishedRun, data: str, workspace: Workspace) -> CachedFeatures:
+    """Other data's features, made by what made the run's. Raises UsageError with the command to run first."""
+    asked = {key: value for key, value in run.spec.items() if key != "packages"}
+    try:
+        return CachedFeatures(resolve_data(data, workspace.data_root), run.config.backbone, asked, workspace)
+    except MissingFeaturesError as error:
+        words = ["probe", "extract", data, "--backbone", run.config.backbone, *workspace.options("data_root", "cache")]
+        also = "" if run.spec["backbone"]["library"] == "built-in" else " (with the run's --catalogue and --weights)"
+        raise UsageError(f"{error} First run: {shlex.join(words)}{also}") from error
 
 
 def rescore(

@@ -7,6 +7,9 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+from PIL import Image
+
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = ROOT.parent / "shared"
 WEIGHTS = SHARED / "weights" / "mobilenetv1_100.tf_qat_in1k_nohead.safetensors"
@@ -56,3 +59,14 @@ def readme_commands(heading: str) -> list[str]:
     """The `probe` lines of its shell blocks, continued lines joined."""
     lines = "".join(readme_blocks(heading, "sh")).replace("\\\n", " ").splitlines()
     return [line for line in lines if line.startswith("probe ")]
+
+
+def photos(folder: Path, classes: int = 8, each: int = 4) -> Path:
+    """A folder of random images, `<folder>/class0/0.png` and so on."""
+    rng = np.random.default_rng(0)
+    for number in range(classes):
+        for image in range(each):
+            path = folder / f"class{number}" / f"{image}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(rng.integers(0, 255, (40, 50, 3), np.uint8)).save(path)
+    return folder

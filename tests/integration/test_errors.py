@@ -2,20 +2,7 @@
 
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
-
-from tests.integration.commands import ROOT, Shell
-
-
-def photos(folder: Path, classes: int = 8, each: int = 4) -> Path:
-    rng = np.random.default_rng(0)
-    for number in range(classes):
-        for image in range(each):
-            path = folder / f"class{number}" / f"{image}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(rng.integers(0, 255, (40, 50, 3), np.uint8)).save(path)
-    return folder
+from tests.integration.commands import ROOT, Shell, photos
 
 
 def message(shell: Shell, line: str, code: int = 2) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 import polars as pl
 
 from probe.tables.recipe import read_recipe
-from tests.integration.commands import Shell, readme_blocks, readme_commands
+from tests.integration.commands import Shell, photos, readme_blocks, readme_commands
 
 
 def table(shell: Shell) -> dict[tuple[str, str, str], dict[str, str]]:
@@ -82,6 +82,22 @@ def test_an_interrupted_sweep_keeps_its_finished_runs_and_says_so(quickstart: Sh
     for run in finished:
         first = quickstart.home / "out" / "runs" / run.name
         assert (run / "metrics.json").read_bytes() == (first / "metrics.json").read_bytes()
+
+
+def test_a_head_is_scored_on_a_folder_of_ones_own_once(quickstart: Shell, tmp_path: Path):
+    folder = photos(tmp_path / "photos", classes=20)
+    [run] = (quickstart.home / "out" / "runs").glob("descriptor_linear_arcface_seed0_*")
+    evaluate = f"probe evaluate {run} --data {folder}"
+    extract = f"probe extract {folder} --backbone descriptor"
+    assert f"First run: {extract}" in quickstart(evaluate, 2).stderr
+    quickstart(extract)
+    first = quickstart(evaluate)
+    assert "photos" in first.stdout
+    [written] = (quickstart.home / "out" / "evaluations").glob(f"{run.name}_test_*")
+    assert json.loads((written / "metrics.json").read_text())["domains"]["photos"]["queries"] == 20
+    before = files_with_times(written)
+    assert quickstart(evaluate).stdout == first.stdout
+    assert files_with_times(written) == before
 
 
 def test_per_query_values_average_to_the_table(quickstart: Shell):
