@@ -194,7 +194,7 @@ def table(
     from probe.progress import say
     from probe.tables.bench import Bench, complete
     from probe.tables.recipe import find_recipes, read_recipe
-    from probe.tables.render import printer, terminal, write_files
+    from probe.tables.render import printer, show, write_files
     from probe.tables.table import build_table
 
     workspace = Workspace(data_root, cache, out)
@@ -202,7 +202,7 @@ def table(
         if recipe.self_contained:
             complete(recipe, workspace, device)
         result = build_table(Bench(recipe, workspace))
-        printer().print(terminal(result))
+        show(result, printer())
         say(f"written to {' and '.join(map(str, write_files(result, workspace.tables)))}\n")
 
 

@@ -1,6 +1,6 @@
 """A table as text: for the terminal, as Markdown and as CSV. Every measured value says how many seeds made it.
 
-console.print(terminal(table))
+show(table, printer())
 write_files(table, Path("out/tables"))       # quickstart.md, quickstart.csv
 """
 
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console, Group
+from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
@@ -20,26 +20,37 @@ from probe.tables.table import METRICS, Cell, Table, TableRow
 LEGEND = f"Test split, merged index; {' / '.join(METRICS)} in %; mean ± standard deviation over the seeds."
 
 
-def terminal(table: Table) -> Group:
-    """The table, the best mean in bold, printed values below the row that they belong to."""
-    grid = RichTable(title=table.recipe.title, caption=LEGEND, title_justify="left")
+def show(table: Table, console: Console) -> None:
+    """Prints the table, why it is not complete, and the commands that complete it, each on one line to copy."""
+    console.print(_grid(table))
+    for line in table.missing:
+        console.print(line, style="yellow", markup=False, soft_wrap=True)
+    for note in table.notes:
+        console.print(note, style="dim", markup=False, soft_wrap=True)
+    if table.needs:
+        console.print("to complete this table:")
+    for command in table.needs:
+        console.print(f"  {command}", style="cyan", markup=False, soft_wrap=True)
+
+
+def _grid(table: Table) -> RichTable:
+    """The best mean in bold, printed values below the row that they belong to."""
+    grid = RichTable(title=Text(table.recipe.title), caption=LEGEND, title_justify="left")
     grid.add_column("row", min_width=20)
     grid.add_column("dim", justify="right")
     grid.add_column("seeds", justify="right")
     for column in table.columns:
-        grid.add_column(column, justify="right", no_wrap=column == MEAN)
+        grid.add_column(Text(column), justify="right", no_wrap=column == MEAN)
     for row in table.rows:
         grid.add_row(
-            row.name,
+            Text(row.name),
             str(row.dim or ""),
             _seeds(row),
             *(_pair(table, row, column) for column in table.columns),
         )
         if row.printed:
             grid.add_row("  printed", "", "", *(_printed(row, column) for column in table.columns), style="dim")
-    lines = [Text(line, style="yellow") for line in table.missing] + [Text(note, style="dim") for note in table.notes]
-    commands = [Text(f"  {command}", style="cyan") for command in table.needs]
-    return Group(grid, *lines, *([Text("to complete this table:"), *commands] if commands else []))
+    return grid
 
 
 def printer() -> Console:
@@ -50,12 +61,12 @@ def printer() -> Console:
 
 def scores(title: str, summary: dict[str, Any]) -> RichTable:
     """One evaluation's summary, a line a domain."""
-    grid = RichTable(title=title, title_justify="left")
+    grid = RichTable(title=Text(title), title_justify="left")
     for name in ("domain", *METRICS, "queries", "nothing to find"):
         grid.add_column(name, justify="left" if name == "domain" else "right")
     for domain, values in summary["domains"].items():
         percent = ["-" if values[metric] is None else f"{100 * values[metric]:.1f}" for metric in METRICS]
-        grid.add_row(domain, *percent, f"{values['queries']:,}", f"{values['nothing_to_find']:,}")
+        grid.add_row(Text(domain), *percent, f"{values['queries']:,}", f"{values['nothing_to_find']:,}")
     grid.add_section()
     grid.add_row(MEAN, *(f"{100 * summary['mean'][metric]:.1f}" for metric in METRICS), style="bold")
     return grid

@@ -12,7 +12,7 @@ from rich.console import Console
 from probe.backbones.catalogue import find_backbone
 from probe.fit.sweep import sweep
 from probe.tables.bench import Bench
-from probe.tables.render import long_csv, markdown, terminal, write_files
+from probe.tables.render import long_csv, markdown, show, write_files
 from probe.tables.table import Table, build_table
 from tests.tables.world import World
 
@@ -24,7 +24,7 @@ def measured(world: World) -> Table:
 
 def shown(table: Table) -> str:
     console = Console(width=200, record=True, file=io.StringIO())
-    console.print(terminal(table))
+    show(table, console)
     return console.export_text()
 
 
@@ -122,6 +122,13 @@ def test_a_changed_manifest_is_measured_anew(world: World):
     manifest.write_text("".join(manifest.read_text().splitlines(keepends=True)[:-1]))
     table = build_table(Bench(world.recipe, world.workspace))
     assert not any(row.cells for row in table.rows)
+
+
+def test_names_are_shown_as_they_are_whatever_their_brackets(world: World):
+    rows = [replace(row, name=f"{row.name} [old] [/b]") for row in world.recipe.rows]
+    table = build_table(Bench(replace(world.recipe, title="A [small] table", rows=rows), world.workspace))
+    assert "A [small] table" in shown(table)
+    assert "Full [old] [/b]" in shown(table)
 
 
 def test_files_are_named_after_the_recipe(world: World):
