@@ -35,7 +35,8 @@ setup: .venv/installed
 	  test -x $(BIN)/python || uv venv --quiet --python $(PYTHON) .venv; \
 	  uv pip install --quiet --compile-bytecode --python $(BIN)/python -c constraints.txt -e '.[dev]'; \
 	else \
-	  test -x $(BIN)/python || $(PYTHON) -m venv .venv; \
+	  test -x $(BIN)/python || $(PYTHON) -m venv .venv \
+	    || { echo "error: $(PYTHON) cannot make virtual environments; install python3-venv or uv."; exit 1; }; \
 	  $(BIN)/python -m pip install --quiet uv && \
 	  $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -c constraints.txt -e '.[dev]'; \
 	fi

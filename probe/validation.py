@@ -23,7 +23,9 @@ def describe(error: ValidationError, model: type[BaseModel]) -> str:
         what = f"'{first['loc'][-1]}' is missing."
         place = ".".join(str(part) for part in first["loc"][:-1])
     else:
-        what = f"{first['msg'].removeprefix('Value error, ')} (got {first['input']!r})."
+        got = first["input"]
+        shown = f" (got {got!r})" if got is None or isinstance(got, str | int | float | list) else ""
+        what = f"{first['msg'].removeprefix('Value error, ')}{shown}."
     more = f" ({len(problems) - 1} more problem(s))" if len(problems) > 1 else ""
     return f"{place}: {what}{more}" if place else f"{what}{more}"
 

@@ -59,8 +59,9 @@ class RunConfig(BaseModel):
 
     @model_validator(mode="after")
     def _loss_belongs_to_trained_heads(self) -> "RunConfig":
-        if self.trained and (self.loss is None or self.training is None):
-            raise ValueError(f"head '{self.head.kind}' is trained: give it a `loss` and a `training` section")
+        missing = [name for name in ("loss", "training") if getattr(self, name) is None]
+        if self.trained and missing:
+            raise ValueError(f"head '{self.head.kind}' is trained: give it a `{'` and a `'.join(missing)}` section")
         if not self.trained and (self.loss is not None or self.training is not None):
             raise ValueError(f"head '{self.head.kind}' is not trained: leave out `loss` and `training`")
         return self

@@ -3,7 +3,7 @@
 `data`: what `probe extract DATA` takes. `backbones`: catalogue rows of the recipe's own. `rows`: each has a `name` and
 any of `backbone`, `head`, `loss`, `training`, `seeds`, `printed` (its row in `reference`). A section is merged into the
 default's; with another `kind`, it takes over the default's keys that this kind has too. A head that is not trained has
-no use for the default `loss` and `training`.
+no use for the default `loss` and `training`; a trained one without a `training` section has UniFEx's.
 
     recipe = read_recipe(Path("recipes/quickstart.yaml"))
     [row.name for row in recipe.rows]
@@ -158,7 +158,7 @@ def _backbone(name: str, file: _File, path: Path, where: str) -> Backbone:
 
 def _merged(fields: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
     """The row's fields over the defaults."""
-    merged = {key: value for key, value in defaults.items() if value} | fields
+    merged = {key: value for key, value in defaults.items() if value or key == "training"} | fields
     for section in SECTIONS:
         own, default = fields.get(section), defaults[section]
         if isinstance(own, dict):

@@ -57,6 +57,12 @@ def test_a_section_of_another_kind_takes_over_the_keys_that_it_has_too(tmp_path:
     assert untrained.runs[0].head == heads.AveragePooling(dim=32)
 
 
+def test_training_without_a_section_is_unifexs(tmp_path: Path):
+    path = written(tmp_path, RECIPE.replace("  training: {epochs: 3}\n", ""))
+    assert read_recipe(path).rows[0].runs[0].training == Training()
+    assert (Training().epochs, Training().batch, Training().lr, Training().lr_min) == (10, 128, 1e-2, 1e-3)
+
+
 def test_a_head_that_is_not_trained_has_no_loss_and_no_training(tmp_path: Path):
     untrained = read_recipe(written(tmp_path, RECIPE)).rows[3].runs[0]
     assert untrained.loss is None
@@ -95,6 +101,7 @@ def test_a_mistake_is_an_error_that_names_the_file_and_the_key(tmp_path: Path, o
     with pytest.raises(UsageError) as raised:
         read_recipe(path)
     assert says in str(raised.value)
+    assert "{'" not in str(raised.value)
     assert str(tmp_path) in str(raised.value)
 
 
