@@ -16,7 +16,7 @@ import polars as pl
 from feature_cache import FeatureStore, Spec, differences
 from probe.data.manifest import Manifest
 from probe.errors import UsageError
-from probe.extract.content import require_same_images
+from probe.extract.match import require_features, require_images
 from probe.workspace import Workspace
 
 
@@ -47,8 +47,8 @@ class CachedFeatures:
             if not path.exists():
                 raise MissingFeaturesError(f"there are no features of '{backbone}' for {source} (no {path}).")
             self.stores[source] = FeatureStore(path)
-            _require(self.stores[source], asked)
-            require_same_images(self.stores[source], manifest.roots.get(source), manifest.images(source))
+            require_features(self.stores[source], asked)
+            require_images(self.stores[source], manifest.roots.get(source), manifest.images(source))
             self._require_images(source)
         _require_one_origin(list(self.stores.values()))
 
@@ -114,20 +114,3 @@ def _require_one_origin(stores: list[FeatureStore]) -> None:
                 f"{stores[0].path} and {store.path} do not hold the same backbone's features ({'; '.join(lines)}); "
                 "extract one of them anew."
             )
-
-
-def _require(store: FeatureStore, asked: Spec) -> None:
-    lines = differences(_restricted(store.spec, asked), asked)
-    if lines:
-        raise UsageError(
-            f"{store.path} holds other features than the ones asked for ({'; '.join(lines)}); "
-            "delete it to extract anew, or use another --cache."
-        )
-
-
-def _restricted(spec: Spec, to: Spec) -> Spec:
-    """The keys of `spec` that `to` has, sections included."""
-    return {
-        key: _restricted(spec.get(key) or {}, value) if isinstance(value, dict) and value else spec.get(key)
-        for key, value in to.items()
-    }

@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 from feature_cache import Failure, Rows, StoreWriter
 from probe.backbones.encoder import Encoder, Prepare
 from probe.errors import ProbeError
-from probe.extract.content import content_digest
+from probe.extract.match import content_digest
 from probe.extract.plan import Settings, Task
 from probe.progress import say, track
 

@@ -9,10 +9,10 @@ Planning reads stores and looks at files, and loads no model, so asking again fo
 from dataclasses import dataclass
 from pathlib import Path
 
-from feature_cache import FeatureStore, Spec, SpecMismatchError, differences
+from feature_cache import FeatureStore, Spec
 from probe.data.manifest import Manifest, image_path
 from probe.errors import UsageError
-from probe.extract.content import require_same_images
+from probe.extract.match import require_features, require_images
 from probe.workspace import Workspace, file_name
 
 
@@ -48,8 +48,10 @@ def plan(manifest: Manifest, backbone: str, spec: Spec, workspace: Workspace, re
     """One task for each source, also where nothing is left to do.
 
     Raises UsageError for images that are missing on disk (all of them are listed in a file) and for a store of other
-    images, SpecMismatchError for a store of other features.
+    features or other images.
     """
+    # packages may differ where a store is only read; the writer compares them when rows are added
+    same = {key: value for key, value in spec.items() if key != "packages"}
     tasks = []
     for source in manifest.sources:
         store_path = workspace.store(source, backbone)
@@ -57,8 +59,8 @@ def plan(manifest: Manifest, backbone: str, spec: Spec, workspace: Workspace, re
         stored = failed = 0
         if store_path.exists():
             store = FeatureStore(store_path)
-            _require_same_features(store, spec)
-            require_same_images(store, manifest.roots[source], manifest.images(source))
+            require_features(store, same)
+            require_images(store, manifest.roots[source], manifest.images(source))
             failures = [failure.id for failure in store.failed]
             done = set(store.ids) | (set() if retry_failed else set(failures))
             stored, failed = len(store), len(failures)
@@ -66,16 +68,6 @@ def plan(manifest: Manifest, backbone: str, spec: Spec, workspace: Workspace, re
         tasks.append(Task(source, manifest.roots[source], store_path, todo, stored, failed))
     _require_files(tasks, manifest, workspace)
     return tasks
-
-
-def _require_same_features(store: FeatureStore, spec: Spec) -> None:
-    """Package versions may differ for a store that is only read; they are compared when rows are added."""
-    found, asked = ({key: given[key] for key in given if key != "packages"} for given in (store.spec, spec))
-    if found != asked:
-        raise SpecMismatchError(
-            f"{store.path} holds other features than the ones asked for "
-            f"({'; '.join(differences(found, asked))}); delete it to extract anew, or use another --cache."
-        )
 
 
 def _require_files(tasks: list[Task], manifest: Manifest, workspace: Workspace) -> None:

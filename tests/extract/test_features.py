@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from feature_cache import Failure, Rows, StoreError, StoreWriter
 from probe.data.manifest import COLUMNS, Manifest
 from probe.errors import UsageError
-from probe.extract.content import content_digest
 from probe.extract.features import CachedFeatures, MissingFeaturesError
+from probe.extract.match import content_digest
 from probe.workspace import Workspace
 
 DIM = 3

@@ -6,11 +6,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from feature_cache import Failure, Rows, SpecMismatchError, StoreError, StoreWriter
+from feature_cache import Failure, Rows, StoreError, StoreWriter
 from probe.data.folder import image_folder
 from probe.data.manifest import COLUMNS, Manifest
 from probe.errors import UsageError
-from probe.extract.content import content_digest
+from probe.extract.match import content_digest
 from probe.extract.plan import plan
 from probe.workspace import Workspace
 
@@ -133,7 +133,7 @@ def test_an_image_is_found_under_its_decomposed_name(photos: Photos, workspace: 
 def test_a_store_of_another_preprocessing_is_refused_with_the_key(photos: Photos, workspace: Workspace) -> None:
     manifest = image_folder(photos("shoes", 2))
     path = store(workspace, "shoes", manifest.images("shoes"))
-    with pytest.raises(SpecMismatchError) as caught:
+    with pytest.raises(UsageError) as caught:
         plan(manifest, "tiny", SPEC | {"preprocessing": {"px": 64}}, workspace)
     assert f"{path} holds other features than the ones asked for (preprocessing.px: 32, not 64)" in str(caught.value)
 

@@ -1,8 +1,10 @@
-"""Whether a store was made from the images that lie in a folder: ids cannot tell two folders of the same name apart.
+"""Whether a store is the one that is asked for: of the same backbone, and made from the same images.
 
-Extraction stores a digest of each image file; before a store is used, a few images that are on disk are compared.
+Its spec tells the backbone. Ids cannot tell two folders of the same name apart, so extraction stores a digest of each
+image file, and before a store is used a few images that are on disk are compared.
 
-    require_same_images(store, root, manifest.images("pocket"))
+    require_features(store, backbone.identity())
+    require_images(store, root, manifest.images("pocket"))
 """
 
 import hashlib
@@ -11,11 +13,29 @@ from pathlib import Path
 
 import numpy as np
 
-from feature_cache import FeatureStore
+from feature_cache import FeatureStore, Spec, differences
 from probe.data.manifest import image_path
 from probe.errors import UsageError
 
 SAMPLES = 32
+
+
+def require_features(store: FeatureStore, asked: Spec) -> None:
+    """Compares the store's spec with the keys that are asked for. Raises UsageError, naming those that differ."""
+    lines = differences(_restricted(store.spec, asked), asked)
+    if lines:
+        raise UsageError(
+            f"{store.path} holds other features than the ones asked for ({'; '.join(lines)}); "
+            "delete it to extract anew, or use another --cache."
+        )
+
+
+def _restricted(spec: Spec, to: Spec) -> Spec:
+    """The keys of `spec` that `to` has, sections included."""
+    return {
+        key: _restricted(spec.get(key) or {}, value) if isinstance(value, dict) and value else spec.get(key)
+        for key, value in to.items()
+    }
 
 
 def content_digest(path: Path) -> int:
@@ -23,7 +43,7 @@ def content_digest(path: Path) -> int:
     return int.from_bytes(hashlib.blake2b(path.read_bytes(), digest_size=8).digest(), "little") or 1
 
 
-def require_same_images(store: FeatureStore, root: Path | None, images: Sequence[str]) -> None:
+def require_images(store: FeatureStore, root: Path | None, images: Sequence[str]) -> None:
     """Compares up to 32 stored images, evenly spread, with the files below `root`; files that are gone are passed over.
 
     Raises UsageError, naming the image, for one whose content is not what the store was made from.
