@@ -75,7 +75,13 @@ class Backbone:
         return {
             "backbone": {"library": row.library, "model": row.model, "options": row.options} | weights,
             "preprocessing": row.model_dump(include={"px", "resize", "crop_pct", "interpolation"})
-            | {"mean": list(row.mean), "std": list(row.std), "orientation": "exif", "transparency": "white"},
+            | {
+                "mean": list(row.mean),
+                "std": list(row.std),
+                "orientation": "exif",
+                "transparency": "white",
+                "16-bit": "scaled",
+            },
         }
 
     def spec(self, dtype: str = "float16") -> dict[str, Any]:

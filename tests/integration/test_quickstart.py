@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import polars as pl
+import pytest
 
 from probe.tables.recipe import read_recipe
 from tests.integration.commands import Shell, photos, readme_blocks, readme_commands
@@ -50,6 +51,7 @@ def test_asked_again_nothing_is_computed_or_written_anew(quickstart: Shell):
     assert [files_with_times(folder) for folder in folders] == before
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_metrics_file(quickstart: Shell, tmp_path: Path):
     quickstart(f"probe fit recipes/quickstart.yaml --out {tmp_path}")
     again = {path.parent.name: path.read_bytes() for path in (tmp_path / "runs").glob("*/metrics.json")}
