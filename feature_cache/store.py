@@ -38,6 +38,9 @@ class FeatureStore:
     def __len__(self) -> int:
         return self.rows
 
+    def __contains__(self, image: str) -> bool:
+        return image in self._row_of
+
     @cached_property
     def ids(self) -> list[str]:
         """Image ids in row order."""
@@ -68,15 +71,14 @@ class FeatureStore:
 
     def rows_of(self, ids: Sequence[str]) -> np.ndarray:
         """(n,) int64 row of each id. Raises MissingIdsError with the count and the first five that are missing."""
-        row_of = self._row_of
-        missing = [image for image in ids if image not in row_of]
+        missing = [image for image in ids if image not in self]
         if missing:
             examples = ", ".join(missing[:5])
             raise MissingIdsError(
                 f"{self.path} lacks {len(missing):,} of {len(ids):,} images ({examples}); extract them first.",
                 missing,
             )
-        return np.fromiter((row_of[image] for image in ids), dtype=np.int64, count=len(ids))
+        return np.fromiter((self._row_of[image] for image in ids), dtype=np.int64, count=len(ids))
 
     def blocks(self, rows: int = BLOCK_ROWS) -> Iterator[Rows]:
         """All rows in file order, `rows` at a time."""

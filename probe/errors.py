@@ -20,7 +20,7 @@ class UsageError(ProbeError):
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """` Did you mean 'x'?` where a known name is close, else the known names."""
+    """`did you mean 'x'?` where a known name is close, else the known names."""
     known = sorted(known)
     close = difflib.get_close_matches(name, known, n=1)
     return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known)}."

@@ -5,27 +5,33 @@ raise UsageError(f"{path}: {describe(error, RecipeFile)}")
 
 from typing import Any, get_args
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from probe.errors import nearest
+
+
+class Strict(BaseModel):
+    """Plain data that a user wrote; a key that it does not know is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 def describe(error: ValidationError, model: type[BaseModel]) -> str:
     """The first problem of the error, as `where: what`, and how many more there are."""
     problems = error.errors(include_url=False)
     first = problems[0]
-    place = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "extra_forbidden":
-        parent = _model_at(model, first["loc"][:-1])
-        what = f"unknown key '{first['loc'][-1]}'; {nearest(str(first['loc'][-1]), parent.model_fields)}"
-        place = ".".join(str(part) for part in first["loc"][:-1])
-    elif first["type"] == "missing":
-        what = f"'{first['loc'][-1]}' is missing."
-        place = ".".join(str(part) for part in first["loc"][:-1])
+    location = first["loc"]
+    if first["type"] in ("extra_forbidden", "missing"):
+        *parents, key = location
+        location = tuple(parents)
+        known = _model_at(model, location).model_fields
+        unknown = first["type"] == "extra_forbidden"
+        what = f"unknown key '{key}'; {nearest(str(key), known)}" if unknown else f"'{key}' is missing."
     else:
         got = first["input"]
         shown = f" (got {got!r})" if got is None or isinstance(got, str | int | float | list) else ""
         what = f"{first['msg'].removeprefix('Value error, ')}{shown}."
+    place = ".".join(str(part) for part in location)
     more = f" ({len(problems) - 1} more problem(s))" if len(problems) > 1 else ""
     return f"{place}: {what}{more}" if place else f"{what}{more}"
 

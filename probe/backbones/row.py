@@ -5,12 +5,14 @@ BackboneRow(library="timm", model="resnet50.a1_in1k", px=224, mean=(0.485, 0.456
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt
+
+from probe.validation import Strict
 
 Triple = tuple[float, float, float]
 
 
-class BackboneRow(BaseModel):
+class BackboneRow(Strict):
     """One row of the catalogue.
 
     `px`: input width and height. `resize`: `shortest+crop` scales the shorter side to `px / crop_pct` and crops the
@@ -18,8 +20,6 @@ class BackboneRow(BaseModel):
     library's constructor. `weights`: name of the checkpoint that has to be given with `--weights`, where the library's
     hub has none; `sha256`: its digest, where only one file is right.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     library: Literal["built-in", "timm"]
     model: str
@@ -29,7 +29,7 @@ class BackboneRow(BaseModel):
     interpolation: Literal["bilinear", "bicubic"] = "bicubic"
     mean: Triple = (0.5, 0.5, 0.5)
     std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (0.5, 0.5, 0.5)
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = Field(default_factory=dict)
     weights: str | None = None
     sha256: str | None = None
     about: str = ""

@@ -7,10 +7,9 @@ from pathlib import Path
 
 from probe.data.folder import image_folder
 from probe.data.manifest import Manifest, read_manifest
-from probe.data.sample import ensure_sample
+from probe.data.sample import SAMPLE, ensure_sample
 from probe.errors import UsageError
 
-SAMPLE = "sample"
 MANIFESTS = ("manifest.parquet", "manifest.csv")
 
 

@@ -20,15 +20,16 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from probe.data.manifest import COLUMNS
 from probe.data.views import Region, View
 from probe.errors import UsageError
 from probe.progress import track
 
+SAMPLE = "sample"  # what a user writes for it, its folder and its source
 SAMPLE_VERSION = 1
 SAMPLE_IMAGES = 3250
 SEED = 2024
 VAL_SHARE, TEST_SHARE = 0.15, 0.30  # of the classes of each domain
-MANIFEST_COLUMNS = ("image", "source", "label", "domain", "split", "role")
 
 SCANS_PER_DIGIT = 28
 SCAN_PX, SCAN_MARGIN = 8, 3
@@ -215,7 +216,7 @@ def _generator(name: str) -> np.random.Generator:
 
 def ensure_sample(data_root: Path) -> Path:
     """`data_root/sample`, built first where it is missing or of another version."""
-    folder = data_root / "sample"
+    folder = data_root / SAMPLE
     if _version(folder) != SAMPLE_VERSION:
         with track("build the bundled sample", SAMPLE_IMAGES, "images") as advance:
             build_sample(folder, advance)
@@ -267,13 +268,13 @@ def _images_of(each: SampleClass) -> list[str]:
 
 def _write_manifest(classes: list[SampleClass], path: Path) -> None:
     rows = sorted(
-        (image, "sample", each.name, each.domain, each.split, "train" if each.split == "train" else "both")
+        (image, SAMPLE, each.name, each.domain, each.split, "train" if each.split == "train" else "both")
         for each in classes
         for image in _images_of(each)
     )
     with path.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(MANIFEST_COLUMNS)
+        writer.writerow(COLUMNS)
         writer.writerows(rows)
 
 

@@ -13,10 +13,10 @@ from functools import cached_property
 import numpy as np
 import polars as pl
 
-from feature_cache import FeatureStore, Spec, differences
+from feature_cache import FeatureStore, Spec
 from probe.data.manifest import Manifest
 from probe.errors import UsageError
-from probe.extract.match import require_features, require_images
+from probe.extract.match import feature_differences, require_features, require_images
 from probe.workspace import Workspace
 
 
@@ -48,8 +48,9 @@ class CachedFeatures:
                 raise MissingFeaturesError(f"there are no features of '{backbone}' for {source} (no {path}).")
             self.stores[source] = FeatureStore(path)
             require_features(self.stores[source], asked)
-            require_images(self.stores[source], manifest.roots.get(source), manifest.images(source))
-            self._require_images(source)
+            images = manifest.images(source)
+            require_images(self.stores[source], manifest.roots.get(source), images)
+            _require_complete(self.stores[source], images, manifest)
         _require_one_origin(list(self.stores.values()))
 
     @cached_property
@@ -62,7 +63,11 @@ class CachedFeatures:
     @property
     def spec(self) -> Spec:
         """What produced the features; package versions are those of the first source."""
-        return next(iter(self.stores.values())).spec
+        return self._first.spec
+
+    @property
+    def _first(self) -> FeatureStore:
+        return next(iter(self.stores.values()))
 
     @cached_property
     def identity(self) -> dict[str, str]:
@@ -90,25 +95,24 @@ class CachedFeatures:
         if frame.is_empty():
             raise UsageError(f"{self.manifest.where} has no usable rows in its split '{name}'.")
         frame = frame.with_row_index("row")
-        dims = {store.dim for store in self.stores.values()}
-        features = np.empty((len(frame), dims.pop()), next(iter(self.stores.values())).dtype)
+        features = np.empty((len(frame), self._first.dim), self._first.dtype)
         for source, store in self.stores.items():
             rows = frame.filter(pl.col("source") == source)
             features[rows["row"].to_numpy()] = store.load(rows["image"].to_list())
         return FeatureRows(frame.drop("row"), features)
 
-    def _require_images(self, source: str) -> None:
-        store = self.stores[source]
-        known = set(store.ids) | {failure.id for failure in store.failed}
-        missing = [image for image in self.manifest.images(source) if image not in known]
-        if missing:
-            first = ", ".join(missing[:5])
-            raise MissingFeaturesError(f"{store.path} lacks {len(missing):,} images of {self.manifest.where}: {first}.")
+
+def _require_complete(store: FeatureStore, images: list[str], manifest: Manifest) -> None:
+    failed = {failure.id for failure in store.failed}
+    missing = [image for image in images if image not in store and image not in failed]
+    if missing:
+        first = ", ".join(missing[:5])
+        raise MissingFeaturesError(f"{store.path} lacks {len(missing):,} images of {manifest.where}: {first}.")
 
 
 def _require_one_origin(stores: list[FeatureStore]) -> None:
     for store in stores[1:]:
-        lines = [line for line in differences(stores[0].spec, store.spec) if not line.startswith("packages.")]
+        lines = feature_differences(stores[0].spec, store.spec)
         if lines:
             raise UsageError(
                 f"{stores[0].path} and {store.path} do not hold the same backbone's features ({'; '.join(lines)}); "

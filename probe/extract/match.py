@@ -21,13 +21,19 @@ SAMPLES = 32
 
 
 def require_features(store: FeatureStore, asked: Spec) -> None:
-    """Compares the store's spec with the keys that are asked for. Raises UsageError, naming those that differ."""
-    lines = differences(_restricted(store.spec, asked), asked)
+    """Raises UsageError, naming the keys in which the store's spec is not the one asked for."""
+    lines = feature_differences(store.spec, asked)
     if lines:
         raise UsageError(
             f"{store.path} holds other features than the ones asked for ({'; '.join(lines)}); "
             "delete it to extract anew, or use another --cache."
         )
+
+
+def feature_differences(found: Spec, asked: Spec) -> list[str]:
+    """Where a spec differs in the keys that are asked for. Package versions are left to the writer, who adds rows."""
+    asked = {key: value for key, value in asked.items() if key != "packages"}
+    return differences(_restricted(found, asked), asked)
 
 
 def _restricted(spec: Spec, to: Spec) -> Spec:
@@ -48,8 +54,7 @@ def require_images(store: FeatureStore, root: Path | None, images: Sequence[str]
 
     Raises UsageError, naming the image, for one whose content is not what the store was made from.
     """
-    stored = set(store.ids)
-    known = [image for image in images if image in stored]
+    known = [image for image in images if image in store]
     if root is None or not known:
         return
     chosen = [known[i] for i in np.linspace(0, len(known) - 1, min(SAMPLES, len(known))).astype(int)]

@@ -50,21 +50,19 @@ def plan(manifest: Manifest, backbone: str, spec: Spec, workspace: Workspace, re
     Raises UsageError for images that are missing on disk (all of them are listed in a file) and for a store of other
     features or other images.
     """
-    # packages may differ where a store is only read; the writer compares them when rows are added
-    same = {key: value for key, value in spec.items() if key != "packages"}
     tasks = []
     for source in manifest.sources:
         store_path = workspace.store(source, backbone)
-        done: set[str] = set()
+        todo = manifest.images(source)
         stored = failed = 0
         if store_path.exists():
             store = FeatureStore(store_path)
-            require_features(store, same)
-            require_images(store, manifest.roots[source], manifest.images(source))
-            failures = [failure.id for failure in store.failed]
-            done = set(store.ids) | (set() if retry_failed else set(failures))
+            require_features(store, spec)
+            require_images(store, manifest.roots[source], todo)
+            failures = {failure.id for failure in store.failed}
+            done = set() if retry_failed else failures
+            todo = [image for image in todo if image not in store and image not in done]
             stored, failed = len(store), len(failures)
-        todo = [image for image in manifest.images(source) if image not in done]
         tasks.append(Task(source, manifest.roots[source], store_path, todo, stored, failed))
     _require_files(tasks, manifest, workspace)
     return tasks

@@ -6,8 +6,6 @@ RunConfig(backbone="descriptor", head=heads.Linear(), loss=losses.ArcFace(), tra
 from typing import Annotated
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     NonNegativeFloat,
     NonNegativeInt,
@@ -18,15 +16,14 @@ from pydantic import (
 
 from probe.heads.config import TRAINED, HeadConfig
 from probe.losses.config import LossConfig
+from probe.validation import Strict
 
 
-class Training(BaseModel):
+class Training(Strict):
     """UniFEx's recipe (section 4): Adam with coupled L2, per-step linear warm-up, cosine to `lr_min`.
 
     `batch`: images a step. `warmup_epochs`: may be 0. `weight_decay`: on the head and on the loss's class matrix.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     epochs: PositiveInt = 10
     batch: PositiveInt = 128
@@ -42,10 +39,8 @@ class Training(BaseModel):
         return self
 
 
-class RunConfig(BaseModel):
+class RunConfig(Strict):
     """A trained head has a loss and a training recipe; a training-free one has neither."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     backbone: Annotated[str, Field(min_length=1)]
     head: HeadConfig

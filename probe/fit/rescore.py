@@ -5,7 +5,6 @@ rescore(run, features_for(run, "pocket", workspace), "test", workspace.evaluatio
 """
 
 import shlex
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +13,15 @@ from probe.data.resolve import resolve_data
 from probe.device import choose_device
 from probe.errors import UsageError
 from probe.extract.features import CachedFeatures, MissingFeaturesError
-from probe.fit.run import FinishedRun, read_metrics, write_json
+from probe.fit.run import FinishedRun, appearing, read_metrics, write_json
 from probe.progress import say
 from probe.workspace import Workspace
 
 
 def features_for(run: FinishedRun, data: str, workspace: Workspace) -> CachedFeatures:
     """Other data's features, made by what made the run's. Raises UsageError with the command to run first."""
-    asked = {key: value for key, value in run.spec.items() if key != "packages"}
     try:
-        return CachedFeatures(resolve_data(data, workspace.data_root), run.config.backbone, asked, workspace)
+        return CachedFeatures(resolve_data(data, workspace.data_root), run.config.backbone, run.spec, workspace)
     except MissingFeaturesError as error:
         words = ["probe", "extract", data, "--backbone", run.config.backbone, *workspace.options("data_root", "cache")]
         also = "" if run.spec["backbone"]["library"] == "built-in" else " (with the run's --catalogue and --weights)"
@@ -51,9 +49,6 @@ def _score(run: FinishedRun, features: CachedFeatures, split: str, path: Path, d
     rows = features.split(split)
     head = load_head(run.config.head, run.path / "head.safetensors", run.dim, device)
     evaluation = evaluate(rows.frame, embed(head, rows, device))
-    temporary = path.with_name(f".{path.name}")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    evaluation.per_query.write_parquet(temporary / "per_query.parquet")
-    write_json(temporary / "metrics.json", evaluation.summary)
-    temporary.rename(path)
+    with appearing(path) as folder:
+        evaluation.per_query.write_parquet(folder / "per_query.parquet")
+        write_json(folder / "metrics.json", evaluation.summary)

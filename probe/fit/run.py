@@ -11,6 +11,8 @@ import json
 import os
 import platform
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
@@ -65,24 +67,31 @@ class Run:
         """Writes the directory under a temporary name and renames it."""
         from probe.heads.build import save_head
 
-        temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}")
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
         config = {
             "key": self.key,
             "config": self.config.model_dump(mode="json"),
             "inputs": self.inputs,
             "features": {"dim": fitted.in_dim, "spec": fitted.spec},
         }
-        (temporary / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
-        (temporary / "history.jsonl").write_text("".join(f"{json.dumps(record)}\n" for record in fitted.history))
-        (temporary / "environment.json").write_text(json.dumps(_environment(device) | {"seconds": seconds}, indent=1))
-        save_head(fitted.head, temporary / "head.safetensors")
-        fitted.per_query.write_parquet(temporary / "per_query.parquet")
-        write_json(temporary / "metrics.json", fitted.metrics)
-        if self.path.exists():
-            shutil.rmtree(self.path)
-        temporary.rename(self.path)
+        with appearing(self.path) as folder:
+            (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+            (folder / "history.jsonl").write_text("".join(f"{json.dumps(record)}\n" for record in fitted.history))
+            (folder / "environment.json").write_text(json.dumps(_environment(device) | {"seconds": seconds}, indent=1))
+            save_head(fitted.head, folder / "head.safetensors")
+            fitted.per_query.write_parquet(folder / "per_query.parquet")
+            write_json(folder / "metrics.json", fitted.metrics)
+
+
+@contextmanager
+def appearing(path: Path) -> Iterator[Path]:
+    """A folder to fill under a temporary name; it takes its place at `path` when the block ends well."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    yield temporary
+    if path.exists():
+        shutil.rmtree(path)
+    temporary.rename(path)
 
 
 @dataclass(frozen=True)

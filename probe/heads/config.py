@@ -5,34 +5,32 @@ head: {kind: linear, dim: 64, dropout: 0.2}
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveInt
+
+from probe.validation import Strict
 
 
-class _Head(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class FullDimension(_Head):
+class FullDimension(Strict):
     """The backbone's features as they are (UnED Table 4, off-the-shelf)."""
 
     kind: Literal["full-dimension"] = "full-dimension"
 
 
-class AveragePooling(_Head):
+class AveragePooling(Strict):
     """Means of D/d consecutive channels (UniFEx Table 3, "pooling"); windows overlap where d does not divide D."""
 
     kind: Literal["average-pooling"] = "average-pooling"
     dim: PositiveInt = 64
 
 
-class RandomProjection(_Head):
+class RandomProjection(Strict):
     """A linear layer with bias as PyTorch initialises it, one draw a seed (UniFEx Table 3, "linear")."""
 
     kind: Literal["random-projection"] = "random-projection"
     dim: PositiveInt = 64
 
 
-class PCAWhitening(_Head):
+class PCAWhitening(Strict):
     """PCA with whitening, fitted on L2-normalised training features (UnED section 4.1, PCAw).
 
     `per_domain`: at most so many random training images of each domain; 0 takes all.
@@ -43,7 +41,7 @@ class PCAWhitening(_Head):
     per_domain: NonNegativeInt = 9000
 
 
-class Linear(_Head):
+class Linear(Strict):
     """Dropout, then a linear layer with bias: the trained head of UniFEx (section 3.2)."""
 
     kind: Literal["linear"] = "linear"

@@ -6,16 +6,14 @@ loss: {kind: sub-center-arcface, margin: 0.5, scale: 30, sub_centers: 3}
 import math
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt
+
+from probe.validation import Strict
 
 Radians = Annotated[float, Field(ge=0, lt=math.pi)]
 
 
-class _Loss(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ArcFace(_Loss):
+class ArcFace(Strict):
     """Additive angular margin `margin` (radians), logits scaled by `scale` (Deng et al., CVPR 2019)."""
 
     kind: Literal["arcface"] = "arcface"
@@ -23,7 +21,7 @@ class ArcFace(_Loss):
     scale: PositiveFloat = 30.0
 
 
-class SubCenterArcFace(_Loss):
+class SubCenterArcFace(Strict):
     """ArcFace with several centres a class, the nearest of which counts (Deng et al., ECCV 2020)."""
 
     kind: Literal["sub-center-arcface"] = "sub-center-arcface"

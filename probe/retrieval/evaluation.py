@@ -12,11 +12,10 @@ import polars as pl
 import torch
 
 from probe.errors import UsageError
-from probe.retrieval.metrics import mmp_at_k, recall_at_1, relevant_counts, relevant_hits
+from probe.retrieval.metrics import METRICS, mmp_at_k, recall_at_1, relevant_counts, relevant_hits
 from probe.retrieval.search import Neighbours, same_image_pairs, search
 
 DEPTH = 5
-METRICS = ("mMP@5", "R@1")
 
 
 @dataclass(frozen=True)

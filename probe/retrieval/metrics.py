@@ -9,6 +9,8 @@ are relevant to a query, the query's own image not counted. A query with n = 0 h
 import numpy as np
 import polars as pl
 
+METRICS = ("mMP@5", "R@1")
+
 
 def relevant_counts(queries: pl.DataFrame, index: pl.DataFrame) -> np.ndarray:
     """(Q,) int64: n of each query; frames with columns image, source, label and domain."""

@@ -24,8 +24,8 @@ from probe.workspace import Workspace
 
 def complete(recipe: Recipe, workspace: Workspace, device_choice: str) -> None:
     """Extracts and fits whatever a recipe lacks; what is done is skipped."""
+    manifest = resolve_data(recipe.data, workspace.data_root)
     for backbone in recipe.backbones:
-        manifest = resolve_data(recipe.data, workspace.data_root)
         extract_sources(manifest, backbone, workspace, Settings(), device_choice)
     sweep(Bench(recipe, workspace).runs(), device_choice)
 

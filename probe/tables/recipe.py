@@ -14,17 +14,17 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError
+from pydantic import Field, NonNegativeInt, ValidationError
 
 from probe.backbones.catalogue import Backbone, find_backbone
 from probe.backbones.row import BackboneRow
-from probe.data.resolve import SAMPLE
+from probe.data.sample import SAMPLE
 from probe.errors import UsageError
 from probe.fit.config import RunConfig, Training
 from probe.heads.config import TRAINED, HeadConfig
 from probe.losses.config import LossConfig
 from probe.tables.reference import Reference, read_reference
-from probe.validation import describe, models_in
+from probe.validation import Strict, describe, models_in
 
 Seeds = Annotated[list[NonNegativeInt], Field(min_length=1)]
 SECTIONS = ("head", "loss", "training")
@@ -35,9 +35,7 @@ KEYS_OF = {
 }
 
 
-class _Row(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
+class _Row(Strict):
     name: str
     backbone: str
     head: HeadConfig
@@ -47,23 +45,19 @@ class _Row(BaseModel):
     printed: str | None = None
 
 
-class _Defaults(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
+class _Defaults(Strict):
     backbone: str | None = None
-    head: dict[str, Any] = {}
-    loss: dict[str, Any] = {}
-    training: dict[str, Any] = {}
-    seeds: Seeds = [0, 1, 2]
+    head: dict[str, Any] = Field(default_factory=dict)
+    loss: dict[str, Any] = Field(default_factory=dict)
+    training: dict[str, Any] = Field(default_factory=dict)
+    seeds: Seeds = Field(default_factory=lambda: [0, 1, 2])
 
 
-class _File(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
+class _File(Strict):
     title: str
     about: str = ""
     data: str
-    backbones: dict[str, BackboneRow] = {}
+    backbones: dict[str, BackboneRow] = Field(default_factory=dict)
     reference: str | None = None
     defaults: _Defaults = _Defaults()
     rows: Annotated[list[dict[str, Any]], Field(min_length=1)]

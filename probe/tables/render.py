@@ -14,8 +14,9 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from probe.retrieval.metrics import METRICS
 from probe.tables.reference import MEAN
-from probe.tables.table import METRICS, Cell, Table, TableRow
+from probe.tables.table import Cell, Table, TableRow
 
 LEGEND = f"Test split, merged index; {' / '.join(METRICS)} in %; mean ± standard deviation over the seeds."
 

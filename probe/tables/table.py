@@ -8,11 +8,10 @@ import statistics
 from dataclasses import dataclass
 from typing import Any
 
+from probe.retrieval.metrics import METRICS
 from probe.tables.bench import Bench
 from probe.tables.recipe import Recipe, Row
 from probe.tables.reference import MEAN
-
-METRICS = ("mMP@5", "R@1")
 
 
 @dataclass(frozen=True)
