@@ -37,10 +37,10 @@ def feature_differences(found: Spec, asked: Spec) -> list[str]:
 
 
 def _restricted(spec: Spec, to: Spec) -> Spec:
-    """The keys of `spec` that `to` has, sections included."""
+    """The keys of `spec` that `to` has, in its sections too; what a section's key holds is taken whole."""
     return {
-        key: _restricted(spec.get(key) or {}, value) if isinstance(value, dict) and value else spec.get(key)
-        for key, value in to.items()
+        name: {key: (spec.get(name) or {}).get(key) for key in part} if isinstance(part, dict) else spec.get(name)
+        for name, part in to.items()
     }
 
 

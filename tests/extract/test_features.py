@@ -44,6 +44,14 @@ def rows(*entries: tuple[str, str, str]) -> Manifest:
     return Manifest(pl.DataFrame(cells, COLUMNS, orient="row"), where="rows.csv")
 
 
+def test_an_option_that_was_not_asked_for_is_a_difference(workspace: Workspace) -> None:
+    options = {"pad_type": "same", "global_pool": "max"}
+    store(workspace, "pets", ["a/1.jpg"], spec=SPEC | {"backbone": {"model": "tiny", "options": options}})
+    asked = {"backbone": {"model": "tiny", "options": {"pad_type": "same"}}}
+    with pytest.raises(UsageError, match=r'backbone\.options\.global_pool: "max", not null'):
+        CachedFeatures(rows(("pets", "a/1.jpg", "test")), "tiny", asked, workspace)
+
+
 def test_a_result_depends_on_the_content_of_its_images_and_of_no_others(workspace: Workspace) -> None:
     manifest = rows(("pets", "a/1.jpg", "test"), ("pets", "b/1.jpg", "test"))
 
