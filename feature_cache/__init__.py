@@ -10,10 +10,13 @@ and is refused with a clear error when it is damaged, unfinished or of another s
 """
 
 from feature_cache.errors import MissingIdsError, SpecMismatchError, StoreError
+from feature_cache.export import export_npy
+from feature_cache.foreign import read_foreign
 from feature_cache.layout import Failure, Rows
 from feature_cache.spec import Spec, differences, fingerprint
 from feature_cache.store import FeatureStore
-from feature_cache.writer import StoreWriter
+from feature_cache.verify import repair, verify
+from feature_cache.writer import StoreWriter, drop
 
 __all__ = [
     "Failure",
@@ -25,5 +28,10 @@ __all__ = [
     "StoreError",
     "StoreWriter",
     "differences",
+    "drop",
+    "export_npy",
     "fingerprint",
+    "read_foreign",
+    "repair",
+    "verify",
 ]

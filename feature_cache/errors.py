@@ -15,3 +15,9 @@ class MissingIdsError(StoreError):
     def __init__(self, message: str, ids: list[str]) -> None:
         super().__init__(message)
         self.ids = ids
+
+
+def first_line(error: BaseException) -> str:
+    """What a library says of its error, as a part of a sentence."""
+    text = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
+    return text.splitlines()[0].rstrip(".") if text else type(error).__name__

@@ -5,8 +5,8 @@ checked; the metadata has HDF5's own checksums. Texts have a fixed width, the lo
 in HDF5's unchecked heap. A file comes into being under a temporary name and is renamed when it is whole, so one that
 bears its final name is never half-written.
 
-    with replacing(path, spec, dim=768, dtype="float16", widths=widths(ids, failures)) as file:
-        append(file, Rows(ids, features, sizes))
+    with replacing(path, spec, dim=768, dtype="float16", widths=widths(ids, failures)) as new:
+        new.append(Rows(ids, features, sizes))
 """
 
 import hashlib
@@ -21,8 +21,9 @@ from typing import Any, NamedTuple
 import h5py
 import numpy as np
 
+from feature_cache.chunks import ChunkWriter
 from feature_cache.disk import GuardedFile
-from feature_cache.errors import StoreError
+from feature_cache.errors import StoreError, first_line
 from feature_cache.spec import Spec, canonical_json, fingerprint
 
 FORMAT = "feature-cache"
@@ -42,6 +43,12 @@ class Rows:
     sizes: np.ndarray
     contents: np.ndarray | None = None
 
+    def select(self, chosen: np.ndarray) -> "Rows":
+        """The rows where `chosen` (n,) is true."""
+        ids = [image for image, keep in zip(self.ids, chosen, strict=True) if keep]
+        contents = None if self.contents is None else self.contents[chosen]
+        return Rows(ids, self.features[chosen], self.sizes[chosen], contents)
+
 
 class Failure(NamedTuple):
     """An image that gave no features, and why."""
@@ -57,8 +64,39 @@ class Widths(NamedTuple):
     reason: int
 
 
+class NewFile:
+    """A file that is being written; see `replacing`."""
+
+    def __init__(self, file: h5py.File) -> None:
+        self._file = file
+        self._features = ChunkWriter(dataset(file, "features"))
+
+    def append(self, rows: Rows) -> None:
+        """Adds rows at the end."""
+        self._features.append(rows.features)
+        ids = dataset(self._file, "id")
+        contents = np.zeros(len(rows.ids), np.uint64) if rows.contents is None else rows.contents
+        columns = {"size": rows.sizes, "content": contents}
+        columns["id"] = np.array([image.encode() for image in rows.ids], ids.dtype)
+        for name, values in columns.items():
+            _extend(dataset(self._file, name), values)
+
+    def append_failures(self, failures: Sequence[Failure]) -> None:
+        """Adds images that gave no features."""
+        data = dataset(self._file, "failed")
+        _extend(data, np.array([(failure.id.encode(), _reason(failure)) for failure in failures], data.dtype))
+
+    def seal(self) -> None:
+        """Nothing more will come: counts, and the mark that the file is complete."""
+        self._features.close()
+        self._file.attrs["count"] = len(dataset(self._file, "id"))
+        self._file.attrs["failed_count"] = len(dataset(self._file, "failed"))
+        self._file.flush()
+        self._file.attrs["complete"] = True
+
+
 @contextmanager
-def replacing(path: Path, spec: Spec, dim: int, dtype: str, widths: Widths) -> Iterator[h5py.File]:
+def replacing(path: Path, spec: Spec, dim: int, dtype: str, widths: Widths) -> Iterator[NewFile]:
     """A new file that takes the place of `path` when the block ends well, and leaves no trace when it does not.
 
     Raises StoreError when the disk does not take it.
@@ -69,64 +107,66 @@ def replacing(path: Path, spec: Spec, dim: int, dtype: str, widths: Widths) -> I
         with GuardedFile(temporary) as disk:
             with h5py.File(disk, "w", libver=("v110", "v110")) as file:
                 _create(file, spec, dim, dtype, widths)
-                yield file
-                _seal(file)
+                new = NewFile(file)
+                yield new
+                new.seal()
             disk.settle()
         temporary.replace(path)
         _sync_folder(path.parent)
     except OSError as error:
-        raise StoreError(f"{path} could not be written ({_first_line(error)}); make room and start again.") from error
+        raise StoreError(f"{path} could not be written ({first_line(error)}); make room and start again.") from error
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def append(file: h5py.File, rows: Rows) -> None:
-    """Adds rows at the end."""
-    ids = dataset(file, "id")
-    start, stop = len(ids), len(ids) + len(rows.ids)
-    columns = {
-        "features": rows.features,
-        "id": np.array([image.encode() for image in rows.ids], ids.dtype),
-        "size": rows.sizes,
-        "content": np.zeros(len(rows.ids), np.uint64) if rows.contents is None else rows.contents,
-    }
-    for name, values in columns.items():
-        data = dataset(file, name)
-        data.resize(stop, axis=0)
-        data[start:] = values
-
-
-def append_failures(file: h5py.File, failures: Sequence[Failure]) -> None:
-    """Adds images that gave no features."""
-    data = dataset(file, "failed")
-    start = len(data)
-    data.resize(start + len(failures), axis=0)
-    data[start:] = np.array([(failure.id.encode(), failure.reason.encode()) for failure in failures], data.dtype)
 
 
 def widths(ids: Iterable[str], failures: Iterable[Failure]) -> Widths:
     """What a file of these ids and failures needs."""
     failures = list(failures)
-    longest_id = max((len(image.encode()) for image in chain(ids, (failure.id for failure in failures))), default=0)
-    longest_reason = max((len(failure.reason.encode()) for failure in failures), default=0)
+    longest_id = max(map(len, map(str.encode, chain(ids, (failure.id for failure in failures)))), default=0)
+    longest_reason = max((len(_reason(failure)) for failure in failures), default=0)
     return Widths(max(longest_id, 1), max(longest_reason, 1))
+
+
+def not_finite(features: np.ndarray) -> np.ndarray:
+    """The rows of (n, D) float16 or float32 features that hold NaN or infinity: numbers whose exponent is all ones."""
+    exponent = np.array(np.inf, features.dtype).view(f"u{features.itemsize}")
+    block = max(1, CHUNK_BYTES // max(1, features.shape[1] * features.itemsize))
+    found = [np.empty(0, np.int64)]
+    for start in range(0, len(features), block):
+        exponents = np.ascontiguousarray(features[start : start + block]).view(exponent.dtype) & exponent
+        if exponents.max(initial=0) == exponent:
+            found.append(start + np.flatnonzero((exponents == exponent).any(axis=1)))
+    return np.concatenate(found)
+
+
+def not_ids(texts: list[str]) -> list[str]:
+    """Those that HDF5 would not keep as they are: empty, with NUL (the end of a text), or with a lone surrogate."""
+    together = "".join(texts)
+    if together.isascii() and "\0" not in together and "" not in texts:
+        return []
+    return [text for text in texts if not text or "\0" in text or any("\ud800" <= c <= "\udfff" for c in text)]
 
 
 @contextmanager
 def opening(path: Path) -> Iterator[h5py.File]:
     """The file, open for reading and checked: a finished file of this format and version, whose spec is unharmed."""
-    if not path.exists():
-        raise StoreError(f"There is no feature store at {path}; extract the features first.")
-    if not h5py.is_hdf5(path):
-        raise StoreError(f"{path} is not an HDF5 file; delete it and extract again.")
     try:
-        with h5py.File(path, "r") as file:
-            _check(file, path)
-            yield file
+        file = h5py.File(path, "r", locking=False)
+    except FileNotFoundError as error:
+        raise StoreError(f"There is no feature store at {path}; extract the features first.") from error
     except DAMAGE as error:
-        raise StoreError(
-            f"{path} is damaged ({_first_line(error)}); delete it and extract again, or restore a copy."
-        ) from error
+        if isinstance(error, IsADirectoryError) or "signature not found" in str(error):
+            raise StoreError(f"{path} is not an HDF5 file; delete it and extract again.") from error
+        raise _damaged(path, error, "delete it and extract again, or restore a copy") from error
+    with file:
+        try:
+            _check(file, path)
+        except DAMAGE as error:
+            raise _damaged(path, error, "delete it and extract again, or restore a copy") from error
+        try:
+            yield file
+        except DAMAGE as error:
+            raise _damaged(path, error, "`probe cache verify` tells which rows; or restore a copy") from error
 
 
 def dataset(file: h5py.File, name: str) -> h5py.Dataset:
@@ -155,6 +195,21 @@ def read_failures(file: h5py.File) -> list[Failure]:
     return [Failure(image.decode(), reason.decode()) for image, reason in dataset(file, "failed")[:].tolist()]
 
 
+def _damaged(path: Path, error: BaseException, remedy: str) -> StoreError:
+    return StoreError(f"{path} is damaged ({first_line(error)}); {remedy}.")
+
+
+def _extend(data: h5py.Dataset, values: np.ndarray) -> None:
+    start = len(data)
+    data.resize(start + len(values), axis=0)
+    data[start:] = values
+
+
+def _reason(failure: Failure) -> bytes:
+    """A decoder's message may hold anything, such as a file name that is not Unicode."""
+    return failure.reason.replace("\0", "\\0").encode(errors="backslashreplace")
+
+
 def _create(file: h5py.File, spec: Spec, dim: int, dtype: str, widths: Widths) -> None:
     texts = {field: h5py.string_dtype("utf-8", width) for field, width in widths._asdict().items()}
     rows = max(1, CHUNK_BYTES // (dim * np.dtype(dtype).itemsize))
@@ -170,13 +225,6 @@ def _create(file: h5py.File, spec: Spec, dim: int, dtype: str, widths: Widths) -
         file.attrs.create(name, value.encode(), dtype=h5py.string_dtype("utf-8", len(value.encode())))
     file.attrs["version"] = VERSION
     file.attrs["complete"] = False
-
-
-def _seal(file: h5py.File) -> None:
-    file.attrs["count"] = len(dataset(file, "id"))
-    file.attrs["failed_count"] = len(dataset(file, "failed"))
-    file.flush()
-    file.attrs["complete"] = True
 
 
 def _check(file: h5py.File, path: Path) -> None:
@@ -203,8 +251,3 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _first_line(error: BaseException) -> str:
-    text = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
-    return text.splitlines()[0].rstrip(".") if text else type(error).__name__

@@ -1,34 +1,45 @@
 """Reading a finished store. Rows are asked for by image id; a missing id raises, it is never skipped.
 
-The file is opened for each call and closed again, so a store can be handed to forked and spawned workers.
+Nothing stays open between calls, so a store can be handed to forked and spawned workers, and readers need no lock. A
+store that another process replaces meanwhile is an error: rows never come from another file than the ids.
 
-    store = FeatureStore("caches/pocket/mobilenetv1.h5")
-    features = store.load(manifest_ids)          # (n, D), in the order of the ids
+    store = FeatureStore("features/pocket/mobilenetv1.h5")
+    store.ids[:3], len(store), store.dim         # image ids in row order, N, D
+    features = store.load(ids)                   # (len(ids), D), in the order of `ids`; load() gives all rows
+    for block in store.blocks():                 # all rows in file order, some thousand at a time
+        block.ids, block.features, block.sizes
 """
 
 import json
+import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 
+import h5py
 import numpy as np
 
-from feature_cache.errors import MissingIdsError
+from feature_cache.chunks import ChunkReader
+from feature_cache.errors import MissingIdsError, StoreError
 from feature_cache.layout import Failure, Rows, dataset, opening, read_failures, read_ids, read_text
 from feature_cache.spec import Spec
 
-BLOCK_ROWS = 16384
+CHUNKS_PER_BLOCK = 32
 
 
 class FeatureStore:
     """One backbone's features for one image source; checked when it is opened.
 
-    Raises StoreError when the file is absent, foreign, unfinished, damaged or of another format version.
+    `rows` (N), `dim` (D), `dtype`, `spec` (what produced it) and `fingerprint` are known at once; the columns are read
+    when they are first asked for. Raises StoreError when the file is absent, foreign, unfinished, damaged or of another
+    format version.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         with opening(self.path) as file:
+            self._identity = _identity(file)
             self.spec: Spec = json.loads(read_text(file, "spec"))
             self.fingerprint = read_text(file, "fingerprint")
             features = dataset(file, "features")
@@ -44,64 +55,83 @@ class FeatureStore:
     @cached_property
     def ids(self) -> list[str]:
         """Image ids in row order."""
-        with opening(self.path) as file:
+        with self._reading() as file:
             return read_ids(file)
 
     @cached_property
     def failed(self) -> list[Failure]:
         """Images that gave no features, with the reason."""
-        with opening(self.path) as file:
+        with self._reading() as file:
             return read_failures(file)
 
     @cached_property
     def sizes(self) -> np.ndarray:
-        """(N, 2) int32: width and height of each original image."""
-        with opening(self.path) as file:
+        """(N, 2) int32: width and height of each original image, 0 where not known."""
+        with self._reading() as file:
             return dataset(file, "size")[:]
 
     @cached_property
     def contents(self) -> np.ndarray:
         """(N,) uint64: digest of each image file as it was, 0 where not known."""
-        with opening(self.path) as file:
+        with self._reading() as file:
             return dataset(file, "content")[:]
 
     @cached_property
     def _row_of(self) -> dict[str, int]:
-        return {image: row for row, image in enumerate(self.ids)}
+        return dict(zip(self.ids, range(self.rows), strict=True))
 
     def rows_of(self, ids: Sequence[str]) -> np.ndarray:
         """(n,) int64 row of each id. Raises MissingIdsError with the count and the first five that are missing."""
-        missing = [image for image in ids if image not in self]
-        if missing:
-            examples = ", ".join(missing[:5])
+        rows = list(map(self._row_of.get, ids))
+        if None in rows:
+            missing = [image for image, row in zip(ids, rows, strict=True) if row is None]
             raise MissingIdsError(
-                f"{self.path} lacks {len(missing):,} of {len(ids):,} images ({examples}); extract them first.",
+                f"{self.path} lacks {len(missing):,} of {len(ids):,} images ({', '.join(missing[:5])}); "
+                "extract them first.",
                 missing,
             )
-        return np.fromiter((self._row_of[image] for image in ids), dtype=np.int64, count=len(ids))
+        return np.array(rows, np.int64)
 
-    def blocks(self, rows: int = BLOCK_ROWS) -> Iterator[Rows]:
-        """All rows in file order, `rows` at a time."""
-        with opening(self.path) as file:
-            features, sizes, contents = (dataset(file, name) for name in ("features", "size", "content"))
-            for start in range(0, self.rows, rows):
-                part = slice(start, min(start + rows, self.rows))
-                yield Rows(self.ids[part], features[part], sizes[part], contents[part])
+    def blocks(self, rows: int | None = None) -> Iterator[Rows]:
+        """All rows in file order, `rows` at a time, by default some megabytes."""
+        with self._reading() as file:
+            reader = ChunkReader(dataset(file, "features"))
+            step = rows or reader.step * CHUNKS_PER_BLOCK
+            for start in range(0, self.rows, step):
+                part = slice(start, min(start + step, self.rows))
+                yield Rows(self.ids[part], reader.between(part.start, part.stop), self.sizes[part], self.contents[part])
 
     def load(self, ids: Sequence[str] | None = None) -> np.ndarray:
         """(n, D) features of `ids`, in their order (an id may be asked for twice); of all rows without `ids`.
 
-        One sequential pass over the file. Peak memory: the result and one block.
+        One sequential pass over the chunks that hold wanted rows. Peak memory: the result and a few megabytes.
+        Raises MissingIdsError.
         """
-        wanted = np.arange(self.rows) if ids is None else self.rows_of(ids)
+        if ids is None:
+            with self._reading() as file:
+                return ChunkReader(dataset(file, "features")).between(0, self.rows)
+        wanted = self.rows_of(ids)
         order = np.argsort(wanted, kind="stable")
-        sorted_rows = wanted[order]
+        rows = wanted[order]
         result = np.empty((len(wanted), self.dim), self.dtype)
-        with opening(self.path) as file:
-            features = dataset(file, "features")
-            for start in range(0, self.rows, BLOCK_ROWS):
-                first, last = np.searchsorted(sorted_rows, (start, start + BLOCK_ROWS))
-                if first < last:
-                    block = features[start : start + BLOCK_ROWS]
-                    result[order[first:last]] = block[sorted_rows[first:last] - start]
+        with self._reading() as file:
+            reader = ChunkReader(dataset(file, "features"))
+
+            def pick(start: int) -> None:
+                first, last = np.searchsorted(rows, (start, start + reader.step))
+                result[order[first:last]] = reader.chunk(start)[rows[first:last] - start]
+
+            reader.each((np.unique(rows // reader.step) * reader.step).tolist(), pick)
         return result
+
+    @contextmanager
+    def _reading(self) -> Iterator[h5py.File]:
+        with opening(self.path) as file:
+            if _identity(file) != self._identity:
+                raise StoreError(f"{self.path} was replaced by another process after it was opened; start again.")
+            yield file
+
+
+def _identity(file: h5py.File) -> tuple[int, int, int, int]:
+    found = os.fstat(file.id.get_vfd_handle())
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import feature_cache.store
+import feature_cache.layout
 from feature_cache import (
     Failure,
     FeatureStore,
@@ -48,9 +48,9 @@ def read_everything(path: Path) -> tuple:
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FeatureStore]:
-    """A store of several blocks; the last one is not full."""
+    """A store of several chunks; the last one is not full."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(feature_cache.store, "BLOCK_ROWS", 7)
+        patch.setattr(feature_cache.layout, "CHUNK_BYTES", 7 * 6 * 2)
         yield written(tmp_path_factory.mktemp("store") / "store.h5", rows_of(IDS))
 
 
@@ -126,7 +126,10 @@ def test_a_flipped_bit_is_an_error(tmp_path: Path, what: str, bit: int) -> None:
         position = chunk.byte_offset + 20
     content[position] ^= 1 << bit
     path.write_bytes(content)
-    with pytest.raises(StoreError, match=r"store.h5 is (damaged \(.*\); delete it|an HDF5 file but not a feature)"):
+    with pytest.raises(
+        StoreError,
+        match=r"store.h5 is (damaged \(.*\); (delete it|.*verify. tells which rows)|an HDF5 file but not a feature)",
+    ):
         read_everything(path)
 
 

@@ -32,7 +32,7 @@ def require_whole(path: Path, ids: list[str] = IDS) -> None:
     assert store.ids == ids
     np.testing.assert_array_equal(store.load(), expected.features)
     np.testing.assert_array_equal(store.sizes, expected.sizes)
-    assert {file.name for file in path.parent.iterdir()} == {path.name, f"{path.name}.lock"}
+    assert {file.name for file in path.parent.iterdir()} == {path.name}
 
 
 def write(path: Path, acknowledged: Path | None = None, part: int = 3) -> None:
@@ -159,14 +159,14 @@ def test_with_nothing_new_the_store_is_left_untouched(tmp_path: Path) -> None:
 def test_an_id_is_refused_a_second_time(tmp_path: Path) -> None:
     path = tmp_path / "store.h5"
     with StoreWriter(path, SPEC) as writer:
-        with pytest.raises(StoreError, match=r"already holds .*ids are unique"):
+        with pytest.raises(StoreError, match=r"(already holds|was given) a.jpg.*ids are unique"):
             writer.add(rows_of(["a.jpg", "b.jpg", "a.jpg"]))
         writer.add(rows_of(["a.jpg", "b.jpg"]))
-        with pytest.raises(StoreError, match=r"already holds \['b.jpg'\]; ids are unique"):
+        with pytest.raises(StoreError, match=r"already holds b.jpg; ids are unique"):
             writer.add(rows_of(["c.jpg", "b.jpg"]))
     for finish in (False, True):  # held by a part, held by the store
         with StoreWriter(path, SPEC) as writer:
-            with pytest.raises(StoreError, match=r"already holds \['a.jpg'\]"):
+            with pytest.raises(StoreError, match=r"already holds a.jpg"):
                 writer.add(rows_of(["a.jpg"]))
             if not finish:
                 writer.finish()

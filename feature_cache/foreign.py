@@ -1,0 +1,229 @@
+"""Features that other programs made: .npy with an id list, Parquet, clip-retrieval's folders, ILIAS's HDF5 files.
+
+A store made from them records that their provenance is foreign: the files and their digests, and nothing about the
+backbone, which nobody here saw.
+
+    found = read_foreign("laion.npy", ids="laion.txt")
+    with StoreWriter(path, found.spec, dtype=found.dtype) as writer:
+        found.write(writer)
+"""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import h5py
+import numpy as np
+
+from feature_cache import parquet
+from feature_cache.errors import StoreError, first_line
+from feature_cache.layout import DAMAGE, Rows, dataset
+from feature_cache.spec import Spec
+from feature_cache.writer import StoreWriter
+
+FOREIGN = "foreign"  # what the spec of an imported store has under `provenance`
+STORABLE = ("float16", "float32")
+PART_BYTES = 256 << 20
+
+
+class Matrix(Protocol):
+    """Rows on disk: a NumPy memory map, an HDF5 dataset or a Parquet column."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def dtype(self) -> np.dtype: ...
+    def __getitem__(self, rows: slice, /) -> np.ndarray: ...
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One file's ids (n) and features (n, D)."""
+
+    file: Path
+    ids: list[str]
+    features: Matrix
+
+
+@dataclass(frozen=True)
+class ForeignFeatures:
+    """What was found: shards in order, the spec of a store of them, and the dtype that they will be stored as."""
+
+    spec: Spec
+    dtype: str
+    shards: list[Shard]
+
+    def __len__(self) -> int:
+        return sum(len(shard.ids) for shard in self.shards)
+
+    def write(self, writer: StoreWriter, advance: Callable[[int], None] = lambda rows: None) -> None:
+        """Adds what the writer lacks and finishes; `advance` is told of the rows.
+
+        Raises StoreError for a value that is not finite in the store's dtype.
+        """
+        done = writer.done
+        for shard in self.shards:
+            step = max(1, PART_BYTES // (shard.features.shape[1] * shard.features.dtype.itemsize))
+            for start in range(0, len(shard.ids), step):
+                ids = shard.ids[start : start + step]
+                new = np.array([image not in done for image in ids], bool)
+                if new.any():
+                    features = _read(shard, slice(start, start + len(ids)))
+                    _add(writer, Rows(ids, features, np.zeros((len(ids), 2), np.int32)).select(new), shard.file)
+                advance(len(ids))
+        writer.finish()
+
+
+def read_foreign(
+    path: str | Path,
+    *,
+    ids: str | Path | None = None,
+    id_column: str | None = None,
+    vector_column: str | None = None,
+    strip: str = "",
+    dtype: str | None = None,
+) -> ForeignFeatures:
+    """Looks at a file or folder of features, without reading them yet.
+
+    `path`: a .npy (N, D) with `ids`, a file of one id a line (.txt), a JSON list or a Parquet column; a .parquet, or a
+    folder of them, with a column of ids and one of vectors; a folder of clip-retrieval (`img_emb`, `metadata`); an HDF5
+    file with `features` and `index`, as ILIAS publishes them, or a folder of such files. `strip` is taken off the front
+    of each id, so that it becomes a path relative to the source's root. Raises StoreError for whatever does not fit.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise StoreError(f"There is nothing at {path} to import.")
+    if (ids is not None) != (path.suffix == ".npy"):
+        raise StoreError(f"{path}: --ids goes with a .npy file, whose rows have no names; give both or neither.")
+    if path.suffix == ".npy":
+        kind, shards = "npy", [Shard(path, _read_ids(Path(str(ids)), id_column), _memory_map(path))]
+    elif path.is_dir() and (path / "img_emb").is_dir():
+        kind, shards = "clip-retrieval", _clip_retrieval(path, id_column)
+    elif path.is_dir() or path.suffix == ".parquet":
+        files = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
+        kind, shards = (
+            "parquet",
+            [Shard(file, parquet.ids(file, id_column), parquet.Vectors(file, vector_column)) for file in files],
+        )
+    else:
+        kind, shards = "hdf5", [_hdf5(path)]
+    if path.is_dir() and not shards:
+        kind, shards = "hdf5", [_hdf5(file) for file in sorted((*path.glob("*.h5"), *path.glob("*.hdf5")))]
+    if not any(shard.ids for shard in shards):
+        raise StoreError(f"{path} holds no features (.parquet, .hdf5, or img_emb/img_emb_*.npy); name their file.")
+    shards = [Shard(shard.file, _stripped(shard, strip), shard.features) for shard in shards]
+    _require_sound(shards)
+    dtype = dtype or _common_dtype(shards)
+    spec = {
+        "provenance": FOREIGN,
+        "format": kind,
+        "files": [_sha256(shard.file) for shard in shards],
+        "ids": hashlib.sha256(
+            "\0".join(image for shard in shards for image in shard.ids).encode(errors="replace")
+        ).hexdigest(),
+        "dtype": dtype,
+    }
+    return ForeignFeatures(spec, dtype, shards)
+
+
+def _add(writer: StoreWriter, rows: Rows, file: Path) -> None:
+    try:
+        writer.add(rows)
+    except StoreError as error:
+        raise StoreError(f"{file}: {error}") from error
+
+
+def _read(shard: Shard, rows: slice) -> np.ndarray:
+    try:
+        return np.asarray(shard.features[rows])
+    except DAMAGE as error:
+        raise StoreError(f"{shard.file} cannot be read ({first_line(error)}); fetch it again.") from error
+
+
+def _memory_map(path: Path) -> np.ndarray:
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except Exception as error:  # NumPy parses the header as Python, and raises whatever that raises
+        raise StoreError(f"{path} is not a .npy file of numbers ({first_line(error)}).") from error
+    if not isinstance(array, np.ndarray):
+        raise StoreError(f"{path} is not a .npy file of numbers but an archive of several; save the array itself.")
+    return array
+
+
+def _clip_retrieval(folder: Path, id_column: str | None) -> list[Shard]:
+    shards = []
+    for file in sorted((folder / "img_emb").glob("img_emb_*.npy")):
+        metadata = folder / "metadata" / f"{file.stem.replace('img_emb', 'metadata')}.parquet"
+        shards.append(Shard(file, _read_ids(metadata, id_column), _memory_map(file)))
+    return shards
+
+
+def _hdf5(path: Path) -> Shard:
+    try:
+        file = h5py.File(path, "r", locking=False)
+        index = dataset(file, "index").asstr("utf-8")[:]
+        return Shard(path, [str(image) for image in index], dataset(file, "features"))
+    except DAMAGE as error:
+        raise StoreError(
+            f"{path} is neither .npy, .parquet, a folder of clip-retrieval, nor HDF5 with `features` and `index` "
+            f"({error})."
+        ) from error
+
+
+def _read_ids(path: Path, column: str | None) -> list[str]:
+    if path.suffix == ".parquet":
+        return parquet.ids(path, column)
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        found = json.loads(text) if path.suffix == ".json" else text.removesuffix("\n").split("\n")
+    except (OSError, ValueError) as error:
+        raise StoreError(f"--ids {path} cannot be read ({error}).") from error
+    if not isinstance(found, list) or not all(isinstance(image, str) for image in found):
+        raise StoreError(f"--ids {path} is not a JSON list of texts.")
+    return found
+
+
+def _stripped(shard: Shard, prefix: str) -> list[str]:
+    for image in shard.ids:
+        if not image.startswith(prefix):
+            raise StoreError(f"{shard.file}: the id {image} does not begin with {prefix}, which --strip takes off.")
+    return [image.removeprefix(prefix) for image in shard.ids]
+
+
+def _require_sound(shards: list[Shard]) -> None:
+    for shard in shards:
+        shape = shard.features.shape
+        if len(shape) != 2 or shape[1] == 0 or shard.features.dtype.kind != "f":
+            raise StoreError(
+                f"{shard.file} holds {shard.features.dtype} of shape {shape}; features are (N, D), floating-point."
+            )
+        if shape[0] != len(shard.ids):
+            raise StoreError(
+                f"{shard.file} has {shape[0]:,} features and {len(shard.ids):,} ids; they must be as many."
+            )
+        if shape[1] != shards[0].features.shape[1]:
+            raise StoreError(
+                f"{shard.file} has {shape[1]} dimensions and {shards[0].file} {shards[0].features.shape[1]}; "
+                "they are not of one backbone."
+            )
+    twice = [image for image, count in Counter(image for shard in shards for image in shard.ids).items() if count > 1]
+    if twice:
+        raise StoreError(f"{shards[0].file}: {len(twice):,} ids occur more than once ({', '.join(twice[:5])}).")
+
+
+def _common_dtype(shards: list[Shard]) -> str:
+    found = {shard.features.dtype.name for shard in shards}
+    if len(found) != 1 or found.isdisjoint(STORABLE):
+        raise StoreError(
+            f"{shards[0].file} holds {' and '.join(sorted(found))}; say what to store with --dtype float32 or float16."
+        )
+    return found.pop()
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

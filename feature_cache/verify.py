@@ -1,0 +1,161 @@
+"""Reads every byte of a store and says which rows are bad; takes those out, so that only they are extracted again.
+
+The checksums are those of the columns' chunks, so one flipped bit costs the rows of one chunk.
+
+    report = verify("features/pocket/clip.h5")
+    report.problems                               # ['rows 455 to 909: the checksum of `features` does not match']
+    repair("features/pocket/clip.h5")             # writes the store, and its parts, anew without their bad rows
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from feature_cache.chunks import ChunkReader, chunk_rows
+from feature_cache.layout import (
+    DAMAGE,
+    Rows,
+    dataset,
+    not_finite,
+    not_ids,
+    opening,
+    read_failures,
+    replacing,
+    widths,
+)
+from feature_cache.lock import writer_lock
+from feature_cache.store import FeatureStore
+from feature_cache.writer import written_files
+
+Advance = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `verify` found. `problems`: one line each. `bad`: (N,) bool, the rows that must not be used. `ids`: (N),
+    None where unreadable. `failures_lost`: the list of the images that gave no features is unreadable."""
+
+    path: Path
+    problems: list[str]
+    bad: np.ndarray
+    ids: list[str | None]
+    failures_lost: bool
+
+    @property
+    def bad_ids(self) -> list[str | None]:
+        """Ids of the bad rows, None where unreadable."""
+        return [self.ids[row] for row in np.flatnonzero(self.bad)]
+
+
+def verify(path: str | Path, advance: Advance = lambda rows: None) -> Report:
+    """Checks every chunk of every column, that features are finite, and that no id occurs twice.
+
+    `advance` is told of the rows as they are read. Raises StoreError when the file as a whole cannot be read.
+    """
+    store = FeatureStore(path)
+    problems: list[str] = []
+    bad = np.zeros(store.rows, bool)
+    ids: list[str | None] = [None] * store.rows
+
+    def mark(part: slice, column: str) -> None:
+        bad[part] = True
+        problems.append(f"rows {part.start:,} to {part.stop - 1:,}: the checksum of `{column}` does not match")
+
+    with opening(store.path) as file:
+        for part, values in _chunks(dataset(file, "id")):
+            if values is None:
+                mark(part, "id")
+            else:
+                ids[part] = [image.decode(errors="surrogateescape") for image in values.tolist()]
+        for part, values in _features(dataset(file, "features")):
+            if values is None:
+                mark(part, "features")
+            else:
+                infinite = part.start + not_finite(values)
+                bad[infinite] = True
+                problems += [f"row {row:,} ({ids[row]}): a feature is not a finite number" for row in infinite]
+            advance(part.stop - part.start)
+        for name in ("size", "content"):
+            for part, values in _chunks(dataset(file, name)):
+                if values is None:
+                    mark(part, name)
+        failures_lost = any(values is None for _, values in _chunks(dataset(file, "failed")))
+    if failures_lost:
+        problems.append("the list of images that gave no features does not match its checksum")
+    for row, what in _doubtful_ids(ids):
+        bad[row] = True
+        problems.append(f"row {row:,} ({ids[row]}): {what}")
+    return Report(store.path, problems, bad, ids, failures_lost)
+
+
+def repair(path: str | Path, advance: Advance = lambda rows: None) -> list[Report]:
+    """Verifies a store and its parts, and writes those where there are problems anew without their bad rows.
+
+    Returns what was wrong. Raises StoreError while another process writes it, and when a file cannot be read at all.
+    """
+    path = Path(path)
+    reports = []
+    with writer_lock(path):
+        for file in written_files(path):
+            report = verify(file, advance)
+            if report.problems:
+                _write_good_rows(FeatureStore(file), report)
+            reports.append(report)
+    return reports
+
+
+def _write_good_rows(store: FeatureStore, report: Report) -> None:
+    ids = ["" if bad or image is None else image for image, bad in zip(report.ids, report.bad, strict=True)]
+    with opening(store.path) as old:
+        failures = [] if report.failures_lost else read_failures(old)
+        features = ChunkReader(dataset(old, "features"))
+        sizes, contents = dataset(old, "size"), dataset(old, "content")
+        with replacing(store.path, store.spec, store.dim, store.dtype.name, widths(ids, failures)) as new:
+            for part in _good_runs(features, report.bad):
+                rows = features.between(part.start, part.stop)
+                new.append(Rows(ids[part], rows, sizes[part], contents[part]))
+            new.append_failures(failures)
+
+
+def _good_runs(features: ChunkReader, bad: np.ndarray) -> Iterator[slice]:
+    """Slices without a bad row, a chunk at most."""
+    for start in features.starts:
+        edges = np.flatnonzero(np.diff(np.concatenate(([True], bad[start : start + features.step], [True])))) + start
+        for first, last in edges.reshape(-1, 2).tolist():
+            yield slice(first, last)
+
+
+def _features(data: h5py.Dataset) -> Iterator[tuple[slice, np.ndarray | None]]:
+    """All features chunk by chunk; None for a chunk that cannot be read."""
+    reader = ChunkReader(data)
+    for start in reader.starts:
+        part = slice(start, min(start + reader.step, reader.rows))
+        try:
+            values = reader.chunk(start)
+        except OSError:
+            values = None
+        yield part, values
+
+
+def _chunks(data: h5py.Dataset) -> Iterator[tuple[slice, np.ndarray | None]]:
+    """All of another column chunk by chunk; None likewise."""
+    for start in range(0, len(data), chunk_rows(data)):
+        part = slice(start, min(start + chunk_rows(data), len(data)))
+        try:
+            values = data[part]
+        except DAMAGE:
+            values = None
+        yield part, values
+
+
+def _doubtful_ids(ids: list[str | None]) -> Iterator[tuple[int, str]]:
+    known = {image: row for row, image in reversed(list(enumerate(ids)))}
+    wrong = set(not_ids([image for image in ids if image is not None]))
+    for row, image in enumerate(ids):
+        if image in wrong:
+            yield row, "that is not an id"
+        elif image is not None and known[image] != row:
+            yield row, f"the id is that of row {known[image]:,}, too"

@@ -1,0 +1,49 @@
+"""Options that several commands share: their type, environment variable, default and help."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from probe.device import DeviceChoice
+from probe.workspace import Workspace
+
+
+class StoredAs(StrEnum):
+    """What `--dtype` takes."""
+
+    float16 = "float16"
+    float32 = "float32"
+
+
+class Scored(StrEnum):
+    """What `--split` takes."""
+
+    val = "val"
+    test = "test"
+
+
+class View(StrEnum):
+    """What `--views` takes."""
+
+    train = "train"
+    test = "test"
+
+
+DEFAULT = Workspace.of_user()
+
+DataRoot = Annotated[
+    Path,
+    typer.Option(
+        envvar="PROBE_DATA_ROOT",
+        help="Where data sets lie that are named without a path.",
+        show_default="~/.local/share/probe/data",
+    ),
+]
+Cache = Annotated[
+    Path,
+    typer.Option(envvar="PROBE_CACHE", help="Where feature stores lie.", show_default="~/.local/share/probe/features"),
+]
+Out = Annotated[Path, typer.Option(envvar="PROBE_OUT", help="Where runs, evaluations and tables go.")]
+Device = Annotated[DeviceChoice, typer.Option(help="auto takes CUDA where there is one, and says so.")]

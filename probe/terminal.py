@@ -1,0 +1,12 @@
+"""Standard output: what a command answers with, tables above all. Everything else goes to standard error.
+
+printer().print(table)
+"""
+
+from rich.console import Console
+
+
+def printer() -> Console:
+    """Standard output; as wide as the table where it is not a terminal."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=200)
