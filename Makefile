@@ -3,17 +3,19 @@
 PYTHON ?= python3
 BIN    := .venv/bin
 RECIPES ?=
+BENCH   ?= $(patsubst benchmarks/%.py,%,$(shell grep -l '^def main' benchmarks/*.py))
+PARALLEL := -n 2 --dist loadfile
 
-.PHONY: table test test-fast lint format setup clean
+.PHONY: table test test-fast lint format bench setup clean
 
 table: setup        ## run the bundled quickstart and print every recipe's table
 	@$(BIN)/probe table $(RECIPES)
 
 test: setup         ## all tests
-	@HF_HUB_OFFLINE=1 $(BIN)/python -m pytest
+	@HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL)
 
 test-fast: setup    ## the tests that take less than about ten seconds each
-	@HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m "not slow"
+	@HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL) -m "not slow"
 
 lint: setup         ## ruff and pyright
 	@$(BIN)/ruff check .
@@ -23,6 +25,9 @@ lint: setup         ## ruff and pyright
 format: setup
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+
+bench: setup        ## measurements side by side with peers and limits; one of them: make bench BENCH=store
+	@for name in $(BENCH); do $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 setup: .venv/installed
 

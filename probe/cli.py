@@ -1,54 +1,24 @@
 """The command line: parse, call, print. Heavy libraries are loaded by the commands that need them, when they do.
 
-probe extract DATA --backbone NAME · probe fit RECIPE · probe evaluate RUN · probe table
+probe backbones · extract DATA --backbone NAME · fit RECIPE · evaluate RUN · table · cache list
 """
 
 import os
 import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
+from probe.cache import app as cache_commands
 from probe.device import DeviceChoice
+from probe.options import DEFAULT, Cache, DataRoot, Device, Out, Scored, StoredAs, View
+from probe.precision import PrecisionChoice
 from probe.workspace import Workspace
 
 # Threads that spin while they wait cost nothing on an idle machine and a factor of ten on a shared one.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
-
-class StoredAs(StrEnum):
-    """What `--dtype` takes."""
-
-    float16 = "float16"
-    float32 = "float32"
-
-
-class Scored(StrEnum):
-    """What `--split` takes."""
-
-    val = "val"
-    test = "test"
-
-
-DEFAULT = Workspace.of_user()
-
-DataRoot = Annotated[
-    Path,
-    typer.Option(
-        envvar="PROBE_DATA_ROOT",
-        help="Where data sets lie that are named without a path.",
-        show_default="~/.local/share/probe/data",
-    ),
-]
-Cache = Annotated[
-    Path,
-    typer.Option(envvar="PROBE_CACHE", help="Where feature stores lie.", show_default="~/.local/share/probe/features"),
-]
-Out = Annotated[Path, typer.Option(envvar="PROBE_OUT", help="Where runs, evaluations and tables go.")]
-Device = Annotated[DeviceChoice, typer.Option(help="auto takes CUDA where there is one, and says so.")]
 
 
 class Commands(TyperGroup):
@@ -83,14 +53,16 @@ app = typer.Typer(
     help="Linear probing over cached frozen features, for universal image retrieval.",
     epilog="Every command takes --debug, which shows the traceback of an error.",
 )
+app.add_typer(cache_commands, name="cache")
 
 
 @app.command(epilog="Example: probe extract ~/photos --backbone timm:resnet50 --weights resnet50.safetensors")
 def extract(
     data: Annotated[
-        str, typer.Argument(metavar="DATA", help="A folder, a manifest file, a name below --data-root, or `sample`.")
+        list[str],
+        typer.Argument(metavar="DATA", help="Folders, manifest files, names below --data-root, or `sample`."),
     ],
-    backbone: Annotated[str, typer.Option(help="A name of the catalogue, or timm:NAME.")],
+    backbone: Annotated[str, typer.Option(help="A name that `probe backbones` lists, or timm:NAME and the like.")],
     weights: Annotated[
         Path | None, typer.Option(help="A local checkpoint (.safetensors, or .pt) instead of the hub's.")
     ] = None,
@@ -100,9 +72,25 @@ def extract(
     source_root: Annotated[
         list[str] | None, typer.Option(help="SOURCE=FOLDER: where a source's images lie; repeatable.")
     ] = None,
+    views: Annotated[
+        list[View] | None,
+        typer.Option(help="UniFEx's preprocessing: train crops, test squashes. Stored as NAME@VIEW; repeatable."),
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Only the first N images of each source; the store says what it lacks.")
+    ] = None,
+    precision: Annotated[
+        PrecisionChoice | None,
+        typer.Option(
+            help="Of the forward pass; auto takes what suits the device.", show_default="the store's, or fp32"
+        ),
+    ] = None,
     batch: Annotated[int, typer.Option(min=1, help="Images in a forward pass.")] = 64,
-    workers: Annotated[int, typer.Option(min=0, help="Decoding processes; 0 decodes in the main one.")] = 2,
-    part: Annotated[int, typer.Option(min=1, help="Images in a part: what a crash can cost at most.")] = 1024,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=0, help="Decoding processes; 0 decodes in the main one.", show_default="by CPUs and device"),
+    ] = None,
+    part: Annotated[int, typer.Option(min=1, help="Images that a crash can cost at most, in whole batches.")] = 1024,
     dtype: Annotated[StoredAs, typer.Option(help="How features are stored.")] = StoredAs.float16,
     max_failures: Annotated[
         float, typer.Option(min=0, max=1, help="Share of undecodable images at which to stop.")
@@ -122,10 +110,36 @@ def extract(
     from probe.extract.plan import Settings
     from probe.extract.session import extract_sources
 
-    settings = Settings(batch, workers, part, dtype.value, max_failures, retry_failed)
-    manifest = resolve_data(data, data_root, source_roots(source_root or []))
-    chosen = find_backbone(backbone, catalogue, weights)
-    extract_sources(manifest, chosen, Workspace(data_root, cache, out), settings, device)
+    settings = Settings(batch, workers, part, dtype.value, max_failures, retry_failed, limit)
+    roots = source_roots(source_root or [])
+    manifests = [resolve_data(name, data_root, roots) for name in data]
+    names = [f"{backbone}@{view}" for view in views] if views else [backbone]
+    for chosen in [find_backbone(name, catalogue, weights) for name in names]:
+        extract_sources(manifests, chosen, Workspace(data_root, cache, out), settings, device, precision)
+
+
+@app.command(epilog="Example: probe backbones siglip-so400m-14-384")
+def backbones(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="A name of the catalogue, or timm:NAME and the like.")
+    ] = None,
+    catalogue: Annotated[
+        Path | None, typer.Option(help="A YAML file with a `backbones:` section of your own.", exists=True)
+    ] = None,
+) -> None:
+    """List the backbones that there are, or tell everything of one: preprocessing, feature, where its weights are."""
+    from rich.console import Console
+
+    from probe.backbones.catalogue import all_backbones, find_backbone
+    from probe.backbones.listing import print_backbone, print_catalogue
+
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=200)
+    if name is None:
+        print_catalogue(all_backbones(catalogue), console)
+    else:
+        print_backbone(find_backbone(name, catalogue), console)
 
 
 @app.command(epilog="Example: probe fit recipes/quickstart.yaml")
@@ -166,7 +180,8 @@ def evaluate(
     from probe.fit.rescore import features_for, rescore
     from probe.fit.run import read_run
     from probe.progress import say
-    from probe.tables.render import printer, scores
+    from probe.tables.render import scores
+    from probe.terminal import printer
 
     finished = read_run(run)
     workspace = Workspace(data_root, cache, out)
@@ -194,8 +209,9 @@ def table(
     from probe.progress import say
     from probe.tables.bench import Bench, complete
     from probe.tables.recipe import find_recipes, read_recipe
-    from probe.tables.render import printer, show, write_files
+    from probe.tables.render import show, write_files
     from probe.tables.table import build_table
+    from probe.terminal import printer
 
     workspace = Workspace(data_root, cache, out)
     for recipe in [read_recipe(path) for path in find_recipes(recipes or [Path("recipes")])]:

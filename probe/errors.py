@@ -6,6 +6,8 @@ The command line prints the sentence and exits with the error's code; a tracebac
 import difflib
 from collections.abc import Iterable
 
+SHOWN = 20  # known names in an error
+
 
 class ProbeError(Exception):
     """Work that failed: exit code 1."""
@@ -23,4 +25,10 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """`did you mean 'x'?` where a known name is close, else the known names."""
     known = sorted(known)
     close = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known)}."
+    more = f" and {len(known) - SHOWN} more" if len(known) > SHOWN else ""
+    return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known[:SHOWN])}{more}."
+
+
+def first_line(error: BaseException) -> str:
+    """What a library says of its error, as a part of a sentence."""
+    return (str(error) or type(error).__name__).splitlines()[0].rstrip(".")

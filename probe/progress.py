@@ -1,10 +1,14 @@
 """Progress of long work, with rate and ETA: a live bar on a terminal, a plain line now and then elsewhere.
 
+While work goes on, both are of the last half minute, so that a slow start does not blur them; at the end the rate is
+that of the whole.
+
 with track("extract sample", total=3000, unit="images") as advance:
     advance(64)
 """
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -13,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.text import Text
 
 SECONDS_BETWEEN_LINES = 10.0
+WINDOW = 30.0  # seconds over which the rate is taken; also rich's
 
 console = Console(stderr=True, highlight=False)
 
@@ -60,33 +65,35 @@ class _Rate(ProgressColumn):
         self.unit = unit
 
     def render(self, task: Task) -> Text:
-        remaining = task.time_remaining
-        return Text(_pace(task.completed, task.elapsed or 0.0, task.total or 0, self.unit, remaining))
+        return Text(_pace(task.completed, task.elapsed or 0.0, task.total or 0, self.unit, task.speed or 0.0))
 
 
 def _lines(description: str, total: int, unit: str) -> Advance:
     start = shown = time.monotonic()
     done = 0
+    recent = deque([(start, 0)])  # when how much was done, the first one as old as the window
 
     def advance(n: int = 1, note: str = "") -> None:
         nonlocal done, shown
         done += n
         now = time.monotonic()
+        recent.append((now, done))
+        while len(recent) > 2 and recent[1][0] <= now - WINDOW:
+            recent.popleft()
         if done >= total or now - shown >= SECONDS_BETWEEN_LINES:
             shown = now
-            pace = _pace(done, now - start, total, unit)
+            since, before = recent[0]
+            pace = _pace(done, now - start, total, unit, (done - before) / (now - since) if now > since else 0.0)
             say(f"{description}: {done:,}/{total:,} {pace}{f', {note}' if note else ''}")
 
     return advance
 
 
-def _pace(done: float, elapsed: float, total: float, unit: str, remaining: float | None = None) -> str:
-    rate = done / elapsed if elapsed > 0 else 0.0
+def _pace(done: float, elapsed: float, total: float, unit: str, rate: float) -> str:
     if done >= total:
-        return f"{unit} in {clock(elapsed)}, {_number(rate)} {unit}/s"
-    if remaining is None and rate > 0:
-        remaining = (total - done) / rate
-    eta = "" if remaining is None else f", ETA {clock(remaining)}"
+        whole = done / elapsed if elapsed > 0 else 0.0
+        return f"{unit} in {clock(elapsed)}, {_number(whole)} {unit}/s"
+    eta = f", ETA {clock((total - done) / rate)}" if rate > 0 else ""
     return f"{unit}, {_number(rate)} {unit}/s{eta}"
 
 

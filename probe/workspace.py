@@ -57,4 +57,4 @@ class Workspace:
 
 def file_name(name: str) -> str:
     """A name as one path component: `open_clip:ViT-B-16/openai` -> `open_clip-ViT-B-16-openai`."""
-    return re.sub(r"[^\w.+-]+", "-", name).strip("-.") or "unnamed"
+    return re.sub(r"[^\w.+@-]+", "-", name).strip("-.") or "unnamed"

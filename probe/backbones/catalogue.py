@@ -8,8 +8,9 @@ equal specs are the same, whatever they are called.
 """
 
 import hashlib
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
+from importlib import import_module
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
@@ -18,13 +19,24 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from probe.backbones.hub import cached, fetch
 from probe.backbones.row import BackboneRow
 from probe.errors import UsageError, nearest
+from probe.precision import Precision
 from probe.validation import describe
 
 PACKAGES = {
     "built-in": ("numpy", "pillow", "scikit-image", "torchvision"),
+    "open_clip": ("open_clip_torch", "pillow", "timm", "torch", "torchvision"),
     "timm": ("pillow", "timm", "torch", "torchvision"),
+    "transformers": ("pillow", "torch", "torchvision", "transformers"),
+}
+PREFIXES = {"open_clip": "open_clip", "timm": "timm", "hf": "transformers"}  # of names that need no row
+# UniFEx's: it crops what it trains on and squashes what it searches, whatever the library does. Normalisation is the
+# backbone's own.
+VIEWS = {
+    "train": {"resize": "shortest+crop", "crop_pct": 1.0, "interpolation": "bicubic"},
+    "test": {"resize": "squash", "crop_pct": 1.0, "interpolation": "bicubic"},
 }
 
 
@@ -48,11 +60,21 @@ class Backbone:
             return self.weights
         if self.row.weights is not None:
             raise UsageError(
-                f"the backbone '{self.name}' has local weights: name the file {self.row.weights} with --weights."
+                f"the weights of '{self.name}' are not on the hub: name the file {self.row.weights} with --weights."
             )
-        from probe.backbones.timm import hub_weights
+        repository = self.row.hub_repository
+        if repository is None:
+            raise UsageError(
+                f"the backbone '{self.name}' names no hub repository; add `repository` to its row, or name a file "
+                "with --weights."
+            )
+        return fetch(repository, self.row.hub_files, f"the weights of {self.name}", "name the file with --weights,")
 
-        return hub_weights(self.row.model)
+    @property
+    def weights_at_hand(self) -> Path | None:
+        """The file that would be loaded without asking the network; None where there is none."""
+        repository = self.row.hub_repository
+        return self.weights or (cached(repository, self.row.hub_files) if repository else None)
 
     @cached_property
     def weights_sha256(self) -> str | None:
@@ -71,9 +93,15 @@ class Backbone:
     def identity(self) -> dict[str, Any]:
         """What can be told of the spec without the weights at hand; a part of `spec()`."""
         row = self.row
-        weights = {"weights_sha256": row.sha256} if row.sha256 else {}
+        if row.library == "foreign":
+            return {"provenance": row.library}
+        backbone: dict[str, Any] = {"library": row.library, "model": row.model, "options": row.options}
+        if self.needs_weights:
+            backbone |= {"feature": row.feature, "prefix": row.prefix}
+        if row.sha256:
+            backbone["weights_sha256"] = row.sha256
         return {
-            "backbone": {"library": row.library, "model": row.model, "options": row.options} | weights,
+            "backbone": backbone,
             "preprocessing": row.model_dump(include={"px", "resize", "crop_pct", "interpolation"})
             | {
                 "mean": list(row.mean),
@@ -84,41 +112,80 @@ class Backbone:
             },
         }
 
-    def spec(self, dtype: str = "float16") -> dict[str, Any]:
-        """Everything that decides the features, as JSON: the feature store's spec."""
+    def spec(self, dtype: str = "float16", precision: str = "fp32") -> dict[str, Any]:
+        """Everything that decides the features, as JSON: the feature store's spec.
+
+        `dtype` is how they are stored, `precision` (fp32, bf16 or fp16) how they are computed.
+        """
+        if self.row.library == "foreign":
+            raise UsageError(
+                f"the features of '{self.name}' were made elsewhere, and nobody here can extract more; import them: "
+                f"probe cache import FILE --source SOURCE --name {self.row.model}"
+            )
         spec = self.identity()
         spec["backbone"]["weights_sha256"] = self.weights_sha256
+        computed_in = Precision(precision) if self.needs_weights else Precision.fp32
         if self.row.library == "built-in":
             from probe.backbones.descriptor import DESCRIPTOR_VERSION
 
             spec["backbone"]["version"] = DESCRIPTOR_VERSION
         packages = {name: version(name) for name in PACKAGES[self.row.library]}
-        return spec | {"precision": "float32", "dtype": dtype, "packages": packages}
+        return spec | {"precision": computed_in.dtype_name, "dtype": dtype, "packages": packages}
 
 
 def find_backbone(name: str, catalogue: Path | None = None, weights: Path | None = None) -> Backbone:
-    """The backbone of that name: a row of the user's catalogue file, of the bundled one, or `timm:NAME`.
+    """The backbone of that name: a row of the user's catalogue file, of the bundled one, or made from the library's
+    own configuration for `open_clip:MODEL/TAG`, `timm:NAME` and `hf:REPOSITORY` or `hf:FOLDER`. `NAME@train` and
+    `NAME@test` are the same backbone with the preprocessing of that view; `foreign:NAME` are features that were
+    imported.
 
     Raises UsageError for an unknown name (with the nearest known one) and for a weights file that is not there.
     """
+    plain, _, view = name.rpartition("@")
+    if plain and view in VIEWS:
+        backbone = find_backbone(plain, catalogue, weights)
+        if not backbone.needs_weights:
+            raise UsageError(f"'{name}': {plain} sees every image in the same way; leave the view out.")
+        return replace(backbone, name=name, row=backbone.row.model_copy(update=VIEWS[view]))
     rows, own_rows = bundled_rows(), read_rows(catalogue) if catalogue else {}
     if weights is not None and not weights.is_file():
         raise UsageError(f"--weights {weights}: there is no such file.")
+    prefix, _, model = name.partition(":")
+    if prefix == "foreign" and model:
+        return Backbone(name, BackboneRow(library="foreign", model=model, px=1))
     if name in own_rows:
         backbone = Backbone(name, own_rows[name], catalogue, weights)
     elif name in rows:
         backbone = Backbone(name, rows[name], weights=weights)
-    elif name.startswith("timm:"):
-        from probe.backbones.timm import row_of
-
-        backbone = Backbone(name, row_of(name.removeprefix("timm:")), weights=weights)
+    elif model and prefix in PREFIXES:
+        library = adapter(PREFIXES[prefix])
+        in_folder = library.folder_weights(model) if prefix == "hf" and weights is None else None
+        backbone = Backbone(name, library.row_of(model), weights=weights or in_folder)
     else:
-        raise UsageError(f"unknown backbone '{name}'; {nearest(name, rows | own_rows)} Any timm model is timm:NAME.")
+        raise UsageError(
+            f"unknown backbone '{name}'; {nearest(name, rows | own_rows)} `probe backbones` lists them; any other "
+            "model is timm:NAME, open_clip:MODEL/TAG or hf:REPOSITORY."
+        )
     if weights is not None and not backbone.needs_weights:
         raise UsageError(f"--weights: the backbone '{name}' has no weights; leave it out.")
     return backbone
 
 
+def all_backbones(catalogue: Path | None = None) -> list[Backbone]:
+    """Those of the user's catalogue file, then the bundled ones that it does not replace."""
+    own = read_rows(catalogue) if catalogue else {}
+    bundled = {name: row for name, row in bundled_rows().items() if name not in own}
+    return [Backbone(name, row, catalogue) for name, row in own.items()] + [
+        Backbone(name, row) for name, row in bundled.items()
+    ]
+
+
+def adapter(library: str) -> Any:
+    """The module of this package that makes a library's models; only now is the library imported."""
+    return import_module(f"probe.backbones.{library}")
+
+
+@cache
 def bundled_rows() -> dict[str, BackboneRow]:
     return parse_rows(yaml.safe_load(files("probe.backbones").joinpath("catalogue.yaml").read_text()), "the catalogue")
 

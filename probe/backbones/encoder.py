@@ -1,18 +1,19 @@
 """A backbone that has been loaded: `prepare` runs in worker processes, the call itself on the device.
 
-encoder = load_encoder(backbone, device)
+encoder = load_encoder(backbone, device, "bf16")
 features = encoder(torch.stack([torch.from_numpy(encoder.prepare(path)[0]) for path in paths]))    # (B, D)
 """
 
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 import numpy as np
 import torch
 
-from probe.backbones.catalogue import Backbone
+from probe.backbones.catalogue import Backbone, adapter
 from probe.backbones.preprocessing import Prepare, Preprocessing
 from probe.backbones.row import BackboneRow
+from probe.precision import choose_precision
 
 
 class Encoder(Protocol):
@@ -24,15 +25,20 @@ class Encoder(Protocol):
     def __call__(self, batch: torch.Tensor, /) -> torch.Tensor: ...
 
 
-def load_encoder(backbone: Backbone, device: torch.device) -> Encoder:
-    """The frozen encoder of a backbone, its weights checked and on the device."""
+def load_encoder(backbone: Backbone, device: torch.device, precision: str = "fp32") -> Encoder:
+    """The frozen encoder of a backbone, its weights checked and on the device.
+
+    `precision`: fp32, bf16, fp16, or auto, for the fastest that the device has hardware for; the built-in descriptor
+    has no choice.
+    """
     if backbone.row.library == "built-in":
         return DescriptorEncoder(backbone.row)
-    from probe.backbones.timm import TimmEncoder
+    from probe.backbones.module import ModuleEncoder
 
     weights = backbone.weights_file
     assert weights and backbone.weights_sha256, "only built-in backbones have no weights"  # noqa: PT018
-    return TimmEncoder(backbone.row, weights, device)
+    module = adapter(backbone.row.library).build(backbone.row, weights)
+    return ModuleEncoder(module, backbone.row, device, choose_precision(precision, device)[0])
 
 
 class DescriptorEncoder:
@@ -52,8 +58,8 @@ class _Describe:
     def __init__(self, row: BackboneRow) -> None:
         self.pixels = Preprocessing(row)
 
-    def __call__(self, path: Path) -> tuple[np.ndarray, tuple[int, int]]:
+    def __call__(self, file: Path | BinaryIO) -> tuple[np.ndarray, tuple[int, int]]:
         from probe.backbones.descriptor import describe
 
-        pixels, size = self.pixels(path)
+        pixels, size = self.pixels(file)
         return describe(pixels), size

@@ -10,26 +10,68 @@ from pydantic import Field, PositiveFloat, PositiveInt
 from probe.validation import Strict
 
 Triple = tuple[float, float, float]
+Library = Literal["built-in", "open_clip", "timm", "transformers", "foreign"]  # foreign: imported, made elsewhere
+Feature = Literal["pooled", "pre-projection", "projected", "pre-neck", "gem", "cls"]
+
+# What the libraries call the files of a hub repository, the safer format first.
+FILES = {
+    "open_clip": ("open_clip_model.safetensors", "open_clip_pytorch_model.bin"),
+    "timm": ("model.safetensors", "pytorch_model.bin"),
+    "transformers": ("model.safetensors", "pytorch_model.bin"),
+}
 
 
 class BackboneRow(Strict):
     """One row of the catalogue.
 
+    `model`: timm's `name.tag`, open_clip's `MODEL/TAG`, or a hub repository with a transformers model.
     `px`: input width and height. `resize`: `shortest+crop` scales the shorter side to `px / crop_pct` and crops the
-    centre, `squash` scales both sides to `px`. `mean`, `std`: per channel, of values in 0..1. `options`: passed to the
-    library's constructor. `weights`: name of the checkpoint that has to be given with `--weights`, where the library's
-    hub has none; `sha256`: its digest, where only one file is right.
+    centre, `squash` scales both sides to `px / crop_pct`. `mean`, `std`: per channel, of values in 0..1.
+
+    `feature`: `pooled`, what the model pools by itself (class token, average, attention), before any classifier;
+    `pre-projection`, the same where CLIP's projection is cut off; `projected`, with the projection; `cls`, the class
+    token of the last layer; `pre-neck`, the average before SAM's neck; `gem`, generalised-mean pooling with exponent 3.
+
+    `dim`: length of the feature. `params`: parameters of what computes the feature, exactly: with the projection where
+    the feature is projected, without it where it is not. `family`, `papers`: its name there, and the rows that use it.
+    `options`: passed to the library's constructor; for transformers, the model's configuration.
+
+    `repository`, `file`: where the hub has the weights, if not at the library's usual place. `prefix`: what the keys of
+    the image tower begin with in a checkpoint that holds more. `weights`: name of the checkpoint that has to be given
+    with `--weights`, where the hub has none; `sha256`: its digest, where only one file is right.
     """
 
-    library: Literal["built-in", "timm"]
+    library: Library
     model: str
     px: PositiveInt
+    feature: Feature = "pooled"
+    dim: PositiveInt | None = None
+    params: PositiveInt | None = None
+    family: str = ""
+    papers: tuple[str, ...] = ()
     resize: Literal["shortest+crop", "squash"] = "shortest+crop"
     crop_pct: Annotated[float, Field(gt=0, le=1)] = 1.0
     interpolation: Literal["bilinear", "bicubic"] = "bicubic"
     mean: Triple = (0.5, 0.5, 0.5)
     std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (0.5, 0.5, 0.5)
     options: dict[str, Any] = Field(default_factory=dict)
+    repository: str | None = None
+    file: str | None = None
+    prefix: str | None = None
     weights: str | None = None
     sha256: str | None = None
     about: str = ""
+
+    @property
+    def hub_repository(self) -> str | None:
+        """The hub's repository with the weights; None for weights that are not on the hub."""
+        if self.weights is not None or self.library == "built-in":
+            return None
+        if self.library == "timm" and "." in self.model:  # without a tag, the name is not the repository's
+            return self.repository or f"timm/{self.model}"
+        return self.repository or (self.model if self.library == "transformers" else None)
+
+    @property
+    def hub_files(self) -> tuple[str, ...]:
+        """The names that the file may have there."""
+        return (self.file,) if self.file else FILES[self.library]

@@ -1,28 +1,24 @@
 """The timm adapter: any timm model as a frozen backbone, with pooled features before its classifier.
 
-Weights come from a file, always: the one given, or the hub's, taken from the local cache or fetched; so their digest is
-known before they are loaded. Every key must match.
+The module comes from timm without weights; those come from a file whose every key must match, after timm's own
+conversion of published checkpoints (which also fits position embeddings to another image size).
 
-    encoder = TimmEncoder(row, weights, device)
-    encoder(pixels)       # (B, px, px, 3) uint8 -> (B, D) float32
+    module = build(row, Path("model.safetensors"))      # (B, 3, px, px) -> (B, D)
 """
 
-import os
-import pickle
+import sys
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
-from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from timm.models import model_entrypoint
 
-from probe.backbones.preprocessing import Prepare, Preprocessing
+from probe.backbones.checkpoint import State, fit, read_state, report_differences
 from probe.backbones.row import BackboneRow
-from probe.errors import ProbeError, UsageError, nearest
+from probe.errors import UsageError, nearest
 
-WEIGHTS_NAME = "model.safetensors"
+FEATURES = ("pooled", "pre-projection", "projected", "pre-neck", "gem")
 
 
 def row_of(name: str) -> BackboneRow:
@@ -43,25 +39,10 @@ def row_of(name: str) -> BackboneRow:
         interpolation=configuration.interpolation,  # pyright: ignore[reportArgumentType]
         mean=configuration.mean,  # pyright: ignore[reportArgumentType]
         std=configuration.std,  # pyright: ignore[reportArgumentType]
+        repository=configuration.hf_hub_id,
+        file=configuration.hf_hub_filename,
+        weights=None if configuration.hf_hub_id else str(configuration.url or "of your own"),
     )
-
-
-def hub_weights(name: str) -> Path:
-    """The hub's weights file of a timm model, from the local cache or the network.
-
-    Raises ProbeError, saying which file to fetch elsewhere, when it is in neither.
-    """
-    repository = _configuration(name).hf_hub_id
-    if not repository:
-        raise UsageError(f"timm:{name} has no pretrained weights on the hub; give a file with --weights.")
-    try:
-        return Path(hf_hub_download(repository, WEIGHTS_NAME, etag_timeout=5))
-    except (LocalEntryNotFoundError, EntryNotFoundError, HfHubHTTPError, OSError) as error:
-        offline = " (HF_HUB_OFFLINE is set)" if os.environ.get("HF_HUB_OFFLINE") else ""
-        raise UsageError(
-            f"the weights of timm:{name} are not in the local Hugging Face cache and the hub is out of reach{offline}; "
-            f"fetch {WEIGHTS_NAME} of the repository {repository} elsewhere and name it with --weights FILE."
-        ) from error
 
 
 def _configuration(name: str):
@@ -76,61 +57,55 @@ def _configuration(name: str):
     return configuration
 
 
-class TimmEncoder:
-    """A frozen timm model in eval mode on a device. `dim` is the length of its feature."""
-
-    def __init__(self, row: BackboneRow, weights: Path, device: torch.device) -> None:
-        try:
-            self.model = timm.create_model(row.model, pretrained=False, num_classes=0, **row.options)
-        except (RuntimeError, TypeError) as error:
-            raise UsageError(f"timm cannot make {row.model} with options {row.options}: {error}.") from error
-        _load(self.model, weights)
-        self.model.eval().requires_grad_(False).to(device)
-        self.device = device
-        self.mean = torch.tensor(row.mean, device=device).view(3, 1, 1)
-        self.std = torch.tensor(row.std, device=device).view(3, 1, 1)
-        self.prepare: Prepare = Preprocessing(row)
-        self.dim = self(torch.zeros(1, row.px, row.px, 3, dtype=torch.uint8)).shape[1]
-
-    @torch.inference_mode()
-    def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
-        """(B, px, px, 3) uint8 -> (B, D) float32 on the CPU."""
-        images = pixels.to(self.device).permute(0, 3, 1, 2).float().div(255)
-        return self.model(images.sub(self.mean).div(self.std)).float().cpu()
-
-
-def _load(model: torch.nn.Module, weights: Path) -> None:
-    """Loads the weights; a classifier that they bring is left out, everything else must match."""
-    state = _state_dict(weights)
-    classifier = model.pretrained_cfg.get("classifier")  # pyright: ignore[reportAttributeAccessIssue, reportCallIssue]
-    heads = (classifier,) if isinstance(classifier, str) else tuple(classifier or ())
-    state = {key: value for key, value in state.items() if not key.startswith(tuple(f"{head}." for head in heads))}
-    expected = model.state_dict()
-    problems = [f"lacks {key}" for key in expected if key not in state]
-    problems += [f"has an unknown {key}" for key in state if key not in expected]
-    problems += [
-        f"has {key} of shape {tuple(value.shape)}, not {tuple(expected[key].shape)}"
-        for key, value in state.items()
-        if key in expected and value.shape != expected[key].shape
-    ]
-    if problems:
-        raise UsageError(
-            f"{weights} does not fit the model: it {'; it '.join(problems[:5])} ({len(problems)} differences); "
-            "check the model's name and options."
-        )
-    model.load_state_dict(state)
-
-
-def _state_dict(weights: Path) -> dict[str, torch.Tensor]:
+def build(row: BackboneRow, weights: Path | None) -> torch.nn.Module:
+    """Images (B, 3, px, px) -> the row's feature (B, D); random weights where no file is given."""
+    if row.feature not in FEATURES:
+        raise UsageError(f"timm's {row.model} has no feature '{row.feature}'; there are {', '.join(FEATURES)}.")
+    classifier = {} if row.feature == "projected" else {"num_classes": 0}
     try:
-        if weights.suffix == ".safetensors":
-            return load_file(weights)
-        state = torch.load(weights, map_location="cpu", weights_only=True)
-    except (OSError, EOFError, SafetensorError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ProbeError(f"{weights} cannot be read as weights: {reason}.") from error
-    if not isinstance(state, dict) or not all(
-        isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in state.items()
-    ):
-        raise UsageError(f"{weights} holds no state dict (names and tensors) at its top level; save one from it.")
-    return state
+        model: Any = timm.create_model(row.model, pretrained=False, **classifier, **row.options)
+    except (RuntimeError, TypeError) as error:
+        raise UsageError(f"timm cannot make {row.model} with options {row.options}: {error}.") from error
+    if weights is not None:
+        _load(model, row, weights)
+    if row.feature == "pre-neck":
+        model.neck = torch.nn.Identity()
+    if row.feature == "gem":
+        model.global_pool = GeM()
+    return model
+
+
+def _load(model: Any, row: BackboneRow, weights: Path) -> None:
+    state = _converted(read_state(weights, row.prefix), model, row.model, weights)
+    heads = model.pretrained_cfg.get("classifier") or ()
+    if row.feature != "projected":  # a classifier that the file brings is left out, everything else must match
+        heads = tuple(f"{head}." for head in ([heads] if isinstance(heads, str) else heads))
+        state = {key: value for key, value in state.items() if not key.startswith(heads)}
+    fit(model, state, weights)
+
+
+def _converted(state: State, model: torch.nn.Module, name: str, weights: Path) -> State:
+    """By timm's convention the file that defines a model has the function that converts its published checkpoints."""
+    module = sys.modules[model_entrypoint(name.split(".")[0]).__module__]
+    convert = getattr(module, "checkpoint_filter_fn", None)
+    if convert is None:
+        return state
+    try:
+        converted = convert(dict(state), model)
+    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise UsageError(f"{weights} does not fit {name}: timm cannot convert it ({error}).") from error
+    # timm would also resample patch embeddings, so that the weights of another patch size seemed to fit.
+    shapes = [
+        f"{key} is {tuple(state[key].shape)}, not {tuple(value.shape)}"
+        for key, value in converted.items()
+        if key in state and state[key].numel() != value.numel() and "pos" not in key
+    ]
+    report_differences(weights, [], [], shapes)
+    return converted
+
+
+class GeM(torch.nn.Module):
+    """Generalised-mean pooling with exponent 3: (B, D, H, W) -> (B, D)."""
+
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        return maps.clamp(min=1e-6).pow(3).mean(dim=(2, 3)).pow(1 / 3)

@@ -1,5 +1,7 @@
 """A plain image folder as a manifest: `<folder>/<class>/<image>`, deeper folders belong to their class.
 
+A tar counts as the folder that it lies in, so the images of `<class>/shard.tar` and of `shard.tar/<class>` have that
+class; a WebDataset sample's own label (`key.cls`, else `label` in `key.json`) goes before its folder.
 Hidden files and folders (`._1.jpg`, `.thumbnails`) are not part of it.
 
 Classes, not images, are divided into train, val and test (60, 15, 25 %), in the order of the SHA-256 of their names,
@@ -15,20 +17,27 @@ from pathlib import Path
 
 import polars as pl
 
-from probe.data.manifest import Manifest
+from probe.data import tar
+from probe.data.manifest import Manifest, image_path
 from probe.errors import UsageError
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
+KNOWN = SUFFIXES | {tar.SUFFIX}
 TRAIN, VAL = 0.60, 0.15
 
 
 def image_folder(folder: Path) -> Manifest:
     """Every image below `folder`; its label is its first folder, its domain and source the name of `folder`."""
     folder = folder.resolve()
-    images = sorted(_images(folder))
-    if not images:
-        raise UsageError(f"{folder} holds neither a manifest.csv nor images ({', '.join(sorted(SUFFIXES))}).")
-    labels = [image.split("/")[0] if "/" in image else folder.name for image in images]
+    label_of = {}
+    for file in _files(folder):
+        label_of |= _labels_inside(folder, file) if _is_one_of(file, {tar.SUFFIX}) else {file: _label(file, folder)}
+    if not label_of:
+        raise UsageError(
+            f"{folder} holds neither a manifest.csv nor images ({', '.join(sorted(SUFFIXES))}), loose or in .tar files."
+        )
+    images = sorted(label_of)
+    labels = [label_of[image] for image in images]
     split_of = _divided(sorted(set(labels)))
     splits = [split_of[label] for label in labels]
     name = folder.name
@@ -45,19 +54,37 @@ def image_folder(folder: Path) -> Manifest:
     return Manifest(frame, {name: folder}, str(folder))
 
 
-def _images(folder: Path) -> list[str]:
+def _label(place: str, folder: Path) -> str:
+    return place.split("/")[0] if "/" in place else folder.name
+
+
+def _labels_inside(folder: Path, shard: str) -> dict[str, str]:
+    """Image id -> label, of the images in a tar."""
+    path = image_path(folder, shard)
+    own = tar.labels(path)
+    around = shard.rpartition("/")[0]  # the tar itself is no class
+    found = {}
+    for name in tar.members(path):
+        if _is_one_of(name, SUFFIXES):
+            place = f"{around}/{name}".lstrip("/")
+            found[_utf8(f"{shard}/{name}", folder)] = own.get(tar.sample_key(name)) or _label(place, folder)
+    return found
+
+
+def _files(folder: Path) -> list[str]:
+    """Images and tars."""
     found, seen = [], set()
     for parent, subfolders, files in os.walk(folder, followlinks=True, onerror=_refuse):
         seen.add(os.path.realpath(parent))
         subfolders[:] = [
             name for name in subfolders if name[0] != "." and os.path.realpath(Path(parent, name)) not in seen
         ]
-        found += [Path(parent, file).relative_to(folder).as_posix() for file in files if _is_image(file)]
-    return [unicodedata.normalize("NFC", _utf8(image, folder)) for image in found]
+        found += [Path(parent, file).relative_to(folder).as_posix() for file in files if _is_one_of(file, KNOWN)]
+    return [unicodedata.normalize("NFC", _utf8(file, folder)) for file in found]
 
 
-def _is_image(file: str) -> bool:
-    return Path(file).suffix.lower() in SUFFIXES and not file.startswith(".")
+def _is_one_of(file: str, suffixes: set[str]) -> bool:
+    return Path(file).suffix.lower() in suffixes and not Path(file).name.startswith(".")
 
 
 def _refuse(error: OSError) -> None:

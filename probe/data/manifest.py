@@ -15,7 +15,7 @@ from pathlib import Path
 
 import polars as pl
 
-from probe.errors import UsageError, nearest
+from probe.errors import UsageError, first_line, nearest
 
 COLUMNS = ("image", "source", "label", "domain", "split", "role")
 SPLITS = ("train", "val", "test")
@@ -71,7 +71,7 @@ def read_manifest(path: Path, roots: dict[str, Path] | None = None) -> Manifest:
         is_parquet = path.suffix == ".parquet"
         frame = pl.read_parquet(path) if is_parquet else pl.read_csv(path, infer_schema=False)
     except (OSError, pl.exceptions.PolarsError) as error:
-        raise UsageError(f"{path} cannot be read as a manifest: {str(error).splitlines()[0]}.") from error
+        raise UsageError(f"{path} cannot be read as a manifest: {first_line(error)}.") from error
     manifest = Manifest(frame, where=str(path))
     sources = manifest.sources
     unknown = sorted((roots or {}).keys() - set(sources))

@@ -5,6 +5,7 @@ resolve_data("pocket", data_root)     # <data_root>/pocket/manifest.csv
 
 from pathlib import Path
 
+from probe.data import tar
 from probe.data.folder import image_folder
 from probe.data.manifest import Manifest, read_manifest
 from probe.data.sample import SAMPLE, ensure_sample
@@ -34,6 +35,8 @@ def resolve_data(data: str, data_root: Path, roots: dict[str, Path] | None = Non
 
 
 def _from_path(path: Path, roots: dict[str, Path] | None) -> Manifest:
+    if path.suffix.lower() == tar.SUFFIX and path.is_file():
+        raise UsageError(f"{path} is one tar; name the folder that it lies in, or a manifest of its images.")
     if path.is_file():
         return read_manifest(path, roots)
     for name in MANIFESTS:

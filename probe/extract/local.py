@@ -1,7 +1,8 @@
-"""The local engine: decoding in worker processes, the forward pass here, a part written every so often.
+"""The local engine: decoding in worker processes, the forward pass here, writing in a thread behind it.
 
 Images go through in the order of the plan and in fixed batches, so an interrupted and resumed extraction gives the same
-bits as an undisturbed one. An image that cannot be decoded is recorded with its reason; too many stop the run.
+bits as an undisturbed one. A part is written in halves, one on its way to the disk while the other fills, so a crash
+costs a part at most. An image that cannot be decoded is recorded with its reason; too many stop the run.
 
     failures = extract(task, encoder, backbone.spec(), Settings(batch=64))
 """
@@ -9,20 +10,20 @@ bits as an undisturbed one. An image that cannot be decoded is recorded with its
 import signal
 import threading
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
-from torch.utils.data import DataLoader, Dataset
 
 from feature_cache import Failure, Rows, StoreWriter
-from probe.backbones.encoder import Encoder, Prepare
+from probe.backbones.encoder import Encoder
 from probe.errors import ProbeError
-from probe.extract.match import content_digest
+from probe.extract.decoding import Batch, choose_workers, decoded
 from probe.extract.plan import Settings, Task
 from probe.progress import say, track
+
+SLOW_MERGE = 200_000  # images; a fraction of a gigabyte of features
 
 
 def extract(task: Task, encoder: Encoder, spec: dict[str, Any], settings: Settings) -> list[Failure]:
@@ -32,107 +33,101 @@ def extract(task: Task, encoder: Encoder, spec: dict[str, Any], settings: Settin
     """
     writer = StoreWriter(task.store, spec, dtype=settings.dtype, retry_failed=settings.retry_failed)
     allowed = max(1, int(settings.max_failures * (len(task.todo) + task.stored + task.failed)))
-    with writer, _deferred_interrupt() as interrupted:
-        todo = [image for image in task.todo if image not in writer.done]
-        part = _Part(writer, encoder.dim)
+    with writer, _WriteBehind(writer, settings) as behind, _deferred_interrupt() as interrupted:
+        done, failed = writer.done, set(writer.failed)
+        todo = [image for image in task.todo if image not in done]
         if len(todo) < len(task.todo):
             say(f"{task.source}: {len(task.todo) - len(todo):,} images were extracted by an interrupted run")
         with track(f"extract {task.source}", len(todo), "images") as advance:
-            for batch in _batches(todo, task, encoder.prepare, settings):
-                part.add(batch, encoder)
-                advance(len(batch.ids) + len(batch.failures))
-                too_many = len(writer.failed.keys() | {failure.id for failure in part.failures}) > allowed
-                if part.images >= settings.part or too_many or interrupted.is_set():
-                    part.write()
-                if too_many:
+            for batch in _batches(todo, task, encoder, settings):
+                behind.add(batch, _features(batch, encoder))
+                advance(len(batch))
+                failed.difference_update(batch.ids)
+                failed.update(failure.id for failure in batch.failures)
+                if len(failed) > allowed or interrupted.is_set():
+                    behind.finish()
+                    if interrupted.is_set():
+                        raise KeyboardInterrupt
                     raise ProbeError(_too_many_failures(task, list(writer.failed.values()), allowed))
-                if interrupted.is_set():
-                    raise KeyboardInterrupt
-            part.write()
-        writer.finish()
+            behind.finish()
+        _finish(writer, task)
         return sorted(writer.failed.values())
 
 
-@dataclass
-class _Batch:
-    ids: list[str]
-    prepared: torch.Tensor | None  # (n, ...), None when every image failed
-    sizes: list[tuple[int, int]]
-    contents: list[int]
-    failures: list[Failure]
+def _batches(todo: list[str], task: Task, encoder: Encoder, settings: Settings) -> Iterator[Batch]:
+    workers = choose_workers(shared=not settings.pinned)[0] if settings.workers is None else settings.workers
+    return decoded(todo, task.root, encoder.prepare, batch=settings.batch, workers=workers, pinned=settings.pinned)
 
 
-class _Part:
-    """The part in hand: batches that have been through the backbone and are not on disk yet."""
-
-    def __init__(self, writer: StoreWriter, dim: int) -> None:
-        self.writer, self.dim = writer, dim
-        self._clear()
-
-    def _clear(self) -> None:
-        self.ids: list[str] = []
-        self.features = [np.empty((0, self.dim), np.float32)]
-        self.sizes: list[tuple[int, int]] = []
-        self.contents: list[int] = []
-        self.failures: list[Failure] = []
-
-    @property
-    def images(self) -> int:
-        return len(self.ids) + len(self.failures)
-
-    def add(self, batch: _Batch, encoder: Encoder) -> None:
-        if batch.prepared is not None:
-            self.features.append(encoder(batch.prepared).numpy())
-        self.ids += batch.ids
-        self.sizes += batch.sizes
-        self.contents += batch.contents
-        self.failures += batch.failures
-
-    def write(self) -> None:
-        if self.images:
-            sizes = np.array(self.sizes, np.int32).reshape(-1, 2)
-            contents = np.array(self.contents, np.uint64)
-            self.writer.add(Rows(self.ids, np.concatenate(self.features), sizes, contents), self.failures)
-            self._clear()
+def _features(batch: Batch, encoder: Encoder) -> np.ndarray:
+    """(n, D); a batch without a single image has none."""
+    return np.empty((0, encoder.dim), np.float32) if batch.prepared is None else encoder(batch.prepared).numpy()
 
 
-class _Batches(Dataset):
-    """Batch i of the images, prepared; runs in the workers."""
-
-    def __init__(self, todo: list[str], task: Task, prepare: Prepare, batch: int) -> None:
-        self.todo, self.task, self.prepare, self.batch = todo, task, prepare, batch
-
-    def __len__(self) -> int:
-        return -(-len(self.todo) // self.batch)
-
-    def __getitem__(self, index: int) -> _Batch:
-        batch = _Batch([], None, [], [], [])
-        prepared = []
-        for image in self.todo[index * self.batch : (index + 1) * self.batch]:
-            path = self.task.path(image)
-            try:
-                array, size = self.prepare(path)
-                content = content_digest(path)
-            except Exception as error:  # decoders raise anything on hostile bytes; the reason is recorded
-                batch.failures.append(Failure(image, f"{type(error).__name__}: {error}"))
-                continue
-            batch.ids.append(image)
-            batch.sizes.append(size)
-            batch.contents.append(content)
-            prepared.append(torch.from_numpy(array.copy()))
-        batch.prepared = torch.stack(prepared) if prepared else None
-        return batch
+def _finish(writer: StoreWriter, task: Task) -> None:
+    """Merges the parts; says so where that takes a while."""
+    images = len(writer.done)
+    if images < SLOW_MERGE:
+        writer.finish()
+        return
+    with track(f"merge {task.source}", images, "images") as advance:
+        writer.finish(advance)
 
 
-def _batches(todo: list[str], task: Task, prepare: Prepare, settings: Settings) -> Iterator[_Batch]:
-    batches = _Batches(todo, task, prepare, settings.batch)
-    workers = min(settings.workers, len(batches))
-    yield from DataLoader(batches, batch_size=None, num_workers=workers, worker_init_fn=_ignore_interrupt)
+class _WriteBehind:
+    """Gathers batches and writes half a part at a time, in a thread, while the next half is gathered.
+
+    Never more than a part is not on disk yet. An error of the thread is raised by the next `add`, or by `finish`.
+    """
+
+    def __init__(self, writer: StoreWriter, settings: Settings) -> None:
+        self.writer = writer
+        self.batch, self.half = settings.batch, settings.part // 2
+        self.thread = ThreadPoolExecutor(1, "write-behind")
+        self.writing: Future[None] | None = None
+        self.gathered: list[tuple[Batch, np.ndarray]] = []
+
+    def __enter__(self) -> "_WriteBehind":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.thread.shutdown()
+
+    def add(self, batch: Batch, features: np.ndarray) -> None:
+        if self.writing is not None and self.writing.done():
+            self.writing.result()
+        batch.prepared = None  # not needed any more, and the largest part of it
+        self.gathered.append((batch, features))
+        if sum(len(gathered) for gathered, _ in self.gathered) + self.batch > self.half:
+            self._hand_over()
+            if self.batch > self.half:  # no room for a batch while another one is written
+                self._wait()
+
+    def finish(self) -> None:
+        """Everything that was added is on disk."""
+        self._hand_over()
+        self._wait()
+
+    def _hand_over(self) -> None:
+        self._wait()
+        if self.gathered:
+            self.writing = self.thread.submit(_write, self.writer, self.gathered)
+            self.gathered = []
+
+    def _wait(self) -> None:
+        if self.writing is not None:
+            self.writing.result()
 
 
-def _ignore_interrupt(_: int) -> None:
-    """Ctrl-C reaches every process of the terminal; only the main one decides what happens."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _write(writer: StoreWriter, gathered: list[tuple[Batch, np.ndarray]]) -> None:
+    batches, features = zip(*gathered, strict=True)
+    rows = Rows(
+        [image for batch in batches for image in batch.ids],
+        np.concatenate(features),
+        np.array([size for batch in batches for size in batch.sizes], np.int32).reshape(-1, 2),
+        np.array([content for batch in batches for content in batch.contents], np.uint64),
+    )
+    writer.add(rows, [failure for batch in batches for failure in batch.failures])
 
 
 @contextmanager

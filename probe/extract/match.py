@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from feature_cache import FeatureStore, Spec, differences
-from probe.data.manifest import image_path
+from probe.data.images import has_image, read_image
 from probe.errors import UsageError
 
 SAMPLES = 32
@@ -31,8 +31,12 @@ def require_features(store: FeatureStore, asked: Spec) -> None:
 
 
 def feature_differences(found: Spec, asked: Spec) -> list[str]:
-    """Where a spec differs in the keys that are asked for. Package versions are left to the writer, who adds rows."""
-    asked = {key: value for key, value in asked.items() if key != "packages"}
+    """Where a spec differs in the keys that are asked for.
+
+    Package versions are left to the writer, who adds rows; the files that foreign features came in differ from source
+    to source.
+    """
+    asked = {key: value for key, value in asked.items() if key not in ("packages", "files", "ids", "format")}
     return differences(_restricted(found, asked), asked)
 
 
@@ -44,9 +48,9 @@ def _restricted(spec: Spec, to: Spec) -> Spec:
     }
 
 
-def content_digest(path: Path) -> int:
-    """64-bit BLAKE2b of the file's bytes, never 0, which means unknown."""
-    return int.from_bytes(hashlib.blake2b(path.read_bytes(), digest_size=8).digest(), "little") or 1
+def content_digest(content: bytes) -> int:
+    """64-bit BLAKE2b of an image file's bytes, never 0, which means unknown."""
+    return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little") or 1
 
 
 def require_images(store: FeatureStore, root: Path | None, images: Sequence[str]) -> None:
@@ -59,8 +63,7 @@ def require_images(store: FeatureStore, root: Path | None, images: Sequence[str]
         return
     chosen = [known[i] for i in np.linspace(0, len(known) - 1, min(SAMPLES, len(known))).astype(int)]
     for image, digest in zip(chosen, store.contents[store.rows_of(chosen)].tolist(), strict=True):
-        path = image_path(root, image)
-        if digest and path.is_file() and content_digest(path) != digest:
+        if digest and has_image(root, image) and content_digest(read_image(root, image)) != digest:
             raise UsageError(
                 f"{store.path} was made from other images than those in {root}: {image} differs; give the source "
                 "another name, delete the store to extract anew, or use another --cache."

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from feature_cache import FeatureStore, Spec
-from probe.data.manifest import Manifest, image_path
+from probe.data.images import has_image
+from probe.data.manifest import Manifest
 from probe.errors import UsageError
 from probe.extract.match import require_features, require_images
 from probe.workspace import Workspace, file_name
@@ -18,15 +19,22 @@ from probe.workspace import Workspace, file_name
 
 @dataclass(frozen=True)
 class Settings:
-    """How to extract. `part`: images in a part, which is what a crash can cost. `max_failures`: share of a source's
-    images that may fail before the run stops; one may always fail."""
+    """How to extract.
+
+    `workers`: decoding processes; None for as many as suit the machine. `part`: images that a crash can cost at most,
+    in whole batches. `max_failures`: share of a source's images that may fail before the run stops; one may always
+    fail. `limit`: only the first images of each source, for a dry look; the store then says itself what it lacks.
+    `pinned`: batches lie in page-locked memory, for a GPU to fetch.
+    """
 
     batch: int = 64
-    workers: int = 2
+    workers: int | None = None
     part: int = 1024
     dtype: str = "float16"
     max_failures: float = 0.01
     retry_failed: bool = False
+    limit: int | None = None
+    pinned: bool = False
 
 
 @dataclass(frozen=True)
@@ -40,12 +48,16 @@ class Task:
     stored: int
     failed: int
 
-    def path(self, image: str) -> Path:
-        return image_path(self.root, image)
 
-
-def plan(manifest: Manifest, backbone: str, spec: Spec, workspace: Workspace, retry_failed: bool = False) -> list[Task]:
-    """One task for each source, also where nothing is left to do.
+def plan(
+    manifest: Manifest,
+    backbone: str,
+    spec: Spec,
+    workspace: Workspace,
+    retry_failed: bool = False,
+    limit: int | None = None,
+) -> list[Task]:
+    """One task for each source, also where nothing is left to do. `limit`: of its first images only.
 
     Raises UsageError for images that are missing on disk (all of them are listed in a file) and for a store of other
     features or other images.
@@ -53,7 +65,7 @@ def plan(manifest: Manifest, backbone: str, spec: Spec, workspace: Workspace, re
     tasks = []
     for source in manifest.sources:
         store_path = workspace.store(source, backbone)
-        todo = manifest.images(source)
+        todo = manifest.images(source)[:limit]
         stored = failed = 0
         if store_path.exists():
             store = FeatureStore(store_path)
@@ -69,7 +81,7 @@ def plan(manifest: Manifest, backbone: str, spec: Spec, workspace: Workspace, re
 
 
 def _require_files(tasks: list[Task], manifest: Manifest, workspace: Workspace) -> None:
-    missing = [str(task.path(image)) for task in tasks for image in task.todo if not task.path(image).is_file()]
+    missing = [str(task.root / image) for task in tasks for image in task.todo if not has_image(task.root, image)]
     if missing:
         listing = workspace.out / f"missing-{file_name(Path(manifest.where).parent.name)}.txt"
         listing.parent.mkdir(parents=True, exist_ok=True)

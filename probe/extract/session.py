@@ -1,38 +1,103 @@
-"""One extraction from plan to report, over all sources of a manifest. Without work to do, no model is loaded.
+"""One extraction from plan to report, over all sources of some manifests. Without work to do, no model is loaded.
 
-extract_sources(manifest, backbone, workspace, Settings(batch=64), device_choice="auto")
+extract_sources([manifest], backbone, workspace, Settings(batch=64), device_choice="auto")
 """
 
-from feature_cache import FeatureStore
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from feature_cache import Failure, FeatureStore, StoreWriter
+from feature_cache.writer import written_files
 from probe.backbones.catalogue import Backbone
 from probe.data.manifest import Manifest
 from probe.device import choose_device
-from probe.extract.plan import Settings, plan
+from probe.errors import UsageError
+from probe.extract.plan import Settings, Task, plan
+from probe.precision import Precision, PrecisionChoice, choose_precision
 from probe.progress import say
 from probe.workspace import Workspace
 
 
 def extract_sources(
-    manifest: Manifest, backbone: Backbone, workspace: Workspace, settings: Settings, device_choice: str
+    manifests: Sequence[Manifest],
+    backbone: Backbone,
+    workspace: Workspace,
+    settings: Settings,
+    device_choice: str,
+    precision_choice: str | None = None,
 ) -> None:
     """Brings the store of each source up to date and says what it did."""
-    spec = backbone.spec(settings.dtype)
-    tasks = plan(manifest, backbone.name, spec, workspace, settings.retry_failed)
-    pending = [task for task in tasks if task.todo]
+    _require_one_root(manifests)
+    stores = [workspace.store(source, backbone.name) for manifest in manifests for source in manifest.sources]
+    precision, why = _precision(precision_choice, backbone, stores, device_choice)
+    spec = backbone.spec(settings.dtype, precision)
+    tasks = [
+        task
+        for manifest in manifests
+        for task in plan(manifest, backbone.name, spec, workspace, settings.retry_failed, settings.limit)
+    ]
     for task in tasks:
         if not task.todo:
-            say(f"{task.source}: all {task.stored:,} images are in {task.store}")
+            _merge_left_parts(task.store)
+            which = "all " if settings.limit is None else f"the first {settings.limit:,} and what else there is, "
+            say(f"{task.source}: {which}{task.stored:,} images are in {task.store}")
+    pending = [task for task in tasks if task.todo]
     if not pending:
         return
     from probe.backbones.encoder import load_encoder
+    from probe.extract.decoding import choose_workers
     from probe.extract.local import extract
 
     device, reason = choose_device(device_choice)
-    say(f"extract {backbone.name} on {device.type} ({reason})")
-    encoder = load_encoder(backbone, device)
+    say(f"extract {backbone.name} on {device.type} ({reason}) in {precision} ({why})")
+    if settings.workers is None:
+        workers, reason = choose_workers(shared=backbone.needs_weights and device.type == "cpu")
+        say(f"{workers} decoding process(es) ({reason}); --workers changes that")
+        settings = replace(settings, workers=workers)
+    settings = replace(settings, pinned=device.type == "cuda")
+    encoder = load_encoder(backbone, device, precision)
     for task in pending:
-        failures = extract(task, encoder, spec, settings)
-        failed = f", {len(failures):,} could not be decoded:" if failures else ""
-        say(f"{task.source}: {len(FeatureStore(task.store)):,} images in {task.store}{failed}")
-        for failure in failures[:5]:
-            say(f"  could not decode {failure.id}: {failure.reason}")
+        _report(task, extract(task, encoder, spec, settings))
+
+
+def _merge_left_parts(store: Path) -> None:
+    """Parts lie beside a store that lacks nothing when an extraction was killed right after its merge."""
+    if written_files(store) not in ([], [store]):
+        with StoreWriter.resume(store) as writer:
+            writer.finish()
+
+
+def _report(task: Task, failures: list[Failure]) -> None:
+    failed = f", {len(failures):,} could not be decoded:" if failures else ""
+    say(f"{task.source}: {len(FeatureStore(task.store)):,} images in {task.store}{failed}")
+    for failure in failures[:5]:
+        say(f"  could not decode {failure.id}: {failure.reason}")
+
+
+def _precision(choice: str | None, backbone: Backbone, stores: list[Path], device_choice: str) -> tuple[Precision, str]:
+    """What the forward pass runs in, and why; looks for a device only where no store has decided it already."""
+    if not backbone.needs_weights:
+        if choice not in (None, PrecisionChoice.auto, PrecisionChoice.fp32):
+            raise UsageError(f"--precision {choice}: the backbone '{backbone.name}' runs in fp32 only; leave it out.")
+        return Precision.fp32, "the only one it has"
+    if choice in (None, PrecisionChoice.auto):
+        for path in (file for store in stores for file in written_files(store)[:1]):
+            found = FeatureStore(path).spec.get("precision")
+            for precision in Precision:
+                if precision.dtype_name == found:
+                    return precision, "what is stored was made with it"
+    if choice is None:
+        return Precision.fp32, "the default"
+    return choose_precision(choice, choose_device(device_choice)[0])
+
+
+def _require_one_root(manifests: Sequence[Manifest]) -> None:
+    roots: dict[str, Path] = {}
+    for manifest in manifests:
+        for source, root in manifest.roots.items():
+            if roots.setdefault(source, root).resolve() != root.resolve():
+                raise UsageError(
+                    f"two of the DATA have a source '{source}', one in {roots[source]} and one in {root}; "
+                    "sources of the same name are the same images: rename one, or use another --cache."
+                )

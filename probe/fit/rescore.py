@@ -23,6 +23,8 @@ def features_for(run: FinishedRun, data: str, workspace: Workspace) -> CachedFea
     try:
         return CachedFeatures(resolve_data(data, workspace.data_root), run.config.backbone, run.spec, workspace)
     except MissingFeaturesError as error:
+        if "backbone" not in run.spec:
+            raise UsageError(f"{error} Import them: probe cache import (see docs/store.md).") from error
         words = ["probe", "extract", data, "--backbone", run.config.backbone, *workspace.options("data_root", "cache")]
         also = "" if run.spec["backbone"]["library"] == "built-in" else " (with the run's --catalogue and --weights)"
         raise UsageError(f"{error} First run: {shlex.join(words)}{also}") from error

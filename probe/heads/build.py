@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from probe.errors import UsageError
+from probe.errors import UsageError, first_line
 from probe.heads import config as heads
 from probe.heads.linear import DropoutLinear
 from probe.heads.pca import PCAWhitening
@@ -44,5 +44,5 @@ def load_head(config: heads.HeadConfig, path: Path, in_dim: int, device: torch.d
     try:
         head.load_state_dict(load_file(path, device=str(device)))
     except (OSError, SafetensorError, RuntimeError) as error:
-        raise UsageError(f"{path} is not the head of this run ({str(error).splitlines()[0]}); fit it again.") from error
+        raise UsageError(f"{path} is not the head of this run ({first_line(error)}); fit it again.") from error
     return head.to(device).eval()

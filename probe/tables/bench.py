@@ -26,7 +26,7 @@ def complete(recipe: Recipe, workspace: Workspace, device_choice: str) -> None:
     """Extracts and fits whatever a recipe lacks; what is done is skipped."""
     manifest = resolve_data(recipe.data, workspace.data_root)
     for backbone in recipe.backbones:
-        extract_sources(manifest, backbone, workspace, Settings(), device_choice)
+        extract_sources([manifest], backbone, workspace, Settings(), device_choice)
     sweep(Bench(recipe, workspace).runs(), device_choice)
 
 
@@ -90,6 +90,8 @@ class Bench:
         return shlex.join(["probe", "fit", str(self.recipe.path), *options])
 
     def _extract_command(self, backbone: Backbone) -> str:
+        if backbone.row.library == "foreign":
+            return f"probe cache import FILE --source SOURCE --name {shlex.quote(backbone.row.model)}"
         words = ["probe", "extract", self.recipe.data, "--backbone", backbone.name]
         if backbone.catalogue:
             words += ["--catalogue", str(backbone.catalogue)]

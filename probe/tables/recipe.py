@@ -19,7 +19,7 @@ from pydantic import Field, NonNegativeInt, ValidationError
 from probe.backbones.catalogue import Backbone, find_backbone
 from probe.backbones.row import BackboneRow
 from probe.data.sample import SAMPLE
-from probe.errors import UsageError
+from probe.errors import UsageError, first_line
 from probe.fit.config import RunConfig, Training
 from probe.heads.config import TRAINED, HeadConfig
 from probe.losses.config import LossConfig
@@ -111,7 +111,7 @@ def read_recipe(path: Path) -> Recipe:
     try:
         content = yaml.safe_load(path.read_text())
     except (OSError, ValueError, yaml.YAMLError) as error:
-        raise UsageError(f"{path} cannot be read as a recipe: {str(error).splitlines()[0]}.") from error
+        raise UsageError(f"{path} cannot be read as a recipe: {first_line(error)}.") from error
     if not isinstance(content, dict):
         raise UsageError(f"{path} is not a recipe: it holds no keys.")
     try:
@@ -142,10 +142,8 @@ def _row(path: Path, fields: dict[str, Any], file: _File, reference: Reference |
 
 
 def _backbone(name: str, file: _File, path: Path, where: str) -> Backbone:
-    if name in file.backbones:
-        return Backbone(name, file.backbones[name], catalogue=path)
     try:
-        return find_backbone(name)
+        return find_backbone(name, path if file.backbones else None)
     except UsageError as error:
         raise UsageError(f"{where}: {error}") from error
 

@@ -54,12 +54,6 @@ def _grid(table: Table) -> RichTable:
     return grid
 
 
-def printer() -> Console:
-    """Standard output; as wide as the table where it is not a terminal."""
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=200)
-
-
 def scores(title: str, summary: dict[str, Any]) -> RichTable:
     """One evaluation's summary, a line a domain."""
     grid = RichTable(title=Text(title), title_justify="left")

@@ -1,5 +1,6 @@
 import hashlib
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from probe.backbones.catalogue import Backbone, BackboneRow, bundled_rows, find_backbone
 from probe.errors import UsageError
 
+ROOT = Path(__file__).resolve().parents[2]
 ROW = {"library": "timm", "model": "test_vit.r160_in1k", "px": 32, "crop_pct": 0.9, "options": {"img_size": 32}}
 
 
@@ -95,7 +97,7 @@ def test_weights_that_are_not_there_or_not_wanted_are_refused(tmp_path: Path, we
 
 def test_a_row_with_local_weights_asks_for_the_file_by_name(tmp_path: Path) -> None:
     path = catalogue(tmp_path, {"tiny": ROW | {"weights": "tiny.safetensors"}})
-    with pytest.raises(UsageError, match=r"'tiny' has local weights: name the file tiny\.safetensors with --weights"):
+    with pytest.raises(UsageError, match=r"'tiny' are not on the hub: name the file tiny\.safetensors with --weights"):
         find_backbone("tiny", path).spec()
 
 
@@ -115,6 +117,8 @@ def test_the_spec_is_json_and_says_what_decides_the_features(weights: Path) -> N
         "library": "timm",
         "model": "test_vit.r160_in1k",
         "options": {"img_size": 32},
+        "feature": "pooled",
+        "prefix": None,
         "weights_sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
     }
     assert (spec["precision"], spec["dtype"]) == ("float32", "float32")
@@ -130,7 +134,11 @@ CHANGES = {
     "mean": (0.0, 0.0, 0.0),
     "std": (1.0, 1.0, 1.0),
     "options": {"img_size": 64},
+    "feature": "projected",
+    "prefix": "student.",
 }
+# What they are called, what is written about them, and where the weights come from, whose digest is in the spec.
+ASIDE = {"library", "weights", "sha256", "about", "repository", "file", "dim", "params", "family", "papers"}
 
 
 @pytest.mark.parametrize("field", CHANGES)
@@ -141,7 +149,7 @@ def test_the_spec_changes_with_every_field_that_decides_the_features(weights: Pa
 
 
 def test_every_field_of_a_row_is_in_the_spec_or_cannot_change_the_features() -> None:
-    assert set(BackboneRow.model_fields) - set(CHANGES) == {"library", "weights", "sha256", "about"}
+    assert set(BackboneRow.model_fields) - set(CHANGES) == ASIDE
 
 
 def test_the_spec_changes_with_the_weights_and_not_with_the_name(tmp_path: Path, weights: Path) -> None:
@@ -160,3 +168,14 @@ def test_the_identity_is_a_part_of_the_spec(weights: Path) -> None:
         identity, spec = backbone.identity(), backbone.spec()
         assert identity["backbone"].items() <= spec["backbone"].items()
         assert identity["preprocessing"] == spec["preprocessing"]
+
+
+def test_the_documentations_catalogue_is_a_valid_one(tmp_path: Path) -> None:
+    [text] = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "backbones.md").read_text(), flags=re.DOTALL)
+    (tmp_path / "own.yaml").write_text(text)
+    assert find_backbone("shoes-vit-b16", tmp_path / "own.yaml").row.weights == "shoes.safetensors"
+
+
+def test_the_documentation_explains_every_field_of_a_row() -> None:
+    text = (ROOT / "docs" / "backbones.md").read_text()
+    assert [field for field in BackboneRow.model_fields if field not in text] == []

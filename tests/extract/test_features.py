@@ -72,7 +72,7 @@ def test_features_of_another_folder_of_the_same_name_are_refused(tmp_path: Path,
     for user in ("ann", "bob"):
         (tmp_path / user / "a").mkdir(parents=True)
         (tmp_path / user / "a" / "1.jpg").write_bytes(f"a photo of {user}'s".encode())
-    digest = np.array([content_digest(tmp_path / "ann" / "a" / "1.jpg")], np.uint64)
+    digest = np.array([content_digest((tmp_path / "ann" / "a" / "1.jpg").read_bytes())], np.uint64)
     with StoreWriter(workspace.store("pets", "tiny"), SPEC) as writer:
         writer.add(Rows(["a/1.jpg"], np.ones((1, DIM)), np.ones((1, 2)), digest))
         writer.finish()

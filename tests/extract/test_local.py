@@ -285,7 +285,7 @@ def test_rows_of_other_package_versions_are_not_added_to_a_store(photos: Photos,
 
 
 def session(extraction: Extraction, settings: Settings = FAST) -> None:
-    extract_sources(extraction.manifest, extraction.backbone, extraction.workspace, settings, "cpu")
+    extract_sources([extraction.manifest], extraction.backbone, extraction.workspace, settings, "cpu")
 
 
 def test_several_sources_are_extracted_in_one_go_and_nothing_to_do_loads_no_model(

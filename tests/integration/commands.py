@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -43,7 +44,13 @@ class Shell:
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            preexec_fn=_heed_interrupt,
         )
+
+
+def _heed_interrupt() -> None:
+    """Where the tests run in the background, a shell has told them and all below them to ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 PLACES = {"PROBE_DATA_ROOT": "data", "PROBE_CACHE": "features"}
@@ -51,13 +58,22 @@ PLACES = {"PROBE_DATA_ROOT": "data", "PROBE_CACHE": "features"}
 
 def readme_blocks(heading: str, language: str) -> list[str]:
     """The code blocks below a heading of the README."""
-    section = (ROOT / "README.md").read_text().split(f"## {heading}\n")[1].split("\n## ")[0]
-    return re.findall(rf"```{language}\n(.*?)```", section, flags=re.DOTALL)
+    return blocks((ROOT / "README.md").read_text().split(f"## {heading}\n")[1].split("\n## ")[0], language)
 
 
 def readme_commands(heading: str) -> list[str]:
-    """The `probe` lines of its shell blocks, continued lines joined."""
-    lines = "".join(readme_blocks(heading, "sh")).replace("\\\n", " ").splitlines()
+    """The `probe` lines of its shell blocks."""
+    return commands(readme_blocks(heading, "sh"))
+
+
+def blocks(text: str, language: str) -> list[str]:
+    """The code blocks of a Markdown text."""
+    return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
+
+
+def commands(shell_blocks: list[str]) -> list[str]:
+    """The `probe` lines of shell blocks, continued lines joined."""
+    lines = "".join(shell_blocks).replace("\\\n", " ").splitlines()
     return [line for line in lines if line.startswith("probe ")]
 
 

@@ -66,6 +66,7 @@ def test_an_unknown_backbone_names_the_nearest(shell: Shell, tmp_path: Path):
     folder = photos(tmp_path / "photos")
     assert "did you mean 'descriptor'?" in message(shell, f"probe extract {folder} --backbone descripto")
     assert "did you mean 'resnet50'?" in message(shell, f"probe extract {folder} --backbone timm:resnet5")
+    assert "did you mean 'siglip-so400m-14-384'?" in message(shell, "probe backbones siglip-so400m-384")
 
 
 def test_missing_weights_say_which_file_to_bring(shell: Shell, tmp_path: Path):
@@ -111,6 +112,6 @@ def test_debug_shows_the_traceback(shell: Shell):
 
 def test_help_names_every_command_and_each_has_its_own(shell: Shell):
     text = shell("probe --help").stdout
-    for command in ("extract", "fit", "evaluate", "table"):
+    for command in ("backbones", "extract", "fit", "evaluate", "table"):
         assert command in text
         assert "Usage" in shell(f"probe {command} --help").stdout

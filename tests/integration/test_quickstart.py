@@ -1,10 +1,11 @@
-"""The quickstart, run once from nothing as `make table` runs it."""
+"""The quickstart, run once from nothing as `make table` runs it, and beside it what the README and docs/ say."""
 
 import csv
 import json
 import shlex
 import shutil
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -12,7 +13,9 @@ import polars as pl
 import pytest
 
 from probe.tables.recipe import read_recipe
-from tests.integration.commands import Shell, photos, readme_blocks, readme_commands
+from tests.integration.commands import ROOT, Shell, blocks, commands, photos, readme_blocks, readme_commands
+
+PAGES = sorted(path.name for path in (ROOT / "docs").glob("*.md"))
 
 
 def table(shell: Shell) -> dict[tuple[str, str, str], dict[str, str]]:
@@ -129,3 +132,37 @@ def test_the_readmes_recipe_is_a_valid_one(tmp_path: Path):
     [text] = readme_blocks("Recipes", "yaml")
     (tmp_path / "recipe.yaml").write_text(text)
     assert len(read_recipe(tmp_path / "recipe.yaml").rows) == 3
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_commands_of_a_page_run_as_they_stand(quickstart: Shell, page: str):
+    for line in commands(blocks((ROOT / "docs" / page).read_text(), "sh")):
+        quickstart(line)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_python_of_a_page_runs_as_it_stands(quickstart: Shell, page: str):
+    code = "\n".join(blocks((ROOT / "docs" / page).read_text(), "python"))
+    quickstart(f"{sys.executable} -c {shlex.quote(code)}")
+
+
+@pytest.mark.slow
+def test_imported_features_are_fitted_and_scored_like_extracted_ones(quickstart: Shell, tmp_path: Path) -> None:
+    quickstart(f"probe cache export sample/descriptor {tmp_path}/d.npy")
+    quickstart(f"probe cache import {tmp_path}/d.npy --ids {tmp_path}/d.ids.txt --source sample --name mine")
+    rows = "rows: [{name: %s, backbone: %s, head: {kind: pca-whitening, dim: 64}}]"
+    printed = []
+    for name, backbone in (("theirs", "foreign:mine"), ("ours", "descriptor"), ("absent", "foreign:absent")):
+        recipe = tmp_path / f"{name}.yaml"
+        recipe.write_text("title: A table\ndata: sample\n" + rows % (name, backbone))
+        if name == "absent":
+            assert (
+                "probe cache import FILE --source SOURCE --name absent" in quickstart(f"probe fit {recipe}", 2).stderr
+            )
+        else:
+            quickstart(f"probe fit {recipe}")
+            printed.append(quickstart(f"probe table {recipe}").stdout.split(name)[1].splitlines()[0].split())
+    assert printed[0] == printed[1]
+    text = quickstart("probe extract sample --backbone foreign:mine", 2).stderr
+    assert "were made elsewhere" in text
+    quickstart("probe cache drop sample/foreign-mine --yes")

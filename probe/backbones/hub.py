@@ -1,0 +1,80 @@
+"""Files of the Hugging Face hub: from the local cache if they are there, else from the network, else one sentence.
+
+What is cached is taken as it is, without asking the network whether there is a newer one. Nothing is tried twice: a
+machine without a network says so within seconds.
+
+    fetch("timm/resnet50.a1_in1k", ("model.safetensors",), "the weights of timm:resnet50.a1_in1k", "name it with ...")
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from probe.errors import ProbeError, UsageError, first_line
+
+TIMEOUT = 5.0  # seconds until the hub counts as out of reach
+
+
+def cached(repository: str, files: Sequence[str]) -> Path | None:
+    """The first of the files that is in the local cache."""
+    from huggingface_hub import try_to_load_from_cache
+
+    found = (try_to_load_from_cache(repository, file) for file in files)
+    return next((Path(path) for path in found if isinstance(path, str)), None)
+
+
+def fetch(repository: str, files: Sequence[str], what: str, instead: str) -> Path:
+    """The first of the files that there is, from the cache or the network.
+
+    `what` the file is and what to do `instead` go into the error: UsageError where the hub cannot be reached or lacks
+    the file, ProbeError where it refuses or the disk does.
+    """
+    path = cached(repository, files)
+    if path is None:
+        path = _download(repository, _available(repository, files, what, instead), what)
+    return path
+
+
+def _available(repository: str, files: Sequence[str], what: str, instead: str) -> str:
+    """The first of the files that the repository has; asks once, without the retries of a download."""
+    from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url
+    from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
+
+    lacking = f"{what} are not in the local Hugging Face cache and the hub is out of reach"
+    remedy = (
+        f"run `hf download {repository} {files[0]}` where there is a network, and {instead} "
+        f"or copy it with its repository's folder into the cache, {constants.HF_HUB_CACHE}."
+    )
+    if constants.HF_HUB_OFFLINE:
+        raise UsageError(f"{lacking} (HF_HUB_OFFLINE is set); {remedy}")
+    for file in files:
+        try:
+            get_hf_file_metadata(hf_hub_url(repository, file), timeout=TIMEOUT)
+            return file
+        except EntryNotFoundError:
+            continue
+        except GatedRepoError as error:
+            raise ProbeError(
+                f"{what} are in {repository}, which asks for consent: give it on the repository's page, then "
+                "`hf auth login`."
+            ) from error
+        except RepositoryNotFoundError as error:
+            raise UsageError(f"{what}: the hub has no repository {repository}, or it is private.") from error
+        except HfHubHTTPError as error:
+            raise ProbeError(f"{what}: the hub refuses {file} of {repository}: {first_line(error)}") from error
+        except Exception as error:  # whatever the HTTP library raises: no name, no route, no answer, no certificate
+            raise UsageError(f"{lacking} ({first_line(error)}); {remedy}") from error
+    raise UsageError(f"{what}: {repository} has none of {', '.join(files)}; {instead}")
+
+
+def _download(repository: str, file: str, what: str) -> Path:
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        return Path(hf_hub_download(repository, file, etag_timeout=TIMEOUT))
+    except (HfHubHTTPError, OSError) as error:
+        where = f" in {os.environ['HF_HOME']}" if os.environ.get("HF_HOME") else ""
+        raise ProbeError(
+            f"{what}: {file} of {repository} could not be fetched and stored{where}: {first_line(error)}"
+        ) from error

@@ -1,0 +1,168 @@
+"""The transformers adapter: the image tower of any model with native code (remote code is never run).
+
+The feature is the tower's `pooler_output` (`pooled`, or `pre-projection` where a projection follows it), else the
+last layer's class token (`cls`). Preprocessing is read from the repository's preprocessor_config.json.
+
+    module = build(row, Path("model.safetensors"))      # (B, 3, px, px) -> (B, D)
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from transformers import AutoConfig, AutoImageProcessor, AutoModel
+
+from probe.backbones.checkpoint import read_state, report_differences
+from probe.backbones.hub import fetch
+from probe.backbones.row import FILES, BackboneRow
+from probe.errors import UsageError, first_line
+
+FEATURES = ("pooled", "pre-projection", "cls")
+# Entries of a config.json that do not shape the image tower.
+ASIDE = ("_name_or_path", "architectures", "dtype", "id2label", "label2id", "num_labels", "transformers_version")
+
+
+def row_of(name: str) -> BackboneRow:
+    """The row of a hub repository, or of a folder with the same files, by its configuration files."""
+    folder = Path(name)
+    local = folder.is_dir()
+    config = _config(name, folder if local else _hub_folder(name, "config.json"))
+    processor = _processor(name, folder if local else _hub_folder(name, "preprocessor_config.json"))
+    tower = getattr(config, "vision_config", config)
+    options = json.loads(tower.to_json_string(use_diff=True))
+    row = BackboneRow(
+        library="transformers",
+        model=folder.resolve().name if local else name,
+        feature="pooled" if tower is config else "pre-projection",
+        options={key: value for key, value in options.items() if key not in ASIDE},
+        weights=FILES["transformers"][0] if local else None,
+        **_preprocessing(name, processor),
+    )
+    return row if _pools(row, config.architectures or []) else row.model_copy(update={"feature": "cls"})
+
+
+def folder_weights(name: str) -> Path | None:
+    """The weights file in the folder that `hf:` names; None for a hub repository. Raises UsageError without one."""
+    folder = Path(name)
+    if not folder.is_dir():
+        return None
+    found = next((folder / file for file in FILES["transformers"] if (folder / file).is_file()), None)
+    if found is None:
+        raise UsageError(
+            f"hf:{name} has no {' or '.join(FILES['transformers'])}; weights in several shards have to be merged "
+            "into one file, named with --weights."
+        )
+    return found
+
+
+def _hub_folder(repository: str, file: str) -> Path:
+    instead = f"name the folder that holds {file} and the weights with `--backbone hf:FOLDER`,"
+    return fetch(repository, (file,), f"the configuration and weights of hf:{repository}", instead).parent
+
+
+def _config(name: str, folder: Path) -> Any:
+    try:
+        config = json.loads((folder / "config.json").read_text())
+        if "model_type" not in config or "auto_map" in config:
+            raise UsageError(f"hf:{name} brings code of its own, which is never run; only native models are supported.")
+        return AutoConfig.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"hf:{name}: its config.json cannot be used: {first_line(error)}.") from error
+
+
+def _processor(name: str, folder: Path) -> Any:
+    try:
+        return AutoImageProcessor.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, KeyError) as error:
+        raise UsageError(
+            f"hf:{name}: its preprocessor_config.json cannot be used: {first_line(error)}; write it a catalogue row."
+        ) from error
+
+
+def _preprocessing(name: str, processor: Any) -> dict[str, Any]:
+    """The row's fields; refuses what no row can say."""
+    size = dict(processor.size or {})
+    sides = {key: value for key, value in size.items() if value is not None}
+    crop = dict(processor.crop_size or {}).get("height") if getattr(processor, "do_center_crop", False) else None
+    names = {2: "bilinear", 3: "bicubic"}
+    plain = processor.do_resize and processor.do_rescale and processor.do_normalize and processor.resample in names
+    if plain and set(sides) == {"height", "width"} and sides["height"] == sides["width"] and crop is None:
+        shape = {"px": sides["height"], "resize": "squash"}
+    elif plain and set(sides) == {"shortest_edge"} and crop is not None and not hasattr(processor, "crop_pct"):
+        shape = {"px": crop, "resize": "shortest+crop", "crop_pct": _share(crop, sides["shortest_edge"])}
+    else:
+        raise UsageError(f"hf:{name}: no row can say what its {type(processor).__name__} does with {sides}.")
+    mean, std = processor.image_mean, processor.image_std
+    return shape | {"interpolation": names[processor.resample], "mean": mean, "std": std}
+
+
+def _share(px: int, side: int) -> float:
+    """The `crop_pct` with which `px` comes from exactly `side`, whatever the division rounds to."""
+    share = px / side
+    return share if int(px / share) == side else px / (side + 0.5)
+
+
+def _pools(row: BackboneRow, architectures: list[str]) -> bool:
+    """Whether the tower has a pooled output and the checkpoint its weights; those of a classifier lack them."""
+    with torch.device("meta"):
+        model = _model(row)
+        output = model(pixel_values=torch.zeros(1, 3, row.px, row.px))
+    learned = any(key.startswith("pooler.") for key in model.state_dict())
+    whole = row.feature == "pre-projection" or type(model).__name__ in architectures
+    return getattr(output, "pooler_output", None) is not None and (whole or not learned)
+
+
+def build(row: BackboneRow, weights: Path | None) -> torch.nn.Module:
+    """Images (B, 3, px, px) -> the row's feature (B, D); random weights where no file is given."""
+    if row.feature not in FEATURES:
+        raise UsageError(f"transformers' {row.model} has no feature '{row.feature}'; there are {', '.join(FEATURES)}.")
+    model = _model(row) if weights is None else _loaded(row, weights)
+    if row.feature == "cls" and hasattr(model, "pooler"):
+        model.pooler = None
+    return _Feature(model, row)
+
+
+def _model(row: BackboneRow) -> Any:
+    try:
+        return AutoModel.from_config(AutoConfig.for_model(**row.options))
+    except (TypeError, ValueError, KeyError) as error:
+        raise UsageError(
+            f"transformers cannot make {row.model} from its options, which are its config.json's: {first_line(error)}."
+        ) from error
+
+
+def _loaded(row: BackboneRow, weights: Path) -> Any:
+    """The model with the file's weights, keys renamed by the library where their names have changed."""
+    with torch.device("meta"):
+        model = _model(row)
+    state = read_state(weights, row.prefix)
+    for tower in ("vision_model.", f"{model.base_model_prefix}."):  # beside it lie text towers and classifiers
+        if any(key.startswith(tower) for key in state):
+            state = {key: value for key, value in state.items() if key.startswith(tower)}
+    transformers.logging.set_verbosity_error()  # what did not match is reported below
+    transformers.logging.disable_progress_bar()
+    model, report = type(model).from_pretrained(
+        None, config=model.config, state_dict=state, output_loading_info=True, ignore_mismatched_sizes=True
+    )
+    shapes = [f"{key} is {tuple(found)}, not {tuple(wanted)}" for key, found, wanted in report["mismatched_keys"]]
+    unused = "pooler." if row.feature == "cls" else ()
+    missing = sorted(key for key in report["missing_keys"] if not key.startswith(unused))
+    report_differences(weights, missing, sorted(report["unexpected_keys"]), sorted(shapes))
+    return model
+
+
+class _Feature(torch.nn.Module):
+    def __init__(self, model: Any, row: BackboneRow) -> None:
+        super().__init__()
+        self.model, self.row = model, row
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        output = self.model(pixel_values=images)
+        if self.row.feature == "cls":
+            return output.last_hidden_state[:, 0]  # (B, tokens, D) -> (B, D)
+        pooled = getattr(output, "pooler_output", None)
+        if pooled is None:
+            raise UsageError(f"transformers' {self.row.model} has no pooled output; its feature is `cls`.")
+        return pooled.flatten(1)

@@ -1,0 +1,207 @@
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from transformers import (
+    AutoImageProcessor,
+    BitImageProcessor,
+    CLIPConfig,
+    CLIPImageProcessor,
+    CLIPModel,
+    Dinov2Config,
+    Dinov2Model,
+    DINOv3ViTConfig,
+    DINOv3ViTImageProcessor,
+    DINOv3ViTModel,
+    SiglipConfig,
+    SiglipImageProcessor,
+    SiglipModel,
+    ViTConfig,
+    ViTForImageClassification,
+    ViTImageProcessor,
+)
+
+from probe.backbones.catalogue import find_backbone
+from probe.backbones.encoder import load_encoder
+from probe.backbones.transformers import _share
+from probe.errors import UsageError
+from tests.backbones.features import features_of, normalised
+
+CPU = torch.device("cpu")
+SIZES: dict[str, Any] = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "image_size": 32,
+    "patch_size": 8,
+}
+VISION: dict[str, Any] = SIZES | {"intermediate_size": 64}
+TEXT = {
+    "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 4, "vocab_size": 60,
+    "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 1,
+}  # fmt: skip
+CROP = {"size": {"shortest_edge": 40}, "crop_size": {"height": 32, "width": 32}}
+SQUASH = {"size": {"height": 32, "width": 32}}
+
+# Model, processor, and the feature that `hf:` takes of it.
+MODELS: dict[str, tuple[Callable[[], Any], Callable[..., Any], dict[str, Any], str]] = {
+    "clip": (
+        lambda: CLIPModel(CLIPConfig(vision_config=VISION, text_config=TEXT)),
+        CLIPImageProcessor, CROP, "pre-projection",
+    ),
+    "siglip": (
+        lambda: SiglipModel(SiglipConfig(vision_config=VISION, text_config=TEXT)),
+        SiglipImageProcessor, SQUASH, "pre-projection",
+    ),
+    "dinov2": (lambda: Dinov2Model(Dinov2Config(**SIZES)), BitImageProcessor, CROP, "pooled"),
+    "dinov3": (
+        lambda: DINOv3ViTModel(DINOv3ViTConfig(**VISION, num_register_tokens=2)),
+        DINOv3ViTImageProcessor, SQUASH, "pooled",
+    ),
+    "vit": (lambda: ViTForImageClassification(ViTConfig(**VISION)), ViTImageProcessor, SQUASH, "cls"),
+}  # fmt: skip
+
+
+def saved(folder: Path, name: str) -> Any:
+    """A random model with its processor in a folder, as `save_pretrained` leaves them."""
+    torch.manual_seed(11)
+    make_model, make_processor, sizes, _ = MODELS[name]
+    model = make_model().eval()
+    for parameter in model.parameters():  # fresh weights are too small for images to differ
+        torch.nn.init.normal_(parameter, std=0.2)
+    model.save_pretrained(folder)
+    make_processor(**sizes).save_pretrained(folder)
+    return model
+
+
+def expected_of(model: Any, name: str, pixels: torch.Tensor) -> torch.Tensor:
+    with torch.inference_mode():
+        if name in ("clip", "siglip"):
+            return model.vision_model(pixel_values=pixels).pooler_output
+        if name == "vit":
+            return model.vit(pixel_values=pixels).last_hidden_state[:, 0]
+        return model(pixel_values=pixels).pooler_output
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_features_equal_transformers_own_from_a_folder_a_file_and_the_hubs_cache(
+    tmp_path: Path, images: list[Path], hub: Callable[[str], Path], name: str
+) -> None:
+    folder = tmp_path / "model"
+    model = saved(folder, name)
+    shutil.copytree(folder, hub("org/tiny"), dirs_exist_ok=True)
+    wrapped = tmp_path / "training.pt"
+    torch.save({"model": load_file(folder / "model.safetensors"), "epoch": 1}, wrapped)
+    for backbone in (
+        find_backbone(f"hf:{folder}"),
+        find_backbone("hf:org/tiny"),
+        find_backbone("hf:org/tiny", weights=wrapped),
+    ):
+        assert backbone.row.feature == MODELS[name][3]
+        encoder = load_encoder(backbone, CPU)
+        pixels = normalised(encoder.prepare, backbone.row.mean, backbone.row.std, images)
+        expected = expected_of(model, name, pixels)
+        assert (expected[0] - expected[1]).abs().max() > 1e-3
+        torch.testing.assert_close(features_of(encoder, images), expected, rtol=1e-4, atol=1e-5)
+        assert json.loads(json.dumps(backbone.spec())) == backbone.spec()
+
+
+def test_a_folder_and_the_same_repository_make_the_same_features_and_say_so(
+    tmp_path: Path, hub: Callable[[str], Path]
+) -> None:
+    saved(tmp_path / "tiny", "dinov2")
+    shutil.copytree(tmp_path / "tiny", hub("org/tiny"), dirs_exist_ok=True)
+    local, cached = find_backbone(f"hf:{tmp_path / 'tiny'}").spec(), find_backbone("hf:org/tiny").spec()
+    assert local["backbone"].pop("model") == "tiny"
+    assert cached["backbone"].pop("model") == "org/tiny"
+    assert local == cached
+
+
+@pytest.mark.parametrize("name", ["clip", "siglip", "dinov2", "vit"])
+def test_pixels_equal_the_processors_own_with_its_pil_backend(tmp_path: Path, images: list[Path], name: str) -> None:
+    saved(tmp_path / "model", name)
+    backbone = find_backbone(f"hf:{tmp_path / 'model'}")
+    ours = normalised(load_encoder(backbone, CPU).prepare, backbone.row.mean, backbone.row.std, images)
+    processor = AutoImageProcessor.from_pretrained(tmp_path / "model", backend="pil")
+    theirs = processor([Image.open(path) for path in images], return_tensors="pt")["pixel_values"]
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("name", ["clip", "siglip", "dinov2", "vit", "dinov3"])
+def test_pixels_are_close_to_the_processors_own_with_its_torchvision_backend(
+    tmp_path: Path, images: list[Path], name: str
+) -> None:
+    saved(tmp_path / "model", name)
+    backbone = find_backbone(f"hf:{tmp_path / 'model'}")
+    ours = normalised(load_encoder(backbone, CPU).prepare, backbone.row.mean, backbone.row.std, images)
+    processor = AutoImageProcessor.from_pretrained(tmp_path / "model", backend="torchvision")
+    theirs = processor([Image.open(path) for path in images], return_tensors="pt")["pixel_values"]
+    assert (ours - theirs).abs().mul(torch.tensor(backbone.row.std).view(3, 1, 1)).mean() < 1 / 255
+
+
+def test_the_text_tower_may_lack_anything_and_the_image_tower_nothing(tmp_path: Path) -> None:
+    saved(tmp_path / "model", "clip")
+    state = load_file(tmp_path / "model" / "model.safetensors")
+    without_text = {key: value for key, value in state.items() if not key.startswith("text_model")}
+    save_file(without_text, tmp_path / "part.safetensors")
+    name = f"hf:{tmp_path / 'model'}"
+    assert load_encoder(find_backbone(name, weights=tmp_path / "part.safetensors"), CPU).dim == 32
+    key = "vision_model.post_layernorm.weight"
+    save_file({name: value for name, value in state.items() if name != key}, tmp_path / "part.safetensors")
+    with pytest.raises(UsageError, match=r"does not fit the model: 1 missing \(.*post_layernorm\.weight\)"):
+        load_encoder(find_backbone(name, weights=tmp_path / "part.safetensors"), CPU)
+
+
+def test_the_checkpoint_of_another_shape_is_refused_with_what_differs(tmp_path: Path) -> None:
+    saved(tmp_path / "model", "dinov2")
+    state = load_file(tmp_path / "model" / "model.safetensors")
+    state["layernorm.weight"] = torch.ones(9)
+    save_file(state | {"extra": torch.ones(1)}, tmp_path / "other.safetensors")
+    said = r"1 unexpected \(extra\); 1 of another shape \(layernorm\.weight is \(9,\), not \(32,\)\)"
+    with pytest.raises(UsageError, match=said):
+        load_encoder(find_backbone(f"hf:{tmp_path / 'model'}", weights=tmp_path / "other.safetensors"), CPU)
+
+
+def test_a_repository_that_is_not_here_is_named_with_its_remedy() -> None:
+    with pytest.raises(UsageError, match=r"hf:org/absent are not in the local .* `hf download org/absent .*hf:FOLDER"):
+        find_backbone("hf:org/absent")
+
+
+def test_a_model_with_code_of_its_own_is_refused(tmp_path: Path) -> None:
+    saved(tmp_path / "model", "dinov2")
+    config = json.loads((tmp_path / "model" / "config.json").read_text())
+    (tmp_path / "model" / "config.json").write_text(json.dumps(config | {"auto_map": {"AutoModel": "code.Model"}}))
+    with pytest.raises(UsageError, match="code of its own, which is never run"):
+        find_backbone(f"hf:{tmp_path / 'model'}")
+
+
+def test_a_folder_whose_weights_are_in_shards_says_so(tmp_path: Path) -> None:
+    saved(tmp_path / "model", "dinov2")
+    (tmp_path / "model" / "model.safetensors").rename(tmp_path / "model" / "model-00001-of-00002.safetensors")
+    with pytest.raises(UsageError, match=r"has no model\.safetensors or pytorch_model\.bin; .* shards"):
+        find_backbone(f"hf:{tmp_path / 'model'}")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"size": {"longest_edge": 40}}, {"resample": 0}, {"do_normalize": False}, {"do_center_crop": False}],
+    ids=str,
+)
+def test_a_preprocessing_that_no_row_can_say_is_refused(tmp_path: Path, change: dict) -> None:
+    saved(tmp_path / "model", "clip")
+    path = tmp_path / "model" / "preprocessor_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(UsageError, match="no row can say what its"):
+        find_backbone(f"hf:{tmp_path / 'model'}")
+
+
+def test_the_shorter_side_is_exactly_the_processors() -> None:
+    for px in (32, 224, 336, 378, 518):
+        for side in range(px, 2 * px):
+            assert int(px / _share(px, side)) == side

@@ -1,0 +1,117 @@
+import io
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from probe.data.folder import image_folder
+from probe.data.images import has_image, read_image
+from probe.data.resolve import resolve_data
+from probe.errors import UsageError
+
+
+def tar(path: Path, files: dict[str, bytes], mode: str = "w") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, mode) as archive:  # pyright: ignore[reportArgumentType, reportCallIssue]
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return path
+
+
+def labels(folder: Path) -> dict[str, str]:
+    return dict(image_folder(folder).frame.select("image", "label").iter_rows())
+
+
+def test_a_member_is_read_by_its_id_and_loose_files_beside_it(tmp_path: Path) -> None:
+    long = "very " * 40 + "long.jpg"
+    tar(tmp_path / "a" / "0.tar", {"1.jpg": b"one", "./sub/2.jpg": b"two", long: b"three", "cafe\u0301.jpg": b"four"})
+    (tmp_path / "loose.jpg").write_bytes(b"five")
+    ids = ["a/0.tar/1.jpg", "a/0.tar/sub/2.jpg", f"a/0.tar/{long}", "a/0.tar/caf\u00e9.jpg", "loose.jpg"]
+    assert [read_image(tmp_path, image) for image in ids] == [b"one", b"two", b"three", b"four", b"five"]
+    assert all(has_image(tmp_path, image) for image in ids)
+    assert sorted(labels(tmp_path)) == sorted(ids)
+
+
+def test_what_is_not_there_is_not_there(tmp_path: Path) -> None:
+    tar(tmp_path / "0.tar", {"1.jpg": b"one"})
+    assert not any(has_image(tmp_path, image) for image in ("0.tar/2.jpg", "1.tar/1.jpg", "0.tar/1.jpg/x"))
+    with pytest.raises(KeyError):
+        read_image(tmp_path, "0.tar/2.jpg")
+
+
+def test_a_folder_may_be_called_like_a_tar(tmp_path: Path) -> None:
+    (tmp_path / "old.tar").mkdir()
+    (tmp_path / "old.tar" / "1.jpg").write_bytes(b"loose")
+    tar(tmp_path / "old.tar" / "0.tar", {"1.jpg": b"inside"})
+    assert read_image(tmp_path, "old.tar/1.jpg") == b"loose"
+    assert read_image(tmp_path, "old.tar/0.tar/1.jpg") == b"inside"
+
+
+def test_a_tar_that_grew_is_indexed_anew_and_the_last_of_equal_names_counts(tmp_path: Path) -> None:
+    path = tar(tmp_path / "0.tar", {"1.jpg": b"old"})
+    assert read_image(tmp_path, "0.tar/1.jpg") == b"old"
+    tar(path, {"1.jpg": b"newer"}, mode="a")
+    assert read_image(tmp_path, "0.tar/1.jpg") == b"newer"
+
+
+def test_links_in_a_tar_are_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "secret.jpg").write_bytes(b"secret")
+    with tarfile.open(tmp_path / "0.tar", "w") as archive:
+        for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE):
+            member = tarfile.TarInfo(f"{kind!r}.jpg")
+            member.type, member.linkname = kind, "../secret.jpg"
+            archive.addfile(member)
+    assert sorted(labels(tmp_path)) == ["secret.jpg"]
+
+
+@pytest.mark.parametrize("name", ["../../etc/1.jpg", "/etc/1.jpg", "a/../../1.jpg"])
+def test_a_name_that_leads_out_is_refused(tmp_path: Path, name: str) -> None:
+    tar(tmp_path / "0.tar", {name: b"x"})
+    with pytest.raises(UsageError, match="an image path that is not relative to the source's root"):
+        image_folder(tmp_path)
+
+
+def test_a_webdataset_samples_label_is_its_cls_or_the_label_in_its_json(tmp_path: Path) -> None:
+    files = {"0.jpg": b"", "0.cls": b"7\n", "1.png": b"", "1.json": b'{"label": "boot"}', "2.jpg": b"", "2.json": b"{}"}
+    files |= {"3.jpg": b"", "3.json": b'{"label": 4}', "3.cls": b"5", "4.jpg": b"", "4.json": b'{"label": 4}'}
+    tar(tmp_path / "shoes" / "0.tar", files)
+    expected = {"0.jpg": "7", "1.png": "boot", "2.jpg": "shoes", "3.jpg": "5", "4.jpg": "4"}
+    assert labels(tmp_path / "shoes") == {f"0.tar/{name}": label for name, label in expected.items()}
+
+
+def test_a_tar_counts_as_the_folder_that_it_lies_in(tmp_path: Path) -> None:
+    tar(tmp_path / "boot" / "0.tar", {"1.jpg": b"", "old/2.jpg": b""})
+    tar(tmp_path / "1.tar", {"pump/3.jpg": b"", "._4.jpg": b"", "notes.txt": b""})
+    assert labels(tmp_path) == {"boot/0.tar/1.jpg": "boot", "boot/0.tar/old/2.jpg": "boot", "1.tar/pump/3.jpg": "pump"}
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [(b"", "empty"), (b"no tar at all" * 99, "invalid header|truncated"), (b"\x1f\x8b\x08" + bytes(999), "")],
+    ids=["empty", "text", "gzip"],
+)
+def test_what_is_no_tar_is_an_error_that_names_it(tmp_path: Path, content: bytes, what: str) -> None:
+    (tmp_path / "0.tar").write_bytes(content)
+    with pytest.raises(UsageError, match=rf"0\.tar cannot be read as an uncompressed tar \(.*{what}"):
+        image_folder(tmp_path)
+
+
+def test_a_tar_that_was_cut_off_is_an_error_that_names_it(tmp_path: Path) -> None:
+    path = tar(tmp_path / "0.tar", {"1.jpg": bytes(5000), "2.jpg": bytes(5000)})
+    path.write_bytes(path.read_bytes()[:8000])
+    with pytest.raises(UsageError, match=r"0\.tar cannot be read as an uncompressed tar \(unexpected end of data\)"):
+        image_folder(tmp_path)
+
+
+@pytest.mark.parametrize(("content", "what"), [(b"{", "is not JSON"), (b'{"label": [1]}', "neither text nor a number")])
+def test_a_label_that_cannot_be_read_is_an_error_that_names_it(tmp_path: Path, content: bytes, what: str) -> None:
+    tar(tmp_path / "0.tar", {"1.jpg": b"", "1.json": content})
+    with pytest.raises(UsageError, match=rf"0\.tar: .*{what}"):
+        image_folder(tmp_path)
+
+
+def test_one_tar_is_not_taken_for_a_manifest(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="is one tar; name the folder that it lies in"):
+        resolve_data(str(tar(tmp_path / "0.tar", {"1.jpg": b""})), tmp_path)
