@@ -345,7 +345,7 @@ def filled(kind: str, megabytes: int, tmp_path: Path) -> dict[str, list[str]]:
     arguments = [kind, str(megabytes), str(tmp_path / "disk"), str(tmp_path / "copy.h5"), *filter(None, sys.path)]
     private = mounting(tmp_path) if kind == "tmpfs" else []
     command = [*private, sys.executable, "-c", FILL_AND_MAKE_ROOM, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr[-1500:]
     said: dict[str, list[str]] = {}
     for line in done.stdout.splitlines():
@@ -409,7 +409,7 @@ except StoreError as error:
 def test_a_disk_without_a_single_free_byte_is_the_same_error(tmp_path: Path) -> None:
     """Not even the lock can be written then."""
     command = [*mounting(tmp_path), sys.executable, "-c", NO_ROOM_AT_ALL, str(tmp_path), *filter(None, sys.path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr[-1500:]
     assert "store.h5" in done.stdout
     assert "; make room and start again." in done.stdout

@@ -361,5 +361,5 @@ def test_a_folder_can_be_listed_while_another_process_writes_finishes_and_delete
                         assert "neither a feature store nor a part" in str(error)  # noqa: PT017
                 time.sleep(chance.uniform(0, 0.002))
         finally:
-            _, errors = writer.communicate(timeout=20)
+            _, errors = writer.communicate(timeout=120)
     assert writer.returncode == 0, errors[-500:]

@@ -164,7 +164,7 @@ def require_safe(path: Path, flips: list[tuple[int, int]]) -> None:
     command = [sys.executable, "-c", FLIP, str(path), *(entry for entry in sys.path if entry)]
     with path.with_suffix(".log").open("w+") as log:
         try:
-            subprocess.run(command, input=lines, text=True, check=True, timeout=10, stdout=log, stderr=log)
+            subprocess.run(command, input=lines, text=True, check=True, timeout=120, stdout=log, stderr=log)
         except subprocess.SubprocessError as error:
             log.seek(0)
             pytest.fail(f"{type(error).__name__} after the flip of {log.read().splitlines()[-3:]}")

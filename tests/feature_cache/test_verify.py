@@ -259,7 +259,7 @@ def test_a_repair_that_finds_the_disk_full_leaves_the_store_as_it_was(store: Pat
     damage(store, "features", 1)
     before = store.read_bytes()
     command = [sys.executable, "-c", REPAIR_ON_A_FULL_DISK, str(store), *filter(None, sys.path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert "could not be written" in done.stdout, done.stderr[-500:]
     assert store.read_bytes() == before
     assert [path.name for path in store.parent.iterdir()] == ["store.h5"]

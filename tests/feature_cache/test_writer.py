@@ -263,7 +263,7 @@ def test_a_full_disk_is_an_error_that_keeps_the_parts_before(tmp_path: Path) -> 
     """The operating system refuses to let the file grow, as it does on a full disk."""
     path = tmp_path / "store.h5"
     command = [sys.executable, "-c", FILL_THE_DISK, str(path), *(entry for entry in sys.path if entry)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     with StoreWriter(path, {"model": "tiny"}) as writer:
         assert writer.done == {"a.jpg"}
     assert done.returncode == 0, done.stderr[-300:]

@@ -66,7 +66,7 @@ def interrupted(shell: Shell, sent: signal.Signals) -> set[str]:
     """An extraction, one part an image, that was stopped on its way; returns the images that it kept."""
     store_file(shell).unlink()
     parts = store_file(shell).with_name("descriptor.h5.parts")
-    running = shell.start("probe extract photos --backbone descriptor --workers 0 --batch 1 --part 1")
+    running = shell.start("nice -n 19 probe extract photos --backbone descriptor --workers 0 --batch 1 --part 1")
     while len(list(parts.glob("[0-9]*.h5"))) < 2:
         assert running.poll() is None, running.communicate()
         time.sleep(0.001)

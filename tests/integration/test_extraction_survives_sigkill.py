@@ -208,7 +208,7 @@ def test_thirty_kills_leave_the_store_of_an_undisturbed_run_and_cost_a_part_each
     extraction: Extraction, shell: Shell, undisturbed: Undisturbed
 ) -> None:
     chance, kills = random.Random(4), Counter[str]()
-    for _ in range(12):
+    for _ in range(40):
         shutil.rmtree(extraction.store.parent)
         for place in ROUND:
             if enough(kills):
