@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from probe.cache import app as cache_commands
+from probe.commands.cache import app as cache_commands
 from probe.device import DeviceChoice
 from probe.options import DEFAULT, Cache, DataRoot, Device, Out, Scored, StoredAs, View
 from probe.precision import PrecisionChoice

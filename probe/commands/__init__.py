@@ -1,0 +1,1 @@
+"""The groups of commands: `probe cache`, `probe data`. Parse, call, print."""
