@@ -23,6 +23,7 @@ from probe.fit.config import RunConfig, Training
 from probe.fit.schedule import learning_rate
 from probe.heads import config as heads
 from probe.heads.build import build_head
+from probe.heads.linear import BatchNormLinear
 from probe.heads.pca import PCAWhitening
 from probe.losses.build import build_loss
 from probe.retrieval.evaluation import Evaluation, evaluate
@@ -129,13 +130,15 @@ def _train(
     generator: torch.Generator,
     on_epoch: Callable[[str], None],
 ) -> _Selected:
-    assert config.training and config.loss, "RunConfig gives a trained head both"  # noqa: PT018
-    loss = build_loss(config.loss, data.classes, data.dim(head), generator).to(data.device)
+    assert config.training and config.loss and isinstance(config.head, heads.Trained), "RunConfig saw to it"  # noqa: PT018
+    loss = build_loss(config.loss, data.classes, heads.loss_dim(config.head), generator).to(data.device)
     weights = [*head.parameters(), *loss.parameters()]
     optimizer = torch.optim.Adam(weights, weight_decay=config.training.weight_decay, fused=True)
     history, best = [], None
     for epoch in range(1, config.training.epochs + 1):
         record = _epoch(epoch, config.training, head, loss, data, optimizer, generator)
+        if isinstance(head, BatchNormLinear):
+            head.refit(data.features)
         val = data.score(data.val, head)
         history.append(record | {"val": val.summary["mean"]})
         if best is None or val.summary["mean"][SELECTED_BY] > best[1].summary["mean"][SELECTED_BY]:

@@ -2,11 +2,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import nn
 
+from probe.errors import UsageError
 from probe.heads import config as heads
-from probe.heads.build import build_head, load_head, save_head
-from probe.heads.linear import DropoutLinear
+from probe.heads.build import DISTRIBUTIONS, build_head, load_head, save_head
+from probe.heads.initialization import lecun_normal, xavier_uniform
+from probe.heads.linear import BatchNormLinear, LinearHead
 from probe.heads.pca import PCAWhitening
 from probe.heads.pooling import AveragePooling, FullDimension
 
@@ -17,7 +20,11 @@ CONFIGS = [
     heads.RandomProjection(dim=8),
     heads.PCAWhitening(dim=8),
     heads.Linear(dim=8, dropout=0.3),
+    heads.L2LinearL2(dim=8),
+    heads.LinearL2(dim=8),
+    heads.BatchNormLinear(dim=8, hidden=16),
 ]
+KINDS = [FullDimension, AveragePooling, LinearHead, PCAWhitening, LinearHead, LinearHead, LinearHead, BatchNormLinear]
 
 
 def build(config: heads.HeadConfig, seed: int = 0) -> nn.Module:
@@ -30,8 +37,7 @@ def config(request: pytest.FixtureRequest) -> heads.HeadConfig:
 
 
 def test_each_configuration_builds_its_head(config: heads.HeadConfig) -> None:
-    kinds = [FullDimension, AveragePooling, DropoutLinear, PCAWhitening, DropoutLinear]
-    assert isinstance(build(config), kinds[CONFIGS.index(config)])
+    assert isinstance(build(config), KINDS[CONFIGS.index(config)])
 
 
 def test_embeddings_have_the_configured_dimension(config: heads.HeadConfig, features: torch.Tensor) -> None:
@@ -43,6 +49,9 @@ def test_a_saved_head_gives_the_same_bits_when_loaded(
     config: heads.HeadConfig, features: torch.Tensor, tmp_path: Path
 ) -> None:
     head = PCAWhitening.fit(features, 8) if config.kind == "pca-whitening" else build(config)
+    if isinstance(head, BatchNormLinear):
+        head.train()(features)
+        head.refit(features)
     save_head(head, tmp_path / "head.safetensors")
     loaded = load_head(config, tmp_path / "head.safetensors", 24, CPU)
     assert type(loaded) is type(head)
@@ -63,7 +72,38 @@ def test_a_random_projection_is_one_draw_a_seed_without_dropout(features: torch.
     assert not torch.equal(head(features), build(heads.RandomProjection(dim=8), seed=1)(features))
 
 
+@pytest.mark.parametrize("distribution", ["uniform", "gaussian", "orthogonal"])
+def test_a_random_projection_has_the_configured_distribution_and_bias(distribution: str) -> None:
+    plain = build(heads.RandomProjection.model_validate({"dim": 8, "distribution": distribution, "bias": False}))
+    assert plain.state_dict().keys() == {"weight"}
+    assert torch.equal(
+        plain.state_dict()["weight"], DISTRIBUTIONS[distribution](24, 8, torch.Generator().manual_seed(0))
+    )
+    biased = build(heads.RandomProjection.model_validate({"dim": 8, "distribution": distribution}))
+    assert torch.equal(biased.state_dict()["weight"], plain.state_dict()["weight"])
+    assert 0 < biased.state_dict()["bias"].abs().max() <= 24**-0.5
+
+
+@pytest.mark.parametrize("config", [heads.L2LinearL2(dim=8), heads.LinearL2(dim=8)], ids=lambda config: config.kind)
+def test_the_bias_of_uneds_and_iliass_head_starts_at_zero(config: heads.HeadConfig) -> None:
+    head = build(config)
+    assert torch.equal(head.state_dict()["bias"], torch.zeros(8))
+    initial = lecun_normal if config.kind == "l2-linear-l2" else xavier_uniform
+    assert torch.equal(head.state_dict()["weight"], initial(24, 8, torch.Generator().manual_seed(0)))
+
+
+def test_a_reduction_to_more_dimensions_than_there_are_is_refused() -> None:
+    with pytest.raises(ValidationError, match=r"dim \(64\) is above hidden \(32\)"):
+        heads.BatchNormLinear(hidden=32)
+
+
+def test_a_head_of_another_configuration_is_not_loaded(tmp_path: Path) -> None:
+    save_head(build(heads.Linear(dim=8)), tmp_path / "head.safetensors")
+    with pytest.raises(UsageError, match="is not the head of this run"):
+        load_head(heads.BatchNormLinear(dim=8, hidden=16), tmp_path / "head.safetensors", 24, CPU)
+
+
 def test_a_linear_head_has_the_configured_dropout(features: torch.Tensor) -> None:
     head = build(heads.Linear(dim=8, dropout=0.3))
-    assert isinstance(head, DropoutLinear)
+    assert isinstance(head, LinearHead)
     assert head.dropout == 0.3

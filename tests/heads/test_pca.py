@@ -27,6 +27,17 @@ def test_embeddings_equal_numpys_up_to_the_sign_of_each_direction(features: torc
     np.testing.assert_allclose(found, expected * signs, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize("dim", [1, 8, 24])
+def test_plain_pca_keeps_the_variance_of_each_direction(features: torch.Tensor, dim: int) -> None:
+    unit = torch.nn.functional.normalize(features.double(), dim=1).numpy()
+    centred = unit - unit.mean(0)
+    _, spread, directions = np.linalg.svd(centred, full_matrices=False)
+    found = pca.PCA.fit(features, dim)(features).numpy()
+    expected = centred @ directions[:dim].T
+    np.testing.assert_allclose(found, expected * np.sign((expected * found).sum(0)), rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(found.std(0), spread[:dim] / np.sqrt(500), rtol=1e-3)
+
+
 def test_embeddings_of_the_training_set_are_centred_with_identity_covariance(features: torch.Tensor) -> None:
     embeddings = PCAWhitening.fit(features, 12)(features).double()
     torch.testing.assert_close(embeddings.mean(0), torch.zeros(12).double(), rtol=0, atol=1e-4)
