@@ -185,7 +185,7 @@ def evaluate(
 
     finished = read_run(run)
     workspace = Workspace(data_root, cache, out)
-    features = features_for(finished, data, workspace)
+    features = features_for(finished, data, split, workspace)
     folder, summary = rescore(finished, features, split, workspace.evaluations, device)
     printer().print(scores(f"{run.name} on {data}, {split} split", summary))
     say(f"written to {folder}")

@@ -1,120 +1,207 @@
-"""Manifest rows joined to cached features, by image id. A join that misses anything raises.
+"""Manifest rows joined to the cached features that a run reads, by image id. A join that misses anything raises.
 
 Images that extraction could not decode are the exception: they are known to have no features; `left_out` has them.
 
-    features = CachedFeatures(manifest, backbone.name, backbone.identity(), workspace)
+    features = CachedFeatures(manifest, Selection(backbone="clip-b16"), {"clip-b16": backbone.identity()}, workspace)
     train = features.split("train")       # train.frame, train.features (N, D)
 """
 
 import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import polars as pl
 
-from feature_cache import FeatureStore, Spec
-from probe.data.manifest import Manifest
+from feature_cache import Spec
+from probe.data.manifest import SPLITS, Manifest
 from probe.errors import UsageError
-from probe.extract.match import feature_differences, require_features, require_images
+from probe.extract.match import feature_differences
+from probe.extract.selection import Selection, Size
+from probe.extract.stores import BackboneStores, MissingFeaturesError
 from probe.workspace import Workspace
 
-
-class MissingFeaturesError(UsageError):
-    """Features that `probe extract` has to make first."""
+KEY = ["source", "image", "split"]
+USUAL_SIDE = 512  # pixels
 
 
 @dataclass(frozen=True)
 class FeatureRows:
-    """Manifest rows and, row by row, their features (N, D) as they are stored."""
+    """Manifest rows and, row by row, their features (N, D)."""
 
     frame: pl.DataFrame
     features: np.ndarray
 
 
 class CachedFeatures:
-    """One backbone's features of all sources of a manifest. `asked`: the parts of the stores' spec that matter.
+    """What a selection takes of all sources of a manifest, for the splits that are asked for.
 
-    Raises MissingFeaturesError when a store is absent or lacks images, UsageError when its spec is not what was asked.
+    `asked`: for each store, the parts of its spec that matter. Raises MissingFeaturesError, for all backbones at once,
+    when stores are absent or lack images; UsageError when a spec is not what was asked, when the two views are not of
+    one backbone, and when a size that is to be appended is not known.
     """
 
-    def __init__(self, manifest: Manifest, backbone: str, asked: Spec, workspace: Workspace) -> None:
-        self.manifest = manifest
-        self.stores: dict[str, FeatureStore] = {}
-        self._splits: dict[str, FeatureRows] = {}
-        for source in manifest.sources:
-            path = workspace.store(source, backbone)
-            if not path.exists():
-                raise MissingFeaturesError(f"there are no features of '{backbone}' for {source} (no {path}).")
-            self.stores[source] = FeatureStore(path)
-            require_features(self.stores[source], asked)
-            images = manifest.images(source)
-            require_images(self.stores[source], manifest.roots.get(source), images)
-            _require_complete(self.stores[source], images, manifest)
-        _require_one_origin(list(self.stores.values()))
+    def __init__(
+        self,
+        manifest: Manifest,
+        selection: Selection,
+        asked: Mapping[str, Spec],
+        workspace: Workspace,
+        splits: Sequence[str] = SPLITS,
+    ) -> None:
+        self.manifest, self.selection = manifest, selection
+        self._rows = manifest.frame.filter(pl.col("split").is_in(splits))
+        self._loaded: dict[str, FeatureRows] = {}
+        self._stores: dict[str, BackboneStores] = {}
+        missing: dict[str, str] = {}
+        for name, rows in self._rows_of_stores().items():
+            try:
+                self._stores[name] = BackboneStores(name, manifest, rows, asked[name], workspace)
+            except MissingFeaturesError as error:
+                missing |= error.missing
+        if missing:
+            raise MissingFeaturesError(missing)
+        if selection.views:
+            self._require_views_of_one_backbone()
+        if selection.append:
+            self._require_sizes()
 
     @cached_property
     def left_out(self) -> pl.DataFrame:
-        """The manifest's rows whose image extraction could not decode."""
-        failed = [(source, failure.id) for source, store in self.stores.items() for failure in store.failed]
-        schema = {"source": pl.String, "image": pl.String}
-        return self.manifest.frame.join(pl.DataFrame(failed, schema, orient="row"), on=["source", "image"], how="semi")
+        """The manifest's rows whose image extraction could not decode, for one of the backbones or more."""
+        of_stores = self._rows_of_stores()
+        failed = [
+            of_stores[name].join(stores.failed, on=["source", "image"], how="semi")
+            for name, stores in self._stores.items()
+        ]
+        return self._rows.join(pl.concat([self._rows.clear(), *failed]), on=KEY, how="semi", maintain_order="left")
 
     @property
-    def spec(self) -> Spec:
-        """What produced the features; package versions are those of the first source."""
-        return self._first.spec
-
-    @property
-    def _first(self) -> FeatureStore:
-        return next(iter(self.stores.values()))
+    def spec(self) -> dict[str, Spec]:
+        """What produced the features, store by store."""
+        return {name: stores.spec for name, stores in self._stores.items()}
 
     @cached_property
     def identity(self) -> dict[str, str]:
         """What a result depends on: the manifest, what made the features, and of which image files."""
         contents = hashlib.sha256()
-        for source, store in sorted(self.stores.items()):
-            failed = {failure.id for failure in store.failed}
-            images = [image for image in self.manifest.images(source) if image not in failed]
-            contents.update("\0".join(images).encode())
-            contents.update(store.contents[store.rows_of(images)].tobytes())
+        for name, rows in self._rows_of_stores().items():
+            images = self._usable(rows).select("source", "image").unique().sort("source", "image")
+            contents.update("\0".join(images["image"]).encode())
+            contents.update(self._stores[name].contents(images).tobytes())
+        if self.selection.append:
+            contents.update(self._sizes(self._usable(self._rows)).tobytes())
         return {
             "manifest": self.manifest.digest,
-            "features": ",".join(f"{source}:{store.fingerprint}" for source, store in sorted(self.stores.items())),
+            "features": ",".join(line for stores in self._stores.values() for line in stores.fingerprints),
             "images": contents.hexdigest(),
         }
 
+    @property
+    def dim(self) -> int:
+        """D, the features' length, what is appended included."""
+        return sum(part.dim for part in self._parts()) + len(self.selection.append)
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one image's features as they are loaded."""
+        return self.dim * self._dtype.itemsize
+
+    @property
+    def _dtype(self) -> np.dtype:
+        return np.result_type(*(stores.dtype for stores in self._stores.values()))
+
     def split(self, name: str) -> FeatureRows:
         """The rows of one split that have features, loaded once. Raises UsageError when there are none."""
-        if name not in self._splits:
-            self._splits[name] = self._load(name)
-        return self._splits[name]
+        if name not in self._loaded:
+            frame = self.frame(name)
+            self._loaded[name] = FeatureRows(frame, self.load(frame))
+        return self._loaded[name]
 
-    def _load(self, name: str) -> FeatureRows:
-        frame = self.manifest.split(name).join(self.left_out, on=["source", "image"], how="anti", maintain_order="left")
+    def frame(self, name: str) -> pl.DataFrame:
+        """The manifest's rows of one split that have features. Raises UsageError when there are none."""
+        frame = self._usable(self._rows.filter(pl.col("split") == name))
         if frame.is_empty():
             raise UsageError(f"{self.manifest.where} has no usable rows in its split '{name}'.")
-        frame = frame.with_row_index("row")
-        features = np.empty((len(frame), self._first.dim), self._first.dtype)
-        for source, store in self.stores.items():
-            rows = frame.filter(pl.col("source") == source)
-            features[rows["row"].to_numpy()] = store.load(rows["image"].to_list())
-        return FeatureRows(frame.drop("row"), features)
+        return frame
 
+    def load(self, frame: pl.DataFrame) -> np.ndarray:
+        """(N, D) features of rows of one split, in their order, read anew each time.
 
-def _require_complete(store: FeatureStore, images: list[str], manifest: Manifest) -> None:
-    failed = {failure.id for failure in store.failed}
-    missing = [image for image in images if image not in store and image not in failed]
-    if missing:
-        first = ", ".join(missing[:5])
-        raise MissingFeaturesError(f"{store.path} lacks {len(missing):,} images of {manifest.where}: {first}.")
+        The columns of each store, then the sizes, are written into one array as they are read.
+        """
+        parts = self._parts(frame["split"][0])
+        width = sum(part.dim for part in parts)
+        features = np.empty((len(frame), self.dim), self._dtype)
+        start = 0
+        for part in parts:
+            part.fill(frame, features[:, start : start + part.dim], self.selection.normalized)
+            start += part.dim
+        if self.selection.append:
+            usual_channel = np.sqrt(len(parts) / width)  # root mean square of `parts` unit vectors side by side
+            features[:, width:] = usual_channel * size_columns(self._sizes(frame), self.selection.append)
+        return features
 
+    def _parts(self, split: str | None = None) -> list[BackboneStores]:
+        """The stores of a split, by default of any, in the order of the columns."""
+        return [self._stores[name] for name in self.selection.stores(split or self._rows["split"][0])]
 
-def _require_one_origin(stores: list[FeatureStore]) -> None:
-    for store in stores[1:]:
-        lines = feature_differences(stores[0].spec, store.spec)
-        if lines:
+    def _usable(self, rows: pl.DataFrame) -> pl.DataFrame:
+        return rows.join(self.left_out, on=KEY, how="anti", maintain_order="left")
+
+    def _rows_of_stores(self) -> dict[str, pl.DataFrame]:
+        """For each store that has to be there, the rows whose features it holds."""
+        splits: dict[str, list[str]] = {}
+        for split in self._rows["split"].unique().sort():
+            for name in self.selection.stores(split):
+                splits.setdefault(name, []).append(split)
+        return {name: self._rows.filter(pl.col("split").is_in(served)) for name, served in splits.items()}
+
+    def _sizes(self, rows: pl.DataFrame) -> np.ndarray:
+        """(N, 2) width and height, of the first store that knows them; 0 where none does."""
+        sizes = np.zeros((len(rows), 2), np.int32)
+        of_stores = self._rows_of_stores()
+        numbered = rows.with_row_index("place")
+        for name, stores in self._stores.items():
+            held = numbered.join(of_stores[name], on=KEY, how="semi", maintain_order="left")
+            places = held["place"].to_numpy()
+            sizes[places] = np.where(sizes[places] > 0, sizes[places], stores.sizes(held))
+        return sizes
+
+    def _require_sizes(self) -> None:
+        rows = self._usable(self._rows)
+        unknown = rows.filter(pl.Series((self._sizes(rows) == 0).any(axis=1)))["image"].unique().sort()
+        if len(unknown):
+            where = ", ".join(stores.where for stores in self._stores.values())
             raise UsageError(
-                f"{stores[0].path} and {store.path} do not hold the same backbone's features ({'; '.join(lines)}); "
-                "extract one of them anew."
+                f"{where} does not know the size of {len(unknown):,} images ({', '.join(unknown[:5])}); imported "
+                "features have none: extract them here, or leave out `append`."
             )
+
+    def _require_views_of_one_backbone(self) -> None:
+        for train, test in zip(self.selection.stores("train"), self.selection.stores("test"), strict=True):
+            if train in self._stores and test in self._stores:
+                a, b = self._stores[train], self._stores[test]
+                compared = [{k: v for k, v in s.spec.items() if k not in ("preprocessing", "dtype")} for s in (a, b)]
+                lines = feature_differences(*compared)
+                lines += [f"dimension: {a.dim}, not {b.dim}"] if a.dim != b.dim else []
+                if lines:
+                    raise UsageError(
+                        f"{a.where} and {b.where} are not two views of one backbone ({'; '.join(lines)}); "
+                        "extract one of them anew."
+                    )
+
+
+def size_columns(sizes: np.ndarray, columns: Sequence[Size]) -> np.ndarray:
+    """(N, 2) width w and height h in pixels -> (N, columns) float64.
+
+    width: ln(w / 512). height: ln(h / 512). aspect: (w - h) / (w + h), the aspect ratio w / h mapped to -1..1.
+    """
+    width, height = sizes[:, 0].astype(np.float64), sizes[:, 1].astype(np.float64)
+    values = {
+        "width": np.log(width / USUAL_SIDE),
+        "height": np.log(height / USUAL_SIDE),
+        "aspect": (width - height) / (width + height),
+    }
+    return np.stack([values[column] for column in columns], axis=1)

@@ -3,10 +3,7 @@
 RunConfig(backbone="descriptor", head=heads.Linear(), loss=losses.ArcFace(), training=Training(), seed=0)
 """
 
-from typing import Annotated
-
 from pydantic import (
-    Field,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
@@ -14,6 +11,7 @@ from pydantic import (
     model_validator,
 )
 
+from probe.extract.selection import Selection
 from probe.heads.config import TRAINED, HeadConfig
 from probe.losses.config import LossConfig
 from probe.validation import Strict
@@ -39,10 +37,10 @@ class Training(Strict):
         return self
 
 
-class RunConfig(Strict):
-    """A trained head has a loss and a training recipe; a training-free one has neither."""
+class RunConfig(Selection):
+    """The features that it reads, and a head. A trained head has a loss and a training recipe; a training-free one has
+    neither."""
 
-    backbone: Annotated[str, Field(min_length=1)]
     head: HeadConfig
     loss: LossConfig | None = None
     training: Training | None = None

@@ -1,7 +1,7 @@
 """Scoring a finished run's head on other data, or on another split: `probe evaluate`.
 
 run = read_run(path)
-rescore(run, features_for(run, "pocket", workspace), "test", workspace.evaluations, device_choice="auto")
+rescore(run, features_for(run, "pocket", "test", workspace), "test", workspace.evaluations, device_choice="auto")
 """
 
 import shlex
@@ -12,22 +12,30 @@ from feature_cache import fingerprint
 from probe.data.resolve import resolve_data
 from probe.device import choose_device
 from probe.errors import UsageError
-from probe.extract.features import CachedFeatures, MissingFeaturesError
+from probe.extract.features import CachedFeatures
+from probe.extract.stores import MissingFeaturesError
 from probe.fit.run import FinishedRun, appearing, read_metrics, write_json
 from probe.progress import say
 from probe.workspace import Workspace
 
 
-def features_for(run: FinishedRun, data: str, workspace: Workspace) -> CachedFeatures:
-    """Other data's features, made by what made the run's. Raises UsageError with the command to run first."""
+def features_for(run: FinishedRun, data: str, split: str, workspace: Workspace) -> CachedFeatures:
+    """Other data's features of what made the run's. Raises UsageError with the commands to run first."""
     try:
-        return CachedFeatures(resolve_data(data, workspace.data_root), run.config.backbone, run.spec, workspace)
+        return CachedFeatures(resolve_data(data, workspace.data_root), run.config, run.spec, workspace, [split])
     except MissingFeaturesError as error:
-        if "backbone" not in run.spec:
-            raise UsageError(f"{error} Import them: probe cache import (see docs/store.md).") from error
-        words = ["probe", "extract", data, "--backbone", run.config.backbone, *workspace.options("data_root", "cache")]
-        also = "" if run.spec["backbone"]["library"] == "built-in" else " (with the run's --catalogue and --weights)"
-        raise UsageError(f"{error} First run: {shlex.join(words)}{also}") from error
+        commands = "; ".join(_command(name, run, data, workspace) for name in error.missing)
+        raise UsageError(f"{error} First run: {commands}") from error
+
+
+def _command(backbone: str, run: FinishedRun, data: str, workspace: Workspace) -> str:
+    """What brings a backbone's features of the data."""
+    spec = run.spec[backbone]
+    if "backbone" not in spec:
+        return "probe cache import (see docs/store.md)"
+    words = ["probe", "extract", data, "--backbone", backbone, *workspace.options("data_root", "cache")]
+    also = "" if spec["backbone"]["library"] == "built-in" else " (with the run's --catalogue and --weights)"
+    return shlex.join(words) + also
 
 
 def rescore(

@@ -50,7 +50,7 @@ class Run:
 
     @property
     def path(self) -> Path:
-        parts = [self.config.backbone, self.config.head.kind]
+        parts = [self.config.features_name, self.config.head.kind]
         parts += [self.config.loss.kind] if self.config.loss else []
         return self.folder / file_name(f"{'_'.join(parts)}_seed{self.config.seed}_{self.key[:12]}")
 
@@ -96,12 +96,12 @@ def appearing(path: Path) -> Iterator[Path]:
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """What a run directory says of itself. `spec`: of the features that it was fitted on; `dim`: their length."""
+    """What a run directory says of itself. `spec`: of each store that it was fitted on; `dim`: the features' length."""
 
     path: Path
     key: str
     config: RunConfig
-    spec: Spec
+    spec: dict[str, Spec]
     dim: int
 
 

@@ -37,7 +37,7 @@ class Fitted:
     """The selected head, what it scores, and how it got there."""
 
     head: nn.Module
-    spec: Spec
+    spec: dict[str, Spec]
     in_dim: int
     metrics: dict[str, Any]
     per_query: pl.DataFrame

@@ -13,9 +13,10 @@ from probe.backbones.catalogue import Backbone
 from probe.data.manifest import Manifest
 from probe.data.resolve import MissingDataError, resolve_data
 from probe.errors import UsageError
-from probe.extract.features import CachedFeatures, MissingFeaturesError
+from probe.extract.features import CachedFeatures
 from probe.extract.plan import Settings
 from probe.extract.session import extract_sources
+from probe.extract.stores import MissingFeaturesError
 from probe.fit.run import Run
 from probe.fit.sweep import sweep
 from probe.tables.recipe import Recipe, Row
@@ -46,21 +47,28 @@ class Bench:
         except UsageError as error:  # the manifest is faulty: no command mends that
             self.missing.append(str(error))
             return
-        for backbone in recipe.backbones:
-            self._look_for(backbone)
+        absent = dict.fromkeys(backbone.name for backbone in recipe.backbones)
+        if self.manifest is not None:
+            absent = self._look_for_features(self.manifest)
+        self.needs = [self._extract_command(backbone) for backbone in recipe.backbones if backbone.name in absent]
 
-    def _look_for(self, backbone: Backbone) -> None:
-        try:
-            if self.manifest is not None:
-                asked = backbone.identity()
-                self.features[backbone.name] = CachedFeatures(self.manifest, backbone.name, asked, self.workspace)
-                return
-        except MissingFeaturesError as error:
-            self.missing.append(str(error))
-        except (UsageError, StoreError) as error:  # stale or damaged: the message has the remedy
-            self.missing.append(str(error))
-            return
-        self.needs.append(self._extract_command(backbone))
+    def _look_for_features(self, manifest: Manifest) -> dict[str, str]:
+        """Joins what each row reads, once; what is not there, by backbone."""
+        absent: dict[str, str] = {}
+        faults: dict[str, str] = {}
+        for row in self.recipe.rows:
+            name = row.selection.features_name
+            if name in self.features or name in faults:
+                continue
+            asked = {backbone.name: backbone.identity() for backbone in row.backbones}
+            try:
+                self.features[name] = CachedFeatures(manifest, row.selection, asked, self.workspace)
+            except MissingFeaturesError as error:
+                absent |= error.missing
+            except (UsageError, StoreError) as error:  # stale or damaged: the message has the remedy
+                faults[name] = str(error)
+        self.missing += dict.fromkeys([*absent.values(), *faults.values()])
+        return absent
 
     def require_complete(self) -> None:
         """Raises UsageError, with the commands to run first, when anything is missing."""
@@ -75,13 +83,15 @@ class Bench:
 
     def runs(self) -> list[tuple[Run, CachedFeatures]]:
         """All runs that could be made, with their features."""
-        return [(run, self.features[row.backbone.name]) for row in self.recipe.rows for run in self.runs_of[row.name]]
+        return [
+            (run, self.features[row.selection.features_name])
+            for row in self.recipe.rows
+            for run in self.runs_of[row.name]
+        ]
 
     def _runs(self, row: Row) -> list[Run]:
-        if row.backbone.name not in self.features:
-            return []
-        identity = self.features[row.backbone.name].identity
-        return [Run(config, identity, self.workspace.runs) for config in row.runs]
+        features = self.features.get(row.selection.features_name)
+        return [Run(config, features.identity, self.workspace.runs) for config in row.runs] if features else []
 
     @property
     def fit_command(self) -> str:

@@ -1,9 +1,9 @@
 """A recipe: one YAML file that regenerates one table. Rows are small overrides of the defaults; no key is ignored.
 
 `data`: what `probe extract DATA` takes. `backbones`: catalogue rows of the recipe's own. `rows`: each has a `name` and
-any of `backbone`, `head`, `loss`, `training`, `seeds`, `printed` (its row in `reference`). A section is merged into the
-default's; with another `kind`, it takes over the default's keys that this kind has too. A head that is not trained has
-no use for the default `loss` and `training`; a trained one without a `training` section has UniFEx's.
+any of `backbone`, `views`, `append`, `head`, `loss`, `training`, `seeds`, `printed` (its row in `reference`). A section
+is merged into the default's; with another `kind`, it takes over the default's keys that this kind has too. A head that
+is not trained has no use for the default `loss` and `training`; a trained one without a `training` section has UniFEx's.
 
     recipe = read_recipe(Path("recipes/quickstart.yaml"))
     [row.name for row in recipe.rows]
@@ -20,6 +20,7 @@ from probe.backbones.catalogue import Backbone, find_backbone
 from probe.backbones.row import BackboneRow
 from probe.data.sample import SAMPLE
 from probe.errors import UsageError, first_line
+from probe.extract.selection import Selection
 from probe.fit.config import RunConfig, Training
 from probe.heads.config import TRAINED, HeadConfig
 from probe.losses.config import LossConfig
@@ -35,9 +36,8 @@ KEYS_OF = {
 }
 
 
-class _Row(Strict):
+class _Row(Selection):
     name: str
-    backbone: str
     head: HeadConfig
     loss: LossConfig | None = None
     training: Training | None = None
@@ -46,7 +46,9 @@ class _Row(Strict):
 
 
 class _Defaults(Strict):
-    backbone: str | None = None
+    backbone: Any = None
+    views: Any = None
+    append: Any = None
     head: dict[str, Any] = Field(default_factory=dict)
     loss: dict[str, Any] = Field(default_factory=dict)
     training: dict[str, Any] = Field(default_factory=dict)
@@ -68,9 +70,14 @@ class Row:
     """One row of the table: its runs differ in their seed only."""
 
     name: str
-    backbone: Backbone
+    backbones: list[Backbone]
     runs: list[RunConfig]
     printed: str | None
+
+    @property
+    def selection(self) -> Selection:
+        """The features that all its runs read."""
+        return self.runs[0]
 
 
 @dataclass(frozen=True)
@@ -91,11 +98,11 @@ class Recipe:
     @property
     def self_contained(self) -> bool:
         """Whether it runs on any machine as it is: bundled images, built-in backbones."""
-        return self.data == SAMPLE and not any(row.backbone.needs_weights for row in self.rows)
+        return self.data == SAMPLE and not any(backbone.needs_weights for backbone in self.backbones)
 
     @property
     def backbones(self) -> list[Backbone]:
-        return list({row.backbone.name: row.backbone for row in self.rows}.values())
+        return list({backbone.name: backbone for row in self.rows for backbone in row.backbones}.values())
 
 
 def find_recipes(paths: list[Path]) -> list[Path]:
@@ -131,14 +138,15 @@ def _row(path: Path, fields: dict[str, Any], file: _File, reference: Reference |
     try:
         row = _Row.model_validate(_merged(fields, file.defaults.model_dump()))
         runs = [
-            RunConfig(backbone=row.backbone, head=row.head, loss=row.loss, training=row.training, seed=seed)
+            RunConfig.model_validate(row.model_dump(exclude={"name", "seeds", "printed"}) | {"seed": seed})
             for seed in row.seeds
         ]
     except ValidationError as error:
         raise UsageError(f"{where}: {describe(error, _Row)}") from error
     if row.printed is not None and (reference is None or row.printed not in reference.rows):
         raise UsageError(f"{where}: printed: '{row.printed}' is no row of the recipe's reference file.")
-    return Row(row.name, _backbone(row.backbone, file, path, where), runs, row.printed)
+    stores = dict.fromkeys(name for split in ("train", "test") for name in row.stores(split))
+    return Row(row.name, [_backbone(name, file, path, where) for name in stores], runs, row.printed)
 
 
 def _backbone(name: str, file: _File, path: Path, where: str) -> Backbone:

@@ -8,11 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feature_cache import Failure, Rows, StoreError, StoreWriter
+from feature_cache import Failure, Rows, Spec, StoreError, StoreWriter
 from probe.data.manifest import COLUMNS, Manifest
 from probe.errors import UsageError
-from probe.extract.features import CachedFeatures, MissingFeaturesError
+from probe.extract.features import CachedFeatures
 from probe.extract.match import content_digest
+from probe.extract.selection import Selection
+from probe.extract.stores import MissingFeaturesError
 from probe.workspace import Workspace
 
 DIM = 3
@@ -44,12 +46,16 @@ def rows(*entries: tuple[str, str, str]) -> Manifest:
     return Manifest(pl.DataFrame(cells, COLUMNS, orient="row"), where="rows.csv")
 
 
+def cached(manifest: Manifest, asked: Spec, workspace: Workspace) -> CachedFeatures:
+    return CachedFeatures(manifest, Selection(backbone="tiny"), {"tiny": asked}, workspace)
+
+
 def test_an_option_that_was_not_asked_for_is_a_difference(workspace: Workspace) -> None:
     options = {"pad_type": "same", "global_pool": "max"}
     store(workspace, "pets", ["a/1.jpg"], spec=SPEC | {"backbone": {"model": "tiny", "options": options}})
     asked = {"backbone": {"model": "tiny", "options": {"pad_type": "same"}}}
     with pytest.raises(UsageError, match=r'backbone\.options\.global_pool: "max", not null'):
-        CachedFeatures(rows(("pets", "a/1.jpg", "test")), "tiny", asked, workspace)
+        cached(rows(("pets", "a/1.jpg", "test")), asked, workspace)
 
 
 def test_a_result_depends_on_the_content_of_its_images_and_of_no_others(workspace: Workspace) -> None:
@@ -61,7 +67,7 @@ def test_a_result_depends_on_the_content_of_its_images_and_of_no_others(workspac
             ids = ["c/1.jpg", "b/1.jpg", "a/1.jpg"]
             writer.add(Rows(ids, np.ones((3, DIM)), np.ones((3, 2)), np.array(digests, np.uint64)))
             writer.finish()
-        return CachedFeatures(manifest, "tiny", ASKED, workspace).identity
+        return cached(manifest, ASKED, workspace).identity
 
     assert identity(1, 2, 3) == identity(9, 2, 3)
     assert identity(1, 2, 3) != identity(1, 9, 3)
@@ -77,9 +83,9 @@ def test_features_of_another_folder_of_the_same_name_are_refused(tmp_path: Path,
         writer.add(Rows(["a/1.jpg"], np.ones((1, DIM)), np.ones((1, 2)), digest))
         writer.finish()
     frame = rows(("pets", "a/1.jpg", "test")).frame
-    assert CachedFeatures(Manifest(frame, {"pets": tmp_path / "ann"}), "tiny", ASKED, workspace).split("test")
+    assert cached(Manifest(frame, {"pets": tmp_path / "ann"}), ASKED, workspace).split("test")
     with pytest.raises(UsageError, match=r"was made from other images than those in .*bob: a/1\.jpg differs"):
-        CachedFeatures(Manifest(frame, {"pets": tmp_path / "bob"}), "tiny", ASKED, workspace)
+        cached(Manifest(frame, {"pets": tmp_path / "bob"}), ASKED, workspace)
 
 
 @settings(max_examples=40, deadline=None)
@@ -98,7 +104,7 @@ def test_every_row_gets_the_feature_of_its_own_source_and_image(
     if not workspace.cache.exists():
         store(workspace, "pets", NAMES)
         store(workspace, "zoo", NAMES[::-1])
-    features = CachedFeatures(rows(*entries), "tiny", ASKED, workspace)
+    features = cached(rows(*entries), ASKED, workspace)
     for split in {entry[2] for entry in entries}:
         joined = features.split(split)
         expected = [entry for entry in entries if entry[2] == split]
@@ -110,7 +116,7 @@ def test_missing_images_raise_with_their_count_and_the_first_five(workspace: Wor
     path = store(workspace, "pets", NAMES[:1])
     manifest = rows(*(("pets", f"x/{i}.jpg", "test") for i in range(7)), ("pets", NAMES[0], "test"))
     with pytest.raises(MissingFeaturesError) as caught:
-        CachedFeatures(manifest, "tiny", ASKED, workspace)
+        cached(manifest, ASKED, workspace)
     first = ", ".join(f"x/{i}.jpg" for i in range(5))
     assert str(caught.value) == f"{path} lacks 7 images of rows.csv: {first}."
 
@@ -120,19 +126,19 @@ def test_an_image_of_the_same_name_in_another_source_does_not_stand_in(workspace
     store(workspace, "zoo", NAMES[1:])
     manifest = rows(("pets", NAMES[0], "test"), ("zoo", NAMES[0], "test"), ("zoo", NAMES[1], "test"))
     with pytest.raises(MissingFeaturesError, match=r"zoo/tiny\.h5 lacks 1 images"):
-        CachedFeatures(manifest, "tiny", ASKED, workspace)
+        cached(manifest, ASKED, workspace)
 
 
 def test_an_absent_store_is_named(workspace: Workspace) -> None:
     with pytest.raises(MissingFeaturesError, match=r"no features of 'tiny' for pets \(no .*pets/tiny\.h5\)"):
-        CachedFeatures(rows(("pets", NAMES[0], "test")), "tiny", ASKED, workspace)
+        cached(rows(("pets", NAMES[0], "test")), ASKED, workspace)
 
 
 def test_images_that_could_not_be_decoded_are_left_out_and_told(workspace: Workspace) -> None:
     store(workspace, "pets", NAMES[1:], failed=(NAMES[0], "not/in the manifest.jpg"))
     store(workspace, "zoo", NAMES)
     manifest = rows(*((source, image, "test") for image in NAMES for source in ("zoo", "pets")))
-    features = CachedFeatures(manifest, "tiny", ASKED, workspace)
+    features = cached(manifest, ASKED, workspace)
     assert features.left_out.select("source", "image").rows() == [("pets", NAMES[0])]
     joined = features.split("test")
     assert len(joined.frame) == len(joined.features) == 11
@@ -145,7 +151,7 @@ def test_a_split_without_usable_rows_is_refused(workspace: Workspace, failed: tu
     store(workspace, "pets", NAMES[1:], failed=failed)
     entries = [("pets", NAMES[1], "train")] + [("pets", image, "test") for image in failed]
     with pytest.raises(UsageError, match=r"rows\.csv has no usable rows in its split 'test'"):
-        CachedFeatures(rows(*entries), "tiny", ASKED, workspace).split("test")
+        cached(rows(*entries), ASKED, workspace).split("test")
 
 
 @pytest.mark.parametrize(
@@ -160,7 +166,7 @@ def test_a_split_without_usable_rows_is_refused(workspace: Workspace, failed: tu
 def test_features_of_another_spec_are_refused_with_the_key(workspace: Workspace, asked: dict, what: str) -> None:
     path = store(workspace, "pets", NAMES)
     with pytest.raises(UsageError) as caught:
-        CachedFeatures(rows(("pets", NAMES[0], "test")), "tiny", ASKED | asked, workspace)
+        cached(rows(("pets", NAMES[0], "test")), ASKED | asked, workspace)
     assert f"{path} holds other features than the ones asked for ({what}); " in str(caught.value)
 
 
@@ -169,14 +175,14 @@ def test_sources_extracted_with_different_weights_are_not_mixed(workspace: Works
     store(workspace, "zoo", NAMES, spec=SPEC | {"backbone": {"model": "tiny", "weights_sha256": "ff"}})
     manifest = rows(("pets", NAMES[0], "test"), ("zoo", NAMES[0], "test"))
     with pytest.raises(UsageError, match=r"do not hold the same backbone's features \(backbone\.weights_sha256: "):
-        CachedFeatures(manifest, "tiny", ASKED, workspace)
+        cached(manifest, ASKED, workspace)
 
 
 def test_sources_extracted_with_other_package_versions_may_be_used_together(workspace: Workspace) -> None:
     store(workspace, "pets", NAMES)
     store(workspace, "zoo", NAMES, spec=SPEC | {"packages": {"pillow": "12.0"}})
     manifest = rows(("pets", NAMES[0], "test"), ("zoo", NAMES[0], "test"))
-    assert len(CachedFeatures(manifest, "tiny", ASKED, workspace).split("test").features) == 2
+    assert len(cached(manifest, ASKED, workspace).split("test").features) == 2
 
 
 def test_the_identity_changes_with_the_rows_the_features_and_what_is_left_out(workspace: Workspace) -> None:
@@ -186,7 +192,7 @@ def test_the_identity_changes_with_the_rows_the_features_and_what_is_left_out(wo
         elsewhere = replace(workspace, cache=workspace.cache / cache)
         if not elsewhere.cache.exists():
             store(elsewhere, "pets", **stored)
-        return CachedFeatures(manifest, "tiny", ASKED, elsewhere).identity
+        return cached(manifest, ASKED, elsewhere).identity
 
     plain = identity("plain", ids=NAMES)
     assert identity("other order and more", ids=[*NAMES[::-1], "more.jpg"]) == plain
@@ -200,6 +206,6 @@ def test_a_flipped_byte_in_the_features_is_an_error(workspace: Workspace) -> Non
     content = bytearray(path.read_bytes())
     content[content.index(feature("pets", NAMES[2]).tobytes())] ^= 4
     path.write_bytes(content)
-    features = CachedFeatures(rows(("pets", NAMES[0], "test")), "tiny", ASKED, workspace)
+    features = cached(rows(("pets", NAMES[0], "test")), ASKED, workspace)
     with pytest.raises(StoreError, match=r"pets/tiny\.h5 is damaged"):
         features.split("test")

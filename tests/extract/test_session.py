@@ -19,10 +19,12 @@ from probe.data.folder import image_folder
 from probe.data.manifest import Manifest
 from probe.errors import UsageError
 from probe.extract.decoding import choose_workers
-from probe.extract.features import CachedFeatures, MissingFeaturesError
+from probe.extract.features import CachedFeatures
 from probe.extract.local import extract
 from probe.extract.plan import Settings, plan
+from probe.extract.selection import Selection
 from probe.extract.session import extract_sources
+from probe.extract.stores import MissingFeaturesError
 from probe.precision import choose_precision
 from probe.workspace import Workspace
 
@@ -115,7 +117,7 @@ def test_a_limit_takes_the_first_images_and_the_store_is_not_mistaken_for_comple
     store = session(folder, backbone, workspace, replace(FAST, limit=4))
     assert store.ids == manifest.images("shoes")[:4]
     with pytest.raises(MissingFeaturesError, match=r"tiny\.h5 lacks 5 images of "):
-        CachedFeatures(manifest, "tiny", backbone.identity(), workspace)
+        CachedFeatures(manifest, Selection(backbone="tiny"), {"tiny": backbone.identity()}, workspace)
     assert session(folder, backbone, workspace).ids == manifest.images("shoes")
 
 

@@ -12,6 +12,7 @@ import pytest
 from feature_cache import Failure, Rows, StoreWriter
 from probe.data.manifest import Manifest
 from probe.extract.features import CachedFeatures
+from probe.extract.selection import Selection
 from probe.fit.config import RunConfig, Training
 from probe.heads import config as heads
 from probe.losses import config as losses
@@ -73,7 +74,8 @@ class World:
 
     def cached(self) -> CachedFeatures:
         manifest = Manifest(self.frame)
-        return CachedFeatures(manifest, BACKBONE, {"backbone": {"model": BACKBONE}}, self.workspace)
+        asked = {BACKBONE: {"backbone": {"model": BACKBONE}}}
+        return CachedFeatures(manifest, Selection(backbone=BACKBONE), asked, self.workspace)
 
 
 @pytest.fixture

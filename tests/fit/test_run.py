@@ -10,6 +10,7 @@ import yaml
 
 from probe.errors import UsageError
 from probe.extract.features import CachedFeatures
+from probe.extract.selection import Selection
 from probe.fit import run as run_module
 from probe.fit.config import RunConfig
 from probe.fit.run import Run, read_run
@@ -169,7 +170,9 @@ def test_the_key_changes_with_every_field_of_the_configuration(section: str, fie
 
 
 def test_the_test_above_covers_every_field() -> None:
-    content = linear().model_dump(exclude={"backbone": True, "seed": True, "head": {"kind"}})
+    content = linear().model_dump(
+        exclude=dict.fromkeys(Selection.model_fields, True) | {"seed": True, "head": {"kind"}}
+    )
     assert {section: fields.keys() for section, fields in content.items()} == {
         section: fields.keys() for section, fields in CHANGES.items()
     }
@@ -177,6 +180,11 @@ def test_the_test_above_covers_every_field() -> None:
 
 def test_the_key_changes_with_the_seed() -> None:
     assert len({key(linear(seed=seed), {}) for seed in range(5)}) == 5
+
+
+def test_the_key_changes_with_every_choice_of_features() -> None:
+    choices = [{}, {"backbone": ["a", "b"]}, {"backbone": ["b", "a"]}, {"views": True}, {"append": ["width"]}]
+    assert len({key(linear().model_copy(update=choice), {}) for choice in choices}) == len(choices)
 
 
 def test_the_key_changes_with_the_head() -> None:

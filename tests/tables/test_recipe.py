@@ -117,6 +117,6 @@ def test_a_backbone_of_the_recipes_own_is_known_to_its_rows(tmp_path: Path):
 def test_a_view_of_a_backbone_may_stand_for_it(tmp_path: Path):
     section = "backbones:\n  mine: {library: timm, model: resnet18, px: 64, weights: mine.safetensors, crop_pct: 0.9}\n"
     path = written(tmp_path, section + RECIPE.replace("descriptor", "mine@test"))
-    backbone = read_recipe(path).rows[0].backbone
+    backbone = read_recipe(path).rows[0].backbones[0]
     assert (backbone.name, backbone.catalogue) == ("mine@test", path)
     assert (backbone.row.model, backbone.row.resize, backbone.row.crop_pct) == ("resnet18", "squash", 1.0)
