@@ -54,10 +54,13 @@ class CachedFeatures:
         self._rows = manifest.frame.filter(pl.col("split").is_in(splits))
         self._loaded: dict[str, FeatureRows] = {}
         self._stores: dict[str, BackboneStores] = {}
+        self._served = self._splits_of_stores()
         missing: dict[str, str] = {}
-        for name, rows in self._rows_of_stores().items():
+        for name in self._served:
             try:
-                self._stores[name] = BackboneStores(name, manifest, rows, asked[name], workspace)
+                self._stores[name] = BackboneStores(
+                    name, manifest, self._held(name, self._rows), asked[name], workspace
+                )
             except MissingFeaturesError as error:
                 missing |= error.missing
         if missing:
@@ -70,9 +73,8 @@ class CachedFeatures:
     @cached_property
     def left_out(self) -> pl.DataFrame:
         """The manifest's rows whose image extraction could not decode, for one of the backbones or more."""
-        of_stores = self._rows_of_stores()
         failed = [
-            of_stores[name].join(stores.failed, on=["source", "image"], how="semi")
+            self._held(name, self._rows).join(stores.failed, on=["source", "image"], how="semi")
             for name, stores in self._stores.items()
         ]
         return self._rows.join(pl.concat([self._rows.clear(), *failed]), on=KEY, how="semi", maintain_order="left")
@@ -86,10 +88,12 @@ class CachedFeatures:
     def identity(self) -> dict[str, str]:
         """What a result depends on: the manifest, what made the features, and of which image files."""
         contents = hashlib.sha256()
-        for name, rows in self._rows_of_stores().items():
-            images = self._usable(rows).select("source", "image").unique().sort("source", "image")
+        for name, stores in self._stores.items():
+            images = (
+                self._usable(self._held(name, self._rows)).select("source", "image").unique().sort("source", "image")
+            )
             contents.update("\0".join(images["image"]).encode())
-            contents.update(self._stores[name].contents(images).tobytes())
+            contents.update(stores.contents(images).tobytes())
         if self.selection.append:
             contents.update(self._sizes(self._usable(self._rows)).tobytes())
         return {
@@ -150,23 +154,26 @@ class CachedFeatures:
     def _usable(self, rows: pl.DataFrame) -> pl.DataFrame:
         return rows.join(self.left_out, on=KEY, how="anti", maintain_order="left")
 
-    def _rows_of_stores(self) -> dict[str, pl.DataFrame]:
-        """For each store that has to be there, the rows whose features it holds."""
-        splits: dict[str, list[str]] = {}
+    def _splits_of_stores(self) -> dict[str, list[str]]:
+        """The stores that have to be there, each with the splits whose features it holds."""
+        served: dict[str, list[str]] = {}
         for split in self._rows["split"].unique().sort():
             for name in self.selection.stores(split):
-                splits.setdefault(name, []).append(split)
-        return {name: self._rows.filter(pl.col("split").is_in(served)) for name, served in splits.items()}
+                served.setdefault(name, []).append(split)
+        return served
+
+    def _held(self, name: str, rows: pl.DataFrame) -> pl.DataFrame:
+        """Those of the rows whose features one store holds."""
+        return rows.filter(pl.col("split").is_in(self._served[name]))
 
     def _sizes(self, rows: pl.DataFrame) -> np.ndarray:
         """(N, 2) width and height, of the first store that knows them; 0 where none does."""
         sizes = np.zeros((len(rows), 2), np.int32)
-        of_stores = self._rows_of_stores()
-        numbered = rows.with_row_index("place")
+        rows = rows.with_row_index("row")
         for name, stores in self._stores.items():
-            held = numbered.join(of_stores[name], on=KEY, how="semi", maintain_order="left")
-            places = held["place"].to_numpy()
-            sizes[places] = np.where(sizes[places] > 0, sizes[places], stores.sizes(held))
+            held = self._held(name, rows)
+            places = held["row"].to_numpy()
+            sizes[places] = np.where(sizes[places] > 0, sizes[places], stores.sizes(held.drop("row")))
         return sizes
 
     def _require_sizes(self) -> None:

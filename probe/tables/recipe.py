@@ -3,7 +3,7 @@
 `data`: what `probe extract DATA` takes. `backbones`: catalogue rows of the recipe's own. `rows`: each has a `name` and
 any of `backbone`, `views`, `append`, `head`, `loss`, `training`, `seeds`, `printed` (its row in `reference`). A section
 is merged into the default's; with another `kind`, it takes over the default's keys that this kind has too. A head that
-is not trained has no use for the default `loss` and `training`; a trained one without a `training` section has UniFEx's.
+is not trained has no use for the default `loss` and `training`; a trained one with no `training` has UniFEx's.
 
     recipe = read_recipe(Path("recipes/quickstart.yaml"))
     [row.name for row in recipe.rows]
