@@ -24,6 +24,13 @@ class Scored(StrEnum):
     test = "test"
 
 
+class Combined(StrEnum):
+    """What `--combine` takes."""
+
+    soup = "soup"
+    ensemble = "ensemble"
+
+
 class View(StrEnum):
     """What `--views` takes."""
 
