@@ -120,3 +120,50 @@ def test_a_view_of_a_backbone_may_stand_for_it(tmp_path: Path):
     backbone = read_recipe(path).rows[0].backbones[0]
     assert (backbone.name, backbone.catalogue) == ("mine@test", path)
     assert (backbone.row.model, backbone.row.resize, backbone.row.crop_pct) == ("resnet18", "squash", 1.0)
+
+
+FEATURES = """
+title: A title
+data: sample
+backbones:
+  mine: {library: timm, model: resnet18, px: 64, weights: mine.safetensors}
+defaults:
+  backbone: descriptor
+  head: {kind: average-pooling}
+  append: [width]
+rows:
+  - {name: Fused, backbone: [descriptor, mine], append: []}
+  - {name: Views, backbone: mine, views: true}
+  - {name: Sizes}
+"""
+
+
+def test_a_row_chooses_backbones_views_and_sizes(tmp_path: Path):
+    recipe = read_recipe(written(tmp_path, FEATURES))
+    fused, views, sizes = (row.runs[0] for row in recipe.rows)
+    assert (fused.backbone, fused.views, fused.append) == (["descriptor", "mine"], False, [])
+    assert (views.backbone, views.views, views.append) == ("mine", True, ["width"])
+    assert (sizes.backbone, sizes.views, sizes.append) == ("descriptor", False, ["width"])
+    names = [[backbone.name for backbone in row.backbones] for row in recipe.rows]
+    assert names == [["descriptor", "mine"], ["mine@train", "mine@test"], ["descriptor"]]
+    assert [backbone.name for backbone in recipe.backbones] == ["descriptor", "mine", "mine@train", "mine@test"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("backbone: [descriptor, mine]", "backbone: [descriptor, main]", "unknown backbone 'main'; did you mean"),
+        ("backbone: [descriptor, mine]", "backbone: [mine, mine]", "backbone: 'mine' is there twice"),
+        ("backbone: [descriptor, mine]", "backbone: []", "backbone: name a backbone, or several in a list"),
+        ("  backbone: descriptor\n", "", "row 'Sizes': 'backbone' is missing"),
+        ("append: [width]", "append: [hight]", "Input should be 'width', 'height' or 'aspect' (got 'hight')"),
+        ("views: true", "view: true", "unknown key 'view'; did you mean 'views'?"),
+        ("backbone: mine, views: true", "views: true", "descriptor sees every image in the same way"),
+        ("backbone: mine, views", "backbone: mine@test, views", "`views` takes both views of a backbone; name 'mine'"),
+    ],
+)
+def test_a_mistaken_choice_of_features_is_an_error_that_names_the_row(tmp_path: Path, old: str, new: str, says: str):
+    assert old in FEATURES
+    with pytest.raises(UsageError) as raised:
+        read_recipe(written(tmp_path, FEATURES.replace(old, new)))
+    assert says in str(raised.value)

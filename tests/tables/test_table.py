@@ -6,15 +6,18 @@ import json
 import statistics
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from rich.console import Console
 
+from feature_cache import Failure, Rows, StoreWriter
 from probe.backbones.catalogue import find_backbone
 from probe.fit.sweep import sweep
 from probe.tables.bench import Bench
+from probe.tables.recipe import read_recipe
 from probe.tables.render import long_csv, markdown, show, write_files
 from probe.tables.table import Table, build_table
-from tests.tables.world import World
+from tests.tables.world import RECIPE, World
 
 
 def measured(world: World) -> Table:
@@ -80,6 +83,43 @@ def test_a_recipe_without_features_names_the_extract_command(world: World):
     assert table.needs == [
         f"probe extract small --backbone descriptor --data-root {workspace.data_root} --cache {workspace.cache}"
     ]
+
+
+def test_each_missing_backbone_of_fused_features_and_of_views_has_one_command(world: World):
+    text = RECIPE.replace(
+        "- {name: Random}",
+        """- {name: Fused, backbone: [descriptor, siglip-so400m-14-384]}
+  - {name: Fused again, backbone: [siglip-so400m-14-384, descriptor], append: [width]}
+  - {name: Views, backbone: siglip-so400m-14-384, views: true}""",
+    )
+    world.recipe.path.write_text(text)
+    world.write_store()
+    table = build_table(Bench(read_recipe(world.recipe.path), world.workspace))
+    extract = [command for command in table.needs if "extract" in command]
+    names = ["siglip-so400m-14-384", "siglip-so400m-14-384@train", "siglip-so400m-14-384@test"]
+    assert [command.split("--backbone ")[1].split()[0] for command in extract] == names
+    assert len(table.missing) == 3
+    assert [row.planned for row in table.rows] == [1, 3, 3, 3]
+    assert "Fused again" in shown(table)
+
+
+def test_fused_features_and_sizes_are_measured_from_the_recipe(world: World):
+    world.write_store()
+    with StoreWriter(world.workspace.store("small", "foreign:other"), {"provenance": "foreign"}) as writer:
+        ids = world.images[1:]
+        writer.add(
+            Rows(ids, np.random.default_rng(1).normal(size=(len(ids), 8)), np.zeros((len(ids), 2))),
+            [Failure(world.images[0], "OSError: empty")],
+        )
+        writer.finish()
+    row = (
+        '{name: Fused, backbone: [descriptor, "foreign:other"], append: [width, aspect], head: {kind: full-dimension}}'
+    )
+    world.recipe.path.write_text(RECIPE.replace("{name: Random}", row))
+    table = measured(replace(world, recipe=read_recipe(world.recipe.path)))
+    assert [row.dim for row in table.rows] == [16, 16 + 8 + 2]
+    assert any("descriptor+foreign:other+width+aspect: 1 rows left out" in note for note in table.notes)
+    assert not table.missing
 
 
 def test_a_faulty_manifest_is_reported_in_its_table(world: World):
