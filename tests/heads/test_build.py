@@ -1,7 +1,9 @@
+import re
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from pydantic import ValidationError
 from torch import nn
 
@@ -12,6 +14,7 @@ from probe.heads.initialization import lecun_normal, xavier_uniform
 from probe.heads.linear import BatchNormLinear, LinearHead
 from probe.heads.pca import PCAWhitening
 from probe.heads.pooling import AveragePooling, FullDimension
+from probe.validation import models_in
 
 CPU = torch.device("cpu")
 CONFIGS = [
@@ -107,3 +110,9 @@ def test_a_linear_head_has_the_configured_dropout(features: torch.Tensor) -> Non
     head = build(heads.Linear(dim=8, dropout=0.3))
     assert isinstance(head, LinearHead)
     assert head.dropout == 0.3
+
+
+def test_the_page_shows_every_head_with_all_its_options_and_their_defaults() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "heads.md").read_text()
+    shown = [yaml.safe_load(text) for text in re.findall(r"^\| `(\{kind: .*?\})`", page, flags=re.MULTILINE)]
+    assert shown == [model().model_dump() for model in models_in(heads.HeadConfig)]
