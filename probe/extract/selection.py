@@ -5,7 +5,7 @@ Selection(backbone=["clip-b16", "dinov2-b14"], append=["width", "height", "aspec
 
 from typing import Any, Literal, get_args
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import field_validator, model_validator
 
 from probe.validation import Strict
 
@@ -21,13 +21,13 @@ class Selection(Strict):
     `append`: columns for the size of the original image behind the L2-normalised features (GUIEC's 5th place).
     """
 
-    backbone: str | list[str]
+    backbone: str | tuple[str, ...]
     views: bool = False
-    append: list[Size] = Field(default_factory=list)
+    append: tuple[Size, ...] = ()
 
     @property
-    def backbones(self) -> list[str]:
-        return [self.backbone] if isinstance(self.backbone, str) else self.backbone
+    def backbones(self) -> tuple[str, ...]:
+        return (self.backbone,) if isinstance(self.backbone, str) else self.backbone
 
     @property
     def normalized(self) -> bool:
@@ -48,13 +48,17 @@ class Selection(Strict):
     @classmethod
     def _names(cls, backbone: Any) -> Any:
         names = [backbone] if isinstance(backbone, str) else backbone
-        if not isinstance(names, list) or not names or not all(isinstance(name, str) and name for name in names):
+        if (
+            not isinstance(names, list | tuple)
+            or not names
+            or not all(isinstance(name, str) and name for name in names)
+        ):
             raise ValueError("name a backbone, or several in a list")
-        return _distinct(backbone) if isinstance(backbone, list) else backbone
+        return names[0] if len(names) == 1 else _distinct(tuple(names))
 
     @field_validator("append")
     @classmethod
-    def _columns(cls, append: list[Size]) -> list[Size]:
+    def _columns(cls, append: tuple[Size, ...]) -> tuple[Size, ...]:
         return _distinct(append)
 
     @model_validator(mode="after")
@@ -65,7 +69,7 @@ class Selection(Strict):
         return self
 
 
-def _distinct(values: list[Any]) -> list[Any]:
+def _distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
     for value in values:
         if values.count(value) > 1:
             raise ValueError(f"'{value}' is there twice")

@@ -137,8 +137,8 @@ def _train(
     history, best = [], None
     for epoch in range(1, config.training.epochs + 1):
         record = _epoch(epoch, config.training, head, loss, data, optimizer, generator)
-        if isinstance(head, BatchNormLinear):
-            head.refit(data.features)
+        if isinstance(head, BatchNormLinear) and len(rows := head.rows_to_fit(len(data.features))):
+            head.refit(data.features[torch.from_numpy(rows).to(data.device)])
         val = data.score(data.val, head)
         history.append(record | {"val": val.summary["mean"]})
         if best is None or val.summary["mean"][SELECTED_BY] > best[1].summary["mean"][SELECTED_BY]:

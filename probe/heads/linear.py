@@ -6,6 +6,7 @@ Initial values and dropout draw from a generator of the head's own, so a seed gi
     head = LinearHead(uniform(1152, 64, generator), uniform_bias(1152, 64, generator), generator, dropout=0.2)
 """
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -87,14 +88,20 @@ class BatchNormLinear(nn.Module):
         embeddings = self.linear(self.norm(features))
         return embeddings if self.training else self.reduction(embeddings)
 
+    def rows_to_fit(self, images: int) -> np.ndarray:
+        """(n,) int64 rows of the training features that `refit` takes: at most 131,072, evenly spaced.
+
+        None for pooling, which has nothing to fit.
+        """
+        return np.arange(0, images if isinstance(self.reduction, PCA) else 0, -(-images // REDUCED_FROM))
+
     @torch.no_grad()
     def refit(self, features: torch.Tensor) -> None:
-        """Fits PCA on the embeddings of (N, D) training features, at most 131,072 of them, evenly spaced.
+        """Fits PCA on the embeddings of (n, D) training features.
 
-        Pooling has nothing to fit. Raises UsageError when the embeddings span fewer than d directions.
+        Raises UsageError when the embeddings span fewer than d directions.
         """
         if isinstance(self.reduction, PCA):
             self.eval()
-            chosen = features[:: -(-len(features) // REDUCED_FROM)]
-            blocks = [self.linear(self.norm(block.float())) for block in chosen.split(BLOCK_ROWS)]
+            blocks = [self.linear(self.norm(block.float())) for block in features.split(BLOCK_ROWS)]
             self.reduction.refit(torch.cat(blocks))

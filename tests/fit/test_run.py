@@ -183,7 +183,7 @@ def test_the_key_changes_with_the_seed() -> None:
 
 
 def test_the_key_changes_with_every_choice_of_features() -> None:
-    choices = [{}, {"backbone": ["a", "b"]}, {"backbone": ["b", "a"]}, {"views": True}, {"append": ["width"]}]
+    choices = [{}, {"backbone": ("a", "b")}, {"backbone": ("b", "a")}, {"views": True}, {"append": ("width",)}]
     assert len({key(linear().model_copy(update=choice), {}) for choice in choices}) == len(choices)
 
 

@@ -106,16 +106,24 @@ def test_batch_normalisation_is_pytorchs(features: torch.Tensor) -> None:
     assert torch.equal(ours.eval()(features), theirs.eval()(features))
 
 
-def test_pca_is_fitted_on_evenly_spaced_images_where_there_are_many(
-    features: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+def test_pca_is_fitted_on_evenly_spaced_images_where_there_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert head().rows_to_fit(500).tolist() == list(range(500))
+    monkeypatch.setattr(linear, "REDUCED_FROM", 170)
+    assert head().rows_to_fit(500).tolist() == list(range(0, 500, 3))
+    assert head().rows_to_fit(170).tolist() == list(range(170))
+    assert head(reduction="average-pooling").rows_to_fit(500).tolist() == []
+
+
+@pytest.mark.parametrize("rows", [1, 37, 499, 501])
+def test_fitting_block_by_block_equals_fitting_at_once(
+    features: torch.Tensor, rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = trained(features)
-    made.refit(features[::3])
-    expected = made.reduction.state_dict()["projection"].clone()
-    monkeypatch.setattr(linear, "REDUCED_FROM", 170)
-    monkeypatch.setattr(linear, "BLOCK_ROWS", 37)
     made.refit(features)
-    torch.testing.assert_close(made.reduction.state_dict()["projection"], expected, rtol=1e-4, atol=1e-5)
+    whole = made.reduction.state_dict()["projection"].clone()
+    monkeypatch.setattr(linear, "BLOCK_ROWS", rows)
+    made.refit(features)
+    torch.testing.assert_close(made.reduction.state_dict()["projection"], whole, rtol=1e-4, atol=1e-5)
 
 
 def test_refitting_leaves_what_is_trained_alone_and_gives_the_same_bits(features: torch.Tensor) -> None:

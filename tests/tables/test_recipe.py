@@ -141,9 +141,9 @@ rows:
 def test_a_row_chooses_backbones_views_and_sizes(tmp_path: Path):
     recipe = read_recipe(written(tmp_path, FEATURES))
     fused, views, sizes = (row.runs[0] for row in recipe.rows)
-    assert (fused.backbone, fused.views, fused.append) == (["descriptor", "mine"], False, [])
-    assert (views.backbone, views.views, views.append) == ("mine", True, ["width"])
-    assert (sizes.backbone, sizes.views, sizes.append) == ("descriptor", False, ["width"])
+    assert (fused.backbone, fused.views, fused.append) == (("descriptor", "mine"), False, ())
+    assert (views.backbone, views.views, views.append) == ("mine", True, ("width",))
+    assert (sizes.backbone, sizes.views, sizes.append) == ("descriptor", False, ("width",))
     names = [[backbone.name for backbone in row.backbones] for row in recipe.rows]
     assert names == [["descriptor", "mine"], ["mine@train", "mine@test"], ["descriptor"]]
     assert [backbone.name for backbone in recipe.backbones] == ["descriptor", "mine", "mine@train", "mine@test"]
