@@ -84,22 +84,39 @@ class CachedFeatures:
             "images": contents.hexdigest(),
         }
 
+    @property
+    def dim(self) -> int:
+        """D, the features' length."""
+        return self._first.dim
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one image's features as they are stored."""
+        return self._first.dim * self._first.dtype.itemsize
+
     def split(self, name: str) -> FeatureRows:
         """The rows of one split that have features, loaded once. Raises UsageError when there are none."""
         if name not in self._splits:
-            self._splits[name] = self._load(name)
+            frame = self.frame(name)
+            self._splits[name] = FeatureRows(frame, self.load(frame))
         return self._splits[name]
 
-    def _load(self, name: str) -> FeatureRows:
+    def frame(self, name: str) -> pl.DataFrame:
+        """The manifest's rows of one split that have features. Raises UsageError when there are none."""
         frame = self.manifest.split(name).join(self.left_out, on=["source", "image"], how="anti", maintain_order="left")
         if frame.is_empty():
             raise UsageError(f"{self.manifest.where} has no usable rows in its split '{name}'.")
+        return frame
+
+    def load(self, frame: pl.DataFrame) -> np.ndarray:
+        """(N, D) features of rows of the manifest, in their order; read from the stores anew each time."""
         frame = frame.with_row_index("row")
-        features = np.empty((len(frame), self._first.dim), self._first.dtype)
+        features = np.empty((len(frame), self.dim), self._first.dtype)
         for source, store in self.stores.items():
             rows = frame.filter(pl.col("source") == source)
-            features[rows["row"].to_numpy()] = store.load(rows["image"].to_list())
-        return FeatureRows(frame.drop("row"), features)
+            if len(rows):
+                features[rows["row"].to_numpy()] = store.load(rows["image"].to_list())
+        return features
 
 
 def _require_complete(store: FeatureStore, images: list[str], manifest: Manifest) -> None:

@@ -42,15 +42,14 @@ def rescore(
 
 
 def _score(run: FinishedRun, features: CachedFeatures, split: str, path: Path, device_choice: str) -> None:
-    from probe.fit.train import embed
+    from probe.fit.embedding import score
+    from probe.fit.placement import SplitRows
     from probe.heads.build import load_head
-    from probe.retrieval.evaluation import evaluate
 
     device, reason = choose_device(device_choice)
     say(f"evaluate on {device.type} ({reason})")
-    rows = features.split(split)
     head = load_head(run.config.head, run.path / "head.safetensors", run.dim, device)
-    evaluation = evaluate(rows.frame, embed(head, rows, device))
+    evaluation = score(head, SplitRows(features, features.frame(split), "store", device))
     with appearing(path) as folder:
         evaluation.per_query.write_parquet(folder / "per_query.parquet")
         write_json(folder / "metrics.json", evaluation.summary)
