@@ -103,11 +103,12 @@ def fitted(config: RunConfig, features: CachedFeatures) -> Fitted:
 
 
 def linear(seed: int = 0, **training: Any) -> RunConfig:
+    length: dict[str, Any] = {} if "samples" in training else {"epochs": 4}
     return RunConfig(
         backbone=BACKBONE,
         head=heads.Linear(dim=8),
         loss=losses.SubCenterArcFace(sub_centers=2, scale=8),
-        training=Training(**({} if "samples" in training else {"epochs": 4}) | {"batch": 16, "lr": 0.1} | training),
+        training=Training.model_validate(length | {"batch": 16, "lr": 0.1} | training),
         seed=seed,
     )
 
