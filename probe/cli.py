@@ -142,9 +142,21 @@ def backbones(
         print_backbone(find_backbone(name, catalogue), console)
 
 
-@app.command(epilog="Example: probe fit recipes/quickstart.yaml")
+@app.command(epilog="Example: probe fit recipes/quickstart.yaml --row ArcFace --set loss.margin=0.4 --seeds 0-4")
 def fit(
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe's YAML file.")],
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Change the recipe's defaults; repeatable."),
+    ] = None,
+    seeds: Annotated[
+        str | None, typer.Option(metavar="SEEDS", help="Instead of the recipe's default seeds: 0-4, or 0,2,5.")
+    ] = None,
+    row: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Only this row; repeatable.")] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Runs side by side, each with its own copy of the features.")] = 1,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write each run's history as TensorBoard events too.")
+    ] = False,
     device: Device = DeviceChoice.auto,
     data_root: DataRoot = DEFAULT.data_root,
     cache: Cache = DEFAULT.cache,
@@ -152,18 +164,30 @@ def fit(
 ) -> None:
     """Fit every row of a recipe with every seed, on cached features, and score it on the test split.
 
-    Finished runs are recognised by their content and skipped; an interrupted sweep goes on with the next run.
+    Finished runs are recognised by their content and skipped; an interrupted one goes on from its last epoch.
     """
-    from probe.fit.sweep import sweep
+    from probe.fit.sweep import SweepError, sweep
     from probe.progress import say
     from probe.tables.bench import Bench
+    from probe.tables.overrides import Overrides
     from probe.tables.recipe import read_recipe
+    from probe.tables.render import show
+    from probe.tables.table import build_table
+    from probe.terminal import printer
 
-    bench = Bench(read_recipe(recipe), Workspace(data_root, cache, out))
+    workspace = Workspace(data_root, cache, out)
+    changed = read_recipe(recipe, Overrides.parse(settings or [], seeds, row or []))
+    bench = Bench(changed, workspace)
     bench.require_complete()
-    fitted = sweep(bench.runs(), device)
-    say(f"{fitted} run(s) fitted, {len(bench.runs()) - fitted} already done, in {bench.workspace.runs}")
-    say(f"the table: probe table {recipe}")
+    try:
+        fitted = sweep(bench.runs(), device, jobs, tensorboard)
+    except SweepError:
+        show(build_table(Bench(changed, workspace)), printer())
+        raise
+    say(f"{fitted} run(s) fitted, {len(bench.runs()) - fitted} already done, in {workspace.runs}")
+    show(build_table(bench), printer())
+    if settings:
+        say("these runs are of the recipe as changed by --set; `probe table` shows the recipe as it is written")
 
 
 @app.command(epilog="Example: probe evaluate out/runs/descriptor_linear_arcface_seed0_* --data sample --split val")

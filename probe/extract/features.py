@@ -52,7 +52,6 @@ class CachedFeatures:
     ) -> None:
         self.manifest, self.selection = manifest, selection
         self._rows = manifest.frame.filter(pl.col("split").is_in(splits))
-        self._loaded: dict[str, FeatureRows] = {}
         self._stores: dict[str, BackboneStores] = {}
         self._served = self._splits_of_stores()
         missing: dict[str, str] = {}
@@ -117,11 +116,9 @@ class CachedFeatures:
         return np.result_type(*(stores.dtype for stores in self._stores.values()))
 
     def split(self, name: str) -> FeatureRows:
-        """The rows of one split that have features, loaded once. Raises UsageError when there are none."""
-        if name not in self._loaded:
-            frame = self.frame(name)
-            self._loaded[name] = FeatureRows(frame, self.load(frame))
-        return self._loaded[name]
+        """The rows of one split that have features, read anew each time. Raises UsageError when there are none."""
+        frame = self.frame(name)
+        return FeatureRows(frame, self.load(frame))
 
     def frame(self, name: str) -> pl.DataFrame:
         """The manifest's rows of one split that have features. Raises UsageError when there are none."""

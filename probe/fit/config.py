@@ -3,7 +3,10 @@
 RunConfig(backbone="descriptor", head=heads.Linear(), loss=losses.ArcFace(), training=Training(), seed=0)
 """
 
+from typing import Annotated, Any, Literal
+
 from pydantic import (
+    Field,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
@@ -16,25 +19,95 @@ from probe.heads.config import TRAINED, HeadConfig
 from probe.losses.config import LossConfig
 from probe.validation import Strict
 
+Decay = Annotated[float, Field(ge=0, lt=1)]
+BALANCED = "balanced"
+
+# What each choice has of its own, with its defaults.
+OPTIMIZERS: dict[str, dict[str, Any]] = {
+    "adam": {"betas": (0.9, 0.999)},
+    "adamw": {"betas": (0.9, 0.999)},
+    "sgd": {"momentum": 0.9, "nesterov": False},
+}
+SCHEDULES: dict[str, dict[str, Any]] = {"cosine": {"lr_min": 1e-3}, "constant": {}}
+LENGTHS: dict[str, dict[str, Any]] = {"epochs": {"epochs": 10}, "samples": {"samples": None, "validate_every": None}}
+
 
 class Training(Strict):
-    """UniFEx's recipe (section 4): Adam with coupled L2, per-step linear warm-up, cosine to `lr_min`.
+    """How a head is trained; the defaults are UniFEx's recipe (section 4). Documented in docs/fitting.md.
 
-    `batch`: images a step. `warmup_epochs`: may be 0. `weight_decay`: on the head and on the loss's class matrix.
+    `epochs` passes over the training images, or `samples` images in all with a validation every `validate_every`; the
+    stretch between two validations is then what is called an epoch. `batch`: images a step. `weight_decay`: on the
+    head and on the loss's class matrix, added to the gradient by adam and sgd (L2), taken off the weights by adamw.
+    `warmup_epochs`: passes over the training images, may be 0. `freeze_head_epochs`: epochs in which only the class
+    matrix is trained. `select_by`: the validation metric that chooses the epoch, as the mean over the domains
+    (`select_on: balanced`) or that of one domain.
     """
 
-    epochs: PositiveInt = 10
+    epochs: PositiveInt | None = None
+    samples: PositiveInt | None = None
+    validate_every: PositiveInt | None = None
     batch: PositiveInt = 128
-    lr: PositiveFloat = 1e-2
-    lr_min: NonNegativeFloat = 1e-3
-    warmup_epochs: NonNegativeFloat = 1.0
+    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
+    betas: tuple[Decay, Decay] | None = None
+    momentum: Decay | None = None
+    nesterov: bool | None = None
     weight_decay: NonNegativeFloat = 1e-4
+    lr: PositiveFloat = 1e-2
+    schedule: Literal["cosine", "constant"] = "cosine"
+    lr_min: NonNegativeFloat | None = None
+    warmup_epochs: NonNegativeFloat = 1.0
+    freeze_head_epochs: NonNegativeInt = 0
+    select_by: Literal["mMP@5", "R@1"] = "mMP@5"
+    select_on: Annotated[str, Field(min_length=1)] = BALANCED
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_of_the_choices(cls, given: Any) -> Any:
+        """Fills in what the chosen optimiser, schedule and length have, so that what is run is what is written."""
+        if not isinstance(given, dict):
+            return given
+        filled = dict(given)
+        choices = (
+            (given.get("optimizer", "adam"), OPTIMIZERS),
+            (given.get("schedule", "cosine"), SCHEDULES),
+            (_length(given), LENGTHS),
+        )
+        for chosen, options in choices:
+            defaults = options.get(chosen, {}) if isinstance(chosen, str) else {}
+            filled |= {key: value for key, value in defaults.items() if filled.get(key) is None}
+        return filled
 
     @model_validator(mode="after")
-    def _cosine_falls(self) -> "Training":
-        if self.lr_min > self.lr:
+    def _nothing_is_ignored(self) -> "Training":
+        _refuse_options_of_others(self, f"optimizer: {self.optimizer}", OPTIMIZERS, self.optimizer)
+        _refuse_options_of_others(self, f"schedule: {self.schedule}", SCHEDULES, self.schedule)
+        if self.lr_min is not None and self.lr_min > self.lr:
             raise ValueError(f"lr_min ({self.lr_min}) is above lr ({self.lr})")
+        if self.nesterov and not self.momentum:
+            raise ValueError("nesterov needs a momentum above 0")
         return self
+
+    @model_validator(mode="after")
+    def _one_length(self) -> "Training":
+        if self.samples is None:
+            if self.validate_every is not None:
+                raise ValueError("validate_every goes with `samples`; with `epochs` each epoch is validated")
+        elif self.epochs is not None:
+            raise ValueError("give `epochs` or `samples`, not both (`epochs: null` where the defaults have it)")
+        elif self.validate_every is None or self.samples % self.validate_every:
+            raise ValueError(f"samples ({self.samples}) needs a `validate_every` that divides it")
+        return self
+
+
+def _length(given: dict[str, Any]) -> str:
+    return "epochs" if given.get("samples") is None else "samples"
+
+
+def _refuse_options_of_others(training: Training, chosen: str, choices: dict[str, dict[str, Any]], own: str) -> None:
+    others = {key for options in choices.values() for key in options} - choices[own].keys()
+    for key in sorted(others):
+        if getattr(training, key) is not None:
+            raise ValueError(f"`{key}` means nothing with `{chosen}`; leave it out, or write `{key}: null`")
 
 
 class RunConfig(Selection):

@@ -18,7 +18,7 @@ from probe.data.manifest import Manifest
 from probe.data.resolve import resolve_data
 from probe.device import choose_device
 from probe.errors import UsageError
-from probe.extract.features import CachedFeatures, FeatureRows
+from probe.extract.features import CachedFeatures
 from probe.extract.selection import Selection
 from probe.extract.stores import MissingFeaturesError
 from probe.fit.run import FinishedRun, appearing, read_metrics, write_json
@@ -107,26 +107,24 @@ def _embedded(
 ) -> tuple[pl.DataFrame, "torch.Tensor"]:
     """The rows that all runs have features of, and their (N, d) embeddings."""
     from probe.fit.combine import ensemble, soup
-    from probe.fit.train import embed
+    from probe.fit.embedding import embed
+    from probe.fit.placement import SplitRows
     from probe.heads.build import load_head
 
     left_out = pl.concat([features.left_out for _, features in runs])
+
+    def rows_of(features: CachedFeatures) -> SplitRows:
+        frame = features.frame(split).join(left_out, on=left_out.columns, how="anti", maintain_order="left")
+        return SplitRows(features, frame, "store", device)
+
     if combine == "soup":
-        rows = _without(left_out, runs[0][1].split(split))
-        return rows.frame, embed(soup([run for run, _ in runs], device), rows, device)
-    parts = []
+        rows = rows_of(runs[0][1])
+        return rows.frame, embed(soup([run for run, _ in runs], device), rows)
+    rows, parts = rows_of(runs[0][1]), []
     for run, features in runs:
-        rows = _without(left_out, features.split(split))
-        head = load_head(run.config.head, run.path / "head.safetensors", run.dim, device)
-        parts.append(embed(head, rows, device))
+        rows = rows_of(features)
+        parts.append(embed(load_head(run.config.head, run.path / "head.safetensors", run.dim, device), rows))
     return rows.frame, ensemble(parts) if combine else parts[0]
-
-
-def _without(left_out: pl.DataFrame, rows: FeatureRows) -> FeatureRows:
-    kept = rows.frame.with_row_index("row").join(left_out, on=left_out.columns, how="anti", maintain_order="left")
-    if len(kept) == len(rows.frame):
-        return rows
-    return FeatureRows(kept.drop("row"), rows.features[kept["row"].to_numpy()])
 
 
 def _features_key(run: FinishedRun) -> str:

@@ -4,7 +4,7 @@ A run's key is the hash of what decides its result: the configuration, the manif
 version of this code's results. The directory appears under its name when the run is done, never before.
 
     run = Run(config, features.identity, workspace.runs)
-    run.done or run.write(fit(config, features, device, on_epoch), seconds, "cpu")
+    run.done or run.write(fit(config, data, run.checkpoint), "cpu")
 """
 
 import json
@@ -24,13 +24,16 @@ from pydantic import ValidationError
 
 from feature_cache import Spec, fingerprint
 from probe.errors import UsageError
+from probe.fit.checkpoint import Checkpoint
 from probe.fit.config import RunConfig
+from probe.fit.schedule import Plan
+from probe.fit.tensorboard import TENSORBOARD
 from probe.workspace import file_name
 
 if TYPE_CHECKING:
     from probe.fit.train import Fitted
 
-RESULTS_VERSION = 1  # raise it when the same configuration gives other numbers than before
+RESULTS_VERSION = 2  # raise it when the same configuration gives other numbers than before
 PACKAGES = ("probe", "torch", "numpy", "polars", "h5py", "scikit-learn", "timm")
 
 
@@ -55,6 +58,27 @@ class Run:
         return self.folder / file_name(f"{'_'.join(parts)}_seed{self.config.seed}_{self.key[:12]}")
 
     @property
+    def checkpoint(self) -> Checkpoint:
+        """What it has left where it was interrupted; gone when the directory appears."""
+        return Checkpoint(self.path.with_name(f".{self.path.name}.partial"), self.key)
+
+    @property
+    def name(self) -> str:
+        """What people call it: the directory's name without the key."""
+        return self.path.name.rsplit("_", 1)[0]
+
+    def epochs(self, images: int) -> int:
+        """How many it takes with so many training images; 1 in closed form."""
+        return Plan(self.config.training, images).epochs if self.config.training else 1
+
+    def images_left(self, images: int) -> int:
+        """How many of them it still has to see, from its checkpoint on."""
+        if self.config.training is None:
+            return images
+        plan = Plan(self.config.training, images)
+        return (plan.epochs - self.checkpoint.epochs) * plan.epoch_samples
+
+    @property
     def done(self) -> bool:
         return (self.path / "metrics.json").exists()
 
@@ -63,8 +87,10 @@ class Run:
         """What the finished run scored. Raises UsageError when it is damaged."""
         return read_metrics(self.path)
 
-    def write(self, fitted: "Fitted", seconds: float, device: str) -> None:
-        """Writes the directory under a temporary name and renames it."""
+    def write(self, fitted: "Fitted", device: str) -> None:
+        """Writes the directory under a temporary name and renames it; then the checkpoint goes."""
+        from safetensors.torch import save_file
+
         from probe.heads.build import save_head
 
         config = {
@@ -76,10 +102,18 @@ class Run:
         with appearing(self.path) as folder:
             (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
             (folder / "history.jsonl").write_text("".join(f"{json.dumps(record)}\n" for record in fitted.history))
-            (folder / "environment.json").write_text(json.dumps(_environment(device) | {"seconds": seconds}, indent=1))
+            environment = _environment(device) | {"seconds": fitted.seconds}
+            (folder / "environment.json").write_text(json.dumps(environment, indent=1))
             save_head(fitted.head, folder / "head.safetensors")
+            if fitted.loss_state:
+                state = {name: value.cpu().contiguous() for name, value in fitted.loss_state.items()}
+                save_file(state, folder / "loss.safetensors")
+            events = self.checkpoint.folder / TENSORBOARD
+            if events.exists():
+                events.rename(folder / TENSORBOARD)
             fitted.per_query.write_parquet(folder / "per_query.parquet")
             write_json(folder / "metrics.json", fitted.metrics)
+        self.checkpoint.remove()
 
 
 @contextmanager
@@ -131,8 +165,11 @@ def read_metrics(folder: Path) -> dict[str, Any]:
 
 
 def _environment(device: str) -> dict[str, Any]:
+    import torch
+
     return {
         "device": device,
+        "threads": torch.get_num_threads(),
         "python": platform.python_version(),
         "machine": platform.machine(),
         "packages": {name: version(name) for name in PACKAGES},

@@ -1,19 +1,56 @@
-"""UniFEx's learning-rate schedule, step by step.
+"""How long a run trains and at which rate: epochs, steps, and the learning rate of each step.
 
-learning_rate(step=0, steps_per_epoch=2566, training=Training())      # about 4e-6
+Nothing but the configuration and the number of training images decides it.
+
+    plan = Plan(Training(), images=328_400)
+    plan.epochs, plan.steps_per_epoch, plan.learning_rate(step=0)      # 10, 2566, about 4e-6
 """
 
 import math
+from dataclasses import dataclass
+from functools import cached_property
 
 from probe.fit.config import Training
 
 
-def learning_rate(step: int, steps_per_epoch: int, training: Training) -> float:
-    """lr(t) = [lr_min + (lr - lr_min) (1 + cos(πt/T)) / 2] · min(1, (t + 1) / W), t counted from 0.
+@dataclass(frozen=True)
+class Plan:
+    """`images`: of the training split. An epoch is a pass over them, or `validate_every` samples."""
 
-    The cosine runs from step 0 through the warm-up over all T steps, so the peak stays just below `lr` (UniFEx's code).
-    """
-    total = training.epochs * steps_per_epoch
-    warmup = training.warmup_epochs * steps_per_epoch
-    cosine = training.lr_min + 0.5 * (training.lr - training.lr_min) * (1 + math.cos(math.pi * step / total))
-    return cosine * (min(1.0, (step + 1) / warmup) if warmup > 0 else 1.0)
+    training: Training
+    images: int
+
+    @cached_property
+    def epochs(self) -> int:
+        if self.training.samples is None:
+            return self.training.epochs or 0
+        return self.training.samples // self.epoch_samples
+
+    @cached_property
+    def epoch_samples(self) -> int:
+        """Images that an epoch trains on; those of a sample-counted one may repeat."""
+        return self.training.validate_every or self.images
+
+    @cached_property
+    def steps_per_epoch(self) -> int:
+        """The last step of an epoch may be short."""
+        return math.ceil(self.epoch_samples / self.training.batch)
+
+    @property
+    def steps(self) -> int:
+        return self.epochs * self.steps_per_epoch
+
+    @cached_property
+    def warmup_steps(self) -> float:
+        return self.training.warmup_epochs * math.ceil(self.images / self.training.batch)
+
+    def learning_rate(self, step: int) -> float:
+        """lr(t) = [lr_min + (lr - lr_min) (1 + cos(πt/T)) / 2] · min(1, (t + 1) / W), t counted from 0; T all steps.
+
+        The cosine runs from step 0 through the warm-up, so the peak stays just below `lr` (UniFEx's code). With the
+        schedule `constant` the bracket is `lr`.
+        """
+        rate, least = self.training.lr, self.training.lr_min
+        if least is not None:  # cosine
+            rate = least + 0.5 * (rate - least) * (1 + math.cos(math.pi * step / self.steps))
+        return rate * (min(1.0, (step + 1) / self.warmup_steps) if self.warmup_steps > 0 else 1.0)

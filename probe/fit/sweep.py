@@ -1,31 +1,67 @@
-"""Many runs one after the other: what is done is skipped, what is not is fitted and written.
+"""Many runs, one after the other or side by side: what is done is skipped, what is not is fitted and written.
 
-sweep(runs, features, device_choice="auto")
+A run that fails does not stop the others. Interrupted runs go on from their last epoch.
+
+    sweep(runs, device_choice="auto", jobs=2)
 """
 
-import time
 from collections.abc import Sequence
 
 from probe.device import choose_device
+from probe.errors import ProbeError
 from probe.extract.features import CachedFeatures
 from probe.fit.run import Run
-from probe.progress import say, track
+from probe.fit.view import View
+from probe.progress import say
+
+Runs = Sequence[tuple[Run, CachedFeatures]]
 
 
-def sweep(runs: Sequence[tuple[Run, CachedFeatures]], device_choice: str) -> int:
-    """Fits every run that is not done, in order; returns how many. PyTorch is loaded only if there are any."""
+class SweepError(ProbeError):
+    """Some runs of a sweep failed; the others are done."""
+
+
+def sweep(runs: Runs, device_choice: str, jobs: int = 1, tensorboard: bool = False) -> int:
+    """Fits every run that is not done; returns how many. PyTorch is loaded only if there are any.
+
+    `jobs` processes share the runs and the threads; each holds the features that it needs. Raises SweepError at the
+    end when runs failed.
+    """
     pending = [(run, features) for run, features in runs if not run.done]
     if not pending:
         return 0
-    from probe.fit.train import fit
+    from probe.fit.jobs import fit_in_processes
+    from probe.fit.tensorboard import require_tensorboard
+    from probe.memory import feature_budget
 
+    if tensorboard:
+        require_tensorboard()
     device, reason = choose_device(device_choice)
-    say(f"fit {len(pending)} run(s) on {device.type} ({reason}); {len(runs) - len(pending)} already done")
-    epochs = sum(run.config.training.epochs if run.config.training else 1 for run, _ in pending)
-    with track("fit", epochs, "epochs") as advance:
-        for run, features in pending:
-            start = time.monotonic()
-            name = run.path.name.rsplit("_", 1)[0]
-            fitted = fit(run.config, features, device, lambda note, name=name: advance(1, f"{name} {note}".rstrip()))
-            run.write(fitted, time.monotonic() - start, device.type)
+    jobs = min(jobs, len(pending))
+    side_by_side = f", {jobs} side by side" if jobs > 1 else ""
+    done = len(runs) - len(pending)
+    say(f"fit {len(pending)} run(s) on {device.type} ({reason}){side_by_side}; {done} already done")
+    budget = feature_budget(device, jobs)
+    with View(pending) as view:
+        if jobs > 1:
+            fit_in_processes(pending, jobs, device_choice, budget, tensorboard, view)
+        else:
+            _fit_in_turn(pending, device_choice, budget, tensorboard, view)
+    if view.failures:
+        reasons = "; ".join(f"{name}: {error}" for name, error in view.failures.items())
+        first = next(iter(view.failures.values()))
+        raise SweepError(
+            f"{len(view.failures)} of {len(pending)} run(s) failed, the others are done. {reasons}"
+        ) from first
     return len(pending)
+
+
+def _fit_in_turn(runs: Runs, device_choice: str, budget: dict[str, int], tensorboard: bool, view: View) -> None:
+    from probe.fit.session import Session
+
+    session = Session(device_choice, budget, tensorboard, view)
+    for run, features in runs:
+        try:
+            session.fit(run, features)
+        except Exception as error:
+            view.failed(run.name, error)

@@ -1,40 +1,38 @@
 """Fitting one head on cached features: training it with its loss, or fitting it in closed form, then scoring it.
 
-The training features stay in memory on the device, as they are stored; a step gathers its rows. All randomness comes
-from one generator seeded with the run's seed, so the same seed gives the same bits on the same machine.
+The same seed gives the same bits on the same machine with the same number of threads.
 
-    fitted = fit(config, features, device, on_epoch=lambda note: None)
+    data = FitData(features, device, feature_budget(device))
+    fitted = fit(config, data)
     fitted.metrics["test"]["mean"]["mMP@5"]
 """
 
-import copy
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import time
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import polars as pl
 import torch
 from torch import nn
 
 from feature_cache import Spec
-from probe.errors import ProbeError
-from probe.extract.features import CachedFeatures, FeatureRows
-from probe.fit.config import RunConfig, Training
-from probe.fit.schedule import learning_rate
+from probe.fit.checkpoint import Checkpoint
+from probe.fit.config import RunConfig
+from probe.fit.embedding import score
+from probe.fit.placement import FitData
+from probe.fit.trainer import OnEpoch, OnStep, Trainer
 from probe.heads import config as heads
 from probe.heads.build import build_head
-from probe.heads.linear import BatchNormLinear
 from probe.heads.pca import PCAWhitening
-from probe.losses.build import build_loss
-from probe.retrieval.evaluation import Evaluation, evaluate
-
-EMBED_ROWS = 16384
-SELECTED_BY = "mMP@5"
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """The selected head, what it scores, and how it got there."""
+    """The selected head, what it scores, and how it got there.
+
+    `loss_state`: of the selected epoch, without the class matrix. `seconds`: spent on it in all.
+    """
 
     head: nn.Module
     spec: dict[str, Spec]
@@ -42,142 +40,73 @@ class Fitted:
     metrics: dict[str, Any]
     per_query: pl.DataFrame
     history: list[dict[str, Any]] = field(default_factory=list)
+    loss_state: dict[str, torch.Tensor] = field(default_factory=dict)
+    seconds: float = 0.0
 
 
-def fit(config: RunConfig, features: CachedFeatures, device: torch.device, on_epoch: Callable[[str], None]) -> Fitted:
-    """Fits on the train split, selects the epoch by validation mMP@5, scores validation and test.
+def fit(
+    config: RunConfig,
+    data: FitData,
+    checkpoint: Checkpoint | None = None,
+    on_step: OnStep = lambda images: None,
+    on_epoch: OnEpoch = lambda record: None,
+) -> Fitted:
+    """Fits on the train split, selects the epoch on validation, scores validation and test.
 
-    `on_epoch` is called after each epoch with a short note for the progress display.
-    Raises ProbeError when the loss stops being finite.
+    With a checkpoint, training goes on where an interrupted one stopped. Raises DivergedError, and UsageError for a
+    head that these features cannot fit.
     """
-    data = _Splits(features, device)
-    generator = torch.Generator(device).manual_seed(config.seed)
-    head = build_head(config.head, data.train.features.shape[1], generator).to(device)
     if config.trained:
-        selected = _train(config, head, data, generator, on_epoch)
-    else:
-        selected = _fit_in_closed_form(config, head, data, generator)
-        on_epoch("")
-    test = data.score(data.test, selected.head)
-    metrics = {
-        "test": test.summary,
-        "val": selected.val.summary,
-        "dim": data.dim(selected.head),
-        **selected.facts,
+        return _train(Trainer(config, data, checkpoint), on_step, on_epoch)
+    start = time.monotonic()
+    head = _fit_in_closed_form(config, data)
+    on_step(len(data.train))
+    fitted = _scored(head, data, score(head, data.val).summary, {})
+    return replace(fitted, seconds=time.monotonic() - start)
+
+
+def _train(trainer: Trainer, on_step: OnStep, on_epoch: OnEpoch) -> Fitted:
+    best, data = trainer.run(on_step, on_epoch), trainer.data
+    head = trainer.head
+    last = {"epoch": trainer.plan.epochs, "val": trainer.last, "test": score(head, data.test).summary}
+    head.load_state_dict(best.head)
+    modules = {"head": head, "classes": trainer.loss}
+    facts = {
+        "selected_epoch": best.epoch,
+        "last": last,
+        "parameters": {name: sum(p.numel() for p in module.parameters()) for name, module in modules.items()},
+        "classes": len(data.class_sizes),
+        "shuffled": "all" if data.window is None else f"windows of {data.window:,} rows",
     }
-    metrics |= {"training_images": len(data.train.frame), "left_out": len(features.left_out)}
-    return Fitted(selected.head, features.spec, data.train.features.shape[1], metrics, test.per_query, selected.history)
+    fitted = _scored(head, data, best.val, facts)
+    return replace(fitted, history=trainer.history, loss_state=best.loss, seconds=trainer.seconds)
 
 
-@dataclass
-class _Selected:
-    head: nn.Module
-    val: Evaluation
-    facts: dict[str, Any] = field(default_factory=dict)
-    history: list[dict[str, Any]] = field(default_factory=list)
-
-
-class _Splits:
-    """The three splits, the training features on the device."""
-
-    def __init__(self, features: CachedFeatures, device: torch.device) -> None:
-        self.train, self.val, self.test = (features.split(name) for name in ("train", "val", "test"))
-        self.device = device
-        self.features = torch.from_numpy(self.train.features).to(device)  # (N, D), as stored
-        classes = self.train.frame.select(pl.struct("domain", "label").rank("dense") - 1).to_series()
-        self.labels = torch.from_numpy(classes.cast(pl.Int64).to_numpy().copy()).to(device)
-        self.classes = int(self.labels.max()) + 1
-
-    def dim(self, head: nn.Module) -> int:
-        """Length of the head's embeddings."""
-        with torch.inference_mode():
-            return head.eval()(self.features[:1].float()).shape[1]
-
-    def score(self, rows: FeatureRows, head: nn.Module) -> Evaluation:
-        return evaluate(rows.frame, embed(head, rows, self.device))
-
-
-def embed(head: nn.Module, rows: FeatureRows, device: torch.device) -> torch.Tensor:
-    """(N, d) float32 embeddings of all rows, in eval mode, on the device."""
-    head.eval()
-    with torch.inference_mode():
-        blocks = torch.from_numpy(rows.features).split(EMBED_ROWS)
-        return torch.cat([head(block.to(device).float()) for block in blocks])
-
-
-def _fit_in_closed_form(config: RunConfig, head: nn.Module, data: _Splits, generator: torch.Generator) -> _Selected:
+def _fit_in_closed_form(config: RunConfig, data: FitData) -> nn.Module:
+    generator = torch.Generator(data.device).manual_seed(config.seed)
+    head = build_head(config.head, data.train.dim, generator).to(data.device)
     if isinstance(config.head, heads.PCAWhitening):
         rows = _rows_per_domain(data.train.frame, config.head.per_domain, generator)
-        head = PCAWhitening.fit(data.features[rows], config.head.dim)
-    return _Selected(head, data.score(data.val, head))
+        head = PCAWhitening.fit(data.train.take(rows), config.head.dim)
+    return head
 
 
-def _rows_per_domain(frame: pl.DataFrame, most: int, generator: torch.Generator) -> torch.Tensor:
+def _scored(head: nn.Module, data: FitData, val: dict[str, Any], facts: dict[str, Any]) -> Fitted:
+    test = score(head, data.test)
+    with torch.inference_mode():
+        dim = head(data.train.take(np.zeros(1, np.int64)).float()).shape[1]
+    metrics = {"test": test.summary, "val": val, "dim": dim, **facts}
+    metrics |= {"training_images": len(data.train), "left_out": len(data.features.left_out)}
+    return Fitted(head, data.features.spec, data.train.dim, metrics, test.per_query)
+
+
+def _rows_per_domain(frame: pl.DataFrame, most: int, generator: torch.Generator) -> np.ndarray:
     """At most `most` random rows of each domain (all of them for 0), sorted."""
     chosen = []
     for rows in frame.with_row_index("row").partition_by("domain", maintain_order=True):
-        of_domain = torch.from_numpy(rows["row"].cast(pl.Int64).to_numpy().copy()).to(generator.device)
+        of_domain = rows["row"].to_numpy().astype(np.int64)
         if 0 < most < len(of_domain):
-            of_domain = of_domain[torch.randperm(len(of_domain), generator=generator, device=generator.device)[:most]]
+            drawn = torch.randperm(len(of_domain), generator=generator, device=generator.device)[:most]
+            of_domain = of_domain[drawn.cpu().numpy()]
         chosen.append(of_domain)
-    return torch.cat(chosen).sort().values
-
-
-def _train(
-    config: RunConfig,
-    head: nn.Module,
-    data: _Splits,
-    generator: torch.Generator,
-    on_epoch: Callable[[str], None],
-) -> _Selected:
-    assert config.training and config.loss and isinstance(config.head, heads.Trained), "RunConfig saw to it"  # noqa: PT018
-    loss = build_loss(config.loss, data.classes, heads.loss_dim(config.head), generator).to(data.device)
-    weights = [*head.parameters(), *loss.parameters()]
-    optimizer = torch.optim.Adam(weights, weight_decay=config.training.weight_decay, fused=True)
-    history, best = [], None
-    for epoch in range(1, config.training.epochs + 1):
-        record = _epoch(epoch, config.training, head, loss, data, optimizer, generator)
-        if isinstance(head, BatchNormLinear) and len(rows := head.rows_to_fit(len(data.features))):
-            head.refit(data.features[torch.from_numpy(rows).to(data.device)])
-        val = data.score(data.val, head)
-        history.append(record | {"val": val.summary["mean"]})
-        if best is None or val.summary["mean"][SELECTED_BY] > best[1].summary["mean"][SELECTED_BY]:
-            best = epoch, val, copy.deepcopy(head.state_dict())
-        on_epoch(f"loss {record['loss']:.3f}, val {SELECTED_BY} {100 * val.summary['mean'][SELECTED_BY]:.1f}")
-    assert best is not None, "there is at least one epoch"
-    last = {"epoch": config.training.epochs, "val": val.summary, "test": data.score(data.test, head).summary}
-    epoch, val, state = best
-    head.load_state_dict(state)
-    parameters = {name: sum(p.numel() for p in m.parameters()) for name, m in (("head", head), ("classes", loss))}
-    facts = {"selected_epoch": epoch, "last": last, "parameters": parameters, "classes": data.classes}
-    return _Selected(head, val, facts, history)
-
-
-def _epoch(
-    epoch: int,
-    training: Training,
-    head: nn.Module,
-    loss: nn.Module,
-    data: _Splits,
-    optimizer: torch.optim.Optimizer,
-    generator: torch.Generator,
-) -> dict[str, Any]:
-    """One pass over all training images in a new random order; the last batch may be short."""
-    head.train()
-    order = torch.randperm(len(data.features), generator=generator, device=generator.device)
-    batches = order.split(training.batch)
-    total = torch.zeros((), device=data.device)
-    rate = 0.0
-    for number, rows in enumerate(batches):
-        rate = learning_rate((epoch - 1) * len(batches) + number, len(batches), training)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        value = loss(head(data.features[rows].float()), data.labels[rows])
-        optimizer.zero_grad(set_to_none=True)
-        value.backward()
-        optimizer.step()
-        total += value.detach() * len(rows)
-    mean = float(total) / len(order)
-    if not mean < float("inf"):
-        raise ProbeError(f"the loss is {mean} in epoch {epoch}; lower training.lr (now {training.lr}) or loss.margin.")
-    return {"epoch": epoch, "loss": mean, "lr": rate}
+    return np.sort(np.concatenate(chosen))

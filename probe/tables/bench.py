@@ -97,7 +97,7 @@ class Bench:
     def fit_command(self) -> str:
         """What fits the runs that are not done."""
         options = self.workspace.options("data_root", "cache", "out")
-        return shlex.join(["probe", "fit", str(self.recipe.path), *options])
+        return shlex.join(["probe", "fit", str(self.recipe.path), *self.recipe.options, *options])
 
     def _extract_command(self, backbone: Backbone) -> str:
         if backbone.row.library == "foreign":

@@ -19,11 +19,13 @@ from pydantic import Field, NonNegativeInt, ValidationError
 from probe.backbones.catalogue import Backbone, find_backbone
 from probe.backbones.row import BackboneRow
 from probe.data.sample import SAMPLE
-from probe.errors import UsageError, first_line
+from probe.errors import UsageError, first_line, nearest
 from probe.extract.selection import Selection
 from probe.fit.config import RunConfig, Training
 from probe.heads.config import TRAINED, HeadConfig
 from probe.losses.config import LossConfig
+from probe.progress import say
+from probe.tables.overrides import BACKBONE, Overrides
 from probe.tables.reference import Reference, read_reference
 from probe.validation import Strict, describe, models_in
 
@@ -82,7 +84,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A checked recipe. `about`: what is and is not comparable with the printed numbers."""
+    """A checked recipe. `about`: what is and is not comparable with the printed numbers.
+
+    `options`: of the command line, that changed it from what its file says.
+    """
 
     path: Path
     title: str
@@ -90,6 +95,7 @@ class Recipe:
     data: str
     rows: list[Row]
     reference: Reference | None
+    options: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -113,8 +119,11 @@ def find_recipes(paths: list[Path]) -> list[Path]:
     return found
 
 
-def read_recipe(path: Path) -> Recipe:
-    """Reads and checks what can be checked without the data. Raises UsageError naming the file and the key."""
+def read_recipe(path: Path, changes: Overrides | None = None) -> Recipe:
+    """Reads and checks what can be checked without the data. Raises UsageError naming the file and the key.
+
+    `changes` are said where a row keeps a value of its own.
+    """
     try:
         content = yaml.safe_load(path.read_text())
     except (OSError, ValueError, yaml.YAMLError) as error:
@@ -126,17 +135,56 @@ def read_recipe(path: Path) -> Recipe:
     except ValidationError as error:
         raise UsageError(f"{path}: {describe(error, _File)}") from error
     reference = read_reference(path.parent / "reference" / file.reference) if file.reference else None
-    rows = [_row(path, fields, file, reference) for fields in file.rows]
+    changes = changes or Overrides()
+    rows = [_row(path, fields, file, reference, changes) for fields in file.rows]
     names = [row.name for row in rows]
     if len(set(names)) < len(names):
         raise UsageError(f"{path}: two rows have the same name; names tell rows apart.")
-    return Recipe(path, file.title, file.about, file.data, rows, reference)
+    rows = _chosen(rows, changes, path)
+    _require_taken(rows, changes, path)
+    return Recipe(path, file.title, file.about, file.data, rows, reference, changes.words)
 
 
-def _row(path: Path, fields: dict[str, Any], file: _File, reference: Reference | None) -> Row:
+def _chosen(rows: list[Row], changes: Overrides, path: Path) -> list[Row]:
+    """The rows that are asked for, in the recipe's order."""
+    for name in changes.rows or []:
+        names = [row.name for row in rows]
+        if name not in names:
+            raise UsageError(f"--row {name}: {path} has no such row; {nearest(name, names)}")
+    return [row for row in rows if changes.rows is None or row.name in changes.rows]
+
+
+def _require_taken(rows: list[Row], changes: Overrides, path: Path) -> None:
+    """Raises UsageError for a setting that no row takes; says which rows keep their own."""
+    for section, key, value in changes.items():
+        place = section if key is None else f"{section}.{key}"
+        found = {row.name: _value(row.runs[0], section, key) for row in rows}
+        wanted = next((v for v in found.values() if v == _comparable(value)), None)
+        if wanted is None and value is not None:
+            raise UsageError(f"--set {place}={value}: no row of {path} takes it.")
+        for name, kept in found.items():
+            if kept is not None and kept != wanted:
+                say(f"row '{name}' keeps its own {place}: {kept}")
+    if changes.seeds is not None:
+        for row in rows:
+            if [run.seed for run in row.runs] != changes.seeds:
+                say(f"row '{row.name}' keeps its own seeds: {', '.join(str(run.seed) for run in row.runs)}")
+
+
+def _value(run: RunConfig, section: str, key: str | None) -> Any:
+    """None where the row has no such thing."""
+    part = getattr(run, section)
+    return part if key is None else getattr(part, key, None)
+
+
+def _comparable(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _row(path: Path, fields: dict[str, Any], file: _File, reference: Reference | None, changes: Overrides) -> Row:
     where = f"{path}: row '{fields.get('name', '?')}'"
     try:
-        row = _Row.model_validate(_merged(fields, file.defaults.model_dump()))
+        row = _Row.model_validate(_merged(fields, file.defaults.model_dump(), changes))
         runs = [
             RunConfig.model_validate(row.model_dump(exclude={"name", "seeds", "printed"}) | {"seed": seed})
             for seed in row.seeds
@@ -156,16 +204,30 @@ def _backbone(name: str, file: _File, path: Path, where: str) -> Backbone:
         raise UsageError(f"{where}: {error}") from error
 
 
-def _merged(fields: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
-    """The row's fields over the defaults."""
+def _merged(fields: dict[str, Any], defaults: dict[str, Any], changes: Overrides) -> dict[str, Any]:
+    """The row's fields over the changes over the defaults."""
+    settings = changes.settings
+    defaults = defaults | ({BACKBONE: settings[BACKBONE]} if BACKBONE in settings else {})
+    defaults |= {"seeds": changes.seeds} if changes.seeds is not None else {}
     merged = {key: value for key, value in defaults.items() if value or key == "training"} | fields
     for section in SECTIONS:
-        own, default = fields.get(section), defaults[section]
-        if isinstance(own, dict):
-            known = KEYS_OF.get(own.get("kind"), default)
-            merged[section] = {key: value for key, value in default.items() if key in known} | own
+        own, default, changed = fields.get(section), defaults[section], settings.get(section, {})
+        if own is None and not changed:
+            continue
+        if own is None or isinstance(own, dict):
+            merged[section] = _merged_section(own or {}, default, changed)
     trained = {head.model_fields["kind"].default for head in TRAINED}
     head = merged.get("head")
     if isinstance(head, dict) and head.get("kind") not in trained:
         merged = {key: value for key, value in merged.items() if key not in ("loss", "training") or key in fields}
     return merged
+
+
+def _merged_section(own: dict[str, Any], default: dict[str, Any], changed: dict[str, Any]) -> dict[str, Any]:
+    """Another kind takes over the keys that it has too; a change goes to the kinds that have its key."""
+    base = default | changed
+    known = KEYS_OF.get((base | own).get("kind"))
+    if known is not None:
+        other_kind = "kind" in own or "kind" in changed
+        base = {key: value for key, value in base.items() if key in known or not (other_kind or key in changed)}
+    return base | own

@@ -8,12 +8,15 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+import torch
 
 from feature_cache import Failure, Rows, StoreWriter
 from probe.data.manifest import Manifest
 from probe.extract.features import CachedFeatures
 from probe.extract.selection import Selection
 from probe.fit.config import RunConfig, Training
+from probe.fit.placement import FitData
+from probe.fit.train import Fitted, fit
 from probe.heads import config as heads
 from probe.losses import config as losses
 from probe.workspace import Workspace
@@ -92,12 +95,22 @@ def cached(tmp_path_factory: pytest.TempPathFactory) -> CachedFeatures:
     return world.cached()
 
 
+CPU = torch.device("cpu")
+PLENTY = {"device": 0, "host": 1 << 30}
+
+
+def fitted(config: RunConfig, features: CachedFeatures) -> Fitted:
+    """On the CPU, with all features in memory and without a checkpoint."""
+    return fit(config, FitData(features, CPU, PLENTY))
+
+
 def linear(seed: int = 0, **training: Any) -> RunConfig:
+    length: dict[str, Any] = {} if "samples" in training else {"epochs": 4}
     return RunConfig(
         backbone=BACKBONE,
         head=heads.Linear(dim=8),
         loss=losses.SubCenterArcFace(sub_centers=2, scale=8),
-        training=Training(**{"epochs": 4, "batch": 16, "lr": 0.1} | training),
+        training=Training.model_validate(length | {"batch": 16, "lr": 0.1} | training),
         seed=seed,
     )
 

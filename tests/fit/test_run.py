@@ -5,7 +5,6 @@ from typing import Any
 
 import polars as pl
 import pytest
-import torch
 import yaml
 
 from probe.errors import UsageError
@@ -13,23 +12,23 @@ from probe.extract.features import CachedFeatures
 from probe.extract.selection import Selection
 from probe.fit import run as run_module
 from probe.fit.config import RunConfig
+from probe.fit.embedding import score
+from probe.fit.placement import SplitRows
 from probe.fit.run import Run, read_run
 from probe.fit.sweep import sweep
-from probe.fit.train import Fitted, embed, fit
+from probe.fit.train import Fitted
 from probe.heads import config as heads
 from probe.heads.build import load_head
 from probe.losses import config as losses
-from probe.retrieval.evaluation import evaluate
-from tests.fit.conftest import BACKBONE, DIM, World, features_of, linear, untrained
+from tests.fit.conftest import BACKBONE, CPU, DIM, World, features_of, fitted, linear, untrained
 
-CPU = torch.device("cpu")
 FILES = {"config.yaml", "history.jsonl", "metrics.json", "per_query.parquet", "head.safetensors", "environment.json"}
 SHORT = linear(epochs=2)
 
 
 @pytest.fixture(scope="module")
 def short(cached: CachedFeatures) -> Fitted:
-    return fit(SHORT, cached, CPU, lambda note: None)
+    return fitted(SHORT, cached)
 
 
 @pytest.fixture
@@ -43,13 +42,13 @@ def key(config: RunConfig, inputs: dict[str, str]) -> str:
 
 
 def test_the_directory_holds_exactly_the_promised_files(run: Run, short: Fitted) -> None:
-    run.write(short, 1.0, "cpu")
+    run.write(short, "cpu")
     assert {file.name for file in run.path.iterdir()} == FILES
     assert [entry.name for entry in run.folder.iterdir()] == [run.path.name], "nothing temporary is left"
 
 
 def test_what_is_written_is_what_was_fitted(run: Run, short: Fitted, cached: CachedFeatures) -> None:
-    run.write(short, 1.0, "cpu")
+    run.write(short, "cpu")
     assert run.metrics == short.metrics
     lines = (run.path / "history.jsonl").read_text().splitlines()
     assert [json.loads(line) for line in lines] == short.history
@@ -58,8 +57,7 @@ def test_what_is_written_is_what_was_fitted(run: Run, short: Fitted, cached: Cac
     assert (finished.key, finished.config, finished.dim) == (run.key, SHORT, DIM)
     assert finished.spec == cached.spec
     head = load_head(finished.config.head, run.path / "head.safetensors", finished.dim, CPU)
-    rows = cached.split("test")
-    assert evaluate(rows.frame, embed(head, rows, CPU)).summary == run.metrics["test"]
+    assert score(head, SplitRows(cached, cached.frame("test"), "device", CPU)).summary == run.metrics["test"]
 
 
 @pytest.mark.parametrize(
@@ -115,19 +113,19 @@ def test_a_run_without_its_metrics_is_redone(run: Run, cached: CachedFeatures) -
 
 def test_a_run_that_breaks_while_it_is_written_leaves_no_directory_under_its_name(run: Run, short: Fitted) -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
-        run.write(replace(short, metrics={"test": float("nan")}), 1.0, "cpu")
+        run.write(replace(short, metrics={"test": float("nan")}), "cpu")
     assert not run.path.exists()
     assert not run.done
     (unfinished,) = run.folder.iterdir()
     assert {file.name for file in unfinished.iterdir()} == FILES - {"metrics.json"}, "the marker comes last"
-    run.write(short, 1.0, "cpu")
+    run.write(short, "cpu")
     assert run.metrics == short.metrics
     assert list(run.folder.iterdir()) == [run.path]
 
 
 @pytest.mark.parametrize("content", [b"", b'{"test": {"mean": {"mMP@5"', b"\xff\xfe\x00", b"not json"])
 def test_damaged_metrics_are_a_clear_error(content: bytes, run: Run, short: Fitted) -> None:
-    run.write(short, 1.0, "cpu")
+    run.write(short, "cpu")
     (run.path / "metrics.json").write_bytes(content)
     with pytest.raises(UsageError, match=r"metrics\.json cannot be read .*; delete .* and fit again") as error:
         _ = Run(run.config, run.inputs, run.folder).metrics
@@ -145,7 +143,7 @@ def test_damaged_metrics_are_a_clear_error(content: bytes, run: Run, short: Fitt
     ids=["absent", "empty", "no yaml", "no run configuration"],
 )
 def test_a_folder_that_is_no_finished_run_is_a_clear_error(spoil: Any, run: Run, short: Fitted) -> None:
-    run.write(short, 1.0, "cpu")
+    run.write(short, "cpu")
     spoil(run.path)
     with pytest.raises(UsageError, match="is not a finished run"):
         read_run(run.path)
@@ -154,7 +152,24 @@ def test_a_folder_that_is_no_finished_run_is_a_clear_error(spoil: Any, run: Run,
 CHANGES: dict[str, dict[str, Any]] = {
     "head": {"dim": 16, "dropout": 0.3},
     "loss": {"kind": "arcface", "margin": 0.4, "scale": 9, "sub_centers": 3},
-    "training": {"epochs": 5, "batch": 17, "lr": 0.2, "lr_min": 0.0, "warmup_epochs": 0, "weight_decay": 0.0},
+    "training": {
+        "epochs": 5,
+        "samples": 200,
+        "validate_every": 50,
+        "batch": 17,
+        "optimizer": "adamw",
+        "betas": [0.8, 0.99],
+        "momentum": 0.5,
+        "nesterov": True,
+        "weight_decay": 0.0,
+        "lr": 0.2,
+        "schedule": "constant",
+        "lr_min": 0.0,
+        "warmup_epochs": 0,
+        "freeze_head_epochs": 1,
+        "select_by": "R@1",
+        "select_on": "cars",
+    },
 }
 
 
@@ -162,11 +177,15 @@ CHANGES: dict[str, dict[str, Any]] = {
     ("section", "field"), [(section, field) for section, fields in CHANGES.items() for field in fields]
 )
 def test_the_key_changes_with_every_field_of_the_configuration(section: str, field: str) -> None:
-    content = linear().model_dump(mode="json")
+    before = {"optimizer": "sgd"} if field in ("momentum", "nesterov") else {}
+    before |= {"samples": 100, "validate_every": 100} if field in ("samples", "validate_every") else {}
+    content = linear(**before).model_dump(mode="json")
     content[section][field] = CHANGES[section][field]
     if field == "kind":
         del content[section]["sub_centers"]
-    assert key(RunConfig.model_validate(content), {}) != key(linear(), {})
+    if field == "schedule":
+        del content[section]["lr_min"]
+    assert key(RunConfig.model_validate(content), {}) != key(linear(**before), {})
 
 
 def test_the_test_above_covers_every_field() -> None:

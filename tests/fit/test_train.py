@@ -1,27 +1,28 @@
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 import torch
 
-from probe.errors import ProbeError
+from probe.errors import ProbeError, UsageError
 from probe.extract.features import CachedFeatures
 from probe.fit.config import RunConfig
-from probe.fit.schedule import learning_rate
-from probe.fit.train import Fitted, embed, fit
+from probe.fit.embedding import embed
+from probe.fit.placement import FitData, SplitRows
+from probe.fit.schedule import Plan
+from probe.fit.train import Fitted, fit
 from probe.heads import config as heads
 from probe.heads.pca import PCAWhitening
 from probe.retrieval.evaluation import evaluate
-from tests.fit.conftest import CLASSES, DIM, IMAGES, World, features_of, linear, untrained
-
-CPU = torch.device("cpu")
+from tests.fit.conftest import CLASSES, CPU, DIM, IMAGES, PLENTY, World, features_of, fitted, linear, untrained
 
 
-def fitted(config: RunConfig, features: CachedFeatures) -> Fitted:
-    return fit(config, features, CPU, lambda note: None)
+def rows_of(features: CachedFeatures, split: str, place: str = "device") -> SplitRows:
+    return SplitRows(features, features.frame(split), place, CPU)
 
 
 @pytest.fixture(scope="module")
@@ -45,10 +46,11 @@ def test_the_loss_falls(trained: Fitted) -> None:
 def test_history_has_the_rate_of_each_epochs_last_step(trained: Fitted) -> None:
     training = linear().training
     assert training is not None
-    steps = math.ceil(CLASSES["train"] * IMAGES / training.batch)
-    expected = [learning_rate(epoch * steps - 1, steps, training) for epoch in range(1, training.epochs + 1)]
-    assert [record["lr"] for record in trained.history] == expected
-    assert [record["epoch"] for record in trained.history] == list(range(1, training.epochs + 1))
+    plan = Plan(training, CLASSES["train"] * IMAGES)
+    ends = [epoch * plan.steps_per_epoch for epoch in range(1, 5)]
+    assert [record["lr"] for record in trained.history] == [plan.learning_rate(end - 1) for end in ends]
+    assert [record["epoch"] for record in trained.history] == [1, 2, 3, 4]
+    assert [record["samples"] for record in trained.history] == [240, 480, 720, 960]
 
 
 @pytest.mark.parametrize(
@@ -67,8 +69,8 @@ def test_the_head_that_is_returned_is_the_selected_one(cached: CachedFeatures) -
     run = fitted(linear(epochs=3, lr=20.0, lr_min=20.0), cached)
     assert run.metrics["selected_epoch"] < 3, "the test needs a run that gets worse"
     for split in ("val", "test"):
-        rows = cached.split(split)
-        assert evaluate(rows.frame, embed(run.head, rows, CPU)).summary == run.metrics[split]
+        rows = rows_of(cached, split)
+        assert evaluate(rows.frame, embed(run.head, rows)).summary == run.metrics[split]
     assert run.metrics["last"]["epoch"] == 3
     assert run.metrics["last"]["val"]["mean"] == run.history[-1]["val"]
     assert run.metrics["last"]["val"] != run.metrics["val"]
@@ -99,12 +101,13 @@ def test_classes_are_labels_within_domains(trained: Fitted) -> None:
     assert (trained.metrics["training_images"], trained.metrics["left_out"]) == (CLASSES["train"] * IMAGES, 0)
 
 
-def test_progress_is_told_once_an_epoch(cached: CachedFeatures) -> None:
-    notes: list[str] = []
-    fit(linear(epochs=3), cached, CPU, notes.append)
-    assert len(notes) == 3
-    fit(untrained(heads.FullDimension()), cached, CPU, notes.append)
-    assert len(notes) == 4
+def test_progress_tells_every_image_and_every_epoch(cached: CachedFeatures) -> None:
+    data, images, records = FitData(cached, CPU, PLENTY), [], []
+    run = fit(linear(epochs=3), data, None, images.append, records.append)
+    assert sum(images) == 3 * CLASSES["train"] * IMAGES
+    assert records == run.history
+    fit(untrained(heads.FullDimension()), data, None, images.append, records.append)
+    assert (sum(images), len(records)) == (4 * CLASSES["train"] * IMAGES, 3)
 
 
 def test_full_dimension_scores_the_features_themselves(cached: CachedFeatures) -> None:
@@ -163,21 +166,56 @@ def test_a_failed_image_changes_nothing_but_its_absence(world: World, tmp_path: 
     assert one.metrics["test"] == other.metrics["test"]
 
 
-@pytest.mark.parametrize("lr", [1e30, 1e38])
-def test_a_learning_rate_that_explodes_is_a_clear_error(lr: float, cached: CachedFeatures) -> None:
-    with pytest.raises(ProbeError, match=r"loss is (nan|inf)|zero or not finite"):
-        fitted(linear(lr=lr, lr_min=0), cached)
-
-
 def test_a_last_batch_of_one_image_is_trained_on(cached: CachedFeatures) -> None:
     run = fitted(linear(epochs=1, batch=239), cached)
     assert math.isfinite(run.history[0]["loss"])
 
 
-def test_embedding_block_by_block_equals_embedding_at_once(
+def test_embedding_block_by_block_from_memory_or_the_store_equals_embedding_at_once(
     cached: CachedFeatures, trained: Fitted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows = cached.split("test")
-    whole = embed(trained.head, rows, CPU)
-    monkeypatch.setattr("probe.fit.train.EMBED_ROWS", 7)
-    torch.testing.assert_close(embed(trained.head, rows, CPU), whole)
+    whole = embed(trained.head, rows_of(cached, "test"))
+    monkeypatch.setattr(SplitRows.blocks, "__defaults__", (7,))
+    for place in ("device", "store"):
+        torch.testing.assert_close(embed(trained.head, rows_of(cached, "test", place)), whole)
+
+
+def test_sample_counted_training_validates_where_it_was_told_to(cached: CachedFeatures) -> None:
+    run = fitted(linear(samples=400, validate_every=100, batch=20), cached)
+    assert [record["samples"] for record in run.history] == [100, 200, 300, 400]
+    assert run.metrics["last"]["epoch"] == 4
+
+
+def test_sample_counted_training_with_the_length_of_an_epoch_is_epoch_counted_training(
+    cached: CachedFeatures, trained: Fitted
+) -> None:
+    run = fitted(linear(samples=960, validate_every=240), cached)
+    assert run.history == trained.history
+    assert run.metrics == trained.metrics
+
+
+def test_a_frozen_head_stays_as_it_was_drawn_and_the_classes_are_trained(cached: CachedFeatures) -> None:
+    frozen = fitted(linear(epochs=2, freeze_head_epochs=2), cached)
+    drawn = fitted(untrained(heads.RandomProjection(dim=8)), cached)
+    assert torch.equal(frozen.head.state_dict()["weight"], drawn.head.state_dict()["weight"])
+    assert frozen.history[1]["loss"] < frozen.history[0]["loss"]
+    thawed = fitted(linear(epochs=3, freeze_head_epochs=2), cached)
+    assert thawed.history[0]["val"] == thawed.history[1]["val"] == frozen.history[0]["val"]
+    assert thawed.history[2]["val"] != frozen.history[0]["val"]
+
+
+def test_the_epoch_is_selected_by_the_metric_and_the_domain_that_is_asked_for(cached: CachedFeatures) -> None:
+    for by in ("mMP@5", "R@1"):
+        run = fitted(linear(seed=3, lr=2.0, lr_min=2.0, epochs=5, select_by=by), cached)
+        values = [record["val"][by] for record in run.history]
+        assert run.metrics["selected_epoch"] == values.index(max(values)) + 1
+    own = fitted(linear(epochs=5, lr=2.0, lr_min=2.0, select_on="cars"), cached)
+    assert own.metrics["val"]["domains"]["cars"]["mMP@5"] >= own.metrics["last"]["val"]["domains"]["cars"]["mMP@5"]
+    with pytest.raises(UsageError, match=r"select_on: validation has no domain 'car'; did you mean 'cars'"):
+        fitted(linear(select_on="car"), cached)
+
+
+@pytest.mark.parametrize("options", [{"optimizer": "adamw"}, {"optimizer": "sgd", "lr": 1.0, "nesterov": True}])
+def test_every_optimizer_trains(options: dict[str, Any], cached: CachedFeatures) -> None:
+    run = fitted(linear(**options), cached)
+    assert run.history[-1]["loss"] < run.history[0]["loss"]

@@ -190,8 +190,8 @@ def test_float32_is_within_rounding_of_the_papers_formula() -> None:
 
 def test_sub_center_arcface_with_one_centre_is_arcface() -> None:
     embeddings, labels = batch(6)
-    one = build_loss(losses.SubCenterArcFace(sub_centers=1), CLASSES, DIM, generator())
-    other = build_loss(losses.ArcFace(), CLASSES, DIM, generator())
+    one = build_loss(losses.SubCenterArcFace(sub_centers=1), torch.ones(CLASSES), DIM, generator())
+    other = build_loss(losses.ArcFace(), torch.ones(CLASSES), DIM, generator())
     assert isinstance(one, ArcFace)
     assert isinstance(other, ArcFace)
     for a, b in zip(
@@ -201,7 +201,9 @@ def test_sub_center_arcface_with_one_centre_is_arcface() -> None:
 
 
 def test_a_configuration_sets_margin_scale_and_centres() -> None:
-    built = build_loss(losses.SubCenterArcFace(margin=0.3, scale=16, sub_centers=4), CLASSES, DIM, generator())
+    built = build_loss(
+        losses.SubCenterArcFace(margin=0.3, scale=16, sub_centers=4), torch.ones(CLASSES), DIM, generator()
+    )
     assert isinstance(built, ArcFace)
     assert (built.margin, built.scale, built.sub_centers) == (0.3, 16, 4)
     assert built.weight.shape == (4 * CLASSES, DIM)

@@ -1,0 +1,151 @@
+"""Runs side by side: each process is given one run at a time through a pipe and tells through it how the run gets on.
+
+The processes are started anew, not forked. Ctrl-C is the parent's: it ends them, and their runs go on from their last
+epoch another time. A process that is killed fails its run only.
+
+    fit_in_processes(pending, 2, "auto", budget, tensorboard=False, view=view)
+"""
+
+import os
+import signal
+import traceback
+from collections import deque
+from collections.abc import Sequence
+from multiprocessing import get_context
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+from probe.errors import ProbeError
+from probe.extract.features import CachedFeatures
+from probe.fit.run import Run
+from probe.fit.view import View
+
+Runs = Sequence[tuple[Run, CachedFeatures]]
+
+
+def fit_in_processes(
+    runs: Runs, jobs: int, device_choice: str, budget: dict[str, int], tensorboard: bool, view: View
+) -> None:
+    """Fits all runs in `jobs` processes; failures are told to the view. `budget`: of one process."""
+    todo = deque(range(len(runs)))
+    threads = max(1, _threads() // jobs)
+    started: list[_Worker] = []
+    busy: dict[Connection, _Worker] = {}
+    try:
+        while todo or busy:
+            while todo and len(busy) < jobs:
+                idle = next((worker for worker in started if worker.idle), None)
+                if idle is None:
+                    idle = _Worker(runs, threads, device_choice, budget, tensorboard)
+                    started.append(idle)
+                idle.give(todo.popleft())
+                busy[idle.pipe] = idle
+            for pipe in wait(list(busy)):
+                worker = busy[pipe]  # type: ignore[index]
+                worker.hear(view)
+                if worker.current is None:
+                    del busy[worker.pipe]
+    finally:
+        for worker in started:
+            worker.end()
+
+
+class _Worker:
+    """A process and the run that it has; `idle`: alive, and without one."""
+
+    def __init__(self, runs: Runs, *settings: Any) -> None:
+        context = get_context("spawn")
+        self.pipe, other = context.Pipe()
+        self.current: int | None = None
+        self._runs = runs
+        self._process = context.Process(target=_work, args=(other, runs, *settings), daemon=True)
+        self._process.start()
+        other.close()
+        self._dead = False
+
+    @property
+    def idle(self) -> bool:
+        return self.current is None and not self._dead
+
+    def give(self, number: int) -> None:
+        self.current = number
+        self.pipe.send(number)
+
+    def hear(self, view: View) -> None:
+        """Passes on one message, or finds that the process is gone."""
+        if self.current is None:
+            raise ValueError("only a process at work is listened to")
+        name = self._runs[self.current][0].name
+        try:
+            what, *said = self.pipe.recv()
+        except (EOFError, ConnectionResetError):
+            self._process.join()
+            self._dead, self.current = True, None
+            code = self._process.exitcode or 0
+            how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+            view.failed(name, ProbeError(f"its process {how}; fit it again, with fewer --jobs if memory ran out"))
+            return
+        if what == "done":
+            self.current = None
+        elif what == "failed":
+            self.current = None
+            message, trace = said
+            error = ProbeError(message)
+            error.__cause__ = RuntimeError(f"in another process:\n{trace}")
+            view.failed(name, error)
+        else:
+            getattr(view, what)(*said)
+
+    def end(self) -> None:
+        self._process.terminate()
+        self._process.join()
+        self.pipe.close()
+
+
+class _Told:
+    """The view as the process sees it."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self._pipe = pipe
+
+    def images(self, count: int) -> None:
+        self._pipe.send(("images", count))
+
+    def epoch(self, name: str, record: dict[str, Any], epochs: int) -> None:
+        self._pipe.send(("epoch", name, record, epochs))
+
+    def note(self, text: str) -> None:
+        self._pipe.send(("note", text))
+
+    def finished(self, name: str, metrics: dict[str, Any], seconds: float) -> None:
+        self._pipe.send(("finished", name, metrics, seconds))
+
+
+def _work(
+    pipe: Connection, runs: Runs, threads: int, device_choice: str, budget: dict[str, int], tensorboard: bool
+) -> None:
+    """The process: fits what it is given until the pipe is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    import torch
+
+    from probe.fit.session import Session
+
+    torch.set_num_threads(threads)
+    session = Session(device_choice, budget, tensorboard, _Told(pipe))
+    while True:
+        try:
+            run, features = runs[pipe.recv()]
+        except EOFError:
+            return
+        try:
+            session.fit(run, features)
+            pipe.send(("done",))
+        except Exception as error:
+            pipe.send(("failed", str(error) or type(error).__name__, traceback.format_exc()))
+
+
+def _threads() -> int:
+    """What PyTorch would use in this process."""
+    import torch
+
+    return torch.get_num_threads() or os.cpu_count() or 1

@@ -1,0 +1,59 @@
+"""The optimisers, over the head's weights and the loss's class matrix, and their state as named tensors.
+
+optimizer = build_optimizer([*head.parameters(), *loss.parameters()], Training())
+"""
+
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+
+from probe.fit.config import Training
+
+
+def build_optimizer(weights: Iterable[nn.Parameter], training: Training) -> torch.optim.Optimizer:
+    """Adam with L2 in the gradient, AdamW with decoupled decay, or SGD with momentum; one fused kernel each.
+
+    The rate is set before each step.
+    """
+    decay = training.weight_decay
+    match training.optimizer:
+        case "adam":
+            return torch.optim.Adam(weights, lr=training.lr, betas=_betas(training), weight_decay=decay, fused=True)
+        case "adamw":
+            return torch.optim.AdamW(weights, lr=training.lr, betas=_betas(training), weight_decay=decay, fused=True)
+        case "sgd":
+            momentum, nesterov = training.momentum or 0.0, bool(training.nesterov)
+            return torch.optim.SGD(
+                weights, lr=training.lr, momentum=momentum, nesterov=nesterov, weight_decay=decay, fused=True
+            )
+
+
+def _betas(training: Training) -> tuple[float, float]:
+    if training.betas is None:
+        raise ValueError(f"Training fills in the betas of {training.optimizer}")
+    return training.betas
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+    """Moments and step counts, named `<number of the weight>.<name>`; rates and decays are the configuration's."""
+    return {
+        f"{number}.{name}": value
+        for number, state in optimizer.state_dict()["state"].items()
+        for name, value in state.items()
+        if isinstance(value, torch.Tensor)
+    }
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor]) -> None:
+    """The inverse of `optimizer_tensors`."""
+    state: dict[int, dict[str, torch.Tensor]] = {}
+    for key, value in tensors.items():
+        number, name = key.split(".", 1)
+        state.setdefault(int(number), {})[name] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

@@ -1,0 +1,129 @@
+"""Where a split's features are while heads are fitted: on the device, in the machine's memory, or still in the store.
+
+The training split takes its place first, then validation, then test, each where it fits; the budget is a share of the
+free memory (probe/memory.py). What is in the store is read in blocks, again each time.
+
+    data = FitData(features, torch.device("cpu"), budget={"device": 0, "host": 10 << 30})
+    data.train.take(rows)                   # (n, D) on the device, as stored
+    for rows, block in data.test.blocks():  # all rows, some thousand at a time
+        ...
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import polars as pl
+import torch
+
+from probe.extract.features import CachedFeatures
+
+BLOCK_ROWS = 16384
+WINDOW_BYTES = 1 << 30  # of training features shuffled together where they do not fit; fixed, so that bits are
+SPLITS = ("train", "val", "test")
+
+
+class SplitRows:
+    """The manifest's rows of one split, in `order`, and access to their features. `place`: device, host or store."""
+
+    def __init__(self, features: CachedFeatures, frame: pl.DataFrame, place: str, device: torch.device) -> None:
+        self.frame, self.place, self.device = frame, place, device
+        self.dim = features.dim
+        self._source = features
+        self._features: torch.Tensor | None = None  # (N, D)
+        if place != "store":
+            loaded = torch.from_numpy(features.load(frame))
+            self._features = loaded.to(device) if place == "device" else loaded
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    def take(self, rows: np.ndarray) -> torch.Tensor:
+        """(n, D) features of these rows, in their order, on the device, as they are stored."""
+        if self._features is None:
+            return torch.from_numpy(self._source.load(self.frame[rows])).to(self.device)
+        chosen = torch.from_numpy(rows).to(self._features.device)
+        return self._features[chosen].to(self.device)
+
+    def blocks(self, rows: int = BLOCK_ROWS) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """All rows once: (n,) positions on the device and (n, D) features. From a store, in its likely order."""
+        if self._features is None:
+            order = self.frame.select(pl.struct("source", "image").arg_sort()).to_series().to_numpy().astype(np.int64)
+        else:
+            order = np.arange(len(self))
+        for start in range(0, len(self), rows):
+            part = order[start : start + rows]
+            held = self._features
+            block = self.take(part) if held is None else held[start : start + rows].to(self.device)
+            yield torch.from_numpy(part).to(self.device), block
+
+    def batches(self, order: np.ndarray, batch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """The rows of `order` in batches, the last one short: (B,) rows and (B, D) features, both on the device."""
+        if self._features is not None and self.place == "device":
+            for rows in torch.from_numpy(order).to(self.device).split(batch):
+                yield rows, self._features[rows]
+            return
+        row_bytes = self._source.row_bytes
+        at_once = batch if self._features is not None else max(1, WINDOW_BYTES // (row_bytes * batch)) * batch
+        for start in range(0, len(order), at_once):
+            read = order[start : start + at_once]
+            features = self.take(read)
+            rows = torch.from_numpy(read).to(self.device)
+            yield from zip(rows.split(batch), features.split(batch), strict=True)
+
+
+class FitData:
+    """The three splits of some features, each in its place, and the training classes.
+
+    Training rows are sorted by source and image, so that neither the manifest's nor the store's order matters.
+    `labels` (N,) and `class_sizes` (C,) int64, on the device; a class is a label within its domain.
+    """
+
+    def __init__(self, features: CachedFeatures, device: torch.device, budget: dict[str, int]) -> None:
+        self.features, self.device = features, device
+        frames = {name: features.frame(name) for name in SPLITS}
+        frames["train"] = frames["train"].sort("source", "image")
+        places = _places(frames, features.row_bytes, device, dict(budget))
+        self.why = _reason(frames, places, features.row_bytes, device, budget)
+        self.train, self.val, self.test = (SplitRows(features, frames[n], places[n], device) for n in SPLITS)
+        classes = self.train.frame.select(pl.struct("domain", "label").rank("dense") - 1).to_series()
+        self.labels = torch.from_numpy(classes.cast(pl.Int64).to_numpy().copy()).to(device)
+        self.class_sizes = torch.bincount(self.labels)
+
+    @property
+    def window(self) -> int | None:
+        """Training rows that are shuffled together where they are read from the store; None where all are."""
+        return WINDOW_BYTES // self.features.row_bytes if self.train.place == "store" else None
+
+
+def _places(
+    frames: dict[str, pl.DataFrame], row_bytes: int, device: torch.device, left: dict[str, int]
+) -> dict[str, str]:
+    """The first of device and host in whose budget each split fits, else the store."""
+    places = {}
+    for name, frame in frames.items():
+        size = len(frame) * row_bytes
+        candidates = ["host"] if device.type == "cpu" else ["device", "host"]
+        place = next((each for each in candidates if size <= left[each]), "store")
+        if place != "store":
+            left[place] -= size
+        places[name] = "device" if place == "host" and device.type == "cpu" else place
+    return places
+
+
+def _reason(
+    frames: dict[str, pl.DataFrame],
+    places: dict[str, str],
+    row_bytes: int,
+    device: torch.device,
+    budget: dict[str, int],
+) -> str:
+    """The choice and its reason as one line."""
+    where = {"device": f"in {device.type} memory", "host": "in the machine's memory", "store": "read from the store"}
+    if device.type == "cpu":
+        where["device"] = where["host"]
+    parts = [f"{name} ({len(frames[name]) * row_bytes / 1e6:,.0f} MB) {where[places[name]]}" for name in SPLITS]
+    limits = [f"{budget['host'] / 1e6:,.0f} MB of the machine's"]
+    if device.type != "cpu":
+        limits.insert(0, f"{budget['device'] / 1e6:,.0f} MB of {device.type}")
+    warning = "; training rows are shuffled in windows, not as a whole" if places["train"] == "store" else ""
+    return f"features: {', '.join(parts)}; they may take {' and '.join(limits)}{warning}"

@@ -1,0 +1,95 @@
+"""What the command line changes of a recipe: `--set SECTION.KEY=VALUE`, `--seeds`, `--row`.
+
+They change the recipe's defaults, as if they were written there; a row that has its own value keeps it.
+
+    changes = Overrides.parse(["loss.margin=0.4"], seeds="0-4", rows=["ArcFace"])
+    changes.settings      # {"loss": {"margin": 0.4}}
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from probe.errors import UsageError, nearest
+from probe.fit.config import Training
+from probe.heads.config import HeadConfig
+from probe.losses.config import LossConfig
+from probe.validation import models_in
+
+FIELDS: dict[str, set[str]] = {
+    section: {name for model in models_in(annotation) for name in model.model_fields}
+    for section, annotation in (("head", HeadConfig), ("loss", LossConfig), ("training", Training))
+}
+BACKBONE = "backbone"
+
+
+@dataclass(frozen=True)
+class Overrides:
+    """`settings[section][key]`, with the backbone's under `backbone` itself; `seeds`, `rows`: None leaves the recipe's.
+
+    `words`: the command-line options that say the same.
+    """
+
+    settings: dict[str, Any] = field(default_factory=dict)
+    seeds: list[int] | None = None
+    rows: list[str] | None = None
+    words: tuple[str, ...] = ()
+
+    @classmethod
+    def parse(cls, settings: Sequence[str], seeds: str | None, rows: Sequence[str]) -> "Overrides":
+        """Raises UsageError, with the nearest known name, for what is not of that form."""
+        found: dict[str, Any] = {}
+        for setting in settings:
+            section, key, value = _parsed(setting)
+            if key is None:
+                found[section] = value
+            else:
+                found.setdefault(section, {})[key] = value
+        words = [word for setting in settings for word in ("--set", setting)]
+        words += ["--seeds", seeds] if seeds is not None else []
+        words += [word for row in rows for word in ("--row", row)]
+        return cls(found, None if seeds is None else parse_seeds(seeds), list(rows) or None, tuple(words))
+
+    def items(self) -> list[tuple[str, str | None, Any]]:
+        """Section, key and value of each setting; the key of the backbone is None."""
+        return [
+            (section, key, value)
+            for section, values in self.settings.items()
+            for key, value in (values.items() if section != BACKBONE else [(None, values)])
+        ]
+
+
+def parse_seeds(text: str) -> list[int]:
+    """`0-4`, `0,2,5`, `0-2,7`. Raises UsageError."""
+    seeds: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not first.isdecimal() or (dash and not last.isdecimal()) or (dash and int(last) < int(first)):
+            raise UsageError(f"--seeds {text}: '{part}' is neither a seed nor a range of seeds; write 0-4 or 0,2,5.")
+        seeds += range(int(first), int(last or first) + 1)
+    if len(set(seeds)) < len(seeds):
+        raise UsageError(f"--seeds {text} names a seed twice; each seed is one run.")
+    return seeds
+
+
+def _parsed(setting: str) -> tuple[str, str | None, Any]:
+    path, equals, text = setting.partition("=")
+    section, _, key = path.strip().partition(".")
+    if not equals:
+        raise UsageError(f"--set {setting}: there is no value; write --set {setting or 'loss.margin'}=VALUE.")
+    if section == "seeds":
+        raise UsageError(f"--set {setting}: seeds have an option of their own; write --seeds {text}.")
+    paths = [BACKBONE, *(f"{name}.{field}" for name, fields in FIELDS.items() for field in fields)]
+    if path.strip() not in paths:
+        raise UsageError(f"--set {setting}: there is no '{path}'; {nearest(path, _near(section, paths))}")
+    try:
+        return section, key or None, yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UsageError(f"--set {setting}: '{text}' is not a YAML value.") from error
+
+
+def _near(section: str, paths: list[str]) -> list[str]:
+    """The paths of the section where there is such a section."""
+    return [path for path in paths if path.startswith(f"{section}.")] or paths

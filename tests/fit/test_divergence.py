@@ -1,0 +1,65 @@
+"""A run that diverges stops within some steps, and says where and what to do."""
+
+import math
+
+import pytest
+import torch
+
+from probe.errors import ProbeError
+from probe.extract.features import CachedFeatures
+from probe.fit.config import Training
+from probe.fit.divergence import EVERY, DivergedError, Watch
+from tests.fit.conftest import CPU, fitted, linear
+
+
+def watched(losses: list[float], chance: float = 1.0, start: float | None = None) -> Watch:
+    watch = Watch(Training(), chance, CPU, start)
+    for step, loss in enumerate(losses):
+        watch.note(step, 0.01, torch.tensor(loss))
+    watch.check()
+    return watch
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_the_step_is_named_and_what_to_do(bad: float) -> None:
+    with pytest.raises(DivergedError) as error:
+        watched([3.0] * 123 + [bad] + [math.nan] * 100)
+    text = str(error.value)
+    assert f"the loss is {bad} at step 124 (learning rate 0.01)" in text
+    assert "lower training.lr (now 0.01), lengthen training.warmup_epochs (now 1)" in text
+
+
+def test_it_stops_within_fifty_steps() -> None:
+    watch, noted = Watch(Training(), 1.0, CPU), -1
+    for step in range(60 + EVERY):
+        try:
+            watch.note(step, 0.01, torch.tensor(math.nan if step >= 60 else 1.0))
+        except DivergedError as error:
+            assert "step 61 " in str(error)  # noqa: PT017
+            return
+        noted = step
+    pytest.fail(f"step {noted} was passed")
+
+
+def test_a_loss_ten_times_its_start_has_exploded() -> None:
+    with pytest.raises(DivergedError, match=r"exploded: 20.5 on average at step 100 .*10 times its start"):
+        watched([2.0] * EVERY + [20.5] * EVERY)
+    assert watched([2.0] * EVERY + [19.5] * EVERY).start == 2.0
+
+
+def test_a_loss_below_ten_times_chance_has_not_exploded_however_low_it_started() -> None:
+    watched([0.1] * EVERY + [9.0] * EVERY, chance=1.0)
+    with pytest.raises(DivergedError):
+        watched([0.1] * EVERY + [11.0] * EVERY, chance=1.0)
+
+
+def test_a_run_that_goes_on_is_held_against_its_own_start() -> None:
+    with pytest.raises(DivergedError):
+        watched([25.0] * EVERY, start=2.0)
+    assert watched([25.0] * EVERY).start == 25.0
+
+
+@pytest.mark.parametrize("lr", [1e30, 1e38])
+def test_a_learning_rate_that_explodes_is_a_clear_error(lr: float, cached: CachedFeatures) -> None:
+    with pytest.raises(ProbeError, match=r"loss is (nan|inf)|zero or not finite"):
+        fitted(linear(lr=lr, lr_min=0), cached)
