@@ -35,7 +35,9 @@ def to_text(labels: pl.Series) -> pl.Series:
     if labels.dtype == LISTS:
         as_array = as_array | (labels.list.len() > 1)
     arrays = as_lists(labels.filter(as_array)).to_list()
-    return _replaced(plain, as_array, pl.Series([json.dumps(each, ensure_ascii=False) for each in arrays], dtype=pl.String))
+    return _replaced(
+        plain, as_array, pl.Series([json.dumps(each, ensure_ascii=False) for each in arrays], dtype=pl.String)
+    )
 
 
 def from_text(text: pl.Series, where: str) -> pl.Series:

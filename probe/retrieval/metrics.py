@@ -1,7 +1,7 @@
 """Retrieval metrics as the papers define them, one value for each query; averaging is the caller's.
 
-A result is relevant when it has a label of the query and lies in the query's domain. n is the number of index images that
-are relevant to a query, the query's own image not counted. A query with n = 0 has no value (NaN).
+A result is relevant when it has a label of the query and lies in the query's domain. n is the number of index images
+that are relevant to a query, the query's own image not counted. A query with n = 0 has no value (NaN).
 
     values = mmp_at_k(hits, n, k=5)       # (Q,) in [0, 1]
 """
