@@ -85,7 +85,8 @@ class Count(Strict):
 
 
 class DatasetRow(Strict):
-    """One data set. `parts` names other rows that it joins; else it has `tables` of its own.
+    """One data set. `parts` names other rows that it joins; else it has `tables` of its own, or, where these are not
+    there, the same in another form (`instead`).
 
     `folders`: where the annotation files are looked for, below the data root; those of the source unless given.
     """
@@ -101,20 +102,21 @@ class DatasetRow(Strict):
     folders: tuple[str, ...] = ()
     parts: tuple[str, ...] = ()
     tables: tuple[Reader, ...] = ()
+    instead: tuple[Reader, ...] = ()
     counts: tuple[Count, ...] = ()
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
         if bool(self.parts) == bool(self.tables):
             raise ValueError("a data set has either `tables` or `parts`")
-        for table in self.tables:
+        for table in (*self.tables, *self.instead):
             if not table.places and not (self.source and self.domain):
                 raise ValueError(f"the table {table.file[0]} needs `places`, or the data set a `source` and a `domain`")
         return self
 
     @property
     def sources(self) -> list[str]:
-        placed = [place.source for table in self.tables for place in table.places]
+        placed = [place.source for table in (*self.tables, *self.instead) for place in table.places]
         return list(dict.fromkeys(placed + ([self.source] if self.source else [])))
 
 
@@ -163,9 +165,10 @@ class Dataset:
     def root(self, data_root: Path) -> Path | None:
         """The first folder that holds one of its annotation files; None where none does."""
         for part in self.parts:
-            for folder in part.folders:
-                if any((data_root / folder / name).exists() for table in part.row.tables for name in table.file):
-                    return data_root / folder
+            for table in part.tables(data_root):
+                for folder in part.folders:
+                    if _found(table, data_root / folder):
+                        return data_root / folder
         return None
 
     def missing(self, data_root: Path) -> list[str]:
@@ -173,14 +176,21 @@ class Dataset:
         absent = {
             f"{part.folders[0]}/{table.file[0]}".removeprefix("./"): None
             for part in self.parts
-            for table in part.row.tables
+            for table in part.tables(data_root)
             if part.file_of(table, data_root) is None
         }
         return list(absent)
 
+    def tables(self, data_root: Path) -> tuple[Reader, ...]:
+        """Its tables; in their other form where only that is there."""
+        is_there = [
+            any(self.file_of(table, data_root) for table in form) for form in (self.row.tables, self.row.instead)
+        ]
+        return self.row.instead if is_there == [False, True] else self.row.tables
+
     def file_of(self, table: Reader, data_root: Path) -> Path | None:
-        tried = (data_root / folder / name for folder in self.folders for name in table.file)
-        return next((path for path in tried if path.exists()), None)
+        found = (_found(table, data_root / folder) for folder in self.folders)
+        return next((path for path in found if path is not None), None)
 
     def image_roots(self, data_root: Path) -> dict[str, Path]:
         """Source -> the folder with its images; where there are none yet, the first that exists, or would be tried."""
@@ -198,7 +208,7 @@ class Dataset:
                 f"the data set '{self.name}' is not complete below {data_root}: {missing[0]}{more} cannot be found; "
                 f"get it from {self.row.home}."
             )
-        frames = [part._rows(table, data_root) for part in self.parts for table in part.row.tables]
+        frames = [part._rows(table, data_root) for part in self.parts for table in part.tables(data_root)]
         if LISTS in {frame.schema["label"] for frame in frames}:
             frames = [frame.with_columns(as_lists(frame["label"])) for frame in frames]
         return Manifest(pl.concat(frames), self.image_roots(data_root), f"the data set '{self.name}'")
@@ -209,6 +219,12 @@ class Dataset:
             raise MissingDataError(f"{table.file[0]} of '{self.name}' cannot be found below {data_root}.")
         domain, source = pl.col("domain").fill_null(self.row.domain), pl.col("source").fill_null(self.row.source)
         return table.rows(path).with_columns(domain=domain, source=source).select(COLUMNS)
+
+
+def _found(table: Reader, folder: Path) -> Path | None:
+    """The file of a table in a folder, by the first of its names."""
+    paths = (folder / name for name in table.file)
+    return next((path for path in paths if (path.is_dir() if table.is_folder else path.is_file())), None)
 
 
 def all_datasets() -> list[Dataset]:

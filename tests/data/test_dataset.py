@@ -102,10 +102,34 @@ def test_the_rows_are_the_same_whatever_the_order_of_the_lines(name: str, tmp_pa
 
 
 def test_gldv2_extracted_once_serves_its_own_lists_m4d_and_uned(tmp_path: Path):
-    image = "train/0/1/2/0123456789abcdef.jpg"
-    for name in ("gldv2", "landmark-recognition-2021", "m4d-35k", "uned-gldv2"):
-        PUBLISHED[name].write(tmp_path)
-        assert image in read_dataset(name, tmp_path).images("gldv2")
+    PUBLISHED["m4d-35k"].write(tmp_path)
+    PUBLISHED["gldv2-full"].write(tmp_path)
+    PUBLISHED["uned-gldv2"].write(tmp_path)
+    (tmp_path / "gldv2/train_clean.csv").write_text("landmark_id,images\n1,0123456789abcdef\n")
+    for name in ("gldv2", "gldv2-full", "m4d-35k", "uned-gldv2"):
+        assert "train/0/1/2/0123456789abcdef.jpg" in read_dataset(name, tmp_path).images("gldv2")
+
+
+def test_kaggles_copy_of_the_cleaned_list_is_read_where_the_list_itself_is_not_there(tmp_path: Path):
+    folder = tmp_path / "google_landmark_recognition_2021"
+    folder.mkdir()
+    (folder / "train.csv").write_text("id,landmark_id\n0123456789abcdef,142820\n")
+    assert find_dataset("gldv2").missing(tmp_path) == []
+    assert read_dataset("gldv2", tmp_path).frame["label"].to_list() == ["142820"]
+    PUBLISHED["gldv2"].write(tmp_path)
+    assert "142820" not in read_dataset("gldv2", tmp_path).frame["label"]
+
+
+def test_the_list_of_the_whole_of_gldv2_is_never_taken_for_the_cleaned_one(tmp_path: Path):
+    PUBLISHED["gldv2-full"].write(tmp_path)
+    with pytest.raises(MissingDataError, match=r"gldv2/train_clean\.csv cannot be found"):
+        read_dataset("gldv2", tmp_path)
+
+
+def test_names_are_nfc(tmp_path: Path):
+    PUBLISHED["stanford-cars-unifex"].write(tmp_path)
+    (tmp_path / "stanford_cars/sc_train.csv").write_text("image,Label\ncafe\u0301.jpg,1\n")
+    assert read_dataset("stanford-cars-unifex", tmp_path).images("stanford-cars") == ["cars_train/caf\u00e9.jpg"]
 
 
 @pytest.mark.parametrize(

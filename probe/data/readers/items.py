@@ -8,7 +8,7 @@ a label.
 """
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import polars as pl
 
@@ -20,6 +20,8 @@ from probe.errors import UsageError
 
 class Items(Table):
     """`file` is a folder."""
+
+    is_folder: ClassVar[bool] = True
 
     kind: Literal["items"] = "items"
 

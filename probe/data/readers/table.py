@@ -10,7 +10,7 @@ unless `keep` or `distinct` says so, and a bad row is an error that names file, 
 import re
 from abc import abstractmethod
 from pathlib import Path
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 import polars as pl
 from pydantic import Field, field_validator, model_validator
@@ -21,7 +21,7 @@ from probe.data.readers.template import columns_of, is_bare, render
 from probe.errors import UsageError, nearest
 from probe.validation import Strict
 
-ROW = "__row"  # the number of a row in its file, from 1
+ROW = "__row"  # the number of a row in its file, from 1, lines above all rows not counted
 AGAIN = "correct the file or download it again"
 
 
@@ -68,6 +68,8 @@ class Table(Strict):
     hold whole numbers. `keep`: column -> the values of the rows that count, or `present`. `distinct`: the file lists an
     image and its label more than once by design.
     """
+
+    is_folder: ClassVar[bool] = False
 
     file: tuple[str, ...]
     image: str
@@ -131,7 +133,7 @@ class Table(Strict):
                 frame, ~pl.col(column).str.contains(r"^-?\d+$"), path, f"a '{column}' that is no whole number", column
             )
         label = pl.col(columns_of(self.label)[0]) if is_bare(self.label) else render(self.label)
-        frame = frame.select(ROW, *self._part(frame, path), image=render(self.image).str.normalize("NFC"), label=label)
+        frame = frame.select(ROW, *self._part(frame, path), image=render(self.image), label=label)
         refuse(frame, pl.col("image").is_null() | (pl.col("image") == ""), path, "no image", "label")
         frame = self._placed(frame, path)
         # a backslash, or a component that is empty, . or ..
