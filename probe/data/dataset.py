@@ -8,6 +8,7 @@ extracted once serves its own lists, M4D-35k and UnED.
     find_dataset("uned").missing(Path("/data"))      # ["uned/info_files/food2k/train.json", ...]
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -19,7 +20,7 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from probe.data.labels import LISTS, as_lists
-from probe.data.manifest import COLUMNS, Manifest
+from probe.data.manifest import COLUMNS, SPLITS, Manifest
 from probe.data.readers.coco import Coco
 from probe.data.readers.delimited import Delimited
 from probe.data.readers.grouped import Grouped
@@ -173,13 +174,22 @@ class Dataset:
 
     def missing(self, data_root: Path) -> list[str]:
         """The annotation files that are in none of the folders, by the first path that was tried."""
-        absent = {
-            f"{part.folders[0]}/{table.file[0]}".removeprefix("./"): None
-            for part in self.parts
-            for table in part.tables(data_root)
-            if part.file_of(table, data_root) is None
+        return list(
+            dict.fromkeys(name for part in self.parts for name in part._absent(part.tables(data_root), data_root))
+        )
+
+    def left_out(self, data_root: Path) -> list[str]:
+        """The splits of which nothing is there: none of the files that no other split needs. None of a joined row's."""
+        if self.row.parts:
+            return []
+        tables = self.tables(data_root)
+        splits = [split for split in SPLITS if any(split in table.splits for table in tables)]
+        files = {split: {table.file for table in tables if split in table.splits} for split in splits}
+        own = {
+            split: files[split].difference(*(files[other] for other in splits if other != split)) for split in splits
         }
-        return list(absent)
+        there = {table.file for table in tables if self.file_of(table, data_root)}
+        return [split for split in splits if own[split] and not own[split] & there]
 
     def tables(self, data_root: Path) -> tuple[Reader, ...]:
         """Its tables; in their other form where only that is there."""
@@ -197,26 +207,39 @@ class Dataset:
         return {name: self.catalogue.sources[name].expected(data_root) for name in self.sources}
 
     def read(self, data_root: Path) -> Manifest:
-        """The manifest of its annotation files; the images themselves need not be there.
+        """The manifest of its annotation files; the images need not be there, nor the files of a split as a whole.
 
         Raises MissingDataError naming the first absent file, UsageError for a file that does not have its format.
         """
-        missing = self.missing(data_root)
-        if missing:
-            more = f" and {len(missing) - 1} more of its annotation files" if len(missing) > 1 else ""
+        left_out = self.left_out(data_root)
+        wanted = [
+            (part, table)
+            for part in self.parts
+            for table in part.tables(data_root)
+            if not table.splits <= set(left_out)
+        ]
+        absent = [name for part, table in wanted for name in part._absent((table,), data_root)]
+        if absent or not wanted:
+            first, *others = dict.fromkeys(absent or self.missing(data_root))
+            more = f" and {len(others)} more of its annotation files" if others else ""
             raise MissingDataError(
-                f"the data set '{self.name}' is not complete below {data_root}: {missing[0]}{more} cannot be found; "
+                f"the data set '{self.name}' is not complete below {data_root}: {first}{more} cannot be found; "
                 f"get it from {self.row.home}."
             )
-        frames = [part._rows(table, data_root) for part in self.parts for table in part.tables(data_root)]
+        frames = [part._rows(table, data_root) for part, table in wanted]
         if LISTS in {frame.schema["label"] for frame in frames}:
             frames = [frame.with_columns(as_lists(frame["label"])) for frame in frames]
-        return Manifest(pl.concat(frames), self.image_roots(data_root), f"the data set '{self.name}'")
+        without = f" (without {' and '.join(left_out)}: {self.missing(data_root)[0]} is not there)" if left_out else ""
+        return Manifest(pl.concat(frames), self.image_roots(data_root), f"the data set '{self.name}'{without}")
+
+    def _absent(self, tables: Iterable[Reader], data_root: Path) -> list[str]:
+        folder = "" if self.folders[0] == "." else f"{self.folders[0]}/"
+        return [f"{folder}{table.file[0]}" for table in tables if self.file_of(table, data_root) is None]
 
     def _rows(self, table: Reader, data_root: Path) -> pl.DataFrame:
         path = self.file_of(table, data_root)
         if path is None:
-            raise MissingDataError(f"{table.file[0]} of '{self.name}' cannot be found below {data_root}.")
+            raise MissingDataError(f"{table.file[0]} of '{self.name}' has gone from {data_root}; read it again.")
         domain, source = pl.col("domain").fill_null(self.row.domain), pl.col("source").fill_null(self.row.source)
         return table.rows(path).with_columns(domain=domain, source=source).select(COLUMNS)
 

@@ -76,6 +76,41 @@ def test_what_is_missing_is_named_with_the_place_to_get_it(name: str, tmp_path: 
     assert dataset.row.home in str(error.value)
 
 
+def test_a_split_of_which_nothing_is_there_is_left_out_and_named(tmp_path: Path):
+    PUBLISHED["sop"].write(tmp_path)
+    (tmp_path / "sop/Ebay_test.txt").unlink()
+    sop = find_dataset("sop")
+    assert sop.missing(tmp_path) == ["sop/Ebay_test.txt"]
+    assert sop.left_out(tmp_path) == ["test"]
+    manifest = sop.read(tmp_path)
+    assert set(manifest.frame["split"]) == {"train"}
+    assert manifest.where == "the data set 'sop' (without test: sop/Ebay_test.txt is not there)"
+
+
+def test_a_file_that_several_splits_need_does_not_make_a_split(tmp_path: Path):
+    PUBLISHED["met"].write(tmp_path)
+    for name in ("valset", "testset", "mini_MET_database"):
+        (tmp_path / f"met/ground_truth/{name}.json").unlink()
+    assert find_dataset("met").left_out(tmp_path) == ["val", "test"]
+    assert set(read_dataset("met", tmp_path).frame["split"]) == {"train"}
+
+
+@pytest.mark.parametrize(
+    ("name", "absent"),
+    [
+        ("fashion-200k", "fashion200k/labels/skirt_train_detect_all.txt"),
+        ("met", "met/ground_truth/valset.json"),
+        ("uned-inshop", "info_files/inshop/index.json"),
+        ("uned", "info_files/sop/train.json"),
+    ],
+)
+def test_a_split_of_which_a_part_is_there_is_an_error(name: str, absent: str, tmp_path: Path):
+    PUBLISHED[name].write(tmp_path)
+    (tmp_path / absent).unlink()
+    with pytest.raises(MissingDataError, match=absent.replace(".", r"\.")):
+        read_dataset(name, tmp_path)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_the_rows_are_the_same_whatever_the_order_of_the_lines(name: str, tmp_path: Path):
     published = PUBLISHED[name]

@@ -118,6 +118,12 @@ class Table(Strict):
         made = {name for pattern in self.match.values() for name in groups_of(pattern)}
         return [name for name in dict.fromkeys(wanted) if name not in made]
 
+    @property
+    def splits(self) -> set[str]:
+        """The splits that its rows may be of."""
+        parts = self.parts.values.values() if self.parts else [str(self.part)]
+        return {split_and_role(part)[0] for part in parts}
+
     @abstractmethod
     def columns(self, path: Path) -> pl.DataFrame:
         """At least the columns `needed`, as strings or lists of strings, and the number of the row."""
