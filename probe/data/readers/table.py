@@ -82,7 +82,6 @@ class Table(Strict):
     keep: dict[str, Keep] = Field(default_factory=dict)
     distinct: bool = False
     places: tuple[Place, ...] = ()
-    domain: str | None = None
 
     @field_validator("file", mode="before")
     @classmethod
@@ -133,11 +132,10 @@ class Table(Strict):
 
         Raises UsageError for a file that does not have the format, naming the file, the row and what to do.
         """
-        frame = self._matched(self._kept(self._exploded(self.columns(path)), path), path)
-        for column in self.integers:
-            refuse(
-                frame, ~pl.col(column).str.contains(r"^-?\d+$"), path, f"a '{column}' that is no whole number", column
-            )
+        frame = self.columns(path)
+        for name in self.integers:
+            refuse(frame, ~pl.col(name).str.contains(r"^-?\d+$"), path, f"a '{name}' that is no whole number", name)
+        frame = self._matched(self._kept(self._exploded(frame), path), path)
         label = pl.col(columns_of(self.label)[0]) if is_bare(self.label) else render(self.label)
         frame = frame.select(ROW, *self._part(frame, path), image=render(self.image), label=label)
         refuse(frame, pl.col("image").is_null() | (pl.col("image") == ""), path, "no image", "label")
@@ -189,14 +187,14 @@ class Table(Strict):
         """Source, domain and id by the beginning of the path: the longest prefix counts."""
         nothing = pl.lit(None, pl.String)
         if not self.places:
-            return frame.with_columns(source=nothing, domain=pl.lit(self.domain, pl.String))
+            return frame.with_columns(source=nothing, domain=nothing)
         image = source = domain = pl.when(pl.lit(False)).then(nothing)
         for place in sorted(self.places, key=lambda place: -len(place.prefix)):
             here = pl.col("image").str.starts_with(place.prefix)
             rest = pl.col("image").str.slice(len(place.prefix))
             image = image.when(here).then(pl.lit(place.id) + rest)
             source = source.when(here).then(pl.lit(place.source))
-            domain = domain.when(here).then(pl.lit(place.domain or self.domain, pl.String))
+            domain = domain.when(here).then(pl.lit(place.domain, pl.String))
         known = " or ".join(place.prefix for place in self.places)
         elsewhere = ~pl.any_horizontal(*(pl.col("image").str.starts_with(place.prefix) for place in self.places))
         refuse(frame, elsewhere, path, f"a path that does not begin with {known}")
