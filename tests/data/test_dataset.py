@@ -7,6 +7,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from probe.data.curation import read_curations
 from probe.data.dataset import (
     Count,
     Dataset,
@@ -393,3 +394,11 @@ def test_no_two_sources_are_looked_for_in_the_same_place():
         for entry in find_dataset("sop").catalogue.sources[name].holds
     ]
     assert len(places) == len(set(places))
+
+
+def test_every_data_set_that_a_curation_recipe_draws_from_is_known():
+    recipes = sorted((ROOT / "recipes/curation").glob("*.yaml"))
+    assert recipes
+    rows = [row for recipe in recipes for row in read_curations(recipe)]
+    drawn = {source.data for row in rows for source in row.sources} | {row.released for row in rows if row.released}
+    assert drawn - set(NAMES) == set()
