@@ -124,7 +124,7 @@ def read_manifest(path: Path, roots: dict[str, Path] | None = None, data_root: P
     """
     try:
         is_parquet = path.suffix == ".parquet"
-        frame = pl.read_parquet(path) if is_parquet else pl.read_csv(path, infer_schema=False)
+        frame = pl.read_parquet(path, glob=False) if is_parquet else pl.read_csv(path, infer_schema=False, glob=False)
     except (OSError, pl.exceptions.PolarsError) as error:
         fault = (path.suffix != ".parquet" and path.is_file() and _csv_fault(path)) or first_line(error)
         raise UsageError(f"{path} cannot be read as a manifest: {fault}.") from error

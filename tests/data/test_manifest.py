@@ -367,3 +367,11 @@ def test_a_root_for_a_source_that_is_not_there_is_refused_with_the_nearest(tmp_p
     path = file_of(tmp_path, FRAME)
     with pytest.raises(UsageError, match=re.escape(f"{path} has no source 'pet'; did you mean 'pets'?")):
         read_manifest(path, {"pet": tmp_path})
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_a_path_with_brackets_and_stars_is_a_path_and_no_pattern(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"mine [v2]*.{suffix}"
+    manifest = Manifest(FRAME)
+    manifest.write(path)
+    assert read_manifest(path).digest == manifest.digest
