@@ -1,7 +1,7 @@
 """Nothing here may reach a hub: the tests run as they would on a machine without a network.
 
-Hypothesis draws the same examples each time and never looks at the clock, so that the same code gives the same result on
-a busy machine too; HYPOTHESIS_PROFILE=explore draws others.
+Hypothesis draws the same examples each time and never looks at the clock, so that a busy machine changes no result;
+HYPOTHESIS_PROFILE=explore draws others.
 """
 
 import os
