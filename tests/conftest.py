@@ -1,11 +1,20 @@
-"""Nothing here may reach a hub: the tests run as they would on a machine without a network."""
+"""Nothing here may reach a hub: the tests run as they would on a machine without a network.
+
+Hypothesis draws the same examples each time and never looks at the clock, so that a busy machine changes no result;
+HYPOTHESIS_PROFILE=explore draws others.
+"""
 
 import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 os.environ["HF_HUB_OFFLINE"] = "1"
+
+settings.register_profile("explore", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("repeatable", settings.get_profile("explore"), derandomize=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 
 @pytest.fixture

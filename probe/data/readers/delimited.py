@@ -1,0 +1,88 @@
+"""Delimited text: comma, tab, or any white space between the fields; with a header line, or with named columns.
+
+A quoted field may hold a comma; tab-separated files quote nothing. White space around a field is no part of it.
+
+    Delimited(file="Ebay_train.txt", separator="space", image="{path}", label="{class_id}", part="train")
+"""
+
+import csv
+from pathlib import Path
+from typing import Literal
+
+import polars as pl
+
+from probe.data.readers.table import AGAIN, ROW, Table, require
+from probe.data.readers.text import text
+from probe.errors import UsageError, first_line
+
+CHARACTERS = {"comma": ",", "tab": "\t"}
+
+
+class Delimited(Table):
+    """`header`: the names of the columns of a file without a header line. `first_line`, where there is one above all
+    that: `count`, the number of rows, which a truncated file does not have, or a line to `skip`."""
+
+    kind: Literal["delimited"] = "delimited"
+    separator: Literal["comma", "tab", "space"] = "comma"
+    header: tuple[str, ...] | None = None
+    first_line: Literal["count", "skip"] | None = None
+
+    def columns(self, path: Path) -> pl.DataFrame:
+        frame = self._spaced(path) if self.separator == "space" else self._separated(path)
+        require(self.needed, frame.columns, path)
+        return frame.select(pl.col(self.needed).str.strip_chars()).with_row_index(ROW, 1)
+
+    @property
+    def _above(self) -> int:
+        """Lines before the rows."""
+        return (self.first_line is not None) + (self.header is None)
+
+    def _separated(self, path: Path) -> pl.DataFrame:
+        separator = CHARACTERS[self.separator]
+        quote = '"' if self.separator == "comma" else None
+        try:
+            frame = pl.read_csv(
+                path,
+                has_header=self.header is None,
+                separator=separator,
+                quote_char=quote,
+                infer_schema=False,
+                glob=False,
+            )
+        except (OSError, pl.exceptions.PolarsError) as error:
+            fault = _ragged(text(path), separator, quote) or first_line(error)
+            raise UsageError(f"{path} cannot be read as a table ({fault}); {AGAIN}.") from error
+        if self.header is None:
+            return frame.rename(str.strip)
+        if len(frame.columns) != len(self.header):
+            have = f"{len(frame.columns)} columns, not {len(self.header)} ({', '.join(self.header)})"
+            raise UsageError(f"{path} has {have}; is it the right file?")
+        return frame.rename(dict(zip(frame.columns, self.header, strict=True)))
+
+    def _spaced(self, path: Path) -> pl.DataFrame:
+        lines = pl.Series("line", text(path).rstrip().split("\n"), dtype=pl.String).str.strip_chars()
+        ahead, lines = lines.head(self._above).to_list(), lines.slice(self._above)
+        if lines.is_empty():
+            raise UsageError(f"{path} has no rows; {AGAIN}.")
+        names = list(self.header) if self.header else ahead[-1].split()
+        if self.first_line == "count" and ahead[0] != str(len(lines)):
+            raise UsageError(f"{path} has {len(lines):,} rows but its first line says {ahead[0]}; download it again.")
+        pattern = r"^" + r"\s+".join([r"(\S+)"] * len(names)) + "$"
+        frame = lines.str.extract_groups(pattern).struct.unnest()
+        bad = frame.with_row_index(ROW, 1).filter(pl.any_horizontal(pl.all().is_null()))
+        if not bad.is_empty():
+            fields = f"{len(names)} fields ({', '.join(names)})"
+            raise UsageError(f"{path}, row {bad[ROW][0]}: does not have {fields}; {AGAIN}.")
+        return frame.rename(dict(zip(frame.columns, names, strict=True)))
+
+
+def _ragged(content: str, separator: str, quote: str | None) -> str | None:
+    """The first row that has more fields than the line above all rows."""
+    reader = csv.reader(
+        content.splitlines(), delimiter=separator, quoting=csv.QUOTE_MINIMAL if quote else csv.QUOTE_NONE
+    )
+    width = len(next(reader, []))
+    for row, fields in enumerate(reader, 1):
+        if len(fields) > width:
+            return f"row {row} has {len(fields)} fields, not {width}"
+    return None
