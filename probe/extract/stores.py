@@ -133,4 +133,6 @@ class BackboneStores:
 def _unit(features: np.ndarray) -> np.ndarray:
     """(N, D) float32 of length 1; zeros stay zeros."""
     features = features.astype(np.float32)
-    return features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), SMALLEST_NORM)
+    norms = np.sqrt(np.einsum("nd,nd->n", features, features))
+    features /= np.maximum(norms, SMALLEST_NORM)[:, None]
+    return features
