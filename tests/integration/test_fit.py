@@ -100,7 +100,8 @@ def test_a_run_that_diverges_does_not_stop_the_others_and_is_reported(quickstart
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(
         "title: A table\ndata: sample\n"
-        "defaults:\n  {backbone: descriptor, head: {kind: linear}, loss: {kind: arcface}, seeds: [0], training: {epochs: 1}}\n"
+        "defaults: {backbone: descriptor, head: {kind: linear}, loss: {kind: arcface},\n"
+        "           training: {epochs: 1}, seeds: [0]}\n"
         "rows:\n  - {name: Wild, training: {lr: 1.0e+30}}\n  - {name: Tame}\n"
         "  - {name: Too many, head: {kind: pca-whitening, dim: 2000}}\n"
     )
