@@ -118,12 +118,22 @@ def _reason(
     budget: dict[str, int],
 ) -> str:
     """The choice and its reason as one line."""
-    where = {"device": f"in {device.type} memory", "host": "in the machine's memory", "store": "read from the store"}
-    if device.type == "cpu":
-        where["device"] = where["host"]
-    parts = [f"{name} ({len(frames[name]) * row_bytes / 1e6:,.0f} MB) {where[places[name]]}" for name in SPLITS]
-    limits = [f"{budget['host'] / 1e6:,.0f} MB of the machine's"]
-    if device.type != "cpu":
-        limits.insert(0, f"{budget['device'] / 1e6:,.0f} MB of {device.type}")
+    machine = "the machine's memory"
+    where = {
+        "device": machine if device.type == "cpu" else f"{device.type} memory",
+        "host": machine,
+        "store": "the store",
+    }
+    sizes = {name: f"{len(frame) * row_bytes / 1e6:,.0f} MB" for name, frame in frames.items()}
+    if len(set(places.values())) == 1:
+        parts = f"all in {where[places['train']]} ({', '.join(f'{name} {size}' for name, size in sizes.items())})"
+    else:
+        parts = ", ".join(f"{name} ({sizes[name]}) in {where[places[name]]}" for name in frames)
+    limits = [f"{left / 1e6:,.0f} MB of {name}" for name, left in _limits(device, budget, machine).items()]
     warning = "; training rows are shuffled in windows, not as a whole" if places["train"] == "store" else ""
-    return f"features: {', '.join(parts)}; they may take {' and '.join(limits)}{warning}"
+    return f"features: {parts}; they may take {' and '.join(limits)}{warning}"
+
+
+def _limits(device: torch.device, budget: dict[str, int], machine: str) -> dict[str, int]:
+    of_device = {} if device.type == "cpu" else {f"{device.type} memory": budget["device"]}
+    return of_device | {machine: budget["host"]}

@@ -177,7 +177,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     ("section", "field"), [(section, field) for section, fields in CHANGES.items() for field in fields]
 )
 def test_the_key_changes_with_every_field_of_the_configuration(section: str, field: str) -> None:
-    before = {"optimizer": "sgd"} if field in ("momentum", "nesterov") else {}
+    before: dict[str, Any] = {"optimizer": "sgd"} if field in ("momentum", "nesterov") else {}
     before |= {"samples": 100, "validate_every": 100} if field in ("samples", "validate_every") else {}
     content = linear(**before).model_dump(mode="json")
     content[section][field] = CHANGES[section][field]

@@ -1,0 +1,59 @@
+"""Runs side by side in processes of their own: the same bits, and each run's failure its own."""
+
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from probe.extract.features import CachedFeatures
+from probe.fit.run import Run
+from probe.fit.sweep import SweepError, sweep
+from probe.heads import config as heads
+from tests.fit.conftest import linear, untrained
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
+
+
+@dataclass(frozen=True)
+class KilledRun(Run):
+    """Its process is killed in the middle of it, as by the system when memory runs out."""
+
+    def epochs(self, images: int) -> int:
+        if os.getpid() != self.inputs["pid"]:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().epochs(images)
+
+
+@pytest.fixture
+def run(cached: CachedFeatures, tmp_path: Path) -> Callable[..., Run]:
+    return lambda config, name="runs": Run(config, cached.identity, tmp_path / name)
+
+
+def test_side_by_side_gives_the_bits_of_one_after_the_other(cached: CachedFeatures, run: Callable[..., Run]) -> None:
+    configs = [linear(seed=0), untrained(heads.RandomProjection(dim=8)), linear(seed=1), linear(optimizer="adamw")]
+    together, in_turn = ([run(config, name) for config in configs] for name in ("together", "in turn"))
+    assert sweep([(each, cached) for each in together], "cpu", jobs=2) == 4
+    assert sweep([(each, cached) for each in in_turn], "cpu") == 4
+    for one, other in zip(together, in_turn, strict=True):
+        for name in ("metrics.json", "head.safetensors", "history.jsonl", "config.yaml", "per_query.parquet"):
+            assert (one.path / name).read_bytes() == (other.path / name).read_bytes()
+    assert sweep([(each, cached) for each in together], "cpu", jobs=2) == 0
+
+
+def test_a_run_that_diverges_and_a_process_that_is_killed_do_not_stop_the_others(
+    cached: CachedFeatures, run: Callable[..., Run], tmp_path: Path
+) -> None:
+    diverging = run(linear(lr=1e30, lr_min=0))
+    killed = KilledRun(linear(seed=5), cached.identity | {"pid": os.getpid()}, tmp_path / "runs")  # type: ignore
+    good = [run(linear(seed=seed)) for seed in (2, 3, 4)]
+    runs = [diverging, good[0], killed, *good[1:]]
+    with pytest.raises(SweepError) as error:
+        sweep([(each, cached) for each in runs], "cpu", jobs=2)
+    text = str(error.value)
+    assert "2 of 5 run(s) failed, the others are done" in text
+    assert "was killed by signal 9" in text
+    assert "lower training.lr" in text or "not finite" in text
+    assert [each.done for each in runs] == [False, True, False, True, True]
