@@ -85,7 +85,7 @@ class _Splits:
         self.features = torch.from_numpy(self.train.features).to(device)  # (N, D), as stored
         classes = self.train.frame.select(pl.struct("domain", "label").rank("dense") - 1).to_series()
         self.labels = torch.from_numpy(classes.cast(pl.Int64).to_numpy().copy()).to(device)
-        self.classes = int(self.labels.max()) + 1
+        self.class_sizes = torch.bincount(self.labels)  # (C,)
 
     def dim(self, head: nn.Module) -> int:
         """Length of the head's embeddings."""
@@ -130,7 +130,7 @@ def _train(
     on_epoch: Callable[[str], None],
 ) -> _Selected:
     assert config.training and config.loss, "RunConfig gives a trained head both"  # noqa: PT018
-    loss = build_loss(config.loss, data.classes, data.dim(head), generator).to(data.device)
+    loss = build_loss(config.loss, data.class_sizes, data.dim(head), generator).to(data.device)
     weights = [*head.parameters(), *loss.parameters()]
     optimizer = torch.optim.Adam(weights, weight_decay=config.training.weight_decay, fused=True)
     history, best = [], None
@@ -146,7 +146,7 @@ def _train(
     epoch, val, state = best
     head.load_state_dict(state)
     parameters = {name: sum(p.numel() for p in m.parameters()) for name, m in (("head", head), ("classes", loss))}
-    facts = {"selected_epoch": epoch, "last": last, "parameters": parameters, "classes": data.classes}
+    facts = {"selected_epoch": epoch, "last": last, "parameters": parameters, "classes": len(data.class_sizes)}
     return _Selected(head, val, facts, history)
 
 
