@@ -41,7 +41,7 @@ class ArcFace(CosineSoftmax):
 def widened(cosines: torch.Tensor, margin: torch.Tensor) -> torch.Tensor:
     """cos(θ + margin) of (B,) cos θ; where θ + margin would pass π, cos θ - margin * sin(margin) instead.
 
-    That keeps it below cos θ and increasing in it (the reference code's `easy_margin=False`).
+    That keeps it below cos θ and, for margins up to 2.33, increasing in it (the reference code's `easy_margin=False`).
     """
     cosines = cosines.clamp(-1, 1)
     shifted = cosines * margin.cos() - sine(cosines) * margin.sin()

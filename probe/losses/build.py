@@ -4,7 +4,6 @@ loss = build_loss(config, class_sizes=torch.bincount(labels), dim=64, generator=
 """
 
 import torch
-from torch import nn
 
 from probe.losses import config as losses
 from probe.losses.adacos import AdaCos
@@ -18,7 +17,9 @@ from probe.losses.li_arcface import LiArcFace
 from probe.losses.softmax import Softmax
 
 
-def build_loss(config: losses.LossConfig, class_sizes: torch.Tensor, dim: int, generator: torch.Generator) -> nn.Module:
+def build_loss(
+    config: losses.LossConfig, class_sizes: torch.Tensor, dim: int, generator: torch.Generator
+) -> Softmax | CosineSoftmax:
     """The loss with its class matrix drawn from the generator, on the generator's device.
 
     `class_sizes`: (C,) int64, how many training images each label 0..C-1 has. Whatever changes while training is in
