@@ -66,5 +66,10 @@ def report(title: str, comparisons: list[Comparison]) -> None:
             "" if found.target is None else f"{found.target:g}",
         )
         table.add_row(*map(Text, row))
-    console = Console()
-    (console if console.is_terminal else Console(width=160)).print(table)
+    console().print(table)
+
+
+def console() -> Console:
+    """As wide as the terminal; wide where there is none."""
+    found = Console()
+    return found if found.is_terminal else Console(width=160)

@@ -1,0 +1,28 @@
+"""Softmax cross-entropy of a linear classifier: the loss that has neither a normalised embedding nor a margin.
+
+loss = Softmax(classes=34_800, dim=64, generator=generator)
+"""
+
+import math
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+
+class Softmax(nn.Module):
+    """Mean cross-entropy of softmax(W x + b). `weight` (C, d) and `bias` (C,) start in U(±1/sqrt(d)).
+
+    Its logits are not bounded and it is not on the core: it keeps (B, C) logits.
+    """
+
+    def __init__(self, classes: int, dim: int, generator: torch.Generator, bias: bool = True) -> None:
+        super().__init__()
+        bound, device = 1 / math.sqrt(dim), generator.device
+        self.weight = nn.Parameter((torch.rand(classes, dim, generator=generator, device=device) * 2 - 1) * bound)
+        start = (torch.rand(classes, generator=generator, device=device) * 2 - 1) * bound if bias else None
+        self.bias = None if start is None else nn.Parameter(start)
+
+    def forward(self, embeddings: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """(B, d), (B,) int64 labels in [0, C) -> scalar."""
+        return F.cross_entropy(F.linear(embeddings, self.weight, self.bias), labels)
