@@ -89,7 +89,7 @@ def close(found: np.ndarray, expected: list[np.ndarray]) -> None:
     np.testing.assert_allclose(found.astype(np.float64), expected, rtol=2**-10, atol=1e-6)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=6)
 @given(data=st.data())
 def test_rows_are_fused_by_source_and_image_whatever_the_order_of_manifest_and_stores(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
