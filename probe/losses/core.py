@@ -19,7 +19,7 @@ from torch.autograd.function import once_differentiable
 Precision = Literal["fp32", "bf16"]
 
 LARGEST_EXPONENT = 64.0  # exp(64) and the sum of 10^9 of them, exp(-64) and its quotients are all normal fp32 numbers
-CHUNK_BYTES = {"cpu": 1 << 21, "cuda": 1 << 28}
+CHUNK_BYTES = {"cpu": 3 << 19, "cuda": 1 << 28}  # of a chunk's cosines
 _TINY_LENGTH = 1e-12
 
 

@@ -151,7 +151,7 @@ def test_a_folder_that_is_no_finished_run_is_a_clear_error(spoil: Any, run: Run,
 
 CHANGES: dict[str, dict[str, Any]] = {
     "head": {"dim": 16, "dropout": 0.3},
-    "loss": {"kind": "arcface", "margin": 0.4, "scale": 9, "sub_centers": 3},
+    "loss": {"kind": "arcface", "margin": 0.4, "scale": 9, "sub_centers": 3, "precision": "bf16"},
     "training": {
         "epochs": 5,
         "samples": 200,

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from probe.errors import UsageError
+from probe.losses.config import ArcFace, SubCenterArcFace
 from probe.tables.overrides import Overrides, parse_seeds
 from probe.tables.recipe import Recipe, read_recipe
 from tests.tables.test_recipe import RECIPE, written
