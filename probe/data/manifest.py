@@ -1,25 +1,34 @@
 """A manifest: one row an image, with its label, domain, split and role; validated before any work starts.
 
 Columns: `image` (posix path relative to the source's root, NFC), `source`, `label`, `domain`, `split`
-(train|val|test), `role` (train|query|index|both). No row is ever dropped: a bad one is an error that names it.
+(train|val|test), `role` (train|query|index|both). A class is a label in a domain. Only a row of role `query` may have
+several labels; `label` then holds a list in every row. No row is ever dropped: a bad one is an error that names it.
 
     manifest = read_manifest(Path("pocket/manifest.csv"))
     manifest.split("test").height
 """
 
+import csv
 import hashlib
+import json
+import os
 import unicodedata
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, reduce
+from operator import xor
 from pathlib import Path
+from typing import Self
 
 import polars as pl
 
+from probe.data.labels import LISTS, from_text, plainest, to_text
 from probe.errors import UsageError, first_line, nearest
 
 COLUMNS = ("image", "source", "label", "domain", "split", "role")
 SPLITS = ("train", "val", "test")
 ROLES = ("train", "query", "index", "both")
+ORIGIN = "curation.json"  # beside a curated manifest, whose folder holds no images
+BLOCK = 1 << 16  # rows whose text is one string at a time
 
 
 @dataclass(frozen=True)
@@ -41,8 +50,12 @@ class Manifest:
         """SHA-256 of the rows in order, the length of every field included; the same for CSV and Parquet."""
         digest = hashlib.sha256()
         for column in self.frame:
+            if column.dtype == LISTS:
+                digest.update(b"lists" + column.list.len().to_numpy().astype("<u4").tobytes())
+                column = column.explode()
             digest.update(column.str.len_bytes().to_numpy().astype("<u4").tobytes())
-            digest.update("".join(column).encode())
+            for start in range(0, len(column), BLOCK):
+                digest.update(column[start : start + BLOCK].str.join().item().encode())
         return digest.hexdigest()
 
     @property
@@ -53,32 +66,75 @@ class Manifest:
     def domains(self) -> list[str]:
         return self.frame["domain"].unique().sort().to_list()
 
+    @property
+    def has_several_labels(self) -> bool:
+        """Whether any row has, so that `label` holds lists."""
+        return self.frame.schema["label"] == LISTS
+
     def images(self, source: str) -> list[str]:
         """The distinct images of one source, sorted."""
         return self.frame.filter(pl.col("source") == source)["image"].unique().sort().to_list()
 
     def split(self, name: str) -> pl.DataFrame:
-        return self.frame.filter(pl.col("split") == name)
+        """The rows of a split; its labels are strings where none of these rows has several."""
+        rows = self.frame.filter(pl.col("split") == name)
+        return rows.with_columns(plainest(rows["label"]))
+
+    def where_rows(self, keep: pl.Expr | pl.Series) -> Self:
+        """The rows for which `keep` holds, which are as valid as all of them. Raises UsageError when none is left."""
+        rows = self.frame.filter(keep)
+        if rows.is_empty():
+            raise UsageError(f"nothing is left of {self.where}; ask for less.")
+        selected = object.__new__(type(self))
+        selected.__dict__.update(
+            frame=rows.with_columns(plainest(rows["label"])),
+            roots={source: self.roots[source] for source in rows["source"].unique() if source in self.roots},
+            where=self.where,
+        )
+        return selected
+
+    def write(self, path: Path, overwrite: bool = False) -> None:
+        """Writes a .csv or .parquet file; it appears whole or not at all.
+
+        Raises UsageError for another suffix, and for a file that is there already unless told to overwrite it.
+        """
+        if path.suffix not in (".csv", ".parquet"):
+            raise UsageError(f"{path}: a manifest is a .csv or .parquet file; name one.")
+        if path.exists() and not overwrite:
+            raise UsageError(f"{path} exists already; move it away or ask for it to be overwritten.")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            if path.suffix == ".parquet":
+                self.frame.write_parquet(temporary)
+            else:
+                self.frame.with_columns(to_text(self.frame["label"])).write_csv(temporary)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
-def read_manifest(path: Path, roots: dict[str, Path] | None = None) -> Manifest:
+def read_manifest(path: Path, roots: dict[str, Path] | None = None, data_root: Path | None = None) -> Manifest:
     """The manifest in a .csv or .parquet file.
 
-    Images lie in the file's folder, or in one subfolder for each source where there are several sources; `roots`
-    overrides that, source by source.
+    Images lie in the file's folder, or in one subfolder for each source where there are several sources; what has no
+    subfolder, and every source of a curated manifest, lies below `data_root` where that is given. `roots` overrides
+    all of it, source by source. In a CSV file, several labels are a JSON array of strings.
     """
     try:
         is_parquet = path.suffix == ".parquet"
         frame = pl.read_parquet(path) if is_parquet else pl.read_csv(path, infer_schema=False)
     except (OSError, pl.exceptions.PolarsError) as error:
-        raise UsageError(f"{path} cannot be read as a manifest: {first_line(error)}.") from error
+        fault = (path.suffix != ".parquet" and path.is_file() and _csv_fault(path)) or first_line(error)
+        raise UsageError(f"{path} cannot be read as a manifest: {fault}.") from error
+    if not is_parquet and "label" in frame.columns:
+        frame = frame.with_columns(from_text(frame["label"], str(path)))
     manifest = Manifest(frame, where=str(path))
     sources = manifest.sources
     unknown = sorted((roots or {}).keys() - set(sources))
     if unknown:
         raise UsageError(f"{path} has no source '{unknown[0]}'; {nearest(unknown[0], sources)}")
-    folders = {source: path.parent if len(sources) == 1 else path.parent / source for source in sources}
-    manifest.roots.update(folders | (roots or {}))
+    manifest.roots.update(_folders(path.parent, sources, data_root) | (roots or {}))
     return manifest
 
 
@@ -90,20 +146,46 @@ def image_path(root: Path, image: str) -> Path:
     return path
 
 
+def _folders(home: Path, sources: list[str], data_root: Path | None) -> dict[str, Path]:
+    """Where each source's images lie, as far as the manifest's own folder tells."""
+    origin = home / ORIGIN
+    recorded = json.loads(origin.read_text())["roots"] if origin.is_file() else None
+    if recorded is None and len(sources) == 1:
+        return {sources[0]: home}
+    folders = {}
+    for source in sources:
+        below_root = data_root / (recorded or {}).get(source, source) if data_root else None
+        folders[source] = below_root if below_root and not (home / source).is_dir() else home / source
+    return folders
+
+
+def _csv_fault(path: Path) -> str | None:
+    """The first thing that is wrong in a CSV file, and where."""
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                line.decode()
+            except UnicodeDecodeError as error:
+                return f"line {number} is invalid utf-8 (byte 0x{line[error.start]:02x}); save the file as UTF-8"
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.reader(file, strict=True)
+        try:
+            header = next(reader, [])
+            for number, row in enumerate(reader, 1):
+                if len(row) > len(header):
+                    return f"row {number} has more fields ({len(row)}) than the header ({len(header)})"
+        except csv.Error as error:
+            return f"line {reader.line_num} is malformed ({error})"
+    return None
+
+
 def _validated(frame: pl.DataFrame, where: str) -> pl.DataFrame:
-    for column in COLUMNS:
-        if column not in frame.columns:
-            raise UsageError(f"{where} lacks the column '{column}'; it needs {', '.join(COLUMNS)}.")
-    for column in frame.columns:
-        if column not in COLUMNS:
-            raise UsageError(f"{where} has an unknown column '{column}'; {nearest(column, COLUMNS)}")
-    for column, kind in frame.schema.items():
-        if kind != pl.String:
-            raise UsageError(f"{where}: column '{column}' holds {kind}, not strings; convert it.")
-    if frame.is_empty():
-        raise UsageError(f"{where} has no rows.")
-    frame = frame.with_columns(pl.col("image").str.normalize("NFC"))
-    _refuse(frame, pl.any_horizontal(pl.col(COLUMNS).is_null() | (pl.col(COLUMNS) == "")), where, "an empty field")
+    _require_columns(frame, where)
+    frame = _composed(frame.select(COLUMNS))
+    frame = frame.with_columns(plainest(frame["label"]))
+    _require_labels(frame, where)
+    empty = pl.any_horizontal(pl.col(pl.String).is_null() | (pl.col(pl.String) == ""))
+    _refuse(frame, empty, where, "an empty field")
     escapes = r"\\|(^|/)\.{0,2}(/|$)"  # a backslash, or a component that is empty, . or ..
     leads_out = pl.col("image").str.contains(escapes)
     _refuse(frame, leads_out, where, "an image path that is not relative to the source's root")
@@ -112,16 +194,58 @@ def _validated(frame: pl.DataFrame, where: str) -> pl.DataFrame:
     _refuse(frame, ~pl.col("role").is_in(ROLES), where, f"a role other than {', '.join(ROLES)}")
     in_training = pl.col("split") == "train"
     _refuse(frame, in_training != (pl.col("role") == "train"), where, "a role that does not fit its split")
-    twice = pl.struct("image", "source", "label", "split").is_duplicated()
-    _refuse(frame, twice, where, "the same image, label and split twice")
-    return frame.select(COLUMNS).rechunk()
+    _refuse(frame, _twice(frame), where, "the same image, label and split twice")
+    return frame
 
 
-def _refuse(frame: pl.DataFrame, bad: pl.Expr, where: str, what: str) -> None:
-    rows = frame.with_row_index("row").filter(bad)
-    if not rows.is_empty():
-        first = rows.row(0, named=True)
+def _require_columns(frame: pl.DataFrame, where: str) -> None:
+    for column in COLUMNS:
+        if column not in frame.columns:
+            raise UsageError(f"{where} lacks the column '{column}'; it needs {', '.join(COLUMNS)}.")
+    for column in frame.columns:
+        if column not in COLUMNS:
+            raise UsageError(f"{where} has an unknown column '{column}'; {nearest(column, COLUMNS)}")
+    for column, kind in frame.schema.items():
+        if kind != pl.String and not (column == "label" and kind == LISTS):
+            raise UsageError(f"{where}: column '{column}' holds {kind}, not strings; convert it.")
+    if frame.is_empty():
+        raise UsageError(f"{where} has no rows.")
+
+
+def _composed(frame: pl.DataFrame) -> pl.DataFrame:
+    """Image ids in NFC, which ASCII is."""
+    image = pl.col("image")
+    if frame.select((image.str.len_bytes() == image.str.len_chars()).all()).item():
+        return frame
+    return frame.with_columns(image.str.normalize("NFC"))
+
+
+def _require_labels(frame: pl.DataFrame, where: str) -> None:
+    if frame.schema["label"] != LISTS:
+        return
+    labels = pl.col("label").list
+    any_empty = labels.eval(pl.element().is_null() | (pl.element() == "")).list.any()
+    _refuse(frame, pl.col("label").is_null() | (labels.len() == 0) | any_empty, where, "an empty field")
+    _refuse(frame, labels.n_unique() < labels.len(), where, "a label twice in one list")
+    several = (labels.len() > 1) & (pl.col("role") != "query")
+    _refuse(frame, several, where, "several labels for an image that is not a query only")
+
+
+def _twice(frame: pl.DataFrame) -> pl.Series:
+    """Rows that share image, source, label and split with another. Hashes tell first whether there can be any."""
+    key = frame.select("image", "source", to_text(frame["label"]), "split")
+    hashes = [column.hash(seed) for seed, column in enumerate(key)]
+    if reduce(xor, hashes).n_unique() == len(key):
+        return pl.repeat(False, len(key), eager=True)
+    return key.is_duplicated()
+
+
+def _refuse(frame: pl.DataFrame, bad: pl.Expr | pl.Series, where: str, what: str) -> None:
+    rows = frame.select(bad.alias("bad")).to_series()
+    if rows.any():
+        row = rows.arg_max() or 0
+        first = frame.row(row, named=True)
         raise UsageError(
-            f"{where} has {what} in {rows.height:,} row(s), the first in row {first['row'] + 1} "
+            f"{where} has {what} in {rows.sum():,} row(s), the first in row {row + 1} "
             f"(image '{first['image']}', label '{first['label']}', split '{first['split']}'); correct the file."
         )

@@ -24,24 +24,28 @@ def resolve_data(data: str, data_root: Path, roots: dict[str, Path] | None = Non
     Raises MissingDataError, naming the places that were looked at, when there is none.
     """
     if data == SAMPLE:
-        return _from_path(ensure_sample(data_root), roots)
-    for path in (Path(data).expanduser(), data_root / data):
-        if path.exists():
-            return _from_path(path, roots)
+        return _from_path(ensure_sample(data_root), data_root, roots)
+    here, below = Path(data).expanduser(), data_root / data
+    if here.exists():
+        return _from_path(here, data_root, roots)
+    if below.exists():
+        return _from_path(below, data_root, roots)
     raise MissingDataError(
-        f"no data '{data}': neither {Path(data).expanduser()} nor {data_root / data} exists; "
+        f"no data '{data}': neither {here} nor {below} exists; "
         "name a folder or a manifest, or point --data-root at the folder that holds it."
     )
 
 
-def _from_path(path: Path, roots: dict[str, Path] | None) -> Manifest:
+def _manifest_in(folder: Path) -> Path | None:
+    return next((folder / name for name in MANIFESTS if (folder / name).exists()), None)
+
+
+def _from_path(path: Path, data_root: Path, roots: dict[str, Path] | None) -> Manifest:
     if path.suffix.lower() == tar.SUFFIX and path.is_file():
         raise UsageError(f"{path} is one tar; name the folder that it lies in, or a manifest of its images.")
-    if path.is_file():
-        return read_manifest(path, roots)
-    for name in MANIFESTS:
-        if (path / name).exists():
-            return read_manifest(path / name, roots)
+    file = path if path.is_file() else _manifest_in(path)
+    if file:
+        return read_manifest(file, roots, data_root)
     if roots:
         raise UsageError(f"--source-root {next(iter(roots))}: {path} has no manifest, so it has no sources to move.")
     return image_folder(path)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from feature_cache import FeatureStore, Spec
-from probe.data.images import has_image
+from probe.data.images import missing_images
 from probe.data.manifest import Manifest
 from probe.errors import UsageError
 from probe.extract.match import require_features, require_images
@@ -81,7 +81,7 @@ def plan(
 
 
 def _require_files(tasks: list[Task], manifest: Manifest, workspace: Workspace) -> None:
-    missing = [str(task.root / image) for task in tasks for image in task.todo if not has_image(task.root, image)]
+    missing = [str(task.root / image) for task in tasks for image in missing_images(task.root, task.todo)]
     if missing:
         listing = workspace.out / f"missing-{file_name(Path(manifest.where).parent.name)}.txt"
         listing.parent.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,174 @@
+"""What the papers do to manifests: select, filter classes by size, cap them, draw some of them, join manifests, count.
+
+Every function takes a manifest and gives a new one. Nothing depends on the order of the rows. What is random is decided
+by content: images and classes are ranked by a hash of the seed and their name, and the first are kept. So a cap of 10
+keeps a part of what a cap of 20 keeps, and 10,000 classes are among the 20,000 of the same seed.
+
+    train = only(gldv2, splits=["train"])
+    subset = draw_classes(cap(classes_between(train, least=3), most=10, seed=42), count=10_000, seed=42)
+"""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from probe.data.labels import as_lists
+from probe.data.manifest import Manifest
+from probe.errors import UsageError, nearest
+
+CLASS = ("domain", "label")
+IMAGE = ("source", "image")
+BLOCK = 1 << 16  # rows that are hashed at a time
+
+
+def only(
+    manifest: Manifest,
+    *,
+    sources: Sequence[str] | None = None,
+    domains: Sequence[str] | None = None,
+    splits: Sequence[str] | None = None,
+    roles: Sequence[str] | None = None,
+) -> Manifest:
+    """The rows of these sources, domains, splits and roles. Raises UsageError for one that the manifest lacks."""
+    keep = pl.lit(True)
+    for column, wanted in (("source", sources), ("domain", domains), ("split", splits), ("role", roles)):
+        if wanted is None:
+            continue
+        known = manifest.frame[column].unique().to_list()
+        for name in wanted:
+            if name not in known:
+                raise UsageError(f"{manifest.where} has no {column} '{name}'; {nearest(name, known)}")
+        keep &= pl.col(column).is_in(wanted)
+    return manifest.where_rows(keep)
+
+
+def classes_between(manifest: Manifest, least: int = 1, most: int | None = None) -> Manifest:
+    """The classes that have at least `least` and at most `most` different images."""
+    size = _class_sizes(manifest)
+    return manifest.where_rows((size >= least) & (size <= (most or len(size))))
+
+
+def cap(manifest: Manifest, most: int, seed: int) -> Manifest:
+    """Of every class with more than `most` different images, that many random ones."""
+    too_many = _class_sizes(manifest) > most
+    ranked = _ranked("image", seed, manifest.frame.filter(too_many), IMAGE)
+    last = pl.col("rank").unique().bottom_k(most).max().over(CLASS)
+    keep = (~too_many).to_numpy(writable=True)
+    keep[~keep] = ranked.select(pl.col("rank") <= last).to_series().to_numpy()
+    return manifest.where_rows(pl.Series(keep))
+
+
+def draw_classes(manifest: Manifest, count: int, seed: int) -> Manifest:
+    """Random classes, `count` of them. Raises UsageError when there are fewer."""
+    _require_one_label(manifest)
+    classes = _ranked("class", seed, manifest.frame.select(CLASS).unique(), ("label",))
+    if len(classes) < count:
+        raise UsageError(f"{manifest.where} has {len(classes):,} classes, not {count:,}; draw fewer.")
+    drawn = classes.sort("rank", "domain").head(count)
+    rows = manifest.frame.select(CLASS).with_row_index("row").join(drawn, on=CLASS, how="semi")["row"]
+    keep = np.zeros(len(manifest.frame), bool)
+    keep[rows.to_numpy()] = True
+    return manifest.where_rows(pl.Series(keep))
+
+
+def in_domain(manifest: Manifest, domain: str) -> Manifest:
+    """All rows in this one domain. Raises UsageError where two of the former domains share a label."""
+    domains_of = _classes(manifest).unique().group_by("label").len()
+    shared = domains_of.filter(pl.col("len") > 1)["label"]
+    if not shared.is_empty():
+        raise UsageError(
+            f"{manifest.where} has {len(shared):,} label(s) in several domains that would become one class in "
+            f"'{domain}', among them '{shared.min()}'; select one domain first."
+        )
+    return Manifest(manifest.frame.with_columns(domain=pl.lit(domain)), manifest.roots, manifest.where)
+
+
+def namespaced(manifest: Manifest) -> Manifest:
+    """Labels as `<source>/<label>`, so that no two sources share a class; a label that has this form already stays.
+
+    A slash in a source's name becomes %2F. Raises UsageError where a source has both `x` and `<source>/x`.
+    """
+    lists, label = manifest.has_several_labels, pl.col("label")
+    source = pl.col("source").str.replace_all("%", "%25", literal=True).str.replace_all("/", "%2F", literal=True)
+    rows = manifest.frame.select(*CLASS, "source").with_row_index("row")
+    rows = (rows.explode("label") if lists else rows).with_columns(plain=label, prefix=source + "/")
+    has_prefix = label.str.starts_with(pl.col("prefix"))
+    rows = rows.with_columns(label=pl.when(has_prefix).then(label).otherwise(pl.col("prefix") + label))
+    classes = rows.select(*CLASS, "plain").unique()
+    merged = classes.filter(classes.select(CLASS).is_duplicated())["plain"]
+    if not merged.is_empty():
+        raise UsageError(
+            f"{manifest.where}: the labels '{merged.min()}' and '{merged.max()}' of one source cannot be told "
+            "apart once they bear its name; rename one of them."
+        )
+    labels = rows.group_by("row", maintain_order=True).agg("label")["label"] if lists else rows["label"]
+    return Manifest(manifest.frame.with_columns(labels), manifest.roots, manifest.where)
+
+
+def concatenate(manifests: Sequence[Manifest], where: str = "the joined manifest") -> Manifest:
+    """The rows of all, with namespaced labels.
+
+    Raises UsageError where two of them have the same image, label and split, or keep a source in different folders.
+    """
+    parts = [namespaced(manifest) for manifest in manifests]
+    roots: dict[str, Path] = {}
+    for part in parts:
+        for source, root in part.roots.items():
+            if roots.setdefault(source, root) != root:
+                raise UsageError(f"the source '{source}' lies in {roots[source]} and in {root}; keep one of them.")
+    frames = [part.frame for part in parts]
+    if any(part.has_several_labels for part in parts):
+        frames = [frame.with_columns(as_lists(frame["label"])) for frame in frames]
+    return Manifest(pl.concat(frames), roots, where)
+
+
+def count(manifest: Manifest, by: Sequence[str] = ("domain", "split")) -> pl.DataFrame:
+    """Rows of `by` (columns other than image and label), sorted, with the numbers of different images and classes."""
+    images = manifest.frame.select(*by, *(name for name in IMAGE if name not in by)).unique()
+    classes = _classes(manifest, by).unique()
+    counted = images.group_by(by).agg(images=pl.len()).join(classes.group_by(by).agg(classes=pl.len()), on=by)
+    return counted.sort(by)
+
+
+def _classes(manifest: Manifest, besides: Sequence[str] = ()) -> pl.DataFrame:
+    """A row for each label of each row: its class, and the columns named besides."""
+    rows = manifest.frame.select(*CLASS, *(name for name in besides if name not in CLASS))
+    return rows.explode("label") if manifest.has_several_labels else rows
+
+
+def _class_sizes(manifest: Manifest) -> pl.Series:
+    """How many different images the class of each row has."""
+    _require_one_label(manifest)
+    of_image = manifest.frame.select(*CLASS, *IMAGE)
+    first = pl.repeat(True, len(of_image), eager=True)
+    if of_image.select(pl.struct(pl.all()).hash()).to_series().n_unique() < len(of_image):
+        first = of_image.is_first_distinct()
+    return of_image.with_columns(first=first).select(pl.col("first").sum().over(CLASS)).to_series()
+
+
+def _require_one_label(manifest: Manifest) -> None:
+    if manifest.has_several_labels:
+        raise UsageError(
+            f"{manifest.where} has queries of several labels, which are in no one class; select other rows."
+        )
+
+
+def _ranked(kind: str, seed: int, rows: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
+    """With a column `rank`: the first 8 bytes, as a number, of BLAKE2b-64 over `<seed> NUL <kind>` and NUL + each name.
+
+    The same on every machine and in every version of every library.
+    """
+    start = hashlib.blake2b(f"{seed}\0{kind}".encode(), digest_size=8)
+
+    def digest(text: str) -> bytes:
+        state = start.copy()
+        state.update(text.encode())
+        return state.digest()
+
+    texts = rows.select(pl.concat_str([pl.lit("\0") + pl.col(name) for name in names])).to_series()
+    digests = (digest(text) for block in range(0, len(texts), BLOCK) for text in texts[block : block + BLOCK])
+    ranks = np.frombuffer(b"".join(digests), ">u8").astype(np.uint64)
+    return rows.with_columns(rank=pl.Series(ranks, dtype=pl.UInt64))
