@@ -25,7 +25,7 @@ def resolve_data(data: str, data_root: Path, roots: dict[str, Path] | None = Non
     here, below = Path(data).expanduser(), data_root / data
     if here.exists():
         return _from_path(here, data_root, roots)
-    if data in {dataset.name for dataset in all_datasets()} and not (below.exists() and _manifest_in(below)):
+    if data in {dataset.name for dataset in all_datasets()} and _manifest_in(below) is None:
         return _known(data, data_root, roots)
     if below.exists():
         return _from_path(below, data_root, roots)
