@@ -3,11 +3,16 @@
 probe data list [NAME] · check DATA... · stats [DATA]... · curate RECIPE
 """
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from probe.options import DEFAULT, DataRoot
+from probe.errors import UsageError
+from probe.options import DEFAULT, DataRoot, Out
+from probe.workspace import file_name
+
+SAMPLE = 300
 
 app = typer.Typer(no_args_is_help=True, help="Look at data sets, check them, count them, and draw training sets.")
 
@@ -28,3 +33,52 @@ def list_datasets(
         print_datasets(all_datasets(), data_root, printer())
     else:
         print_dataset(find_dataset(name), data_root, printer())
+
+
+@app.command(epilog="Example: probe data check sample")
+def check(
+    data: Annotated[
+        list[str], typer.Argument(metavar="DATA", help="Known data sets, and whatever `probe extract` takes.")
+    ],
+    sample: Annotated[
+        int | None, typer.Option(min=0, help="How many random images to decode.", show_default=str(SAMPLE))
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Decode every image.")] = False,
+    workers: Annotated[
+        int | None, typer.Option(min=0, help="Decoding processes; 0 decodes in the main one.", show_default="by CPUs")
+    ] = None,
+    source_root: Annotated[
+        list[str] | None, typer.Option(help="SOURCE=FOLDER: where a source's images lie; repeatable.")
+    ] = None,
+    data_root: DataRoot = DEFAULT.data_root,
+    out: Out = DEFAULT.out,
+) -> None:
+    """Compare counts with the published ones; look for missing, undecodable and copied images, and for leaks.
+
+    Exit code 1 when anything is wrong; every image that is concerned is listed in OUT/checks.
+    """
+    from probe.data.dataset import all_datasets
+    from probe.data.resolve import resolve_data, source_roots
+    from probe.extract.check import check_data, print_check, summary, write_findings
+    from probe.extract.decoding import choose_workers
+    from probe.terminal import printer
+
+    if everything and sample is not None:
+        raise UsageError("--all decodes every image and --sample some of them; leave one out.")
+    decode = None if everything else SAMPLE if sample is None else sample
+    workers = choose_workers(shared=False)[0] if workers is None else workers
+    published = {dataset.name: dataset.counts for dataset in all_datasets()}
+    roots = source_roots(source_root or [])
+    summaries, sound = [], True
+    for name, manifest in [(name, resolve_data(name, data_root, roots)) for name in data]:
+        counts = () if Path(name).exists() else published.get(name, ())
+        checked = check_data(name, manifest, counts, decode, workers)
+        print_check(checked, printer())
+        findings = out / "checks" / f"{file_name(name)}.csv"
+        write_findings(checked, findings)
+        sound &= checked.is_sound
+        summaries.append(summary(checked) + (f"; all of them in {findings}" if checked.findings else ""))
+    for line in summaries:
+        printer().print(line, markup=False, soft_wrap=True)
+    if not sound:
+        raise typer.Exit(1)
