@@ -151,14 +151,22 @@ def image_path(root: Path, image: str) -> Path:
 def _folders(home: Path, sources: list[str], data_root: Path | None) -> dict[str, Path]:
     """Where each source's images lie, as far as the manifest's own folder tells."""
     origin = home / ORIGIN
-    recorded = json.loads(origin.read_text())["roots"] if origin.is_file() else None
-    if recorded is None and len(sources) == 1:
+    if len(sources) == 1 and not origin.exists():
         return {sources[0]: home}
-    folders = {}
-    for source in sources:
-        below_root = data_root / (recorded or {}).get(source, source) if data_root else None
-        folders[source] = below_root if below_root and not (home / source).is_dir() else home / source
+    recorded = _recorded_roots(origin) if origin.exists() else {}
+    folders = {source: home / source for source in sources}
+    if data_root is not None:
+        elsewhere = [source for source in sources if not folders[source].is_dir()]
+        folders |= {source: data_root / recorded.get(source, source) for source in elsewhere}
     return folders
+
+
+def _recorded_roots(origin: Path) -> dict[str, str]:
+    """Source -> folder, below the data root where it is not absolute."""
+    try:
+        return json.loads(origin.read_text(encoding="utf-8"))["roots"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{origin} does not say where images lie; curate again, or delete it.") from error
 
 
 def _csv_fault(path: Path) -> str | None:

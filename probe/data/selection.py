@@ -48,7 +48,7 @@ def only(
 def classes_between(manifest: Manifest, least: int = 1, most: int | None = None) -> Manifest:
     """The classes that have at least `least` and at most `most` different images."""
     size = _class_sizes(manifest)
-    return manifest.where_rows((size >= least) & (size <= (most or len(size))))
+    return manifest.where_rows((size >= least) & (size <= (len(size) if most is None else most)))
 
 
 def cap(manifest: Manifest, most: int, seed: int) -> Manifest:
@@ -126,9 +126,11 @@ def concatenate(manifests: Sequence[Manifest], where: str = "the joined manifest
 
 
 def count(manifest: Manifest, by: Sequence[str] = ("domain", "split")) -> pl.DataFrame:
-    """Rows of `by` (columns other than image and label), sorted, with the numbers of different images and classes."""
+    """The numbers of different `images` and `classes`: a row for each value of `by` (not image or label), sorted."""
     images = manifest.frame.select(*by, *(name for name in IMAGE if name not in by)).unique()
     classes = _classes(manifest, by).unique()
+    if not by:
+        return pl.DataFrame({"images": [len(images)], "classes": [len(classes)]})
     counted = images.group_by(by).agg(images=pl.len()).join(classes.group_by(by).agg(classes=pl.len()), on=by)
     return counted.sort(by)
 
@@ -145,7 +147,7 @@ def _class_sizes(manifest: Manifest) -> pl.Series:
     of_image = manifest.frame.select(*CLASS, *IMAGE)
     first = pl.repeat(True, len(of_image), eager=True)
     if of_image.select(pl.struct(pl.all()).hash()).to_series().n_unique() < len(of_image):
-        first = of_image.is_first_distinct()
+        first = of_image.select(pl.struct(pl.all()).is_first_distinct()).to_series()
     return of_image.with_columns(first=first).select(pl.col("first").sum().over(CLASS)).to_series()
 
 

@@ -1,10 +1,12 @@
+import hashlib
+import json
 import re
 import unicodedata
 from pathlib import Path
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from probe.data.manifest import COLUMNS, Manifest, read_manifest
@@ -17,7 +19,32 @@ ROWS = [
     ("dog/2.jpg", "pets", "dog", "animals", "test", "index"),
 ]
 FRAME = pl.DataFrame(ROWS, COLUMNS, orient="row")
-text = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=12)
+anything = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=12) | st.text(
+    '[]",\\ \r\n', min_size=1
+)
+
+
+def digest_of_old(frame: pl.DataFrame) -> str:
+    """What a manifest of single labels had as its digest before there were others: results are keyed by it."""
+    digest = hashlib.sha256()
+    for column in frame:
+        digest.update(column.str.len_bytes().to_numpy().astype("<u4").tobytes())
+        digest.update("".join(column).encode())
+    return digest.hexdigest()
+
+
+def queries(labels: list) -> Manifest:
+    """Test queries of these lists of labels."""
+    frame = pl.DataFrame({"image": [f"{i}.jpg" for i in range(len(labels))], "source": "s"})
+    labels_of = pl.Series("label", labels, pl.List(pl.String))
+    return Manifest(frame.with_columns(labels_of, domain=pl.lit("d"), split=pl.lit("test"), role=pl.lit("query")))
+
+
+def written(folder: Path, manifest: Manifest) -> list[Path]:
+    paths = [folder / "written.csv", folder / "written.parquet"]
+    for path in paths:
+        manifest.write(path, overwrite=True)
+    return paths
 
 
 def file_of(folder: Path, frame: pl.DataFrame, suffix: str = ".csv") -> Path:
@@ -128,11 +155,12 @@ HEADER = ",".join(COLUMNS)
     [
         (b"", "empty CSV"),
         (HEADER.encode(), "has no rows"),
-        (f"{HEADER}\na.jpg,s,l,d,test,both,extra\n".encode(), "more fields"),
+        (f"{HEADER}\na.jpg,s,l,d,test,both\nb.jpg,s,l,d,test,both,extra\n".encode(), "row 2 has more fields (7) than"),
+        (f'{HEADER}\n"a.jpg,s,l,d,test,both\n'.encode(), "line 2 is malformed"),
         (f"{HEADER}\na.jpg,s,l,d,test\n".encode(), "has an empty field in 1 row(s), the first in row 1"),
-        (f"{HEADER}\né.jpg,s,l,d,test,both\n".encode("latin-1"), "invalid utf-8"),
+        (f"{HEADER}\né.jpg,s,l,d,test,both\n".encode("latin-1"), "line 2 is invalid utf-8 (byte 0xe9)"),
     ],
-    ids=["empty", "header only", "too many fields", "too few fields", "latin-1"],
+    ids=["empty", "header only", "too many fields", "open quote", "too few fields", "latin-1"],
 )
 def test_a_malformed_csv_is_refused(tmp_path: Path, content: bytes, what: str) -> None:
     (tmp_path / "manifest.csv").write_bytes(content)
@@ -161,15 +189,137 @@ def test_decomposed_image_names_are_composed_and_what_collides_is_refused() -> N
         Manifest(twins)
 
 
-@given(labels=st.lists(text, min_size=4, max_size=4), domain=text)
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(labels=st.lists(anything, min_size=4, max_size=4), domain=anything)
 def test_csv_and_parquet_have_the_same_rows_and_digest(
     tmp_path_factory: pytest.TempPathFactory, labels: list[str], domain: str
 ) -> None:
-    frame = FRAME.with_columns(pl.Series("label", labels), pl.lit(domain).alias("domain"))
-    folder = tmp_path_factory.getbasetemp()
-    csv, parquet = (read_manifest(file_of(folder, frame, suffix)) for suffix in (".csv", ".parquet"))
-    assert csv.frame.equals(frame)
-    assert csv.digest == parquet.digest == Manifest(frame).digest
+    manifest = Manifest(FRAME.with_columns(pl.Series("label", labels), pl.lit(domain).alias("domain")))
+    for path in written(tmp_path_factory.getbasetemp(), manifest):
+        assert read_manifest(path).frame.equals(manifest.frame)
+        assert read_manifest(path).digest == manifest.digest == digest_of_old(manifest.frame)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(st.lists(anything, min_size=1, max_size=3, unique=True), min_size=3, max_size=3))
+def test_several_labels_come_back_from_csv_and_parquet(
+    tmp_path_factory: pytest.TempPathFactory, labels: list[list[str]]
+) -> None:
+    manifest = queries(labels)
+    assert manifest.has_several_labels == any(len(each) > 1 for each in labels)
+    for path in written(tmp_path_factory.getbasetemp(), manifest):
+        assert read_manifest(path).frame.equals(manifest.frame)
+        assert read_manifest(path).digest == manifest.digest
+
+
+def test_several_labels_are_a_json_array_in_csv(tmp_path: Path) -> None:
+    queries([["a"], ["b", "c, d"], ["[e"]]).write(tmp_path / "manifest.csv")
+    lines = (tmp_path / "manifest.csv").read_text().splitlines()
+    assert [line.split(",s,")[1] for line in lines[1:]] == [
+        "a,d,test,query",
+        """"[""b"", ""c, d""]",d,test,query""",
+        """"[""[e""]",d,test,query""",
+    ]
+
+
+@pytest.mark.parametrize("cell", ["[red]", "[1, 2]", '["a", 2]', "[", '["a"', '[["a"]]'])
+def test_a_label_in_brackets_that_is_no_list_of_strings_is_refused_with_row_and_remedy(
+    tmp_path: Path, cell: str
+) -> None:
+    said = refusal(file_of(tmp_path, with_cell(2, "label", cell)))
+    assert f"the label {cell} in row 3 begins with '[' and is no JSON array of strings" in said
+    assert json.dumps([cell]) in said
+    remedied = with_cell(2, "label", json.dumps([cell]))
+    assert read_manifest(file_of(tmp_path, remedied)).frame["label"][2] == cell
+
+
+@pytest.mark.parametrize(
+    ("labels", "what"),
+    [
+        ([["a", "b"], []], "an empty field in 1 row(s), the first in row 2"),
+        ([["a", "b"], None], "an empty field in 1 row(s), the first in row 2"),
+        ([["a", "b"], ["c", ""]], "an empty field in 1 row(s), the first in row 2"),
+        ([["a", "b"], ["c", None]], "an empty field in 1 row(s), the first in row 2"),
+        ([[], []], "an empty field in 2 row(s), the first in row 1"),
+        ([["a", "b"], ["c", "c"]], "a label twice in one list in 1 row(s), the first in row 2"),
+    ],
+)
+def test_a_bad_list_of_labels_is_refused_with_its_row(labels: list, what: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(what)):
+        queries(labels)
+
+
+@pytest.mark.parametrize(("split", "role"), [("train", "train"), ("test", "index"), ("test", "both")])
+def test_only_queries_have_several_labels(split: str, role: str) -> None:
+    frame = queries([["a", "b"], ["c"]]).frame.with_columns(split=pl.lit(split), role=pl.lit(role))
+    with pytest.raises(UsageError, match="several labels for an image that is not a query only in 1 row"):
+        Manifest(frame)
+
+
+def test_lists_of_one_label_each_are_the_same_manifest_as_strings() -> None:
+    lists = Manifest(FRAME.with_columns(pl.concat_list("label")))
+    assert lists.frame.equals(FRAME)
+    assert lists.digest == Manifest(FRAME).digest
+
+
+def test_a_split_without_several_labels_has_strings() -> None:
+    both = pl.concat([queries([["a", "b"]]).frame, FRAME.with_columns(pl.concat_list("label"))])
+    manifest = Manifest(both)
+    assert manifest.has_several_labels
+    assert manifest.split("train").schema["label"] == pl.String
+    assert manifest.split("test").schema["label"] == pl.List(pl.String)
+
+
+def test_the_digest_tells_a_list_from_its_text_and_its_parts() -> None:
+    def digest(*labels: list[str]) -> str:
+        return queries([*labels, ["x", "y"]]).digest
+
+    texts = [digest(["a", "b"], ["c"]), digest(["a"], ["b", "c"]), digest(["ab"], ["c"]), digest(['["a", "b"]'], ["c"])]
+    assert len(set(texts)) == 4
+    assert queries([["a", "b"]]).digest != queries([['["a", "b"]']]).digest
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_writing_replaces_nothing_unless_told(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / "new" / f"manifest{suffix}"
+    Manifest(FRAME).write(path)
+    before = path.read_bytes()
+    with pytest.raises(UsageError, match=re.escape(f"{path} exists already")):
+        Manifest(FRAME[:2]).write(path)
+    assert path.read_bytes() == before
+    Manifest(FRAME[:2]).write(path, overwrite=True)
+    assert read_manifest(path).frame.equals(FRAME[:2])
+    assert [each.name for each in path.parent.iterdir()] == [path.name]
+
+
+def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "manifest.parquet"
+    Manifest(FRAME).write(path)
+
+    def fail(*_: object) -> None:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(pl.DataFrame, "write_parquet", fail)
+    with pytest.raises(OSError, match="No space"):
+        Manifest(FRAME[:2]).write(path, overwrite=True)
+    assert read_manifest(path).frame.equals(FRAME)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_another_suffix_is_not_written(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"a manifest is a \.csv or \.parquet file"):
+        Manifest(FRAME).write(tmp_path / "manifest.json")
+
+
+def test_selected_rows_are_a_manifest_of_their_own() -> None:
+    whole = Manifest(with_cell(3, "source", "zoo"), {"pets": Path("/pets"), "zoo": Path("/zoo")}, "pets.csv")
+    digest = whole.digest
+    part = whole.where_rows(pl.col("split") == "test")
+    assert part.frame.rows() == whole.frame.rows()[2:]
+    assert part.digest == Manifest(whole.frame[2:]).digest != digest
+    assert whole.where_rows(pl.col("source") == "zoo").roots == {"zoo": Path("/zoo")}
+    with pytest.raises(UsageError, match=re.escape("nothing is left of pets.csv")):
+        whole.where_rows(pl.lit(False))
 
 
 OTHER = {"image": "x.jpg", "source": "zoo", "label": "cow", "domain": "farm", "split": "val", "role": "both"}

@@ -237,3 +237,51 @@ def test_the_order_of_queries_and_index_changes_nothing_where_nothing_ties(seed:
     assert sorted_after.equals(sorted_before)
     for name in before.summary["domains"]:
         assert after.summary["domains"][name] == pytest.approx(before.summary["domains"][name])
+
+
+Labelled = tuple[str, list[str], str, str]
+
+
+def several_labels(rows: list[Labelled]) -> pl.DataFrame:
+    """Rows of image, labels, domain, role; only queries have several labels."""
+    frame = pl.DataFrame(rows, ["image", "label", "domain", "role"], orient="row")
+    return Manifest(frame.with_columns(source=pl.lit("photos"), split=pl.lit("test"))).split("test")
+
+
+def test_a_query_of_several_labels_finds_images_of_any() -> None:
+    rows: list[Labelled] = [("q", ["x", "y"], "l", "query"), ("r", ["x"], "l", "query")]
+    rows += [("a", ["x"], "l", "index"), ("b", ["y"], "l", "index"), ("c", ["z"], "l", "index")]
+    evaluation = evaluate(several_labels(rows), angles(0, 1, 20, 10, 30))
+    assert evaluation.per_query["n"].to_list() == [2, 1]
+    assert evaluation.per_query["hits"].to_list() == [[True, True, False], [False, True, False]]
+    assert evaluation.per_query["mMP@5"].to_list() == [1, 0]
+    assert evaluation.per_query["label"].to_list() == [["x", "y"], ["x"]]
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_an_evaluation_of_several_labels_equals_the_definitions_in_plain_loops(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    rows: list[Labelled] = []
+    for i in range(30):
+        role = str(rng.choice(["query", "index"]))
+        labels = rng.choice(5, rng.integers(1, 4) if role == "query" else 1, replace=False)
+        rows.append((f"{i}", [str(label) for label in labels], str(rng.choice(["l", "m"])), role))
+    vectors = rng.standard_normal((30, 6)).astype(np.float32)
+    unit = vectors / np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
+    index = [i for i, row in enumerate(rows) if row[3] == "index"]
+    queries = [i for i, row in enumerate(rows) if row[3] == "query"]
+
+    def relevant(i: int, j: int) -> bool:
+        return rows[i][2] == rows[j][2] and bool(set(rows[i][1]) & set(rows[j][1]))
+
+    ns = [sum(relevant(i, j) for j in index) for i in queries]
+    assume(any(ns))
+    evaluation = evaluate(several_labels(rows), torch.from_numpy(vectors))
+    assert evaluation.per_query["n"].to_list() == ns
+    for i, n, found in zip(queries, ns, evaluation.per_query.iter_rows(named=True), strict=True):
+        ranked = sorted(index, key=lambda j: -math.fsum(unit[i] * unit[j]))
+        cut = min(n, 5)
+        expected = sum(relevant(i, j) for j in ranked[:cut]) / cut if n else math.nan
+        assert found["mMP@5"] == pytest.approx(expected, nan_ok=True)
+        assert found["R@1"] == pytest.approx(float(relevant(i, ranked[0])) if n else math.nan, nan_ok=True)

@@ -124,3 +124,59 @@ def test_no_neighbour_is_no_hit() -> None:
 def test_names_are_compared_whole() -> None:
     index = images(("a", "1", "cars 1"), ("b", "11", "cars "), ("c", "", "cars 11"))
     assert relevant_hits(images(("q", "11", "cars ")), index, np.array([[0, 1, 2]])).tolist() == [[False, True, False]]
+
+
+Labelled = tuple[str, list[str], str]
+
+
+def labelled(rows: list[Labelled]) -> pl.DataFrame:
+    """Rows of image, labels, domain; all of one source."""
+    frame = pl.DataFrame(rows, {"image": pl.String, "label": pl.List(pl.String), "domain": pl.String}, orient="row")
+    return frame.with_columns(source=pl.lit("photos"))
+
+
+def test_any_label_of_a_query_counts_and_an_image_under_two_of_them_once() -> None:
+    index = images(("a", "x", "l"), ("a", "y", "l"), ("b", "y", "l"), ("c", "z", "l"), ("q", "x", "l"), ("d", "x", "m"))
+    queries = labelled([("q", ["x", "y"], "l"), ("r", ["z"], "l"), ("s", ["w", "v"], "l"), ("t", ["w", "x"], "m")])
+    assert relevant_counts(queries, index).tolist() == [2, 1, 0, 1]
+    hits = relevant_hits(queries, index, np.array([[0, 1, 2, 3, 5]] * 4))
+    assert hits.astype(int).tolist() == [[1, 1, 1, 0, 0], [0, 0, 0, 1, 0], [0, 0, 0, 0, 0], [0, 0, 0, 0, 1]]
+
+
+def test_lists_of_one_label_count_as_that_label() -> None:
+    index = images(("a", "x", "l"), ("b", "y", "l"), ("q", "x", "l"))
+    queries = labelled([("q", ["x"], "l"), ("r", ["y"], "l")])
+    plain = queries.with_columns(pl.col("label").list.first())
+    rows = np.array([[0, 1, 2], [1, 0, -1]])
+    assert relevant_counts(queries, index).tolist() == relevant_counts(plain, index).tolist() == [1, 1]
+    assert (relevant_hits(queries, index, rows) == relevant_hits(plain, index, rows)).all()
+
+
+def some_labels(least: int, most: int) -> st.SearchStrategy[list[str]]:
+    return st.lists(st.sampled_from(["1", "11", "2", "3"]), min_size=least, max_size=most, unique=True)
+
+
+def some_rows(most_labels: int) -> st.SearchStrategy[list[Labelled]]:
+    image, domain = st.sampled_from("abcdefgh"), st.sampled_from(["l", "m"])
+    return st.lists(st.tuples(image, some_labels(1, most_labels), domain), min_size=1, max_size=25)
+
+
+@settings(max_examples=150, deadline=None)
+@given(some_rows(3), some_rows(1), st.integers(0, 2**32 - 1))
+def test_counts_and_hits_of_several_labels_equal_the_definition_in_plain_loops(
+    queries: list[Labelled], index: list[Labelled], seed: int
+) -> None:
+    unique = {(image, *labels, domain): (image, labels, domain) for image, labels, domain in index}
+    index = list(unique.values())  # as a manifest has them: no image twice under a label
+    index_frame = labelled(index).with_columns(pl.col("label").list.first())
+    rows = np.random.default_rng(seed).integers(-1, len(index), (len(queries), 4))
+    counts = [
+        len({other for other, found, there in index if there == domain and set(found) & set(labels) and other != image})
+        for image, labels, domain in queries
+    ]
+    hits = [
+        [row >= 0 and index[row][2] == domain and bool(set(index[row][1]) & set(labels)) for row in found]
+        for (_, labels, domain), found in zip(queries, rows, strict=True)
+    ]
+    assert relevant_counts(labelled(queries), index_frame).tolist() == counts
+    assert relevant_hits(labelled(queries), index_frame, rows).tolist() == hits

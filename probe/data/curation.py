@@ -1,0 +1,134 @@
+"""Curation recipes: what a training set takes from which published data set, one training set for each row of a table.
+
+From every source, in this order: its `split`, classes of at least `min` images, none of more than `max`, at most `cap`
+random images of each class, `classes` random classes.
+
+    title: Products-10k and ever fewer images of GLDv2
+    seed: 42
+    sources: [{data: products-10k, min: 3}]                                       # in every row
+    rows:
+      - {name: a1-max20, sources: [{data: gldv2, min: 3, cap: 20}]}
+      - {name: a1-max10-10k, sources: [{data: gldv2, min: 3, cap: 10, classes: 10000}]}
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+import yaml
+from pydantic import Field, PositiveInt, ValidationError, model_validator
+
+from probe.errors import UsageError, first_line, nearest
+from probe.validation import Strict, describe
+from probe.workspace import file_name
+
+Printed = Annotated[str, Field(pattern=r"^\d+(\.\d+)?[kM]?$")]  # as a paper prints a number: 81k, 3.36M, 328.4k
+Split = Literal["train", "val", "test"]
+
+
+class Expected(Strict):
+    """What the paper prints."""
+
+    images: Printed | None = None
+    classes: Printed | None = None
+
+
+class Source(Strict):
+    """What is drawn from one data set, in the order of the fields. `seed`: the recipe's unless given."""
+
+    data: str
+    split: Split | list[Split] = "train"
+    min: PositiveInt = 1
+    max: PositiveInt | None = None
+    cap: PositiveInt | None = None
+    classes: PositiveInt | None = None
+    domain: str | None = None
+    seed: int | None = None
+    expected: Expected = Expected()
+
+    @model_validator(mode="after")
+    def _min_holds(self) -> Self:
+        for name in ("max", "cap"):
+            most = getattr(self, name)
+            if most is not None and most < self.min:
+                raise ValueError(f"{name} {most} is less than min {self.min}")
+        return self
+
+
+class _Row(Strict):
+    name: str
+    printed: str | None = None
+    sources: list[Source] = Field(default_factory=list)
+    expected: Expected = Expected()
+
+
+class _File(Strict):
+    title: str
+    about: str = ""
+    seed: int
+    sources: list[Source] = Field(default_factory=list)
+    rows: list[_Row] = Field(default_factory=list)
+    released: str | None = None
+    expected: Expected = Expected()
+
+
+class Curation(Strict):
+    """One training set. `printed`: its row in the table. `released`: the data set that is its published list."""
+
+    name: str
+    title: str
+    printed: str | None
+    seed: int
+    sources: list[Source]
+    released: str | None
+    expected: Expected
+
+
+def read_curations(path: Path) -> list[Curation]:
+    """The training sets of a recipe: one for each of its `rows` (the file's sources and the row's), or the file's own.
+
+    Raises UsageError naming the file and the key.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise UsageError(f"{path} cannot be read as a curation recipe: {first_line(error)}.") from error
+    if not isinstance(content, dict):
+        raise UsageError(f"{path} is not a curation recipe: it holds no keys.")
+    try:
+        file = _File.model_validate(content)
+    except ValidationError as error:
+        raise UsageError(f"{path}: {describe(error, _File)}") from error
+    rows = file.rows or [_Row(name=path.stem, expected=file.expected)]
+    found = [
+        Curation(
+            name=row.name,
+            title=file.title,
+            printed=row.printed,
+            seed=file.seed,
+            sources=file.sources + row.sources,
+            released=file.released,
+            expected=row.expected,
+        )
+        for row in rows
+    ]
+    _require_sound(found, path)
+    return found
+
+
+def find_curation(name: str, curations: list[Curation]) -> Curation:
+    """Raises UsageError with the nearest name for one that is not there."""
+    named = {curation.name: curation for curation in curations}
+    if name not in named:
+        raise UsageError(f"no training set '{name}'; {nearest(name, named)}")
+    return named[name]
+
+
+def _require_sound(curations: list[Curation], path: Path) -> None:
+    names = [curation.name for curation in curations]
+    for curation in curations:
+        if names.count(curation.name) > 1:
+            raise UsageError(f"{path}: two rows are named '{curation.name}'; names tell training sets apart.")
+        if curation.name != file_name(curation.name):
+            raise UsageError(f"{path}: '{curation.name}' is no folder's name; write '{file_name(curation.name)}'.")
+        if not curation.sources:
+            raise UsageError(f"{path}: '{curation.name}' has no sources; name the data sets that it is drawn from.")

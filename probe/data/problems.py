@@ -1,0 +1,76 @@
+"""What may be wrong with a valid manifest: it stops no work, and should be known before a number is printed.
+
+An image of a benchmark's index may be a training image as well (Met's index is its training set), but a query that was
+trained on, or that another split has as a query, leaks. An image under two labels teaches both. A query whose class has
+no other image in its split's index finds nothing and is left out of the means.
+
+    for problem in problems(manifest):
+        print(problem.what, len(problem.rows))
+    missing_files(manifest)         # source, image
+"""
+
+from dataclasses import dataclass
+
+import polars as pl
+
+from probe.data.images import missing_images
+from probe.data.manifest import Manifest
+from probe.data.selection import CLASS, IMAGE
+
+
+@dataclass(frozen=True)
+class Problem:
+    """`rows`: source, image and what else tells the case, sorted; never empty."""
+
+    what: str
+    rows: pl.DataFrame
+
+
+def problems(manifest: Manifest) -> list[Problem]:
+    """What was found, the worst first."""
+    found = [
+        Problem("queries that another split has as queries or as training images", _leaks(manifest.frame)),
+        Problem("training images under several labels", _several_classes(manifest.split("train"))),
+        Problem("queries with no other image of their class in the index", _nothing_to_find(manifest)),
+    ]
+    return [problem for problem in found if not problem.rows.is_empty()]
+
+
+def missing_files(manifest: Manifest) -> pl.DataFrame:
+    """The images (source, image) that are not on disk, sorted; every folder and tar is listed once.
+
+    Raises UsageError for a tar that cannot be read.
+    """
+    missing = [
+        (source, image)
+        for source in manifest.sources
+        for image in missing_images(manifest.roots[source], manifest.images(source))
+    ]
+    return pl.DataFrame(missing, dict.fromkeys(IMAGE, pl.String), orient="row")
+
+
+def _leaks(frame: pl.DataFrame) -> pl.DataFrame:
+    """Queries, and the splits in which they are queries or training images."""
+    queries = frame.filter(pl.col("role").is_in(["query", "both"])).select(IMAGE).unique()
+    seen = frame.filter(pl.col("role") != "index").join(queries, on=IMAGE, how="semi")
+    splits = seen.group_by(IMAGE).agg(splits=pl.col("split").unique().sort().str.join(", "))
+    return splits.filter(pl.col("splits").str.contains(",", literal=True)).sort(IMAGE)
+
+
+def _several_classes(frame: pl.DataFrame) -> pl.DataFrame:
+    repeated = frame.filter(frame.select(pl.struct(IMAGE).is_duplicated()).to_series())
+    return repeated.select(*IMAGE, *CLASS).unique().sort(*IMAGE, *CLASS)
+
+
+def _nothing_to_find(manifest: Manifest) -> pl.DataFrame:
+    """Queries of classes of which the index has no image, or only the query."""
+    place = ["split", "domain", "label"]
+    rows = manifest.frame.filter(pl.col("split") != "train").with_row_index("row")
+    rows = rows.explode("label") if manifest.has_several_labels else rows
+    rows = rows.with_columns(key=pl.concat_str(*IMAGE, separator="\0"))
+    index = rows.filter(pl.col("role") != "query").group_by(place).agg(low=pl.min("key"), high=pl.max("key"))
+    queries = rows.filter(pl.col("role") != "index").join(index, on=place, how="left")
+    finds = ((pl.col("low") != pl.col("key")) | (pl.col("high") != pl.col("key"))).fill_null(False)
+    found = queries.group_by("row", *IMAGE, "split", "domain").agg(finds.any().alias("finds"), pl.col("label"))
+    lost = found.filter(~pl.col("finds"))
+    return lost.select(*IMAGE, "split", "domain", label=pl.col("label").list.sort().list.join(", ")).sort(pl.all())
