@@ -35,6 +35,26 @@ def list_datasets(
         print_dataset(find_dataset(name), data_root, printer())
 
 
+@app.command(epilog="Example: probe data stats sample")
+def stats(
+    data: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[DATA]...", help="Data to count.", show_default="the tables of UnED and UniFEx"),
+    ] = None,
+    data_root: DataRoot = DEFAULT.data_root,
+) -> None:
+    """Count images and classes: of the data named, or the papers' tables beside what is here of them."""
+    from probe.data.listing import print_sizes, print_tables
+    from probe.data.resolve import known_data, resolve_data
+    from probe.data.statistics import class_sizes, measured_tables
+    from probe.terminal import printer
+
+    for name in data or []:
+        print_sizes(name, class_sizes(resolve_data(name, data_root)), printer())
+    if not data:
+        print_tables(measured_tables(lambda name: known_data(name, data_root)), printer())
+
+
 @app.command(epilog="Example: probe data check sample")
 def check(
     data: Annotated[

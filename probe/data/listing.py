@@ -1,24 +1,28 @@
-"""The catalogue of data sets as people read it: a line or three for each, or all that is known of one.
+"""Data sets as people read them: the catalogue, all that is known of one, the papers' statistics, those of a manifest.
 
 print_datasets(all_datasets(), Path("/data"), printer())
 print_dataset(find_dataset("sop"), Path("/data"), printer())
+print_table(table, printer())
 """
 
 from collections.abc import Iterator
 from pathlib import Path
 
+import polars as pl
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from probe.data.dataset import Count, Dataset
+from probe.data.statistics import Row, Value, agrees
+from probe.data.statistics import Table as Statistics
 
 ONE_LINE_EACH = 160  # columns of a terminal
 ABSENT = "-"
 
 
 def print_datasets(datasets: list[Dataset], data_root: Path, console: Console) -> None:
-    """Each with what is published of it and what of it lies below `data_root`; three lines each on a narrow terminal."""
+    """Each with what is published of it and what of it lies below `data_root`; three lines each where it is narrow."""
     if console.width >= ONE_LINE_EACH:
         table = Table(box=None, padding=(0, 2, 0, 0))
         for heading in ("name", "annotations", "images", "domain", "published", "title", "home", "licence"):
@@ -119,3 +123,57 @@ def _fields(dataset: Dataset, data_root: Path) -> Iterator[tuple[str, str]]:
 
 def _annotations(part: Dataset, data_root: Path) -> dict[str, Path | None]:
     return {" or ".join(table.file): part.file_of(table, data_root) for table in part.row.tables}
+
+
+# ---- statistics ----
+
+
+def print_tables(tables: list[Statistics], console: Console) -> None:
+    """Each row as it is printed, below what was counted where the data are here."""
+    for statistics in tables:
+        printed = statistics.printed
+        console.print(Text(f"{printed.title}: {printed.caption}", style="bold"))
+        table = Table(box=None, padding=(0, 1, 0, 0))
+        table.add_column("", no_wrap=True)
+        table.add_column("", no_wrap=True)
+        for column in printed.columns:
+            table.add_column(column.replace(" ", "\n", 1), justify="right", no_wrap=True)
+        for row in statistics.rows:
+            _add_row(table, row, printed.columns)
+        console.print(table)
+        if printed.note:
+            console.print(printed.note, style="dim", markup=False, soft_wrap=True)
+        console.print()
+    console.print("In parentheses: as printed. !: differs from it.", style="dim", markup=False, soft_wrap=True)
+
+
+def _add_row(table: Table, row: Row, columns: tuple[str, ...]) -> None:
+    name = f"{row.printed.name} {row.printed.split}" if row.printed.split in ("val", "test") else row.printed.name
+    printed = [f"({_shown(value)})" for value in row.printed.printed]
+    if row.measured is not None:
+        cells = []
+        for column, value in zip(columns, row.printed.printed, strict=False):
+            found = row.measured[column]
+            cells.append(f"{_shown(found)} " if agrees(found, value) else f"{_shown(found)}!")
+        table.add_row(name, row.state, *cells)
+        table.add_row("", "", *printed)
+    else:
+        table.add_row(name, Text(row.state, style="dim"), *printed)
+
+
+def _shown(value: Value) -> str:
+    return f"{value:,}" if isinstance(value, int) else value
+
+
+def print_sizes(name: str, sizes: pl.DataFrame, console: Console) -> None:
+    """Images, classes, and how many images a class has, by domain and split."""
+    console.print(Text(name, style="bold"), soft_wrap=True)
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for heading in ("domain", "split"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("images", "classes", "images per class\nleast", "\nmedian", "\nmost"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    columns = ("domain", "split", "images", "classes", "least", "median", "most")
+    for row in sizes.select(columns).iter_rows():
+        table.add_row(*(value if isinstance(value, str) else f"{value:,.10g}" for value in row))
+    console.print(table)

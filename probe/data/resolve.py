@@ -35,6 +35,12 @@ def resolve_data(data: str, data_root: Path, roots: dict[str, Path] | None = Non
     )
 
 
+def known_data(name: str, data_root: Path) -> Manifest:
+    """A data set of the catalogue, or a manifest that bears its name below the data root, which goes before it."""
+    file = _manifest_in(data_root / name)
+    return read_manifest(file, data_root=data_root) if file else read_dataset(name, data_root)
+
+
 def _known(name: str, data_root: Path, roots: dict[str, Path] | None) -> Manifest:
     """A data set of the catalogue, whatever else lies in its folder."""
     manifest = read_dataset(name, data_root)

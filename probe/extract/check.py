@@ -1,7 +1,7 @@
 """Whether data is what it should be, before a backbone sees it: its counts, its files, its splits, its pixels.
 
-Everything but the pixels is looked at in full. Images are decoded as extraction decodes them, a seeded sample or all; an
-image that fails here fails there. Nothing is changed, and nothing that is found stops the check.
+Everything but the pixels is looked at in full. Images are decoded as extraction decodes them, a seeded sample or all:
+one that fails here fails there. Nothing is changed, and nothing that is found stops the check.
 
     check = check_data("sop", resolve_data("sop", data_root), find_dataset("sop").counts, sample=300, workers=4)
     check.is_sound, check.findings
@@ -47,9 +47,9 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Check:
-    """`absent`: the sources of which no image is here, and where they are looked for. `findings`: everything else that is
-    wrong, image by image. `copies`: images that others of their class, in training or in evaluation, equal byte by byte,
-    which is no fault."""
+    """`absent`: the sources of which no image is here, and where they are looked for. `findings`: everything else that
+    is wrong, image by image. `copies`: images that equal others of their class byte by byte, which is no fault.
+    """
 
     name: str
     manifest: Manifest
@@ -98,7 +98,8 @@ def _any_here(root: Path, images: pl.Series) -> bool:
     first = set(images.str.split("/").list.first().unique())
     if not root.is_dir():
         return False
-    return not first.isdisjoint(os.listdir(root)) or not all(map(str.isascii, first))  # which may be spelt otherwise
+    any_otherwise = not all(map(str.isascii, first))  # such names have other spellings
+    return any_otherwise or not first.isdisjoint(path.name for path in root.iterdir())
 
 
 def _missing(manifest: Manifest, images: pl.DataFrame) -> pl.DataFrame:
