@@ -21,7 +21,9 @@ from probe.errors import UsageError, first_line, nearest
 from probe.validation import Strict, describe
 from probe.workspace import file_name
 
-Printed = Annotated[str, Field(pattern=r"^\d+(\.\d+)?[kM]?$")]  # as a paper prints a number: 81k, 3.36M, 328.4k
+Printed = Annotated[
+    str, Field(pattern=r"^\d+(\.\d+)?[kM]?$", coerce_numbers_to_str=True)
+]  # as a paper prints a number: 81k, 3.36M, 328.4k
 Split = Literal["train", "val", "test"]
 
 

@@ -42,7 +42,7 @@ def missing_images(root: Path, images: Iterable[str]) -> list[str]:
 
 def _listing(place: Path) -> Collection[str]:
     """The files in a folder or a tar; none for what is not there, or not under this form of its name."""
-    if place.is_file():
+    if place.suffix.lower() == tar.SUFFIX and place.is_file():
         return tar.members(place)
     try:
         with os.scandir(place) as entries:

@@ -164,8 +164,8 @@ def _folders(home: Path, sources: list[str], data_root: Path | None) -> dict[str
 def _recorded_roots(origin: Path) -> dict[str, str]:
     """Source -> folder, below the data root where it is not absolute."""
     try:
-        return json.loads(origin.read_text(encoding="utf-8"))["roots"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return {source: str(Path(root)) for source, root in json.loads(origin.read_bytes())["roots"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"{origin} does not say where images lie; curate again, or delete it.") from error
 
 

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from probe.data.manifest import COLUMNS
+from probe.data.manifest import COLUMNS, ORIGIN
 from probe.data.resolve import MissingDataError, resolve_data, source_roots
 from probe.errors import UsageError
 
@@ -69,3 +69,37 @@ def test_source_roots_are_read_from_assignments(tmp_path: Path) -> None:
 def test_another_form_or_no_such_folder_is_refused(assignment: str) -> None:
     with pytest.raises(UsageError, match=re.escape(f"--source-root {assignment}: write SOURCE=FOLDER")):
         source_roots([assignment])
+
+
+def sources(path: Path, *names: str) -> Path:
+    """A manifest with an image of each source."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join([",".join(COLUMNS), *(ROW.replace("pets", name) for name in names)]) + "\n")
+    return path
+
+
+def test_sources_lie_beside_their_manifest_or_else_below_the_data_root(tmp_path: Path) -> None:
+    path = sources(tmp_path / "mixed" / "manifest.csv", "met", "sop", "zoo")
+    (tmp_path / "mixed" / "met").mkdir()
+    expected = {"met": tmp_path / "mixed" / "met", "sop": tmp_path / "sop", "zoo": Path("/zoo")}
+    assert resolve_data("mixed", tmp_path, {"zoo": Path("/zoo")}).roots == expected
+    assert resolve_data(str(path), tmp_path, {"zoo": Path("/zoo")}).roots == expected
+
+
+def test_the_one_source_of_a_curated_manifest_lies_where_its_curation_says(tmp_path: Path) -> None:
+    path = sources(tmp_path / "a1" / "manifest.csv", "products-10k")
+    assert resolve_data("a1", tmp_path).roots == {"products-10k": tmp_path / "a1"}
+    (path.parent / ORIGIN).write_text('{"roots": {"products-10k": "p10k/images"}}')
+    assert resolve_data("a1", tmp_path).roots == {"products-10k": tmp_path / "p10k" / "images"}
+    (path.parent / ORIGIN).write_text('{"roots": {"products-10k": "/disk/p10k"}}')
+    assert resolve_data("a1", tmp_path).roots == {"products-10k": Path("/disk/p10k")}
+    (path.parent / ORIGIN).write_text('{"roots": {}}')
+    assert resolve_data("a1", tmp_path).roots == {"products-10k": tmp_path / "products-10k"}
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"roots": [1]}', '{"roots": {"products-10k": 3}}'])
+def test_a_damaged_curation_file_is_an_error(tmp_path: Path, content: str) -> None:
+    path = sources(tmp_path / "a1" / "manifest.csv", "products-10k")
+    (path.parent / ORIGIN).write_text(content)
+    with pytest.raises(UsageError, match=r"curation\.json does not say where images lie; curate again, or delete it"):
+        resolve_data("a1", tmp_path)
