@@ -54,6 +54,11 @@ def image_folder(folder: Path) -> Manifest:
     return Manifest(frame, {name: folder}, str(folder))
 
 
+def image_files(folder: Path) -> list[str]:
+    """The loose images below a folder, in no order."""
+    return [file for file in _files(folder) if _is_one_of(file, SUFFIXES)]
+
+
 def _label(place: str, folder: Path) -> str:
     return place.split("/")[0] if "/" in place else folder.name
 

@@ -21,6 +21,7 @@ from typing import Self
 
 import polars as pl
 
+from probe.data.escape import escaped
 from probe.data.labels import LISTS, from_text, plainest, to_text
 from probe.errors import UsageError, first_line, nearest
 
@@ -139,10 +140,11 @@ def read_manifest(path: Path, roots: dict[str, Path] | None = None, data_root: P
 
 
 def image_path(root: Path, image: str) -> Path:
-    """Where an image lies: under its id, or its decomposed form, which some file systems store."""
+    """Where an image lies: under its id, or decomposed, as some file systems store it, or as unzip escapes it."""
     path = root / image
-    if not path.exists() and not image.isascii():
-        return root / unicodedata.normalize("NFD", image)
+    if not image.isascii() and not path.exists():
+        decomposed = root / unicodedata.normalize("NFD", image)
+        return decomposed if decomposed.exists() else root / escaped(image)
     return path
 
 

@@ -1,4 +1,4 @@
-"""What a user may write for DATA: `sample`, a folder, a manifest file, or a name below the data root.
+"""What a user may write for DATA: `sample`, a folder, a manifest file, a known data set, or a name below the data root.
 
 resolve_data("pocket", data_root)     # <data_root>/pocket/manifest.csv
 """
@@ -6,16 +6,13 @@ resolve_data("pocket", data_root)     # <data_root>/pocket/manifest.csv
 from pathlib import Path
 
 from probe.data import tar
+from probe.data.dataset import MissingDataError, all_datasets, read_dataset
 from probe.data.folder import image_folder
 from probe.data.manifest import Manifest, read_manifest
 from probe.data.sample import SAMPLE, ensure_sample
-from probe.errors import UsageError
+from probe.errors import UsageError, nearest
 
 MANIFESTS = ("manifest.parquet", "manifest.csv")
-
-
-class MissingDataError(UsageError):
-    """Data that the user has to bring first."""
 
 
 def resolve_data(data: str, data_root: Path, roots: dict[str, Path] | None = None) -> Manifest:
@@ -28,12 +25,24 @@ def resolve_data(data: str, data_root: Path, roots: dict[str, Path] | None = Non
     here, below = Path(data).expanduser(), data_root / data
     if here.exists():
         return _from_path(here, data_root, roots)
+    if data in {dataset.name for dataset in all_datasets()} and _manifest_in(below) is None:
+        return _known(data, data_root, roots)
     if below.exists():
         return _from_path(below, data_root, roots)
     raise MissingDataError(
         f"no data '{data}': neither {here} nor {below} exists; "
         "name a folder or a manifest, or point --data-root at the folder that holds it."
     )
+
+
+def _known(name: str, data_root: Path, roots: dict[str, Path] | None) -> Manifest:
+    """A data set of the catalogue, whatever else lies in its folder."""
+    manifest = read_dataset(name, data_root)
+    unknown = sorted((roots or {}).keys() - set(manifest.sources))
+    if unknown:
+        raise UsageError(f"'{name}' has no source '{unknown[0]}'; {nearest(unknown[0], manifest.sources)}")
+    manifest.roots.update(roots or {})
+    return manifest
 
 
 def _manifest_in(folder: Path) -> Path | None:

@@ -1,0 +1,250 @@
+"""The data sets that are known: rows of data (datasets.yaml) that say where a data set lies, how it is annotated, and
+what its publishers count in it.
+
+An image belongs to a source, a folder that several data sets may share, and its id is its path below that folder: GLDv2
+extracted once serves its own lists, M4D-35k and UnED.
+
+    manifest = read_dataset("sop", Path("/data"))
+    find_dataset("uned").missing(Path("/data"))      # ["uned/info_files/food2k/train.json", ...]
+"""
+
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+import polars as pl
+import yaml
+from pydantic import Field, ValidationError, model_validator
+
+from probe.data.manifest import COLUMNS, Manifest
+from probe.data.readers.coco import Coco
+from probe.data.readers.delimited import Delimited
+from probe.data.readers.grouped import Grouped
+from probe.data.readers.items import Items
+from probe.data.readers.matlab import Matlab
+from probe.data.readers.records import Records
+from probe.data.readers.tree import Tree
+from probe.errors import UsageError, nearest
+from probe.validation import Strict, describe
+
+Reader = Annotated[Coco | Delimited | Grouped | Items | Matlab | Records | Tree, Field(discriminator="kind")]
+
+
+class MissingDataError(UsageError):
+    """Data that the user has to bring first."""
+
+
+class SourceRow(Strict):
+    """`folders`: below the data root, in the order tried; the root is the first that has an entry named in `holds`."""
+
+    folders: tuple[str, ...]
+    holds: tuple[str, ...]
+
+    def root(self, data_root: Path) -> Path | None:
+        """Where the images lie; None where none of the folders has them."""
+        for folder in self.folders:
+            if any((data_root / folder / name).exists() for name in self.holds):
+                return data_root / folder
+        return None
+
+    def expected(self, data_root: Path) -> Path:
+        """The root, or where the images have to go."""
+        folders = [data_root / folder for folder in self.folders]
+        return self.root(data_root) or next((folder for folder in folders if folder.is_dir()), folders[0])
+
+
+class Count(Strict):
+    """What is printed of a data set: the images of a split in one role (one that is query and index counts in both) and
+    their classes; of one `domain`, or of all; `rounded` to so many; `printed`: where."""
+
+    split: Literal["train", "val", "test"]
+    role: Literal["train", "query", "index"]
+    images: int
+    classes: int | None = None
+    domain: str | None = None
+    rounded: int = 1
+    printed: str
+
+    def measure(self, manifest: Manifest) -> tuple[int, int]:
+        """Images and classes of this split, role and domain in a manifest."""
+        wanted = (pl.col("split") == self.split) & pl.col("role").is_in([self.role, "both"])
+        if self.domain is not None:
+            wanted &= pl.col("domain") == self.domain
+        rows = manifest.frame.filter(wanted)
+        if rows.schema["label"] == pl.List(pl.String):
+            rows = rows.explode("label")
+        return rows.select("source", "image").n_unique(), rows.select("domain", "label").n_unique()
+
+    def agrees(self, images: int, classes: int) -> bool:
+        """Whether what was measured is what is printed, rounded as it is."""
+        pairs = [(self.images, images)] + ([(self.classes, classes)] if self.classes is not None else [])
+        return all(abs(printed - measured) * 2 <= self.rounded - (self.rounded == 1) for printed, measured in pairs)
+
+
+class DatasetRow(Strict):
+    """One data set. `parts` names other rows that it joins; else it has `tables` of its own.
+
+    `folders`: where the annotation files are looked for, below the data root; those of the source unless given.
+    """
+
+    title: str
+    domain: str = ""
+    year: int
+    home: str
+    licence: str
+    papers: tuple[str, ...] = ()
+    note: str = ""
+    source: str = ""
+    folders: tuple[str, ...] = ()
+    parts: tuple[str, ...] = ()
+    tables: tuple[Reader, ...] = ()
+    counts: tuple[Count, ...] = ()
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if bool(self.parts) == bool(self.tables):
+            raise ValueError("a data set has either `tables` or `parts`")
+        for table in self.tables:
+            if not table.places and not (self.source and self.domain):
+                raise ValueError(f"the table {table.file[0]} needs `places`, or the data set a `source` and a `domain`")
+        return self
+
+    @property
+    def sources(self) -> list[str]:
+        placed = [place.source for table in self.tables for place in table.places]
+        return list(dict.fromkeys(placed + ([self.source] if self.source else [])))
+
+
+class Catalogue(Strict):
+    sources: dict[str, SourceRow]
+    datasets: dict[str, DatasetRow]
+
+    @model_validator(mode="after")
+    def _linked(self) -> Self:
+        for name, row in self.datasets.items():
+            for source in row.sources:
+                if source not in self.sources:
+                    raise ValueError(f"{name}: no source '{source}'; {nearest(source, self.sources)}")
+            for part in row.parts:
+                if part not in self.datasets:
+                    raise ValueError(f"{name}: no data set '{part}'; {nearest(part, self.datasets)}")
+        return self
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A row, its name, and the rows that it joins (itself, where it joins none)."""
+
+    name: str
+    row: DatasetRow
+    catalogue: Catalogue
+
+    @property
+    def counts(self) -> tuple[Count, ...]:
+        return self.row.counts
+
+    @property
+    def parts(self) -> list["Dataset"]:
+        names = self.row.parts or (self.name,)
+        return [Dataset(name, self.catalogue.datasets[name], self.catalogue) for name in names]
+
+    @property
+    def sources(self) -> list[str]:
+        return list(dict.fromkeys(source for part in self.parts for source in part.row.sources))
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        own = self.row.folders
+        return own or tuple(folder for name in self.row.sources for folder in self.catalogue.sources[name].folders)
+
+    def root(self, data_root: Path) -> Path | None:
+        """The first folder that holds one of its annotation files; None where none does."""
+        for part in self.parts:
+            for folder in part.folders:
+                if any((data_root / folder / name).exists() for table in part.row.tables for name in table.file):
+                    return data_root / folder
+        return None
+
+    def missing(self, data_root: Path) -> list[str]:
+        """The annotation files that are in none of the folders, by the first path that was tried."""
+        absent = {
+            f"{part.folders[0]}/{table.file[0]}".removeprefix("./"): None
+            for part in self.parts
+            for table in part.row.tables
+            if part.file_of(table, data_root) is None
+        }
+        return list(absent)
+
+    def file_of(self, table: Reader, data_root: Path) -> Path | None:
+        tried = (data_root / folder / name for folder in self.folders for name in table.file)
+        return next((path for path in tried if path.exists()), None)
+
+    def image_roots(self, data_root: Path) -> dict[str, Path]:
+        """Source -> the folder with its images; where there are none yet, the first that exists, or would be tried."""
+        return {name: self.catalogue.sources[name].expected(data_root) for name in self.sources}
+
+    def read(self, data_root: Path) -> Manifest:
+        """The manifest of its annotation files; the images themselves need not be there.
+
+        Raises MissingDataError naming the first absent file, UsageError for a file that does not have its format.
+        """
+        missing = self.missing(data_root)
+        if missing:
+            more = f" and {len(missing) - 1} more of its annotation files" if len(missing) > 1 else ""
+            raise MissingDataError(
+                f"the data set '{self.name}' is not complete below {data_root}: {missing[0]}{more} cannot be found; "
+                f"get it from {self.row.home}."
+            )
+        frames = [part._rows(table, data_root) for part in self.parts for table in part.row.tables]
+        if len({frame.schema["label"] for frame in frames}) > 1:
+            frames = [frame.with_columns(_listed(frame)) for frame in frames]
+        return Manifest(pl.concat(frames), self.image_roots(data_root), f"the data set '{self.name}'")
+
+    def _rows(self, table: Reader, data_root: Path) -> pl.DataFrame:
+        path = self.file_of(table, data_root)
+        if path is None:
+            raise MissingDataError(f"{table.file[0]} of '{self.name}' cannot be found below {data_root}.")
+        domain, source = pl.col("domain").fill_null(self.row.domain), pl.col("source").fill_null(self.row.source)
+        return table.rows(path).with_columns(domain=domain, source=source).select(COLUMNS)
+
+
+def _listed(frame: pl.DataFrame) -> pl.Expr:
+    label = pl.col("label")
+    return label if frame.schema["label"] == pl.List(pl.String) else pl.concat_list(label).alias("label")
+
+
+def all_datasets() -> list[Dataset]:
+    """Every data set of the catalogue, in its order."""
+    catalogue = _catalogue()
+    return [Dataset(name, row, catalogue) for name, row in catalogue.datasets.items()]
+
+
+def find_dataset(name: str) -> Dataset:
+    """Raises UsageError with the nearest name for one that is not in the catalogue."""
+    catalogue = _catalogue()
+    if name not in catalogue.datasets:
+        raise UsageError(f"no data set '{name}'; {nearest(name, catalogue.datasets)}")
+    return Dataset(name, catalogue.datasets[name], catalogue)
+
+
+def read_dataset(name: str, data_root: Path) -> Manifest:
+    """The manifest of a data set whose annotation files lie below the data root."""
+    return find_dataset(name).read(data_root)
+
+
+def read_catalogue(content: str, where: str) -> Catalogue:
+    """Raises UsageError for text that is no catalogue, with the nearest known key."""
+    try:
+        return Catalogue.model_validate(yaml.safe_load(content))
+    except yaml.YAMLError as error:
+        raise UsageError(f"{where} is not YAML: {error}.") from error
+    except ValidationError as error:
+        raise UsageError(f"{where}: {describe(error, Catalogue)}") from error
+
+
+@cache
+def _catalogue() -> Catalogue:
+    file = files("probe.data") / "datasets.yaml"
+    return read_catalogue(file.read_text(encoding="utf-8"), "datasets.yaml")

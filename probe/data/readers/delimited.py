@@ -1,0 +1,71 @@
+"""Delimited text: comma, tab, or any white space between the fields; with a header line, or with named columns.
+
+A quoted field may hold the separator. White space around a field is no part of it.
+
+    Delimited(file="Ebay_train.txt", separator="space", image="{path}", label="{class_id}", part="train")
+"""
+
+from pathlib import Path
+from typing import Literal
+
+import polars as pl
+
+from probe.data.readers.table import AGAIN, ROW, Table, require
+from probe.data.readers.text import text
+from probe.errors import UsageError, first_line
+
+CHARACTERS = {"comma": ",", "tab": "\t"}
+
+
+class Delimited(Table):
+    """`header`: the names of the columns of a file without a header line. `first_line`, where there is one above all
+    that: `count`, the number of rows, which a truncated file does not have, or a line to `skip`."""
+
+    kind: Literal["delimited"] = "delimited"
+    separator: Literal["comma", "tab", "space"] = "comma"
+    header: tuple[str, ...] | None = None
+    first_line: Literal["count", "skip"] | None = None
+
+    def columns(self, path: Path) -> pl.DataFrame:
+        frame = self._spaced(path) if self.separator == "space" else self._separated(path)
+        require(self.needed, frame.columns, path)
+        return frame.select(pl.col(self.needed).str.strip_chars()).with_row_index(ROW, self._first_row)
+
+    @property
+    def _first_row(self) -> int:
+        return 1 + self._above
+
+    @property
+    def _above(self) -> int:
+        """Lines before the rows."""
+        return (self.first_line is not None) + (self.header is None)
+
+    def _separated(self, path: Path) -> pl.DataFrame:
+        options = {"separator": CHARACTERS[self.separator], "infer_schema": False}
+        try:
+            frame = pl.read_csv(path, has_header=self.header is None, **options)
+        except (OSError, pl.exceptions.PolarsError) as error:
+            text(path)  # names the line that is not UTF-8
+            raise UsageError(f"{path} cannot be read as a table ({first_line(error)}); {AGAIN}.") from error
+        if self.header is None:
+            return frame.rename(str.strip)
+        if len(frame.columns) != len(self.header):
+            have = f"{len(frame.columns)} columns, not {len(self.header)} ({', '.join(self.header)})"
+            raise UsageError(f"{path} has {have}; is it the right file?")
+        return frame.rename(dict(zip(frame.columns, self.header, strict=True)))
+
+    def _spaced(self, path: Path) -> pl.DataFrame:
+        lines = pl.Series("line", text(path).rstrip().split("\n"), dtype=pl.String).str.strip_chars()
+        ahead, lines = lines.head(self._above).to_list(), lines.slice(self._above)
+        if lines.is_empty():
+            raise UsageError(f"{path} has no rows; {AGAIN}.")
+        names = list(self.header) if self.header else ahead[-1].split()
+        if self.first_line == "count" and ahead[0] != str(len(lines)):
+            raise UsageError(f"{path} has {len(lines):,} rows but its first line says {ahead[0]}; download it again.")
+        pattern = r"^" + r"\s+".join([r"(\S+)"] * len(names)) + "$"
+        frame = lines.str.extract_groups(pattern).struct.unnest()
+        bad = frame.with_row_index(ROW, self._first_row).filter(pl.any_horizontal(pl.all().is_null()))
+        if not bad.is_empty():
+            fields = f"{len(names)} fields ({', '.join(names)})"
+            raise UsageError(f"{path}, row {bad[ROW][0]}: does not have {fields}; {AGAIN}.")
+        return frame.rename(dict(zip(frame.columns, names, strict=True)))

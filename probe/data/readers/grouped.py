@@ -1,0 +1,41 @@
+"""JSON that groups images under their class: {class: [image, ...]}, to any depth (Food-101, DeepFashion).
+
+Grouped(file="meta/train.json", keys=["class"], image="images/{image}.jpg", label="{class}", part="train")
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import polars as pl
+
+from probe.data.readers.table import AGAIN, ROW, Table
+from probe.data.readers.text import json_of
+from probe.errors import UsageError
+
+
+class Grouped(Table):
+    """`keys`: names of the levels, outermost first; each is a column, and the images are the column `image`."""
+
+    kind: Literal["grouped"] = "grouped"
+    keys: tuple[str, ...] = ("class",)
+
+    def columns(self, path: Path) -> pl.DataFrame:
+        rows = list(self._rows(json_of(path), (), path))
+        frame = pl.DataFrame(rows, [(name, pl.String) for name in (*self.keys, "image")], orient="row")
+        return frame.with_row_index(ROW, 1)
+
+    def _rows(self, inside: Any, above: tuple[str, ...], path: Path) -> Iterator[tuple[str, ...]]:
+        where = "/".join(above) or "the top"
+        if len(above) < len(self.keys):
+            if not isinstance(inside, dict):
+                raise UsageError(
+                    f"{path}: at {where} is no object keyed by {self.keys[len(above)]}; is it the right file?"
+                )
+            for key, value in inside.items():
+                yield from self._rows(value, (*above, key), path)
+            return
+        if not isinstance(inside, list) or not all(isinstance(image, str) for image in inside):
+            raise UsageError(f"{path}: at {where} is no list of image names; {AGAIN}.")
+        for image in inside:
+            yield (*above, image)

@@ -1,0 +1,50 @@
+"""Matlab files: a struct array whose fields are the columns (Stanford Cars), or cell arrays of text (INSTRE).
+
+Matlab(file="cars_train_annos.mat", variable="annotations", image="cars_train/{fname}", label="{class}", part="train")
+"""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import polars as pl
+
+from probe.data.readers.records import strings
+from probe.data.readers.table import AGAIN, ROW, Table, require
+from probe.errors import UsageError, first_line, nearest
+
+
+class Matlab(Table):
+    """A cell array of text is the one column `path`."""
+
+    kind: Literal["matlab"] = "matlab"
+    variable: str
+
+    def columns(self, path: Path) -> pl.DataFrame:
+        array = self._array(path)
+        if array.dtype.names is None:
+            return pl.DataFrame([self._column(array, "path", path)]).with_row_index(ROW, 1)
+        require(self.needed, list(array.dtype.names), path)
+        return pl.DataFrame([self._column(array[name], name, path) for name in self.needed]).with_row_index(ROW, 1)
+
+    def _array(self, path: Path) -> Any:
+        from scipy.io import loadmat
+        from scipy.io.matlab import MatReadError
+
+        try:
+            found = loadmat(str(path))
+        except (OSError, ValueError, MatReadError, NotImplementedError, EOFError, TypeError) as error:
+            raise UsageError(
+                f"{path} cannot be read as a Matlab file ({first_line(error)}); download it again."
+            ) from error
+        if self.variable not in found:
+            names = [name for name in found if not name.startswith("__")]
+            raise UsageError(f"{path} has no variable '{self.variable}'; {nearest(self.variable, names)}")
+        return found[self.variable].reshape(-1)
+
+    def _column(self, cells: Any, name: str, path: Path) -> pl.Series:
+        values = []
+        for row, cell in enumerate(cells.tolist(), 1):
+            if getattr(cell, "size", 1) != 1:
+                raise UsageError(f"{path}, row {row}: '{name}' is not one value; {AGAIN}.")
+            values.append(cell.item() if hasattr(cell, "item") else cell)
+        return strings([int(value) if isinstance(value, bool) else value for value in values], name, path)

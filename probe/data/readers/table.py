@@ -1,0 +1,217 @@
+"""A table: one published annotation file, and how its columns become the rows of a manifest.
+
+A reader turns a file into string columns (`columns`); everything else is common to all formats: the id and the label
+written from columns, rows kept by value, split and role, the source by the beginning of the path. No row is dropped
+unless `keep` or `distinct` says so, and a bad row is an error that names file, row and remedy.
+
+    Delimited(file="train.csv", image="train/{name}", label="{class}", part="train").rows(path)
+"""
+
+import re
+from abc import abstractmethod
+from pathlib import Path
+from typing import Literal, Self
+
+import polars as pl
+from pydantic import Field, field_validator, model_validator
+
+from probe.data.manifest import ROLES, SPLITS
+from probe.data.readers.template import columns_of, is_bare, render
+from probe.errors import UsageError, nearest
+from probe.validation import Strict
+
+ROW = "__row"  # the number of a row in its file, from 1
+AGAIN = "correct the file or download it again"
+
+
+class Range(Strict):
+    """Whole numbers, both ends included."""
+
+    first: int = Field(alias="from")
+    last: int = Field(alias="to")
+
+
+Keep = Literal["present"] | Range | tuple[str, ...]
+
+
+class Place(Strict):
+    """Paths that begin with `prefix` are images of `source`, whose ids have `id` in place of the prefix."""
+
+    prefix: str
+    source: str
+    id: str = ""
+    domain: str | None = None
+
+
+class Parts(Strict):
+    """The split and the role of a row by the value of a column; a value that is not listed is an error."""
+
+    column: str
+    values: dict[str, str]
+
+    @field_validator("values")
+    @classmethod
+    def _known(cls, values: dict[str, str]) -> dict[str, str]:
+        for part in values.values():
+            split_and_role(part)
+        return values
+
+
+class Table(Strict):
+    """What all formats share.
+
+    `file`: its path below the data set's folder, or several that are tried in turn. `image` and `label`: templates
+    (probe/data/readers/template.py). `part`: `train`, or `val` or `test`, whose rows are both query and index unless
+    one of these follows a slash (`test/query`). `match`: column -> regular expression whose named groups become
+    columns. `explode`: column -> separator of the values in it, each of which becomes a row. `integers`: columns that
+    hold whole numbers. `keep`: column -> the values of the rows that count, or `present`. `distinct`: the file lists an
+    image and its label more than once by design.
+    """
+
+    file: tuple[str, ...]
+    image: str
+    label: str
+    part: str | None = None
+    parts: Parts | None = None
+    match: dict[str, str] = Field(default_factory=dict)
+    explode: dict[str, str] = Field(default_factory=dict)
+    integers: tuple[str, ...] = ()
+    keep: dict[str, Keep] = Field(default_factory=dict)
+    distinct: bool = False
+    places: tuple[Place, ...] = ()
+    domain: str | None = None
+
+    @field_validator("file", mode="before")
+    @classmethod
+    def _one_or_more(cls, file: object) -> object:
+        return (file,) if isinstance(file, str) else file
+
+    @model_validator(mode="after")
+    def _one_way_to_the_split(self) -> Self:
+        if (self.part is None) == (self.parts is None):
+            raise ValueError("a table needs either `part` or `parts`")
+        if self.part is not None:
+            split_and_role(self.part)
+        return self
+
+    @property
+    def needed(self) -> list[str]:
+        """The columns that are used."""
+        wanted = [*self.match, *self.explode, *self.integers, *self.keep]
+        wanted += [*columns_of(self.image), *columns_of(self.label)]
+        wanted += [self.parts.column] if self.parts else []
+        made = {name for pattern in self.match.values() for name in groups_of(pattern)}
+        return [name for name in dict.fromkeys(wanted) if name not in made]
+
+    @abstractmethod
+    def columns(self, path: Path) -> pl.DataFrame:
+        """At least the columns `needed`, as strings or lists of strings, and the number of the row."""
+
+    def rows(self, path: Path) -> pl.DataFrame:
+        """Columns image, source, label, domain, split, role; source and domain are null where they are the data set's.
+
+        Raises UsageError for a file that does not have the format, naming the file, the row and what to do.
+        """
+        frame = self._matched(self._kept(self._exploded(self.columns(path)), path), path)
+        for column in self.integers:
+            refuse(
+                frame, ~pl.col(column).str.contains(r"^-?\d+$"), path, f"a '{column}' that is no whole number", column
+            )
+        label = pl.col(columns_of(self.label)[0]) if is_bare(self.label) else render(self.label)
+        frame = frame.select(ROW, *self._part(frame, path), image=render(self.image).str.normalize("NFC"), label=label)
+        refuse(frame, pl.col("image").is_null() | (pl.col("image") == ""), path, "no image", "label")
+        frame = self._placed(frame, path)
+        # a backslash, or a component that is empty, . or ..
+        refuse(
+            frame, pl.col("image").str.contains(r"\\|(^|/)\.{0,2}(/|$)"), path, "a path that leads out of its folder"
+        )
+        many = frame.schema["label"] == pl.List(pl.String)
+        empty = pl.col("label").is_null() | ((pl.col("label").list.len() == 0) if many else (pl.col("label") == ""))
+        refuse(frame, empty, path, "no label")
+        frame = frame.select("image", "source", "label", "domain", "split", "role")
+        return frame.unique(maintain_order=True) if self.distinct else frame
+
+    def _exploded(self, frame: pl.DataFrame) -> pl.DataFrame:
+        for column, separator in self.explode.items():
+            frame = frame.with_columns(pl.col(column).str.split(separator)).explode(column)
+        return frame
+
+    def _kept(self, frame: pl.DataFrame, path: Path) -> pl.DataFrame:
+        for column, keep in self.keep.items():
+            frame = frame.filter(_counts(pl.col(column), keep))
+        if frame.is_empty():
+            raise UsageError(f"{path} has no row that counts; {AGAIN}.")
+        return frame
+
+    def _matched(self, frame: pl.DataFrame, path: Path) -> pl.DataFrame:
+        for column, pattern in self.match.items():
+            groups = frame[column].str.extract_groups(pattern).struct.unnest()
+            frame = frame.with_columns(groups)
+            other = pl.any_horizontal(pl.col(groups.columns).is_null())
+            refuse(frame, other, path, f"a '{column}' that is not like {pattern}", column)
+        return frame
+
+    def _part(self, frame: pl.DataFrame, path: Path) -> list[pl.Expr]:
+        if self.parts is None:
+            split, role = split_and_role(str(self.part))
+            return [pl.lit(split).alias("split"), pl.lit(role).alias("role")]
+        column, values = self.parts.column, self.parts.values
+        known = ", ".join(values)
+        refuse(frame, ~pl.col(column).is_in(list(values)), path, f"a '{column}' other than {known}", column)
+        of = {value: split_and_role(part) for value, part in values.items()}
+        return [
+            pl.col(column).replace_strict({value: pair[i] for value, pair in of.items()}).alias(name)
+            for i, name in enumerate(("split", "role"))
+        ]
+
+    def _placed(self, frame: pl.DataFrame, path: Path) -> pl.DataFrame:
+        """Source, domain and id by the beginning of the path: the longest prefix counts."""
+        nothing = pl.lit(None, pl.String)
+        if not self.places:
+            return frame.with_columns(source=nothing, domain=pl.lit(self.domain, pl.String))
+        image = source = domain = pl.when(pl.lit(False)).then(nothing)
+        for place in sorted(self.places, key=lambda place: -len(place.prefix)):
+            here = pl.col("image").str.starts_with(place.prefix)
+            rest = pl.col("image").str.slice(len(place.prefix))
+            image = image.when(here).then(pl.lit(place.id) + rest)
+            source = source.when(here).then(pl.lit(place.source))
+            domain = domain.when(here).then(pl.lit(place.domain or self.domain, pl.String))
+        known = " or ".join(place.prefix for place in self.places)
+        elsewhere = ~pl.any_horizontal(*(pl.col("image").str.starts_with(place.prefix) for place in self.places))
+        refuse(frame, elsewhere, path, f"a path that does not begin with {known}")
+        return frame.with_columns(source=source, domain=domain, image=image)
+
+
+def _counts(column: pl.Expr, keep: Keep) -> pl.Expr:
+    if isinstance(keep, Range):
+        return column.str.to_integer(strict=False).is_between(keep.first, keep.last)
+    return column.is_not_null() & (column != "") if keep == "present" else column.is_in(keep)
+
+
+def split_and_role(part: str) -> tuple[str, str]:
+    """`train`, `val`, `test/query` -> a split and a role. Raises ValueError for anything else."""
+    split, _, role = part.partition("/")
+    role = role or ("train" if split == "train" else "both")
+    if split not in SPLITS or role not in ROLES or (split == "train") != (role == "train"):
+        raise ValueError(f"'{part}' is neither train nor val or test, alone or with /query or /index")
+    return split, role
+
+
+def groups_of(pattern: str) -> list[str]:
+    return list(re.compile(pattern).groupindex)
+
+
+def require(names: list[str], present: list[str], path: Path) -> None:
+    """Raises UsageError for a column that the file lacks."""
+    for name in names:
+        if name not in present:
+            raise UsageError(f"{path} has no column '{name}'; {nearest(name, present)} Is it the right file?")
+
+
+def refuse(frame: pl.DataFrame, bad: pl.Expr, path: Path, what: str, show: str = "image") -> None:
+    """Raises UsageError for the first row that is bad, or neither."""
+    rows = frame.filter(bad.fill_null(True))
+    if not rows.is_empty():
+        row = rows.row(0, named=True)
+        more = f", and {rows.height - 1:,} more" if rows.height > 1 else ""
+        raise UsageError(f"{path}, row {row[ROW]}: {what} ({show} {row[show]!r}){more}; {AGAIN}.")

@@ -1,0 +1,29 @@
+"""Images whose class is in their path: a folder for each class, or a pattern of file names (GPR1200, INSTRE, ILIAS).
+
+The one column is `path`, below `file`; `match` takes it apart. Every image there has to match. Files
+whose names unzip has escaped (`#U98df`) are known by their proper names.
+
+    Tree(file="images", match={"path": r"images/(?<class>\\d+)_"}, image="{path}", label="{class}", part="test")
+"""
+
+from pathlib import Path
+from typing import Literal
+
+import polars as pl
+
+from probe.data.escape import unescaped
+from probe.data.folder import image_files
+from probe.data.readers.table import ROW, Table
+from probe.errors import UsageError
+
+
+class Tree(Table):
+    """`file` is a folder."""
+
+    kind: Literal["tree"] = "tree"
+
+    def columns(self, path: Path) -> pl.DataFrame:
+        files = sorted(unescaped(file) for file in image_files(path))
+        if not files:
+            raise UsageError(f"{path} holds no images; extract the data set there.")
+        return pl.DataFrame({"path": files}).with_row_index(ROW, 1)
