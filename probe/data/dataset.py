@@ -18,6 +18,7 @@ import polars as pl
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
+from probe.data.labels import LISTS, as_lists
 from probe.data.manifest import COLUMNS, Manifest
 from probe.data.readers.coco import Coco
 from probe.data.readers.delimited import Delimited
@@ -73,7 +74,7 @@ class Count(Strict):
         if self.domain is not None:
             wanted &= pl.col("domain") == self.domain
         rows = manifest.frame.filter(wanted)
-        if rows.schema["label"] == pl.List(pl.String):
+        if rows.schema["label"] == LISTS:
             rows = rows.explode("label")
         return rows.select("source", "image").n_unique(), rows.select("domain", "label").n_unique()
 
@@ -198,8 +199,8 @@ class Dataset:
                 f"get it from {self.row.home}."
             )
         frames = [part._rows(table, data_root) for part in self.parts for table in part.row.tables]
-        if len({frame.schema["label"] for frame in frames}) > 1:
-            frames = [frame.with_columns(_listed(frame)) for frame in frames]
+        if LISTS in {frame.schema["label"] for frame in frames}:
+            frames = [frame.with_columns(as_lists(frame["label"])) for frame in frames]
         return Manifest(pl.concat(frames), self.image_roots(data_root), f"the data set '{self.name}'")
 
     def _rows(self, table: Reader, data_root: Path) -> pl.DataFrame:
@@ -208,11 +209,6 @@ class Dataset:
             raise MissingDataError(f"{table.file[0]} of '{self.name}' cannot be found below {data_root}.")
         domain, source = pl.col("domain").fill_null(self.row.domain), pl.col("source").fill_null(self.row.source)
         return table.rows(path).with_columns(domain=domain, source=source).select(COLUMNS)
-
-
-def _listed(frame: pl.DataFrame) -> pl.Expr:
-    label = pl.col("label")
-    return label if frame.schema["label"] == pl.List(pl.String) else pl.concat_list(label).alias("label")
 
 
 def all_datasets() -> list[Dataset]:

@@ -5,6 +5,7 @@ PUBLISHED["sop"].files     # {"sop/Ebay_train.txt": "image_id class_id super_cla
 
 import io
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,7 +19,7 @@ Row = tuple[str, str, str | list[str], str, str]  # image, source, label, domain
 class Published:
     """`files`: path below the data root -> content, None for an image."""
 
-    files: dict[str, str | bytes | None]
+    files: Mapping[str, str | bytes | None]
     rows: list[Row] = field(default_factory=list)
 
     def write(self, data_root: Path) -> None:
@@ -79,7 +80,7 @@ def info(*paths: tuple[str, int | list[int]]) -> str:
 PUBLISHED: dict[str, Published] = {}
 
 
-def _add(name: str, files: dict[str, str | bytes | None], *rows: Row) -> None:
+def _add(name: str, files: Mapping[str, str | bytes | None], *rows: Row) -> None:
     PUBLISHED[name] = Published(files, list(rows))
 
 
@@ -449,7 +450,9 @@ _add(
     {
         "info_files/gldv2/train.json": info(("gldv2/images/train/0/1/2/0123456789abcdef.jpg", 5)),
         "info_files/gldv2/val.json": info(("gldv2/images/train/9/2/b/92b6290d571448f6.jpg", 6)),
-        "info_files/gldv2/test.json": info(("gldv2/images/test/a/b/c/abc.jpg", [7, 8]), ("gldv2/images/test/d/e/f/def.jpg", 7)),
+        "info_files/gldv2/test.json": info(
+            ("gldv2/images/test/a/b/c/abc.jpg", [7, 8]), ("gldv2/images/test/d/e/f/def.jpg", 7)
+        ),
         "info_files/gldv2/index.json": info(
             ("gldv2/images/index/1/2/3/123.jpg", 7), ("gldv2/images/index/4/5/6/456.jpg", 8)
         ),

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import polars as pl
 
+from probe.data.labels import LISTS
 from probe.data.readers.table import AGAIN, ROW, Table
 from probe.data.readers.text import json_of
 from probe.errors import UsageError
@@ -32,7 +33,7 @@ class Items(Table):
             {
                 "number": [file.stem for file in files],
                 "source": [str(image["source"]) for image in images],
-                "label": pl.Series(labels, dtype=pl.List(pl.String)),
+                "label": pl.Series(labels, dtype=LISTS),
             }
         )
         return frame.with_row_index(ROW, 1).explode("label")

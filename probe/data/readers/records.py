@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import polars as pl
 
+from probe.data.labels import LISTS
 from probe.data.readers.table import AGAIN, ROW, Table
 from probe.data.readers.text import json_of
 from probe.errors import UsageError, nearest
@@ -49,4 +50,4 @@ def strings(values: list[Any], name: str, path: Path) -> pl.Series:
         return pl.Series(name, [None if value is None else str(value) for value in values], dtype=pl.String)
     listed = [value if isinstance(value, list) or value is None else [value] for value in values]
     texts = [None if value is None else [str(one) for one in value] for value in listed]
-    return pl.Series(name, texts, dtype=pl.List(pl.String))
+    return pl.Series(name, texts, dtype=LISTS)

@@ -15,6 +15,7 @@ from typing import Literal, Self
 import polars as pl
 from pydantic import Field, field_validator, model_validator
 
+from probe.data.labels import LISTS
 from probe.data.manifest import ROLES, SPLITS
 from probe.data.readers.template import columns_of, is_bare, render
 from probe.errors import UsageError, nearest
@@ -86,6 +87,18 @@ class Table(Strict):
     def _one_or_more(cls, file: object) -> object:
         return (file,) if isinstance(file, str) else file
 
+    @field_validator("match")
+    @classmethod
+    def _patterns(cls, match: dict[str, str]) -> dict[str, str]:
+        for pattern in match.values():
+            try:
+                names = groups_of(pattern)
+            except re.error as error:
+                raise ValueError(f"{pattern} is no regular expression ({error})") from error
+            if not names:
+                raise ValueError(f"{pattern} has no named group, (?P<name>...)")
+        return match
+
     @model_validator(mode="after")
     def _one_way_to_the_split(self) -> Self:
         if (self.part is None) == (self.parts is None):
@@ -125,7 +138,7 @@ class Table(Strict):
         refuse(
             frame, pl.col("image").str.contains(r"\\|(^|/)\.{0,2}(/|$)"), path, "a path that leads out of its folder"
         )
-        many = frame.schema["label"] == pl.List(pl.String)
+        many = frame.schema["label"] == LISTS
         empty = pl.col("label").is_null() | ((pl.col("label").list.len() == 0) if many else (pl.col("label") == ""))
         refuse(frame, empty, path, "no label")
         frame = frame.select("image", "source", "label", "domain", "split", "role")

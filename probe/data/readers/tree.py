@@ -3,7 +3,7 @@
 The one column is `path`, below `file`; `match` takes it apart. Every image there has to match. Files
 whose names unzip has escaped (`#U98df`) are known by their proper names.
 
-    Tree(file="images", match={"path": r"images/(?<class>\\d+)_"}, image="{path}", label="{class}", part="test")
+    Tree(file="images", match={"path": r"images/(?P<class>\\d+)_"}, image="{path}", label="{class}", part="test")
 """
 
 from pathlib import Path
