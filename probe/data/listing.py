@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from probe.data.dataset import Count, Dataset
-from probe.data.statistics import Row, Value, agrees
+from probe.data.statistics import Column, Row, Value, agrees
 from probe.data.statistics import Table as Statistics
 
 ONE_LINE_EACH = 160  # columns of a terminal
@@ -147,7 +147,7 @@ def print_tables(tables: list[Statistics], console: Console) -> None:
     console.print("In parentheses: as printed. !: differs from it.", style="dim", markup=False, soft_wrap=True)
 
 
-def _add_row(table: Table, row: Row, columns: tuple[str, ...]) -> None:
+def _add_row(table: Table, row: Row, columns: tuple[Column, ...]) -> None:
     name = f"{row.printed.name} {row.printed.split}" if row.printed.split in ("val", "test") else row.printed.name
     printed = [f"({_shown(value)})" for value in row.printed.printed]
     if row.measured is not None:

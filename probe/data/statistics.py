@@ -38,6 +38,7 @@ Column = Literal[
     "unseen classes",
 ]
 Measured = dict[tuple[str, "PrintedRow"], dict[Column, Value]]
+WORDS = ("index = queries", "unseen classes")  # columns without numbers
 QUERY, INDEX = ("query", "both"), ("index", "both")
 
 
@@ -144,8 +145,7 @@ def _parts(row: PrintedRow) -> list[str]:
 def _summed(parts: list[dict[Column, Value]]) -> dict[Column, Value]:
     if len(parts) == 1:
         return parts[0]
-    numbers = [column for column, value in parts[0].items() if isinstance(value, int)]
-    return {column: sum(int(part[column]) for part in parts) for column in numbers}
+    return {column: sum(int(part[column]) for part in parts) for column in parts[0] if column not in WORDS}
 
 
 def measure(

@@ -173,7 +173,7 @@ _add(
         "met/ground_truth/MET_database.json": json.dumps(_exhibits),
         "met/ground_truth/mini_MET_database.json": json.dumps(_exhibits[:1]),
         "met/ground_truth/valset.json": json.dumps(
-            [{"path": "val_met/0.jpg", "MET_id": 7}, {"path": "val_other/0.jpg"}]
+            [{"path": "test_met/1.jpg", "MET_id": 7}, {"path": "test_other/0.jpg"}]
         ),
         "met/ground_truth/testset.json": json.dumps(
             [{"path": "test_met/0.jpg", "MET_id": 9}, {"path": "test_noart/0.jpg"}]
@@ -181,7 +181,7 @@ _add(
     },
     ("MET/7/0.jpg", "met", "7", "artworks", "train"),
     ("MET/9/0.jpg", "met", "9", "artworks", "train"),
-    ("val_met/0.jpg", "met", "7", "artworks", "val/query"),
+    ("test_met/1.jpg", "met", "7", "artworks", "val/query"),
     ("MET/7/0.jpg", "met", "7", "artworks", "val/index"),
     ("test_met/0.jpg", "met", "9", "artworks", "test/query"),
     ("MET/7/0.jpg", "met", "7", "artworks", "test/index"),

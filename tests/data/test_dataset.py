@@ -294,3 +294,43 @@ def test_a_manifest_in_a_folder_of_that_name_wins(tmp_path: Path):
 def test_a_known_name_that_is_not_there_says_what_is_missing(tmp_path: Path):
     with pytest.raises(MissingDataError, match=r"Ebay_train\.txt"):
         resolve_data("sop", tmp_path)
+
+
+# ---- where the images are --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "image", "root"),
+    [
+        ("stanford-cars-refined", "stanford_cars/cars_train/00001.jpg", "stanford_cars"),
+        ("stanford-cars-refined", "stanford_cars/cars_train/cars_train/00001.jpg", "stanford_cars/cars_train"),
+        ("met", "met/MET/7/0.jpg", "met"),
+        ("met", "met/images/MET/7/0.jpg", "met/images"),
+        ("met", "met_dataset/MET/7/0.jpg", "met_dataset"),
+        ("met", "met_dataset/MET/MET/7/0.jpg", "met_dataset/MET"),
+        ("uned-gldv2", "images/gldv2/images/train/0/1/2/0123456789abcdef.jpg", "images/gldv2/images"),
+        ("uned-gldv2", "gldv2/train/0/1/2/0123456789abcdef.jpg", "gldv2"),
+        ("sop", "Stanford_Online_Products/chair_final/1_0.JPG", "Stanford_Online_Products"),
+        ("ilias", "ilias/ilias_core/bold_bimp_000/pos/P000_08.jpg", "ilias/ilias_core"),
+    ],
+)
+def test_a_source_lies_where_its_images_do(name: str, image: str, root: str, tmp_path: Path):
+    (tmp_path / image).parent.mkdir(parents=True)
+    (tmp_path / image).touch()
+    dataset = find_dataset(name)
+    assert list(dataset.image_roots(tmp_path).values()) == [tmp_path / root]
+
+
+def test_every_data_set_is_in_the_documentation():
+    page = (ROOT / "docs/datasets.md").read_text()
+    assert [name for name in NAMES if f"| `{name}` |" not in page] == []
+
+
+def test_no_two_sources_are_looked_for_in_the_same_place():
+    places = [
+        (folder, entry)
+        for name in dict.fromkeys(source for dataset in all_datasets() for source in dataset.sources)
+        for folder in find_dataset("sop").catalogue.sources[name].folders
+        for entry in find_dataset("sop").catalogue.sources[name].holds
+    ]
+    assert len(places) == len(set(places))

@@ -26,7 +26,7 @@ class Coco(Table):
         annotations = _list(found, "annotations", ("image_id", "category_id"), path).with_row_index(ROW, 1)
         categories = _list(found, "categories", ("id", "name"), path)
         names = categories.rename({"id": "category_id", "name": "category"})
-        labelled = annotations.join(names, "category_id", "left", validate="m:1")
+        labelled = annotations.join(names, "category_id", "left")
         orphans = annotations.join(images, left_on="image_id", right_on="id", how="anti")
         for rows, what, column in (
             (labelled.filter(pl.col("category").is_null()), "category", "category_id"),
@@ -50,4 +50,8 @@ def _list(found: Any, key: str, fields: tuple[str, ...], path: Path) -> pl.DataF
             if not isinstance(record, dict) or type(record.get(field)) not in (str, int):
                 raise UsageError(f"{path}: '{key}' {row} has no {field}; {AGAIN}.")
         columns.append(strings([record[field] for record in records], field, path))
-    return pl.DataFrame(columns)
+    frame = pl.DataFrame(columns)
+    twice = frame.filter(pl.col("id").is_duplicated()) if "id" in fields else frame.clear()
+    if not twice.is_empty():
+        raise UsageError(f"{path}: '{key}' has the id {twice['id'][0]} twice; {AGAIN}.")
+    return frame

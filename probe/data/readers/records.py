@@ -32,18 +32,18 @@ class Records(Table):
             for row, value in enumerate(values, 1):
                 if value is None:
                     raise UsageError(f"{path}, row {row}: no '{name}'; {nearest(name, records[row - 1])} {AGAIN}.")
-        return strings(values, name, path)
+        return strings(values, name, path, may_be_lists=self.label == f"{{{name}}}")
 
 
-def strings(values: list[Any], name: str, path: Path) -> pl.Series:
-    """Text and whole numbers as strings; lists of strings where any value is a list."""
+def strings(values: list[Any], name: str, path: Path, may_be_lists: bool = False) -> pl.Series:
+    """Text and whole numbers as strings; where any value may be and is a list, lists of strings."""
     kinds = set(map(type, values)) - {type(None)}
     if kinds == {int}:
         return pl.Series(name, values, dtype=pl.Int64).cast(pl.String)
     if kinds <= {str}:
         return pl.Series(name, values, dtype=pl.String)
     for row, value in enumerate(values, 1):
-        inside = value if isinstance(value, list) and value else [value]
+        inside = value if may_be_lists and isinstance(value, list) and value else [value]
         if not all(type(one) in (str, int) for one in inside) and value is not None:
             raise UsageError(f"{path}, row {row}: '{name}' is {value!r}, not text or a whole number; {AGAIN}.")
     if list not in kinds:
