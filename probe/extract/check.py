@@ -83,10 +83,10 @@ def check_data(name: str, manifest: Manifest, published: Sequence[Count], sample
     looked_at, unreadable = _decode(manifest, _drawn(here, sample), workers)
     mixed, copies = _copies(manifest, looked_at)
     found = [
-        Problem("image files are missing", missing),
-        Problem("images cannot be decoded", unreadable),
+        Problem("missing image files", missing),
+        Problem("images that cannot be decoded", unreadable),
         *problems(manifest),
-        Problem("images equal one of another class, or training images equal queries, byte by byte", mixed),
+        Problem("byte-identical images of several classes, or of training and queries", mixed),
     ]
     findings = [each for each in found if not each.rows.is_empty()]
     number = len(looked_at) + len(unreadable)
@@ -169,17 +169,17 @@ def print_check(check: Check, console: Console) -> None:
     classes = count(check.manifest, by=())["classes"].item()
     lines = [f"{check.name}: {check.images:,} images of {classes:,} classes in {check.manifest.where}"]
     lines += [f"  {line}" for each in check.comparisons for line in _compared(each)]
-    lines += [
-        f"  no image of the source '{source}' is here; its images are looked for in {root}"
-        for source, root in check.absent.items()
-    ]
+    if check.absent:
+        places = "; ".join(f"{source} ({root})" for source, root in check.absent.items())
+        lines.append(f"  not one image is here, in the places where they are looked for, of {places}")
     looked_for = check.images - sum(len(check.manifest.images(source)) for source in check.absent)
     if looked_for:
         lines.append(f"  {looked_for:,} image files looked for, {check.decoded:,} images decoded")
     if check.copies:
         lines.append(f"  {check.copies:,} of these are byte-identical to another of their class")
     for finding in check.findings:
-        lines.append(f"  {len(finding.rows):,} {finding.what}:")
+        more = f", the first {SHOWN}" if len(finding.rows) > SHOWN else ""
+        lines.append(f"  {finding.what}: {len(finding.rows):,}{more}")
         lines += [f"    {', '.join(map(str, row))}" for row in finding.rows.head(SHOWN).iter_rows()]
     for line in lines:
         console.print(line, markup=False, soft_wrap=True)
@@ -203,9 +203,9 @@ def summary(check: Check) -> str:
     if check.is_sound:
         return f"{check.name} is sound"
     differ = sum(not each.agrees for each in check.comparisons)
-    wrong = [f"{differ:,} published count(s) differ"] if differ else []
-    wrong += [f"all images of {', '.join(check.absent)} are missing"] if check.absent else []
-    wrong += [f"{len(finding.rows):,} {finding.what}" for finding in check.findings]
+    wrong = [f"published counts that differ: {differ:,}"] if differ else []
+    wrong += [f"no images of {', '.join(check.absent)}"] if check.absent else []
+    wrong += [f"{finding.what}: {len(finding.rows):,}" for finding in check.findings]
     return f"{check.name} is not sound: {'; '.join(wrong)}"
 
 
