@@ -150,9 +150,10 @@ def _size(file: Path | BinaryIO) -> tuple[np.ndarray, tuple[int, int]]:
 def _copies(manifest: Manifest, images: pl.DataFrame) -> tuple[pl.DataFrame, int]:
     """The rows of copies that differ in class, or are trained on and are queries; how many other copies there are."""
     repeated = images.filter(pl.col("content").is_duplicated())
-    rows = manifest.frame.join(repeated, on=IMAGE).explode("label") if len(repeated) else manifest.frame.clear()
-    if rows.is_empty():
+    if repeated.is_empty():
         return pl.DataFrame(), 0
+    rows = manifest.frame.join(repeated, on=IMAGE)
+    rows = rows.explode("label") if manifest.has_several_labels else rows
     is_query = pl.col("role").is_in(["query", "both"])
     leaks = (pl.col("role") == "train").any().over("content") & is_query.any().over("content")
     mixed = rows.filter((pl.struct(CLASS).n_unique().over("content") > 1) | leaks)
