@@ -58,7 +58,7 @@ def write(folder: Path, rows: int) -> list[Path]:
 
 
 def synthetic(rows: int) -> pl.DataFrame:
-    """About nine tenths are training images; the rest queries of a test split, some with two labels, and their index."""
+    """Nine tenths are training images; the rest are queries of a test split, some with two labels, and its index."""
     rng = np.random.default_rng(0)
     classes = np.minimum(rng.zipf(1.15, rows), 200_000)
     frame = pl.DataFrame(

@@ -183,6 +183,8 @@ def _draw(source: Source, manifest: Manifest, seed: int) -> tuple[Manifest, Sour
 
 def _for_training(manifest: Manifest) -> Manifest:
     """All rows as training rows, each once."""
+    if (manifest.frame["role"] == "train").all():
+        return manifest
     if manifest.has_several_labels:
         raise UsageError(
             f"{manifest.where} has images of several labels, which cannot be trained on; take another split."
@@ -219,7 +221,10 @@ def _report(
 
 
 def _compared(images: int, classes: int, expected: Expected) -> list[Comparison]:
-    found = (("images", images, expected.images), ("classes", classes, expected.classes))
+    found: list[tuple[Literal["images", "classes"], int, str | None]] = [
+        ("images", images, expected.images),
+        ("classes", classes, expected.classes),
+    ]
     return [
         Comparison(what=what, found=number, printed=printed, agrees=rounds_to(number, printed))
         for what, number, printed in found

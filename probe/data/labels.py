@@ -18,7 +18,7 @@ LISTS = pl.List(pl.String)
 
 def plainest(labels: pl.Series) -> pl.Series:
     """Strings where no row has several labels, else lists."""
-    if labels.dtype == LISTS and (labels.list.len().max() or 0) <= 1:
+    if labels.dtype == LISTS and not (labels.list.len() > 1).any():
         return labels.list.first()
     return labels
 

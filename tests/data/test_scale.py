@@ -1,0 +1,27 @@
+"""A manifest of UnED's size, made up: the memory that is promised. benchmarks/manifest.py has the seconds."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+ROWS, LIMIT_GB = 4_100_000, 4.0
+MAKE = "import sys; from pathlib import Path; from benchmarks.manifest import write; write(Path(sys.argv[1]), {rows})"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suffix", ["parquet", "csv"])
+def test_four_million_rows_are_read_checked_filtered_capped_and_joined_under_4_gb(
+    tmp_path_factory: pytest.TempPathFactory, suffix: str
+) -> None:
+    folder = tmp_path_factory.getbasetemp() / "uned"
+    if not folder.exists():
+        folder.mkdir()
+        subprocess.run([sys.executable, "-c", MAKE.format(rows=ROWS), str(folder)], cwd=ROOT, check=True)
+    from benchmarks.manifest import measured
+
+    done = measured(folder / f"manifest.{suffix}")
+    assert {"read and validate", "digest", "cap of 10", "join its sources"} <= {work for work, _, _ in done}
+    assert 0.5 < max(peak for _, _, peak in done) < LIMIT_GB
