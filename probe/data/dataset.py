@@ -8,6 +8,7 @@ extracted once serves its own lists, M4D-35k and UnED.
     find_dataset("uned").missing(Path("/data"))      # ["uned/info_files/food2k/train.json", ...]
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -19,7 +20,7 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from probe.data.labels import LISTS, as_lists
-from probe.data.manifest import COLUMNS, Manifest
+from probe.data.manifest import COLUMNS, SPLITS, Manifest
 from probe.data.readers.coco import Coco
 from probe.data.readers.delimited import Delimited
 from probe.data.readers.grouped import Grouped
@@ -85,7 +86,8 @@ class Count(Strict):
 
 
 class DatasetRow(Strict):
-    """One data set. `parts` names other rows that it joins; else it has `tables` of its own.
+    """One data set. `parts` names other rows that it joins; else it has `tables` of its own, or, where these are not
+    there, the same in another form (`instead`).
 
     `folders`: where the annotation files are looked for, below the data root; those of the source unless given.
     """
@@ -101,20 +103,21 @@ class DatasetRow(Strict):
     folders: tuple[str, ...] = ()
     parts: tuple[str, ...] = ()
     tables: tuple[Reader, ...] = ()
+    instead: tuple[Reader, ...] = ()
     counts: tuple[Count, ...] = ()
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
         if bool(self.parts) == bool(self.tables):
             raise ValueError("a data set has either `tables` or `parts`")
-        for table in self.tables:
+        for table in (*self.tables, *self.instead):
             if not table.places and not (self.source and self.domain):
                 raise ValueError(f"the table {table.file[0]} needs `places`, or the data set a `source` and a `domain`")
         return self
 
     @property
     def sources(self) -> list[str]:
-        placed = [place.source for table in self.tables for place in table.places]
+        placed = [place.source for table in (*self.tables, *self.instead) for place in table.places]
         return list(dict.fromkeys(placed + ([self.source] if self.source else [])))
 
 
@@ -163,52 +166,88 @@ class Dataset:
     def root(self, data_root: Path) -> Path | None:
         """The first folder that holds one of its annotation files; None where none does."""
         for part in self.parts:
-            for folder in part.folders:
-                if any((data_root / folder / name).exists() for table in part.row.tables for name in table.file):
-                    return data_root / folder
+            for table in part.tables(data_root):
+                for folder in part.folders:
+                    if _found(table, data_root / folder):
+                        return data_root / folder
         return None
 
     def missing(self, data_root: Path) -> list[str]:
         """The annotation files that are in none of the folders, by the first path that was tried."""
-        absent = {
-            f"{part.folders[0]}/{table.file[0]}".removeprefix("./"): None
-            for part in self.parts
-            for table in part.row.tables
-            if part.file_of(table, data_root) is None
+        return list(
+            dict.fromkeys(name for part in self.parts for name in part._absent(part.tables(data_root), data_root))
+        )
+
+    def left_out(self, data_root: Path) -> list[str]:
+        """The splits of which nothing is there: none of the files that no other split needs. None of a joined row's."""
+        if self.row.parts:
+            return []
+        tables = self.tables(data_root)
+        splits = [split for split in SPLITS if any(split in table.splits for table in tables)]
+        files = {split: {table.file for table in tables if split in table.splits} for split in splits}
+        own = {
+            split: files[split].difference(*(files[other] for other in splits if other != split)) for split in splits
         }
-        return list(absent)
+        there = {table.file for table in tables if self.file_of(table, data_root)}
+        return [split for split in splits if own[split] and not own[split] & there]
+
+    def tables(self, data_root: Path) -> tuple[Reader, ...]:
+        """Its tables; in their other form where only that is there."""
+        is_there = [
+            any(self.file_of(table, data_root) for table in form) for form in (self.row.tables, self.row.instead)
+        ]
+        return self.row.instead if is_there == [False, True] else self.row.tables
 
     def file_of(self, table: Reader, data_root: Path) -> Path | None:
-        tried = (data_root / folder / name for folder in self.folders for name in table.file)
-        return next((path for path in tried if path.exists()), None)
+        found = (_found(table, data_root / folder) for folder in self.folders)
+        return next((path for path in found if path is not None), None)
 
     def image_roots(self, data_root: Path) -> dict[str, Path]:
         """Source -> the folder with its images; where there are none yet, the first that exists, or would be tried."""
         return {name: self.catalogue.sources[name].expected(data_root) for name in self.sources}
 
     def read(self, data_root: Path) -> Manifest:
-        """The manifest of its annotation files; the images themselves need not be there.
+        """The manifest of its annotation files; the images need not be there, nor the files of a split as a whole.
 
         Raises MissingDataError naming the first absent file, UsageError for a file that does not have its format.
         """
-        missing = self.missing(data_root)
-        if missing:
-            more = f" and {len(missing) - 1} more of its annotation files" if len(missing) > 1 else ""
+        left_out = self.left_out(data_root)
+        wanted = [
+            (part, table)
+            for part in self.parts
+            for table in part.tables(data_root)
+            if not table.splits <= set(left_out)
+        ]
+        absent = [name for part, table in wanted for name in part._absent((table,), data_root)]
+        if absent or not wanted:
+            first, *others = dict.fromkeys(absent or self.missing(data_root))
+            more = f" and {len(others)} more of its annotation files" if others else ""
             raise MissingDataError(
-                f"the data set '{self.name}' is not complete below {data_root}: {missing[0]}{more} cannot be found; "
+                f"the data set '{self.name}' is not complete below {data_root}: {first}{more} cannot be found; "
                 f"get it from {self.row.home}."
             )
-        frames = [part._rows(table, data_root) for part in self.parts for table in part.row.tables]
+        frames = [part._rows(table, data_root) for part, table in wanted]
         if LISTS in {frame.schema["label"] for frame in frames}:
             frames = [frame.with_columns(as_lists(frame["label"])) for frame in frames]
-        return Manifest(pl.concat(frames), self.image_roots(data_root), f"the data set '{self.name}'")
+        without = f" (without {' and '.join(left_out)}: {self.missing(data_root)[0]} is not there)" if left_out else ""
+        return Manifest(pl.concat(frames), self.image_roots(data_root), f"the data set '{self.name}'{without}")
+
+    def _absent(self, tables: Iterable[Reader], data_root: Path) -> list[str]:
+        folder = "" if self.folders[0] == "." else f"{self.folders[0]}/"
+        return [f"{folder}{table.file[0]}" for table in tables if self.file_of(table, data_root) is None]
 
     def _rows(self, table: Reader, data_root: Path) -> pl.DataFrame:
         path = self.file_of(table, data_root)
         if path is None:
-            raise MissingDataError(f"{table.file[0]} of '{self.name}' cannot be found below {data_root}.")
+            raise MissingDataError(f"{table.file[0]} of '{self.name}' has gone from {data_root}; read it again.")
         domain, source = pl.col("domain").fill_null(self.row.domain), pl.col("source").fill_null(self.row.source)
         return table.rows(path).with_columns(domain=domain, source=source).select(COLUMNS)
+
+
+def _found(table: Reader, folder: Path) -> Path | None:
+    """The file of a table in a folder, by the first of its names."""
+    paths = (folder / name for name in table.file)
+    return next((path for path in paths if (path.is_dir() if table.is_folder else path.is_file())), None)
 
 
 def all_datasets() -> list[Dataset]:

@@ -98,7 +98,7 @@ _add(
     },
     ("train/17.jpg", "products-10k", "0", "products", "train"),
     ("train/0/1/2/0123456789abcdef.jpg", "gldv2", "1", "landmarks", "train"),
-    ("train/TOPS/id_00000001/shop_01.jpg", "deepfashion-c2s-kaggle", "2", "fashion", "train"),
+    ("train/TOPS/id_00000001/shop_01.jpg", "deepfashion-c2s", "2", "fashion", "train"),
     ("cars_train/00001.jpg", "stanford-cars", "3", "cars", "train"),
     ("cars_train/00002.jpg", "stanford-cars", "3", "cars", "train"),
 )
@@ -116,24 +116,19 @@ _add(
 _landmark = ("train/0/1/2/0123456789abcdef.jpg", "gldv2", "142820", "landmarks", "train")
 _add(
     "gldv2",
-    {"gldv2/train.csv": lines("id,url,landmark_id", '0123456789abcdef,"http://upload/a,b.jpg",142820')},
-    _landmark,
-)
-_add(
-    "gldv2-clean",
     {"gldv2/train_clean.csv": lines("landmark_id,images", "1,17660ef415d37059 92b6290d571448f6", "7,cd41bf948edc0340")},
     ("train/1/7/6/17660ef415d37059.jpg", "gldv2", "1", "landmarks", "train"),
     ("train/9/2/b/92b6290d571448f6.jpg", "gldv2", "1", "landmarks", "train"),
     ("train/c/d/4/cd41bf948edc0340.jpg", "gldv2", "7", "landmarks", "train"),
 )
 _add(
-    "landmark-recognition-2021",
-    {"google_landmark_recognition_2021/train.csv": lines("id,landmark_id", "0123456789abcdef,142820")},
-    _landmark,
+    "gldv2-full",
+    {"gldv2/train.csv": lines("id,url,landmark_id", '0123456789abcdef,"http://upload/a,b.jpg",142820')},
+    ("train/0/1/2/0123456789abcdef.jpg", "gldv2", "142820", "landmarks", "train"),
 )
 _c2s = "img/CLOTHING/Summer_Wear/id_000000"
 _add(
-    "deepfashion-consumer-to-shop",
+    "consumer-to-shop",
     {
         "Consumer-to-shop Clothes Retrieval Benchmark/Eval/list_eval_partition.txt": lines(
             "4",
@@ -144,16 +139,16 @@ _add(
             f"{_c2s}19/comsumer_01.jpg    {_c2s}19/shop_01.jpg    id_00000019 test",
         )
     },
-    (f"{_c2s}17/comsumer_01.jpg", "deepfashion-c2s", "id_00000017", "fashion", "train"),
-    (f"{_c2s}17/comsumer_02.jpg", "deepfashion-c2s", "id_00000017", "fashion", "train"),
-    (f"{_c2s}17/shop_01.jpg", "deepfashion-c2s", "id_00000017", "fashion", "train"),
-    (f"{_c2s}18/comsumer_01.jpg", "deepfashion-c2s", "id_00000018", "fashion", "val/query"),
-    (f"{_c2s}18/shop_01.jpg", "deepfashion-c2s", "id_00000018", "fashion", "val/index"),
-    (f"{_c2s}19/comsumer_01.jpg", "deepfashion-c2s", "id_00000019", "fashion", "test/query"),
-    (f"{_c2s}19/shop_01.jpg", "deepfashion-c2s", "id_00000019", "fashion", "test/index"),
+    (f"{_c2s}17/comsumer_01.jpg", "consumer-to-shop", "id_00000017", "fashion", "train"),
+    (f"{_c2s}17/comsumer_02.jpg", "consumer-to-shop", "id_00000017", "fashion", "train"),
+    (f"{_c2s}17/shop_01.jpg", "consumer-to-shop", "id_00000017", "fashion", "train"),
+    (f"{_c2s}18/comsumer_01.jpg", "consumer-to-shop", "id_00000018", "fashion", "val/query"),
+    (f"{_c2s}18/shop_01.jpg", "consumer-to-shop", "id_00000018", "fashion", "val/index"),
+    (f"{_c2s}19/comsumer_01.jpg", "consumer-to-shop", "id_00000019", "fashion", "test/query"),
+    (f"{_c2s}19/shop_01.jpg", "consumer-to-shop", "id_00000019", "fashion", "test/index"),
 )
 _add(
-    "deepfashion-unifex",
+    "deepfashion-c2s",
     {
         "deepfashion/deepfashion_train.json": json.dumps(
             {
@@ -162,9 +157,9 @@ _add(
             }
         )
     },
-    ("train/TOPS/id_1/a.jpg", "deepfashion-c2s-kaggle", "TOPS/id_1", "fashion", "train"),
-    ("train/TOPS/id_1/b.jpg", "deepfashion-c2s-kaggle", "TOPS/id_1", "fashion", "train"),
-    ("train/DRESSES/id_1/a.jpg", "deepfashion-c2s-kaggle", "DRESSES/id_1", "fashion", "train"),
+    ("train/TOPS/id_1/a.jpg", "deepfashion-c2s", "TOPS/id_1", "fashion", "train"),
+    ("train/TOPS/id_1/b.jpg", "deepfashion-c2s", "TOPS/id_1", "fashion", "train"),
+    ("train/DRESSES/id_1/a.jpg", "deepfashion-c2s", "DRESSES/id_1", "fashion", "train"),
 )
 _exhibits = [{"id": 7, "path": "MET/7/0.jpg"}, {"id": 9, "path": "MET/9/0.jpg"}]
 _add(
@@ -200,7 +195,7 @@ _add(
     ("train_images/00039780dfc94d01db8676fe789ecd05.jpg", "shopee", "2937985045", "products", "train"),
 )
 _add(
-    "h-and-m",
+    "hm",
     {
         "hm_personalized_fashion/articles.csv": lines(
             "article_id,product_code,prod_name,detail_desc",
@@ -208,8 +203,8 @@ _add(
             "0108775044,0108775,Strap top,",
         )
     },
-    ("images/010/0108775015.jpg", "h-and-m", "0108775", "fashion", "train"),
-    ("images/010/0108775044.jpg", "h-and-m", "0108775", "fashion", "train"),
+    ("images/010/0108775015.jpg", "hm", "0108775", "fashion", "train"),
+    ("images/010/0108775044.jpg", "hm", "0108775", "fashion", "train"),
 )
 _add(
     "rp2k",
@@ -242,7 +237,7 @@ _add(
     "fashion-200k",
     {
         f"fashion200k/labels/{kind}_{split}_detect_all.txt": lines(
-            f'women/{kind}/casual/{n}{number}/{n}{number}_0.jpeg\t-1.780000\tblack "{kind}", long'
+            f'women/{kind}/casual/{n}{number}/{n}{number}_0.jpeg\t-1.780000\t"black" {kind}, 5" long'
         )
         for number, split in ((1, "train"), (2, "test"))
         for n, kind in enumerate(("dress", "jacket", "pants", "skirt", "top"))
@@ -259,7 +254,7 @@ _add(
     ("women/dresses/x/59/59_0.jpeg", "fashion-200k", "59", "fashion", "train"),
 )
 _add(
-    "food-recognition-2022",
+    "food-recognition-2022-images",
     {"fr22_train_v2/annotations.json": coco(("006316.jpg", [5, 9, 5]), ("7.jpg", [9]), names={5: "bread", 9: "tea"})},
     ("images/006316.jpg", "food-recognition-2022", "5", "food", "train"),
     ("images/006316.jpg", "food-recognition-2022", "9", "food", "train"),
@@ -267,7 +262,7 @@ _add(
 )
 _crops = lines("img_path,label", "preprocessed_imgs/5/006316.jpg,5", "preprocessed_imgs/5/006316.jpg,5")
 _add(
-    "food-recognition-2022-unifex",
+    "food-recognition-2022",
     {"fr22_train_v2/train.csv": _crops},
     ("preprocessed_imgs/5/006316.jpg", "food-recognition-2022", "5", "food", "train"),
 )
@@ -308,7 +303,7 @@ def _clothes(source: str, pair: int, *styles: int) -> str:
 
 
 _add(
-    "deepfashion2",
+    "deepfashion2-images",
     {
         "deepfashion2/train/annos/000001.json": _clothes("user", 1, 1, 0, 2),
         "deepfashion2/train/annos/000002.json": _clothes("shop", 1, 0),
@@ -321,7 +316,7 @@ _add(
     ("validation/image/000002.jpg", "deepfashion2", "9_1", "fashion", "val/index"),
 )
 _add(
-    "deepfashion2-unifex",
+    "deepfashion2",
     {"deepfashion2/train.csv": lines("img_path,label", "preprocessed_imgs/vest/1_1/000001.jpg,1_1")},
     ("preprocessed_imgs/vest/1_1/000001.jpg", "deepfashion2", "1_1", "fashion", "train"),
 )
@@ -336,7 +331,6 @@ _add(
     ("images/tacos/7.jpg", "food-101", "tacos", "food", "train"),
     ("images/churros/1061830.jpg", "food-101", "churros", "food", "test/both"),
 )
-_add("food-101-unifex", _food101, ("images/churros/1061830.jpg", "food-101", "churros", "food", "train"))
 _add(
     "furniture-180",
     {"furniture_180/furniture180_train.csv": lines("img_path,label", "air_condition/156501-14912605.jpg,0")},

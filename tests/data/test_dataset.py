@@ -7,6 +7,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from probe.data.curation import read_curations
 from probe.data.dataset import (
     Count,
     Dataset,
@@ -76,6 +77,41 @@ def test_what_is_missing_is_named_with_the_place_to_get_it(name: str, tmp_path: 
     assert dataset.row.home in str(error.value)
 
 
+def test_a_split_of_which_nothing_is_there_is_left_out_and_named(tmp_path: Path):
+    PUBLISHED["sop"].write(tmp_path)
+    (tmp_path / "sop/Ebay_test.txt").unlink()
+    sop = find_dataset("sop")
+    assert sop.missing(tmp_path) == ["sop/Ebay_test.txt"]
+    assert sop.left_out(tmp_path) == ["test"]
+    manifest = sop.read(tmp_path)
+    assert set(manifest.frame["split"]) == {"train"}
+    assert manifest.where == "the data set 'sop' (without test: sop/Ebay_test.txt is not there)"
+
+
+def test_a_file_that_several_splits_need_does_not_make_a_split(tmp_path: Path):
+    PUBLISHED["met"].write(tmp_path)
+    for name in ("valset", "testset", "mini_MET_database"):
+        (tmp_path / f"met/ground_truth/{name}.json").unlink()
+    assert find_dataset("met").left_out(tmp_path) == ["val", "test"]
+    assert set(read_dataset("met", tmp_path).frame["split"]) == {"train"}
+
+
+@pytest.mark.parametrize(
+    ("name", "absent"),
+    [
+        ("fashion-200k", "fashion200k/labels/skirt_train_detect_all.txt"),
+        ("met", "met/ground_truth/valset.json"),
+        ("uned-inshop", "info_files/inshop/index.json"),
+        ("uned", "info_files/sop/train.json"),
+    ],
+)
+def test_a_split_of_which_a_part_is_there_is_an_error(name: str, absent: str, tmp_path: Path):
+    PUBLISHED[name].write(tmp_path)
+    (tmp_path / absent).unlink()
+    with pytest.raises(MissingDataError, match=absent.replace(".", r"\.")):
+        read_dataset(name, tmp_path)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_the_rows_are_the_same_whatever_the_order_of_the_lines(name: str, tmp_path: Path):
     published = PUBLISHED[name]
@@ -102,10 +138,34 @@ def test_the_rows_are_the_same_whatever_the_order_of_the_lines(name: str, tmp_pa
 
 
 def test_gldv2_extracted_once_serves_its_own_lists_m4d_and_uned(tmp_path: Path):
-    image = "train/0/1/2/0123456789abcdef.jpg"
-    for name in ("gldv2", "landmark-recognition-2021", "m4d-35k", "uned-gldv2"):
-        PUBLISHED[name].write(tmp_path)
-        assert image in read_dataset(name, tmp_path).images("gldv2")
+    PUBLISHED["m4d-35k"].write(tmp_path)
+    PUBLISHED["gldv2-full"].write(tmp_path)
+    PUBLISHED["uned-gldv2"].write(tmp_path)
+    (tmp_path / "gldv2/train_clean.csv").write_text("landmark_id,images\n1,0123456789abcdef\n")
+    for name in ("gldv2", "gldv2-full", "m4d-35k", "uned-gldv2"):
+        assert "train/0/1/2/0123456789abcdef.jpg" in read_dataset(name, tmp_path).images("gldv2")
+
+
+def test_kaggles_copy_of_the_cleaned_list_is_read_where_the_list_itself_is_not_there(tmp_path: Path):
+    folder = tmp_path / "google_landmark_recognition_2021"
+    folder.mkdir()
+    (folder / "train.csv").write_text("id,landmark_id\n0123456789abcdef,142820\n")
+    assert find_dataset("gldv2").missing(tmp_path) == []
+    assert read_dataset("gldv2", tmp_path).frame["label"].to_list() == ["142820"]
+    PUBLISHED["gldv2"].write(tmp_path)
+    assert "142820" not in read_dataset("gldv2", tmp_path).frame["label"]
+
+
+def test_the_list_of_the_whole_of_gldv2_is_never_taken_for_the_cleaned_one(tmp_path: Path):
+    PUBLISHED["gldv2-full"].write(tmp_path)
+    with pytest.raises(MissingDataError, match=r"gldv2/train_clean\.csv cannot be found"):
+        read_dataset("gldv2", tmp_path)
+
+
+def test_names_are_nfc(tmp_path: Path):
+    PUBLISHED["stanford-cars-unifex"].write(tmp_path)
+    (tmp_path / "stanford_cars/sc_train.csv").write_text("image,Label\ncafe\u0301.jpg,1\n")
+    assert read_dataset("stanford-cars-unifex", tmp_path).images("stanford-cars") == ["cars_train/caf\u00e9.jpg"]
 
 
 @pytest.mark.parametrize(
@@ -334,3 +394,11 @@ def test_no_two_sources_are_looked_for_in_the_same_place():
         for entry in find_dataset("sop").catalogue.sources[name].holds
     ]
     assert len(places) == len(set(places))
+
+
+def test_every_data_set_that_a_curation_recipe_draws_from_is_known():
+    recipes = sorted((ROOT / "recipes/curation").glob("*.yaml"))
+    assert recipes
+    rows = [row for recipe in recipes for row in read_curations(recipe)]
+    drawn = {source.data for row in rows for source in row.sources} | {row.released for row in rows if row.released}
+    assert drawn - set(NAMES) == set()

@@ -1,10 +1,11 @@
 """Delimited text: comma, tab, or any white space between the fields; with a header line, or with named columns.
 
-A quoted field may hold the separator. White space around a field is no part of it.
+A quoted field may hold a comma; tab-separated files quote nothing. White space around a field is no part of it.
 
     Delimited(file="Ebay_train.txt", separator="space", image="{path}", label="{class_id}", part="train")
 """
 
+import csv
 from pathlib import Path
 from typing import Literal
 
@@ -29,11 +30,7 @@ class Delimited(Table):
     def columns(self, path: Path) -> pl.DataFrame:
         frame = self._spaced(path) if self.separator == "space" else self._separated(path)
         require(self.needed, frame.columns, path)
-        return frame.select(pl.col(self.needed).str.strip_chars()).with_row_index(ROW, self._first_row)
-
-    @property
-    def _first_row(self) -> int:
-        return 1 + self._above
+        return frame.select(pl.col(self.needed).str.strip_chars()).with_row_index(ROW, 1)
 
     @property
     def _above(self) -> int:
@@ -41,12 +38,20 @@ class Delimited(Table):
         return (self.first_line is not None) + (self.header is None)
 
     def _separated(self, path: Path) -> pl.DataFrame:
-        options = {"separator": CHARACTERS[self.separator], "infer_schema": False}
+        separator = CHARACTERS[self.separator]
+        quote = '"' if self.separator == "comma" else None
         try:
-            frame = pl.read_csv(path, has_header=self.header is None, **options)
+            frame = pl.read_csv(
+                path,
+                has_header=self.header is None,
+                separator=separator,
+                quote_char=quote,
+                infer_schema=False,
+                glob=False,
+            )
         except (OSError, pl.exceptions.PolarsError) as error:
-            text(path)  # names the line that is not UTF-8
-            raise UsageError(f"{path} cannot be read as a table ({first_line(error)}); {AGAIN}.") from error
+            fault = _ragged(text(path), separator, quote) or first_line(error)
+            raise UsageError(f"{path} cannot be read as a table ({fault}); {AGAIN}.") from error
         if self.header is None:
             return frame.rename(str.strip)
         if len(frame.columns) != len(self.header):
@@ -64,8 +69,20 @@ class Delimited(Table):
             raise UsageError(f"{path} has {len(lines):,} rows but its first line says {ahead[0]}; download it again.")
         pattern = r"^" + r"\s+".join([r"(\S+)"] * len(names)) + "$"
         frame = lines.str.extract_groups(pattern).struct.unnest()
-        bad = frame.with_row_index(ROW, self._first_row).filter(pl.any_horizontal(pl.all().is_null()))
+        bad = frame.with_row_index(ROW, 1).filter(pl.any_horizontal(pl.all().is_null()))
         if not bad.is_empty():
             fields = f"{len(names)} fields ({', '.join(names)})"
             raise UsageError(f"{path}, row {bad[ROW][0]}: does not have {fields}; {AGAIN}.")
         return frame.rename(dict(zip(frame.columns, names, strict=True)))
+
+
+def _ragged(content: str, separator: str, quote: str | None) -> str | None:
+    """The first row that has more fields than the line above all rows."""
+    reader = csv.reader(
+        content.splitlines(), delimiter=separator, quoting=csv.QUOTE_MINIMAL if quote else csv.QUOTE_NONE
+    )
+    width = len(next(reader, []))
+    for row, fields in enumerate(reader, 1):
+        if len(fields) > width:
+            return f"row {row} has {len(fields)} fields, not {width}"
+    return None

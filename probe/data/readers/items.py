@@ -8,7 +8,7 @@ a label.
 """
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import polars as pl
 
@@ -21,28 +21,31 @@ from probe.errors import UsageError
 class Items(Table):
     """`file` is a folder."""
 
+    is_folder: ClassVar[bool] = True
+
     kind: Literal["items"] = "items"
 
     def columns(self, path: Path) -> pl.DataFrame:
         files = sorted(path.glob("*.json"))
         if not files:
             raise UsageError(f"{path} holds no .json files; extract the annotations there.")
-        images = [json_of(file) for file in files]
-        labels = [_labels(image, file) for image, file in zip(images, files, strict=True)]
+        shown = [_shown(file) for file in files]
         frame = pl.DataFrame(
             {
                 "number": [file.stem for file in files],
-                "source": [str(image["source"]) for image in images],
-                "label": pl.Series(labels, dtype=LISTS),
+                "source": [source for source, _ in shown],
+                "label": pl.Series([labels for _, labels in shown], dtype=LISTS),
             }
         )
         return frame.with_row_index(ROW, 1).explode("label")
 
 
-def _labels(image: Any, file: Path) -> list[str] | None:
+def _shown(file: Path) -> tuple[str, list[str] | None]:
+    """Where the image is from, and the labels of its items."""
+    image: Any = json_of(file)
     try:
         styles = {int(item["style"]) for key, item in image.items() if key.startswith("item")}
-        pair, _ = int(image["pair_id"]), image["source"]
+        pair, source = int(image["pair_id"]), str(image["source"])
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UsageError(f"{file} is not an annotation of DeepFashion2 ({error!r}); {AGAIN}.") from error
-    return sorted(f"{pair}_{style}" for style in styles if style > 0) or None
+    return source, sorted(f"{pair}_{style}" for style in styles if style > 0) or None

@@ -10,7 +10,7 @@ unless `keep` or `distinct` says so, and a bad row is an error that names file, 
 import re
 from abc import abstractmethod
 from pathlib import Path
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 import polars as pl
 from pydantic import Field, field_validator, model_validator
@@ -21,7 +21,7 @@ from probe.data.readers.template import columns_of, is_bare, render
 from probe.errors import UsageError, nearest
 from probe.validation import Strict
 
-ROW = "__row"  # the number of a row in its file, from 1
+ROW = "__row"  # the number of a row in its file, from 1, lines above all rows not counted
 AGAIN = "correct the file or download it again"
 
 
@@ -69,6 +69,8 @@ class Table(Strict):
     image and its label more than once by design.
     """
 
+    is_folder: ClassVar[bool] = False
+
     file: tuple[str, ...]
     image: str
     label: str
@@ -80,7 +82,6 @@ class Table(Strict):
     keep: dict[str, Keep] = Field(default_factory=dict)
     distinct: bool = False
     places: tuple[Place, ...] = ()
-    domain: str | None = None
 
     @field_validator("file", mode="before")
     @classmethod
@@ -116,6 +117,12 @@ class Table(Strict):
         made = {name for pattern in self.match.values() for name in groups_of(pattern)}
         return [name for name in dict.fromkeys(wanted) if name not in made]
 
+    @property
+    def splits(self) -> set[str]:
+        """The splits that its rows may be of."""
+        parts = self.parts.values.values() if self.parts else [str(self.part)]
+        return {split_and_role(part)[0] for part in parts}
+
     @abstractmethod
     def columns(self, path: Path) -> pl.DataFrame:
         """At least the columns `needed`, as strings or lists of strings, and the number of the row."""
@@ -125,13 +132,12 @@ class Table(Strict):
 
         Raises UsageError for a file that does not have the format, naming the file, the row and what to do.
         """
-        frame = self._matched(self._kept(self._exploded(self.columns(path)), path), path)
-        for column in self.integers:
-            refuse(
-                frame, ~pl.col(column).str.contains(r"^-?\d+$"), path, f"a '{column}' that is no whole number", column
-            )
+        frame = self.columns(path)
+        for name in self.integers:
+            refuse(frame, ~pl.col(name).str.contains(r"^-?\d+$"), path, f"a '{name}' that is no whole number", name)
+        frame = self._matched(self._kept(self._exploded(frame), path), path)
         label = pl.col(columns_of(self.label)[0]) if is_bare(self.label) else render(self.label)
-        frame = frame.select(ROW, *self._part(frame, path), image=render(self.image).str.normalize("NFC"), label=label)
+        frame = frame.select(ROW, *self._part(frame, path), image=render(self.image), label=label)
         refuse(frame, pl.col("image").is_null() | (pl.col("image") == ""), path, "no image", "label")
         frame = self._placed(frame, path)
         # a backslash, or a component that is empty, . or ..
@@ -181,14 +187,14 @@ class Table(Strict):
         """Source, domain and id by the beginning of the path: the longest prefix counts."""
         nothing = pl.lit(None, pl.String)
         if not self.places:
-            return frame.with_columns(source=nothing, domain=pl.lit(self.domain, pl.String))
+            return frame.with_columns(source=nothing, domain=nothing)
         image = source = domain = pl.when(pl.lit(False)).then(nothing)
         for place in sorted(self.places, key=lambda place: -len(place.prefix)):
             here = pl.col("image").str.starts_with(place.prefix)
             rest = pl.col("image").str.slice(len(place.prefix))
             image = image.when(here).then(pl.lit(place.id) + rest)
             source = source.when(here).then(pl.lit(place.source))
-            domain = domain.when(here).then(pl.lit(place.domain or self.domain, pl.String))
+            domain = domain.when(here).then(pl.lit(place.domain, pl.String))
         known = " or ".join(place.prefix for place in self.places)
         elsewhere = ~pl.any_horizontal(*(pl.col("image").str.starts_with(place.prefix) for place in self.places))
         refuse(frame, elsewhere, path, f"a path that does not begin with {known}")

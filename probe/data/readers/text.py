@@ -19,8 +19,8 @@ def text(path: Path) -> str:
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        row = content.count(b"\n", 0, error.start) + 1
-        raise UsageError(f"{path}, row {row}: not UTF-8 text; convert the file, or download it again.") from error
+        line = content.count(b"\n", 0, error.start) + 1
+        raise UsageError(f"{path}, line {line}: not UTF-8 text; convert the file, or download it again.") from error
 
 
 def json_of(path: Path) -> Any:
@@ -29,4 +29,4 @@ def json_of(path: Path) -> Any:
         return json.loads(text(path))
     except ValueError as error:
         line = getattr(error, "lineno", 1)
-        raise UsageError(f"{path}, row {line}: not JSON ({error}); download the file again.") from error
+        raise UsageError(f"{path}, line {line}: not JSON ({error}); download the file again.") from error

@@ -7,7 +7,7 @@ whose names unzip has escaped (`#U98df`) are known by their proper names.
 """
 
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import polars as pl
 
@@ -19,6 +19,8 @@ from probe.errors import UsageError
 
 class Tree(Table):
     """`file` is a folder."""
+
+    is_folder: ClassVar[bool] = True
 
     kind: Literal["tree"] = "tree"
 

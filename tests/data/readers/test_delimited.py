@@ -43,21 +43,21 @@ def test_leading_zeros_are_kept(put: Put):
     ("table", "content", "says"),
     [
         (PRODUCTS, "name,clas\n0.jpg,1\n", "no column 'class'; did you mean 'clas'? Is it the right file?"),
-        (PRODUCTS, "name,class\n0.jpg,1\n1.jpg,shoe\n", "row 3: a 'class' that is no whole number (class 'shoe')"),
-        (PRODUCTS, "name,class\n0.jpg,1\n1.jpg,\n", "row 3: a 'class' that is no whole number (class None)"),
-        (PRODUCTS, "name,class\n,1\n", "row 2: no image"),
-        (PRODUCTS, "name,class\n../0.jpg,1\n", "row 2: a path that leads out of its folder (image 'train/../0.jpg')"),
-        (PRODUCTS, "name,class\n/etc/0.jpg,1\n", "row 2: a path that leads out of its folder"),
-        (PRODUCTS, "name,class\na\\0.jpg,1\n", "row 2: a path that leads out of its folder"),
-        (PRODUCTS, b"name,class\n0.jpg,1\nd\xe9.jpg,2\n", "row 3: not UTF-8 text; convert the file"),
+        (PRODUCTS, "name,class\n0.jpg,1\n1.jpg,shoe\n", "row 2: a 'class' that is no whole number (class 'shoe')"),
+        (PRODUCTS, "name,class\n0.jpg,1\n1.jpg,\n", "row 2: a 'class' that is no whole number (class None)"),
+        (PRODUCTS, "name,class\n,1\n", "row 1: no image"),
+        (PRODUCTS, "name,class\n../0.jpg,1\n", "row 1: a path that leads out of its folder (image 'train/../0.jpg')"),
+        (PRODUCTS, "name,class\n/etc/0.jpg,1\n", "row 1: a path that leads out of its folder"),
+        (PRODUCTS, "name,class\na\\0.jpg,1\n", "row 1: a path that leads out of its folder"),
+        (PRODUCTS, b"name,class\n0.jpg,1\nd\xe9.jpg,2\n", "line 3: not UTF-8 text; convert the file"),
         (PRODUCTS, "name,class\n0.jpg,1\n", None),
         (PRODUCTS, "name,class\n", "has no row that counts"),
         (PRODUCTS, "", "cannot be read as a table"),
-        (PRODUCTS, "name,class\n0.jpg,1,2,3\n", "cannot be read as a table"),
+        (PRODUCTS, "name,class\n0.jpg,1\n1.jpg,1,2,3\n", "cannot be read as a table (row 2 has 4 fields, not 2)"),
         (INSHOP, "2\nimage_name item_id\na.jpg id_1\n", "has 1 rows but its first line says 2; download it again"),
-        (INSHOP, "1\nimage_name item_id\na b.jpg id_1\n", "row 3: does not have 2 fields (image_name, item_id)"),
+        (INSHOP, "1\nimage_name item_id\na b.jpg id_1\n", "row 1: does not have 2 fields (image_name, item_id)"),
         (INSHOP, "1\nimage_name item\na.jpg id_1\n", "no column 'item_id'; did you mean 'item'?"),
-        (INSHOP, b"1\nimage_name item_id\n\xff.jpg id_1\n", "row 3: not UTF-8 text"),
+        (INSHOP, b"1\nimage_name item_id\n\xff.jpg id_1\n", "line 3: not UTF-8 text"),
         (INSHOP, "", "has no rows"),
     ],
 )
@@ -79,6 +79,11 @@ def test_a_file_without_a_header_line_has_to_have_the_columns_that_are_named(put
     assert table.rows(put("t.txt", "a.jpg, 0, 7\n"))["label"].to_list() == ["0"]
     with pytest.raises(UsageError, match=r"has 2 columns, not 3 \(path, class, coarse\); is it the right file"):
         table.rows(put("t.txt", "a.jpg, 0\n"))
+
+
+def test_the_name_of_a_folder_is_no_pattern(put: Put):
+    put("data 2/train.csv", "name,class\n0.jpg,9\n")
+    assert PRODUCTS.rows(put("data [12]/train.csv", "name,class\n0.jpg,1\n"))["label"].to_list() == ["1"]
 
 
 def test_a_field_with_spaces_at_its_end_is_the_same_field(put: Put):

@@ -53,9 +53,9 @@ def test_a_category_goes_by_its_number_or_its_name(put: Put):
 @pytest.mark.parametrize(
     ("table", "content", "says"),
     [
-        (UNED, "[{", "row 1: not JSON"),
-        (UNED, '[\n{"path": "sop/a.jpg"\n "class_id": 1}]', "row 3: not JSON"),
-        (UNED, b'[{"path": "sop/\xff.jpg", "class_id": 1}]', "row 1: not UTF-8"),
+        (UNED, "[{", "line 1: not JSON"),
+        (UNED, '[\n{"path": "sop/a.jpg"\n "class_id": 1}]', "line 3: not JSON"),
+        (UNED, b'[{"path": "sop/\xff.jpg", "class_id": 1}]', "line 1: not UTF-8"),
         (UNED, '{"path": "sop/a.jpg"}', "is not a list of objects; is it the right file?"),
         (UNED, "[]", "has no row that counts"),
         (
