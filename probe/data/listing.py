@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from probe.data.curated import Comparison, Report
 from probe.data.dataset import Count, Dataset
 from probe.data.statistics import Column, Row, Value, agrees
 from probe.data.statistics import Table as Statistics
@@ -177,3 +178,46 @@ def print_sizes(name: str, sizes: pl.DataFrame, console: Console) -> None:
     for row in sizes.select(columns).iter_rows():
         table.add_row(*(value if isinstance(value, str) else f"{value:,.10g}" for value in row))
     console.print(table)
+
+
+# ---- curation ----
+
+
+def print_curated(report: Report, console: Console) -> None:
+    """What was left of each source after each step, and what is printed of it; how a published list differs."""
+    printed = f" ({report.curation.printed})" if report.curation.printed else ""
+    console.print(Text(f"{report.curation.name}{printed}", style="bold"), soft_wrap=True)
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for heading in ("source", "step"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("images", "classes"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("printed", no_wrap=True)
+    for source in report.sources:
+        for number, step in enumerate(source.steps):
+            is_last = number == len(source.steps) - 1
+            verdict = _verdict(source.comparisons) if is_last else ""
+            name = "" if number else source.data
+            table.add_row(name, step.step, f"{step.images:,}", f"{step.classes:,}", verdict)
+    kind = "published list" if report.published else "together"
+    table.add_row("", kind, f"{report.images:,}", f"{report.classes:,}", _verdict(report.comparisons))
+    console.print(table)
+    for line in _differences(report):
+        console.print(line, markup=False, soft_wrap=True)
+
+
+def _verdict(comparisons: list[Comparison]) -> str:
+    return ", ".join(f"{each.printed} {each.what}" + ("" if each.agrees else " (differs)") for each in comparisons)
+
+
+def _differences(report: Report) -> Iterator[str]:
+    if report.not_drawn:
+        yield f"Not compared with what the recipe draws: {report.not_drawn}"
+    difference = report.difference
+    if difference:
+        yield (
+            f"The published list and the drawn one share {difference.images_in_both:,} images; "
+            f"{difference.images_only_published:,} are in the published one only "
+            f"({difference.classes_only_published:,} whole classes), {difference.images_only_drawn:,} in the drawn one "
+            f"only ({difference.classes_only_drawn:,} whole classes)."
+        )
