@@ -83,14 +83,15 @@ def check(
 
     Exit code 1 when anything is wrong; every image that is concerned is listed in OUT/checks.
     """
+    if everything and sample is not None:
+        raise UsageError("--all decodes every image and --sample some of them; leave one out.")
+
     from probe.data.dataset import all_datasets
     from probe.data.resolve import resolve_data, source_roots
     from probe.extract.check import check_data, print_check, summary, write_findings
     from probe.extract.decoding import choose_workers
     from probe.terminal import printer
 
-    if everything and sample is not None:
-        raise UsageError("--all decodes every image and --sample some of them; leave one out.")
     decode = None if everything else SAMPLE if sample is None else sample
     workers = choose_workers(shared=False)[0] if workers is None else workers
     published = {dataset.name: dataset.counts for dataset in all_datasets()}

@@ -20,7 +20,8 @@ def shell(tmp_path: Path) -> Shell:
     data = tmp_path / "data"
     PUBLISHED["sop"].write(data)
     PUBLISHED["grocery-store"].write(data)
-    drawn = sorted(photos(tmp_path / "photos").rglob("*.png"))
+    photos(tmp_path / "photos")
+    drawn = sorted((photos(tmp_path / "drawn", classes=9) / "class8").iterdir())  # which `photos` has not
     for (image, *_), file in zip(PUBLISHED["grocery-store"].rows, drawn, strict=False):
         path = data / GROCERIES / image
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -62,14 +63,15 @@ def test_stats_prints_the_papers_tables_and_counts_a_manifest(shell: Shell):
     assert re.search(r"photos +train +20 +5 +4 +4 +4", shell("probe data stats photos").stdout)
 
 
-def test_curate_writes_a_training_set_that_can_be_checked_and_is_not_overwritten(shell: Shell):
+def test_curate_writes_a_training_set_and_does_not_overwrite_it(shell: Shell):
     recipe = shell.home / "mine.yaml"
     recipe.write_text("title: Mine\nseed: 1\nsources: [{data: photos, min: 2, cap: 3}, {data: grocery-store}]\n")
     done = shell(f"probe data curate {recipe}")
     assert re.search(r"photos +split train +20 +5", done.stdout)
     assert re.search(r"cap 3 +15 +5", done.stdout)
     assert "next: probe extract mine --backbone" in done.stderr
-    shell("probe data check mine --workers 0")
+    manifest = pl.read_parquet(shell.home / "data" / "mine" / "manifest.parquet")
+    assert dict(manifest["source"].value_counts().iter_rows()) == {"photos": 15, "grocery-store": 1}
     assert "exists already" in shell(f"probe data curate {recipe}", 2).stderr
 
 
