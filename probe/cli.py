@@ -1,6 +1,6 @@
 """The command line: parse, call, print. Heavy libraries are loaded by the commands that need them, when they do.
 
-probe backbones · extract DATA --backbone NAME · fit RECIPE · evaluate RUN · table · cache list
+probe backbones · extract DATA --backbone NAME · fit RECIPE · evaluate RUN · table · data list · cache list
 """
 
 import os
@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from probe.commands.cache import app as cache_commands
+from probe.commands.data import app as data_commands
 from probe.device import DeviceChoice
 from probe.options import DEFAULT, Cache, Combined, DataRoot, Device, Out, Scored, StoredAs, View
 from probe.precision import PrecisionChoice
@@ -53,6 +54,7 @@ app = typer.Typer(
     help="Linear probing over cached frozen features, for universal image retrieval.",
     epilog="Every command takes --debug, which shows the traceback of an error.",
 )
+app.add_typer(data_commands, name="data")
 app.add_typer(cache_commands, name="cache")
 
 

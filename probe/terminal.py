@@ -5,8 +5,10 @@ printer().print(table)
 
 from rich.console import Console
 
+WIDE = 500  # a table takes what it needs of it
+
 
 def printer() -> Console:
     """Standard output; as wide as the table where it is not a terminal."""
     console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=200)
+    return console if console.is_terminal else Console(highlight=False, width=WIDE)

@@ -6,7 +6,7 @@ resolve_data("pocket", data_root)     # <data_root>/pocket/manifest.csv
 from pathlib import Path
 
 from probe.data import tar
-from probe.data.dataset import MissingDataError, all_datasets, read_dataset
+from probe.data.dataset import MissingDataError, all_datasets, find_dataset, read_dataset
 from probe.data.folder import image_folder
 from probe.data.manifest import Manifest, read_manifest
 from probe.data.sample import SAMPLE, ensure_sample
@@ -33,6 +33,21 @@ def resolve_data(data: str, data_root: Path, roots: dict[str, Path] | None = Non
         f"no data '{data}': neither {here} nor {below} exists; "
         "name a folder or a manifest, or point --data-root at the folder that holds it."
     )
+
+
+def known_data(name: str, data_root: Path) -> Manifest:
+    """A data set of the catalogue: its published annotations, or else a manifest of its name below the data root."""
+    file = _manifest_in(data_root / name)
+    if file and find_dataset(name).missing(data_root):
+        return read_manifest(file, data_root=data_root)
+    return read_dataset(name, data_root)
+
+
+def is_here(data: str, data_root: Path) -> bool:
+    """Whether there is anything to read: a path, something below the data root, or a known data set, complete."""
+    if data in {dataset.name for dataset in all_datasets()}:
+        return not find_dataset(data).missing(data_root) or _manifest_in(data_root / data) is not None
+    return data == SAMPLE or Path(data).expanduser().exists() or (data_root / data).exists()
 
 
 def _known(name: str, data_root: Path, roots: dict[str, Path] | None) -> Manifest:

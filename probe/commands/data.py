@@ -1,0 +1,182 @@
+"""`probe data`: which data sets are known and are here, whether they are sound, and training sets drawn from them.
+
+probe data list [NAME] · check DATA... · stats [DATA]... · curate RECIPE
+"""
+
+import shlex
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from probe.errors import UsageError
+from probe.options import DEFAULT, DataRoot, Out
+from probe.workspace import Workspace, file_name
+
+if TYPE_CHECKING:
+    from probe.data.curation import Curation
+    from probe.data.manifest import Manifest
+
+SAMPLE = 300
+
+app = typer.Typer(no_args_is_help=True, help="Look at data sets, check them, count them, and draw training sets.")
+
+
+@app.command("list", epilog="Example: probe data list sop")
+def list_datasets(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="A data set, to be told everything of it.")
+    ] = None,
+    data_root: DataRoot = DEFAULT.data_root,
+) -> None:
+    """List the data sets that are known: where to get them, what is published of them, and whether they are here."""
+    from probe.data.dataset import all_datasets, find_dataset
+    from probe.data.listing import print_dataset, print_datasets
+    from probe.terminal import printer
+
+    if name is None:
+        print_datasets(all_datasets(), data_root, printer())
+    else:
+        print_dataset(find_dataset(name), data_root, printer())
+
+
+@app.command(epilog="Example: probe data stats sample")
+def stats(
+    data: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[DATA]...", help="Data to count.", show_default="the tables of UnED and UniFEx"),
+    ] = None,
+    data_root: DataRoot = DEFAULT.data_root,
+) -> None:
+    """Count images and classes: of the data named, or the papers' tables beside what is here of them."""
+    from probe.data.listing import print_sizes, print_tables
+    from probe.data.resolve import known_data, resolve_data
+    from probe.data.statistics import class_sizes, measured_tables
+    from probe.terminal import printer
+
+    for name in data or []:
+        print_sizes(name, class_sizes(resolve_data(name, data_root)), printer())
+    if not data:
+        print_tables(measured_tables(lambda name: known_data(name, data_root)), printer())
+
+
+@app.command(epilog="Example: probe data check sample")
+def check(
+    data: Annotated[
+        list[str], typer.Argument(metavar="DATA", help="Known data sets, and whatever `probe extract` takes.")
+    ],
+    sample: Annotated[
+        int | None, typer.Option(min=0, help="How many random images to decode.", show_default=str(SAMPLE))
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Decode every image.")] = False,
+    workers: Annotated[
+        int | None, typer.Option(min=0, help="Decoding processes; 0 decodes in the main one.", show_default="by CPUs")
+    ] = None,
+    source_root: Annotated[
+        list[str] | None, typer.Option(help="SOURCE=FOLDER: where a source's images lie; repeatable.")
+    ] = None,
+    data_root: DataRoot = DEFAULT.data_root,
+    out: Out = DEFAULT.out,
+) -> None:
+    """Compare counts with the published ones; look for missing, undecodable and copied images, and for leaks.
+
+    Exit code 1 when anything is wrong; every image that is concerned is listed in OUT/checks.
+    """
+    if everything and sample is not None:
+        raise UsageError("--all decodes every image and --sample some of them; leave one out.")
+
+    from probe.data.dataset import all_datasets
+    from probe.data.resolve import resolve_data, source_roots
+    from probe.extract.check import check_data, print_check, summary, write_findings
+    from probe.extract.decoding import choose_workers
+    from probe.terminal import printer
+
+    decode = None if everything else SAMPLE if sample is None else sample
+    workers = choose_workers(shared=False)[0] if workers is None else workers
+    published = {dataset.name: dataset.counts for dataset in all_datasets()}
+    roots = source_roots(source_root or [])
+    summaries, sound = [], True
+    for name, manifest in [(name, resolve_data(name, data_root, roots)) for name in data]:
+        counts = () if Path(name).exists() else published.get(name, ())
+        checked = check_data(name, manifest, counts, decode, workers)
+        print_check(checked, printer())
+        findings = out / "checks" / f"{file_name(name)}.csv"
+        write_findings(checked, findings)
+        sound &= checked.is_sound
+        summaries.append(summary(checked) + (f"; all of them in {findings}" if checked.findings else ""))
+    for line in summaries:
+        printer().print(line, markup=False, soft_wrap=True)
+    if not sound:
+        raise typer.Exit(1)
+
+
+@app.command(epilog="Example: probe data curate recipes/curation/m4d-35k.yaml")
+def curate(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A YAML file, such as those in recipes/curation.")],
+    row: Annotated[
+        str | None, typer.Option(help="Only the training set of this name.", show_default="all of the recipe")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="The folder to write to.", show_default="the training set's, in --data-root")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a manifest that is there.")] = False,
+    data_root: DataRoot = DEFAULT.data_root,
+) -> None:
+    """Draw a recipe's training sets from the data sets that are here, and write them as manifests.
+
+    Where the published list of one is here, it is written, and what would be drawn is compared with it.
+    """
+    from probe.data.curated import curate, write_curated
+    from probe.data.curation import find_curation, read_curations
+    from probe.data.listing import print_curated
+    from probe.progress import say
+    from probe.terminal import printer
+
+    curations = read_curations(recipe)
+    if row is not None:
+        curations = [find_curation(row, curations)]
+    if output is not None and len(curations) > 1:
+        raise UsageError(f"{recipe} has {len(curations)} training sets; name one with --row, or leave out --output.")
+    folders = [output or data_root / curation.name for curation in curations]
+    for folder in folders:
+        if (folder / "manifest.parquet").exists() and not overwrite:
+            raise UsageError(f"{folder / 'manifest.parquet'} exists already; move it away or add --overwrite.")
+    _require_sources(curations, data_root)
+    read = cache(lambda name: _read(name, data_root))
+    for curation, folder in zip(curations, folders, strict=True):
+        curated = curate(curation, read)
+        print_curated(curated.report, printer())
+        say(f"written to {write_curated(curated, folder, data_root, overwrite)}")
+        data = str(output) if output else curation.name
+        options = Workspace(data_root, DEFAULT.cache, DEFAULT.out).options("data_root")
+        say(f"next: {shlex.join(['probe', 'extract', data, '--backbone', 'siglip-so400m-14-384', *options])}\n")
+
+
+def _require_sources(curations: "list[Curation]", data_root: Path) -> None:
+    """Raises MissingDataError naming all that is needed and is not here, and where to get it."""
+    from probe.data.dataset import MissingDataError, all_datasets
+    from probe.data.resolve import is_here
+
+    homes = {dataset.name: dataset.row.home for dataset in all_datasets()}
+    needed = [
+        source.data
+        for curation in curations
+        if curation.released is None or not is_here(curation.released, data_root)
+        for source in curation.sources
+    ]
+    absent = [name for name in dict.fromkeys(needed) if not is_here(name, data_root)]
+    if absent:
+        named = ", ".join(f"{name} ({homes.get(name, 'not a known data set')})" for name in absent)
+        raise MissingDataError(
+            f"the recipe draws from data that is not, or not complete, below {data_root}: {named}; "
+            "`probe data list NAME` says which files are looked for, and where."
+        )
+
+
+def _read(name: str, data_root: Path) -> "Manifest":
+    from probe.data.dataset import all_datasets
+    from probe.data.resolve import known_data, resolve_data
+
+    known = {dataset.name for dataset in all_datasets()}
+    return known_data(name, data_root) if name in known else resolve_data(name, data_root)
