@@ -3,13 +3,14 @@
 import re
 import signal
 import time
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 import yaml
 
 from tests.integration.commands import Shell
+
+pytestmark = pytest.mark.slow  # the quickstart is run for this file alone
 
 FIT = "probe fit recipes/quickstart.yaml"
 COMPARED = ("metrics.json", "head.safetensors", "history.jsonl", "config.yaml")
@@ -51,12 +52,6 @@ def test_settings_seeds_and_rows_change_what_is_fitted(quickstart: Shell, finish
     assert "3 already done" in quickstart(f"{FIT} {changes} --out {tmp_path}").stderr
 
 
-@pytest.mark.skipif(find_spec("tensorboard") is not None, reason="tensorboard is installed")
-def test_tensorboard_that_is_not_installed_is_said(quickstart: Shell, tmp_path: Path):
-    assert "pip install tensorboard" in quickstart(f"{FIT} --row ArcFace --tensorboard --out {tmp_path}", 2).stderr
-
-
-@pytest.mark.slow
 def test_a_run_killed_between_epochs_goes_on_and_ends_with_the_same_bits(
     quickstart: Shell, finished: Path, tmp_path: Path
 ):
@@ -80,7 +75,6 @@ def test_a_run_killed_between_epochs_goes_on_and_ends_with_the_same_bits(
     assert not list(out.glob("runs/.*"))
 
 
-@pytest.mark.slow
 def test_ctrl_c_stops_all_that_goes_on_side_by_side(quickstart: Shell, finished: Path, tmp_path: Path):
     command = f"{FIT} --row ArcFace --jobs 2 --out {tmp_path}"
     process = quickstart.start(command)
