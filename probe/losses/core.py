@@ -14,12 +14,14 @@ from contextlib import contextmanager
 from typing import Literal, Protocol
 
 import torch
+from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 Precision = Literal["fp32", "bf16"]
 
 LARGEST_EXPONENT = 64.0  # exp(64) and the sum of 10^9 of them, exp(-64) and its quotients are all normal fp32 numbers
 CHUNK_BYTES = {"cpu": 3 << 19, "cuda": 1 << 28}  # of a chunk's cosines
+LEAST_CHUNK = 256  # of a large batch: below, products are no longer fast
 _TINY_LENGTH = 1e-12
 
 
@@ -29,25 +31,25 @@ class Negatives(Protocol):
     largest: float
     """The largest |logit| / scale."""
 
-    def apply(self, logits: torch.Tensor) -> None:
+    def apply(self, logits: Tensor) -> None:
         """In place. (C', B) scale * cos; minus infinity stays."""
         ...
 
-    def apply_with_slope(self, logits: torch.Tensor) -> torch.Tensor:
+    def apply_with_slope(self, logits: Tensor) -> Tensor:
         """In place as `apply`; returns the derivative, which is finite, (C', B)."""
         ...
 
 
 def class_logits(
-    unit: torch.Tensor,
-    weight: torch.Tensor,
-    labels: torch.Tensor,
+    unit: Tensor,
+    weight: Tensor,
+    labels: Tensor,
     sub_centers: int,
     scale: float,
     negatives: Negatives | None = None,
     precision: Precision = "fp32",
     chunk: int | None = None,
-) -> tuple[torch.Tensor, torch.Tensor]:
+) -> tuple[Tensor, Tensor]:
     """(B,) cosines of the labels' classes, and (B,) log sum over the other classes of exp(scale * cosine).
 
     `unit`: (B, d) of length 1. `weight`: (K*C, d) of any length, row k*C + c is sub-centre k of class c; a class's
@@ -57,18 +59,18 @@ def class_logits(
     """
     if chunk is None:
         room = CHUNK_BYTES.get(unit.device.type, CHUNK_BYTES["cpu"])
-        chunk = max(16, room // (unit.element_size() * len(unit) * sub_centers))
+        chunk = max(LEAST_CHUNK, room // (unit.element_size() * len(unit) * sub_centers))
     walk = _Walk(sub_centers, scale, negatives, precision, chunk)
     return _ClassLogits.apply(unit, weight, labels, walk)
 
 
-def target_cosines(unit: torch.Tensor, weight: torch.Tensor, labels: torch.Tensor, sub_centers: int) -> torch.Tensor:
+def target_cosines(unit: Tensor, weight: Tensor, labels: Tensor, sub_centers: int) -> Tensor:
     """(B,) cosines of the labels' classes alone. Shapes as in `class_logits`; meant for use without gradient."""
     by_center = weight.view(sub_centers, -1, weight.shape[1])[:, labels]  # (K, B, d)
     return (by_center * _inverse_lengths(by_center)[..., None] * unit).sum(2).amax(0)
 
 
-def _inverse_lengths(weight: torch.Tensor) -> torch.Tensor:
+def _inverse_lengths(weight: Tensor) -> Tensor:
     return torch.linalg.vector_norm(weight, dim=-1).clamp_min_(_TINY_LENGTH).reciprocal_()
 
 
@@ -125,7 +127,7 @@ class _Walk:
         self.bounded = scale * (negatives.largest if negatives else 1.0) <= LARGEST_EXPONENT
         self.precision = precision
 
-    def log_sum_exp(self, unit, by_center, inverse, labels):
+    def log_sum_exp(self, unit: Tensor, by_center: Tensor, inverse: Tensor, labels: Tensor) -> Tensor:
         """(B,) over the classes that are not the label's."""
         sums = unit.new_zeros(len(unit))
         highest = torch.full_like(sums, 0.0 if self.bounded else -torch.inf)
@@ -141,7 +143,15 @@ class _Walk:
             sums += logits.exp_().sum(0)
         return highest + sums.log()
 
-    def gradients(self, unit, by_center, inverse, labels, others, others_gradient):
+    def gradients(
+        self,
+        unit: Tensor,
+        by_center: Tensor,
+        inverse: Tensor,
+        labels: Tensor,
+        others: Tensor,
+        others_gradient: Tensor,
+    ) -> tuple[Tensor, Tensor]:
         """(B, d) and (K, C, d): the gradients of log_sum_exp for the unit embeddings and the unnormalised weight."""
         others = others.nan_to_num(neginf=0.0)
         factor = self.scale * (others_gradient * (-others).exp() if self.bounded else others_gradient)[:, None]
@@ -170,7 +180,9 @@ class _Walk:
             torch.mul(outer.view(*cosines.shape[:2], -1), inverse[:, classes, None], out=gradient[:, classes])
         return unit_gradient.mul_(factor), gradient
 
-    def _chunks(self, unit, by_center, inverse, labels):
+    def _chunks(
+        self, unit: Tensor, by_center: Tensor, inverse: Tensor, labels: Tensor
+    ) -> Iterator[tuple[slice, Tensor, Tensor]]:
         """Per chunk of C' classes: their slice; their normalised weights, (K*C', d); the scaled cosines of their first
         K - 1 sub-centres and of the nearest of all K, minus infinity at the labels, (K, C', B). Both may be written."""
         centers, classes, dim = by_center.shape

@@ -85,7 +85,7 @@ def found_gradients(loss: CosineSoftmax, x: np.ndarray, labels: np.ndarray) -> t
 
 @pytest.mark.parametrize("kind", CONFIGS)
 @given(data=st.data())
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=60, derandomize=True)
 def test_value_and_gradients_equal_the_papers_formula(kind: str, data: st.DataObject) -> None:
     config = data.draw(CONFIGS[kind])
     centers = getattr(config, "sub_centers", 1)
