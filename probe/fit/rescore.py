@@ -112,19 +112,15 @@ def _embedded(
     from probe.heads.build import load_head
 
     left_out = pl.concat([features.left_out for _, features in runs])
-
-    def rows_of(features: CachedFeatures) -> SplitRows:
-        frame = features.frame(split).join(left_out, on=left_out.columns, how="anti", maintain_order="left")
-        return SplitRows(features, frame, "store", device)
-
+    frame = runs[0][1].frame(split).join(left_out, on=left_out.columns, how="anti", maintain_order="left")
     if combine == "soup":
-        rows = rows_of(runs[0][1])
-        return rows.frame, embed(soup([run for run, _ in runs], device), rows)
-    rows, parts = rows_of(runs[0][1]), []
+        head = soup([run for run, _ in runs], device)
+        return frame, embed(head, SplitRows(runs[0][1], frame, "store", device))
+    parts = []
     for run, features in runs:
-        rows = rows_of(features)
-        parts.append(embed(load_head(run.config.head, run.path / "head.safetensors", run.dim, device), rows))
-    return rows.frame, ensemble(parts) if combine else parts[0]
+        head = load_head(run.config.head, run.path / "head.safetensors", run.dim, device)
+        parts.append(embed(head, SplitRows(features, frame, "store", device)))
+    return frame, ensemble(parts) if combine else parts[0]
 
 
 def _features_key(run: FinishedRun) -> str:

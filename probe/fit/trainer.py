@@ -26,8 +26,8 @@ from probe.fit.optimizer import build_optimizer, optimizer_tensors, restore_opti
 from probe.fit.order import Order
 from probe.fit.placement import FitData
 from probe.fit.schedule import Plan
+from probe.heads import config as heads
 from probe.heads.build import build_head
-from probe.heads.config import Trained, loss_dim
 from probe.heads.linear import BatchNormLinear
 from probe.losses.build import build_loss
 
@@ -51,15 +51,16 @@ class Trainer:
     """One run from its seed, or from its checkpoint where there is one."""
 
     def __init__(self, config: RunConfig, data: FitData, checkpoint: Checkpoint | None = None) -> None:
-        if config.training is None or config.loss is None or not isinstance(config.head, Trained):
-            raise ValueError("RunConfig gives a trained head both, and no other")
+        if config.training is None or config.loss is None or not isinstance(config.head, heads.Trained):
+            raise ValueError("RunConfig gives a trained head both")
         self.training, self.data, self.checkpoint = config.training, data, checkpoint
         _require_domain(self.training, data)
         self.plan = Plan(self.training, len(data.train))
         self.order = Order(len(data.train), config.seed, data.window)
         self.generator = torch.Generator(data.device).manual_seed(config.seed)
         self.head = build_head(config.head, data.train.dim, self.generator).to(data.device)
-        self.loss = build_loss(config.loss, data.class_sizes, loss_dim(config.head), self.generator).to(data.device)
+        dim = heads.loss_dim(config.head)
+        self.loss = build_loss(config.loss, data.class_sizes, dim, self.generator).to(data.device)
         self.optimizer = build_optimizer([*self.head.parameters(), *self.loss.parameters()], self.training)
         self.watch = Watch(self.training, math.log(len(data.class_sizes)), data.device)
         self.history: list[dict[str, Any]] = []
@@ -159,11 +160,11 @@ class Trainer:
         self.generator.set_state(tensors["generator"])
         self.history, self.last, self.seconds = state["history"], state["last"], state["seconds"]
         self.watch.start = state["start"]
-        heads, losses = (
+        best_head, best_loss = (
             {name: tensor.to(self.data.device) for name, tensor in _section(tensors, part).items()}
             for part in ("best-head", "best-loss")
         )
-        self.best = Selected(**state["best"], head=heads, loss=losses)
+        self.best = Selected(**state["best"], head=best_head, loss=best_loss)
 
 
 def _prefixed(prefix: str, tensors: Tensors) -> Tensors:

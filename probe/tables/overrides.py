@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from probe.errors import UsageError, nearest
+from probe.extract.selection import Selection
 from probe.fit.config import Training
 from probe.heads.config import HeadConfig
 from probe.losses.config import LossConfig
@@ -22,12 +23,12 @@ FIELDS: dict[str, set[str]] = {
     section: {name for model in models_in(annotation) for name in model.model_fields}
     for section, annotation in (("head", HeadConfig), ("loss", LossConfig), ("training", Training))
 }
-BACKBONE = "backbone"
+FEATURES = set(Selection.model_fields)  # backbone, views, append: keys of a row itself
 
 
 @dataclass(frozen=True)
 class Overrides:
-    """`settings[section][key]`, with the backbone's under `backbone` itself; `seeds`, `rows`: None leaves the recipe's.
+    """`settings[section][key]`, or `settings[key]` for what a row has itself; `seeds`, `rows`: None for the recipe's.
 
     `words`: the command-line options that say the same.
     """
@@ -53,11 +54,11 @@ class Overrides:
         return cls(found, None if seeds is None else parse_seeds(seeds), list(rows) or None, tuple(words))
 
     def items(self) -> list[tuple[str, str | None, Any]]:
-        """Section, key and value of each setting; the key of the backbone is None."""
+        """Section, key and value of each setting; what a row has itself is a section without keys."""
         return [
             (section, key, value)
             for section, values in self.settings.items()
-            for key, value in (values.items() if section != BACKBONE else [(None, values)])
+            for key, value in (values.items() if section not in FEATURES else [(None, values)])
         ]
 
 
@@ -81,7 +82,7 @@ def _parsed(setting: str) -> tuple[str, str | None, Any]:
         raise UsageError(f"--set {setting}: there is no value; write --set {setting or 'loss.margin'}=VALUE.")
     if section == "seeds":
         raise UsageError(f"--set {setting}: seeds have an option of their own; write --seeds {text}.")
-    paths = [BACKBONE, *(f"{name}.{field}" for name, fields in FIELDS.items() for field in fields)]
+    paths = [*sorted(FEATURES), *(f"{name}.{field}" for name, fields in FIELDS.items() for field in fields)]
     if path.strip() not in paths:
         raise UsageError(f"--set {setting}: there is no '{path}'; {nearest(path, _near(section, paths))}")
     try:

@@ -25,7 +25,7 @@ from probe.fit.config import RunConfig, Training
 from probe.heads.config import TRAINED, HeadConfig
 from probe.losses.config import LossConfig
 from probe.progress import say
-from probe.tables.overrides import BACKBONE, Overrides
+from probe.tables.overrides import Overrides
 from probe.tables.reference import Reference, read_reference
 from probe.validation import Strict, describe, models_in
 
@@ -207,7 +207,7 @@ def _backbone(name: str, file: _File, path: Path, where: str) -> Backbone:
 def _merged(fields: dict[str, Any], defaults: dict[str, Any], changes: Overrides) -> dict[str, Any]:
     """The row's fields over the changes over the defaults."""
     settings = changes.settings
-    defaults = defaults | ({BACKBONE: settings[BACKBONE]} if BACKBONE in settings else {})
+    defaults = defaults | {key: value for key, value in settings.items() if key in Selection.model_fields}
     defaults |= {"seeds": changes.seeds} if changes.seeds is not None else {}
     merged = {key: value for key, value in defaults.items() if value or key == "training"} | fields
     for section in SECTIONS:

@@ -13,6 +13,8 @@ from probe.fit.placement import FitData
 from probe.fit.run import Run
 from probe.fit.sweep import sweep
 from probe.fit.train import Fitted, fit
+from probe.heads import config as heads
+from probe.losses import config as losses
 from tests.fit.conftest import CPU, PLENTY, fitted, linear
 
 COMPARED = ("metrics.json", "head.safetensors", "history.jsonl", "config.yaml")
@@ -48,8 +50,23 @@ def assert_equal_bits(one: Fitted, other: Fitted) -> None:
         (linear(optimizer="adamw", freeze_head_epochs=2), 2),
         (linear(lr=20.0, lr_min=20.0, seed=1), 3),
         (linear(samples=400, validate_every=100), 1),
+        (linear().model_copy(update={"loss": losses.CurricularFace(scale=8)}), 2),
+        (linear().model_copy(update={"loss": losses.AdaFace(scale=8)}), 2),
+        (linear().model_copy(update={"loss": losses.AdaCos()}), 2),
+        (linear().model_copy(update={"head": heads.BatchNormLinear(hidden=16, dim=8)}), 2),
     ],
-    ids=["adam", "all epochs done", "sgd", "adamw, thawed", "an earlier epoch is best", "in the middle of a pass"],
+    ids=[
+        "adam",
+        "all epochs done",
+        "sgd",
+        "adamw, thawed",
+        "an earlier epoch is best",
+        "in the middle of a pass",
+        "curricularface",
+        "adaface",
+        "adacos",
+        "batch norm and pca",
+    ],
 )
 def test_a_run_that_goes_on_after_any_epoch_has_the_same_bits(
     config: RunConfig, after: int, cached: CachedFeatures, tmp_path: Path

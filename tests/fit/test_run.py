@@ -6,6 +6,7 @@ from typing import Any
 import polars as pl
 import pytest
 import yaml
+from safetensors.torch import load_file
 
 from probe.errors import UsageError
 from probe.extract.features import CachedFeatures
@@ -121,6 +122,16 @@ def test_a_run_that_breaks_while_it_is_written_leaves_no_directory_under_its_nam
     run.write(short, "cpu")
     assert run.metrics == short.metrics
     assert list(run.folder.iterdir()) == [run.path]
+
+
+def test_what_a_loss_keeps_beside_its_classes_is_saved_with_the_run(cached: CachedFeatures, tmp_path: Path) -> None:
+    config = SHORT.model_copy(update={"loss": losses.CurricularFace(scale=8)})
+    run = Run(config, cached.identity, tmp_path)
+    sweep([(run, cached)], "cpu")
+    assert {file.name for file in run.path.iterdir()} == FILES | {"loss.safetensors"}
+    saved = load_file(run.path / "loss.safetensors")
+    assert saved.keys() == {"t"}
+    assert float(saved["t"]) != 0
 
 
 @pytest.mark.parametrize("content", [b"", b'{"test": {"mean": {"mMP@5"', b"\xff\xfe\x00", b"not json"])
