@@ -18,7 +18,7 @@ from pydantic import Field, field_validator, model_validator
 from probe.data.labels import LISTS
 from probe.data.manifest import ROLES, SPLITS
 from probe.data.readers.template import columns_of, is_bare, render
-from probe.errors import UsageError, nearest
+from probe.errors import UsageError, first_line, nearest
 from probe.validation import Strict
 
 ROW = "__row"  # the number of a row in its file, from 1, lines above all rows not counted
@@ -132,7 +132,7 @@ class Table(Strict):
 
         Raises UsageError for a file that does not have the format, naming the file, the row and what to do.
         """
-        frame = self.columns(path)
+        frame = self._columns(path)
         for name in self.integers:
             refuse(frame, ~pl.col(name).str.contains(r"^-?\d+$"), path, f"a '{name}' that is no whole number", name)
         frame = self._matched(self._kept(self._exploded(frame), path), path)
@@ -142,13 +142,33 @@ class Table(Strict):
         frame = self._placed(frame, path)
         # a backslash, or a component that is empty, . or ..
         refuse(
-            frame, pl.col("image").str.contains(r"\\|(^|/)\.{0,2}(/|$)"), path, "a path that leads out of its folder"
+            frame,
+            pl.col("image").str.contains(r"\\|\x00|(^|/)\.{0,2}(/|$)"),
+            path,
+            "a path that leads out of its folder",
         )
         many = frame.schema["label"] == LISTS
-        empty = pl.col("label").is_null() | ((pl.col("label").list.len() == 0) if many else (pl.col("label") == ""))
+        empty = pl.col("label").is_null() | (
+            (pl.col("label").list.len() == 0) | pl.col("label").list.contains("") if many else (pl.col("label") == "")
+        )
         refuse(frame, empty, path, "no label")
         frame = frame.select("image", "source", "label", "domain", "split", "role")
         return frame.unique(maintain_order=True) if self.distinct else frame
+
+    def _columns(self, path: Path) -> pl.DataFrame:
+        try:
+            return self.columns(path)
+        except (
+            pl.exceptions.PolarsError,
+            ArithmeticError,
+            LookupError,
+            RecursionError,
+            TypeError,
+            ValueError,
+        ) as error:
+            if isinstance(error, UsageError):
+                raise
+            raise UsageError(f"{path} does not have its format ({first_line(error)}); {AGAIN}.") from error
 
     def _exploded(self, frame: pl.DataFrame) -> pl.DataFrame:
         for column, separator in self.explode.items():
