@@ -42,8 +42,8 @@ def resolve_data(data: str, data_root: Path, roots: dict[str, Path] | None = Non
 
 
 def known_data(name: str, data_root: Path) -> Manifest:
-    """A data set of the catalogue as it is published, which is what recipes draw from and tables count: its annotations,
-    or else a manifest of its name below the data root."""
+    """A data set of the catalogue as recipes draw from it and tables count it: its published annotations, or else a
+    manifest of its name below the data root, which is said."""
     file = _manifest_in(data_root / name)
     if file and not find_dataset(name).is_here(data_root):
         say(f"{name}: read from {file}; the published annotations are not here")
@@ -52,7 +52,7 @@ def known_data(name: str, data_root: Path) -> Manifest:
 
 
 def is_here(data: str, data_root: Path) -> bool:
-    """Whether there is anything to read: a known data set or whole splits of it, a path, or a name below the data root."""
+    """Whether there is anything to read: a known data set (or whole splits), a path, a name below the data root."""
     if data in {dataset.name for dataset in all_datasets()}:
         return find_dataset(data).is_here(data_root) or _manifest_in(data_root / data) is not None
     return data == SAMPLE or Path(data).expanduser().exists() or (data_root / data).exists()

@@ -147,10 +147,71 @@ def test_a_row_that_only_the_whole_manifest_shows_to_be_wrong_names_its_file(
 
 @pytest.mark.parametrize(
     "folder",
-    ["农夫", "#U519c#U592b", "cafe\u0301", "caf\u00e9", "caf#U00e9", "cafe#U0301", "\uf914", "#Uf914"],
-    ids=["as it is", "escaped", "NFD", "NFC", "NFC escaped", "NFD escaped", "compatible", "compatible escaped"],
+    [
+        "农夫",
+        "#U519c#U592b",
+        "cafe\u0301",
+        "caf\u00e9",
+        "caf#U00e9",
+        "cafe#U0301",
+        "\uf914",
+        "#Uf914",
+        "😀",
+        "#L01f600",
+    ],
+    ids=[
+        "as it is",
+        "escaped",
+        "NFD",
+        "NFC",
+        "NFC escaped",
+        "NFD escaped",
+        "compatible",
+        "compatible escaped",
+        "emoji",
+        "emoji escaped",
+    ],
 )
 def test_an_image_that_is_listed_is_found_again(put: Put, folder: str):
     image = put(f"tree/{folder}/1.jpg", "")
     root = image.parents[1]
     assert missing_images(root, TREE.rows(root)["image"].to_list()) == []
+
+
+def test_hidden_files_beside_annotations_are_no_annotations(put: Put):
+    put("annos/000001.json", '{"pair_id": 1, "source": "shop", "item1": {"style": 1}}')
+    hidden = put("annos/._000001.json", b"\0\x05\x16\x07")
+    assert CLOTHES.rows(hidden.parent)["image"].to_list() == ["000001.jpg"]
+
+
+@pytest.mark.parametrize("labels", [["01", "1"], ["-07", "-7", "-7"]])
+def test_two_spellings_of_one_number_are_refused(put: Put, labels: list[str]):
+    rows = "".join(f"{label} {row}.jpg\n" for row, label in enumerate(labels))
+    with pytest.raises(UsageError, match="row 1: a 'class_id' that other rows write with other zeros"):
+        SPACE.rows(put("f", f"class_id path\n{rows}"))
+
+
+def test_zeros_before_a_number_stay(put: Put):
+    assert SPACE.rows(put("f", "class_id path\n01 a.jpg\n02 b.jpg\n"))["label"].to_list() == ["01", "02"]
+
+
+def test_a_number_in_other_digits_than_those_of_ascii_is_refused(put: Put):
+    with pytest.raises(UsageError, match="no whole number"):
+        SPACE.rows(put("f", "class_id path\n\u0661 a.jpg\n"))
+
+
+@pytest.mark.parametrize("row", ['a"b.jpg,1', '"a"b.jpg,1', '"a.jpg,1'], ids=["inside", "after", "without end"])
+def test_a_quote_in_the_wrong_place_names_its_row(put: Put, row: str):
+    with pytest.raises(UsageError, match="row 2 has a quote that is inside a field or without end"):
+        COMMA.rows(put("f", f'img_path,label\n"c,d.jpg",1\n{row}\nb.jpg,2\n'))
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le"])
+def test_text_in_utf_16_is_called_so(put: Put, encoding: str):
+    with pytest.raises(UsageError, match="is UTF-16 text; save it as UTF-8"):
+        COMMA.rows(put("f", "img_path,label\na,1\n".encode(encoding)))
+
+
+def test_a_list_in_a_column_that_only_says_which_rows_count_is_present(put: Put):
+    content = '[{"path": "a.jpg", "MET_id": [1, 2]}, {"path": "b.jpg", "MET_id": null}, {"path": "c.jpg", "MET_id": 3}]'
+    assert MET.rows(put("f", content))["image"].to_list() == ["a.jpg", "c.jpg"]
