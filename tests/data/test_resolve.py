@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from probe.data.manifest import COLUMNS, ORIGIN
-from probe.data.resolve import MissingDataError, resolve_data, source_roots
+from probe.data.resolve import MissingDataError, known_data, resolve_data, source_roots
 from probe.errors import UsageError
 
 ROW = "a.jpg,pets,cat,animals,test,both"
@@ -117,3 +117,12 @@ def test_where_a_known_data_set_is_not_there_the_folder_here_is_named(tmp_path: 
     monkeypatch.chdir(tmp_path)
     with pytest.raises(MissingDataError, match=r"for the folder here write \./sop\.$"):
         resolve_data("sop", tmp_path / "root")
+
+
+def test_a_manifest_that_stands_in_for_published_annotations_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    (tmp_path / "sop").mkdir()
+    (tmp_path / "sop/manifest.csv").write_text(f"{','.join(COLUMNS)}\n{ROW}\n")
+    known_data("sop", tmp_path)
+    assert "the published annotations are not here" in capsys.readouterr().err

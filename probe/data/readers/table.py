@@ -23,6 +23,9 @@ from probe.validation import Strict
 
 ROW = "__row"  # the number of a row in its file, from 1, lines above all rows not counted
 AGAIN = "correct the file or download it again"
+LEADS_OUT = r"\\|\x00|(^|/)\.{0,2}(/|$)"  # a backslash, a zero byte, or a component that is empty, . or ..
+# what libraries raise for content that no reader foresaw
+FAULTS = (pl.exceptions.PolarsError, ArithmeticError, LookupError, RecursionError, TypeError, ValueError)
 
 
 class Range(Strict):
@@ -134,26 +137,14 @@ class Table(Strict):
         """
         frame = self._columns(path)
         for name in self.integers:
-            refuse_other_than_integers(frame, name, path)
+            _refuse_other_than_integers(frame, name, path)
         frame = self._matched(self._kept(self._exploded(frame), path), path)
         label = pl.col(columns_of(self.label)[0]) if is_bare(self.label) else render(self.label)
         frame = frame.select(ROW, *self._part(frame, path), image=render(self.image), label=label)
         refuse(frame, pl.col("image").is_null() | (pl.col("image") == ""), path, "no image", "label")
         frame = self._placed(frame, path)
-        # a backslash, or a component that is empty, . or ..
-        refuse(
-            frame,
-            pl.col("image").str.contains(r"\\|\x00|(^|/)\.{0,2}(/|$)"),
-            path,
-            "a path that leads out of its folder",
-        )
-        many = frame.schema["label"] == LISTS
-        empty = pl.col("label").is_null() | (
-            (pl.col("label").list.len() == 0) | pl.col("label").list.contains("") if many else (pl.col("label") == "")
-        )
-        refuse(frame, empty, path, "no label")
-        if many:
-            refuse(frame, pl.col("label").list.n_unique() < pl.col("label").list.len(), path, "a label twice")
+        refuse(frame, pl.col("image").str.contains(LEADS_OUT), path, "a path that leads out of its folder")
+        _refuse_labels(frame, path)
         columns = ("image", "source", "label", "domain", "split", "role")
         if self.distinct:
             return frame.select(columns).unique(maintain_order=True)
@@ -163,16 +154,7 @@ class Table(Strict):
     def _columns(self, path: Path) -> pl.DataFrame:
         try:
             return self.columns(path)
-        except (
-            pl.exceptions.PolarsError,
-            ArithmeticError,
-            LookupError,
-            RecursionError,
-            TypeError,
-            ValueError,
-        ) as error:
-            if isinstance(error, UsageError):
-                raise
+        except FAULTS as error:
             raise UsageError(f"{path} does not have its format ({first_line(error)}); {AGAIN}.") from error
 
     def _exploded(self, frame: pl.DataFrame) -> pl.DataFrame:
@@ -253,7 +235,16 @@ def require(names: list[str], present: list[str], path: Path) -> None:
             raise UsageError(f"{path} has no column '{name}'; {nearest(name, present)} Is it the right file?")
 
 
-def refuse_other_than_integers(frame: pl.DataFrame, name: str, path: Path) -> None:
+def _refuse_labels(frame: pl.DataFrame, path: Path) -> None:
+    label = pl.col("label")
+    if frame.schema["label"] == LISTS:
+        refuse(frame, (label.list.len() == 0) | label.list.contains(""), path, "no label")
+        refuse(frame, label.list.n_unique() < label.list.len(), path, "a label twice")
+    else:
+        refuse(frame, label == "", path, "no label")
+
+
+def _refuse_other_than_integers(frame: pl.DataFrame, name: str, path: Path) -> None:
     """Raises UsageError for what is no whole number, and for two spellings of one (`01`, `1`): two labels."""
     refuse(frame, ~pl.col(name).str.contains(r"^-?[0-9]+$"), path, f"a '{name}' that is no whole number", name)
     padded = pl.col(name).str.contains(r"^-?0[0-9]")

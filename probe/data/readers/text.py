@@ -33,8 +33,6 @@ def json_of(path: Path, keys_are_data: bool = False) -> Any:
     which JSON would keep the last, where keys are data."""
     try:
         return json.loads(text(path), object_pairs_hook=_distinct(path) if keys_are_data else None)
-    except UsageError:
-        raise
     except ValueError as error:
         line = getattr(error, "lineno", 1)
         raise UsageError(f"{path}, line {line}: not JSON ({error}); download the file again.") from error

@@ -215,3 +215,8 @@ def test_text_in_utf_16_is_called_so(put: Put, encoding: str):
 def test_a_list_in_a_column_that_only_says_which_rows_count_is_present(put: Put):
     content = '[{"path": "a.jpg", "MET_id": [1, 2]}, {"path": "b.jpg", "MET_id": null}, {"path": "c.jpg", "MET_id": 3}]'
     assert MET.rows(put("f", content))["image"].to_list() == ["a.jpg", "c.jpg"]
+
+
+def test_a_label_twice_in_a_list_names_the_row(put: Put):
+    with pytest.raises(UsageError, match="row 2: a label twice"):
+        RECORDS.rows(put("f", record("a.jpg", ["x", "x"])))
