@@ -185,8 +185,8 @@ def _require_apart(curation: Curation, parts: list[Manifest]) -> None:
         shared = classes.join(others, on=["source", *CLASS], how="semi")
         if not shared.is_empty():
             raise UsageError(
-                f"the training set '{curation.name}' draws from '{one}' and '{other}', which are of one source and have "
-                f"{len(shared):,} label(s) in common, among them '{shared['label'].min()}'; give one another domain."
+                f"the training set '{curation.name}' draws from '{one}' and '{other}', which are of one source and "
+                f"have {len(shared):,} label(s) in common, such as '{shared['label'].min()}'; give one another domain."
             )
 
 

@@ -76,7 +76,7 @@ def _hits(queries: pl.DataFrame, index: pl.DataFrame, rows: np.ndarray, found: n
     """(Q, k) bool: which of the images found are relevant by any of their rows."""
     candidates = np.where(found[..., None] >= 0, rows[found], -1)
     hits = relevant_hits(queries, index, candidates.reshape(len(found), -1))
-    return hits.reshape(candidates.shape).any(axis=-1)
+    return np.logical_or.reduce(hits.reshape(candidates.shape), axis=-1)
 
 
 def _per_query(queries: pl.DataFrame, index: pl.DataFrame, rows: np.ndarray, found: Neighbours) -> pl.DataFrame:

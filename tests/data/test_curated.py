@@ -195,7 +195,7 @@ def test_what_cannot_be_taken_names_the_training_set_and_the_data_set() -> None:
 def test_two_data_sets_of_one_source_may_not_share_a_class_and_two_splits_of_one_data_set_may() -> None:
     met, other = data_set("met", {"a": 3, "b": 2}), data_set("met", {"b": 1, "c": 1}, "test")
     sources = [Source(data="met"), Source(data="other", split="test")]
-    with pytest.raises(UsageError, match="'met' and 'other'.* 1 label.* in common, among them 'met/b'"):
+    with pytest.raises(UsageError, match=r"'met' and 'other'.* 1 label.* in common, such as 'met/b'"):
         curate(curation(*sources), reader(met, other=other))
     apart = [sources[0], Source(data="other", split="test", domain="crops")]
     renamed = other.frame.with_columns(image="x" + pl.col("image"))
