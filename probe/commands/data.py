@@ -56,7 +56,8 @@ def stats(
     from probe.terminal import printer
 
     for name in data or []:
-        print_sizes(name, class_sizes(resolve_data(name, data_root)), printer())
+        manifest = resolve_data(name, data_root)
+        print_sizes(manifest.where, class_sizes(manifest), printer())
     if not data:
         print_tables(measured_tables(lambda name: known_data(name, data_root)), printer())
 
@@ -98,7 +99,7 @@ def check(
     roots = source_roots(source_root or [])
     summaries, sound = [], True
     for name, manifest in [(name, resolve_data(name, data_root, roots)) for name in data]:
-        counts = () if Path(name).exists() else published.get(name, ())
+        counts = published.get(name, ())
         checked = check_data(name, manifest, counts, decode, workers)
         print_check(checked, printer())
         findings = out / "checks" / f"{file_name(name)}.csv"

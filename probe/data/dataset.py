@@ -211,13 +211,7 @@ class Dataset:
 
         Raises MissingDataError naming the first absent file, UsageError for a file that does not have its format.
         """
-        left_out = self.left_out(data_root)
-        wanted = [
-            (part, table)
-            for part in self.parts
-            for table in part.tables(data_root)
-            if not table.splits <= set(left_out)
-        ]
+        left_out, wanted = self.left_out(data_root), self._wanted(data_root)
         absent = [name for part, table in wanted for name in part._absent((table,), data_root)]
         if absent or not wanted:
             first, *others = dict.fromkeys(absent or self.missing(data_root))
@@ -231,6 +225,18 @@ class Dataset:
             frames = [frame.with_columns(as_lists(frame["label"])) for frame in frames]
         without = f" (without {' and '.join(left_out)}: {self.missing(data_root)[0]} is not there)" if left_out else ""
         return Manifest(pl.concat(frames), self.image_roots(data_root), f"the data set '{self.name}'{without}")
+
+    def is_here(self, data_root: Path) -> bool:
+        """Whether it can be read: all of it, or whole splits."""
+        wanted = self._wanted(data_root)
+        return bool(wanted) and all(part.file_of(table, data_root) for part, table in wanted)
+
+    def _wanted(self, data_root: Path) -> list[tuple["Dataset", Reader]]:
+        """Its tables and those of its parts, without the splits that are left out."""
+        left_out = set(self.left_out(data_root))
+        return [
+            (part, table) for part in self.parts for table in part.tables(data_root) if not table.splits <= left_out
+        ]
 
     def _absent(self, tables: Iterable[Reader], data_root: Path) -> list[str]:
         folder = "" if self.folders[0] == "." else f"{self.folders[0]}/"

@@ -105,9 +105,8 @@ def _fields(dataset: Dataset, data_root: Path) -> Iterator[tuple[str, str]]:
     for count in dataset.counts:
         of = f" of {count.domain}" if count.domain else ""
         place = count.split if count.role == count.split else f"{count.split} {count.role}"
-        classes = f" of {count.classes:,} classes" if count.classes is not None else ""
         about = "about " if count.rounded > 1 else ""
-        yield "published", f"{place}{of}: {about}{count.images:,} images{classes} ({count.printed})"
+        yield "published", f"{place}{of}: {about}{in_words(count.images, count.classes)} ({count.printed})"
     yield "data root", str(data_root)
     for part in dataset.parts:
         for names, path in _annotations(part, data_root).items():
@@ -124,6 +123,12 @@ def _fields(dataset: Dataset, data_root: Path) -> Iterator[tuple[str, str]]:
 
 def _annotations(part: Dataset, data_root: Path) -> dict[str, Path | None]:
     return {" or ".join(table.file): part.file_of(table, data_root) for table in part.row.tables}
+
+
+def in_words(images: int, classes: int | None) -> str:
+    """`59,551 images of 11,318 classes`, `1 image`."""
+    of = "" if classes is None else f" of {classes:,} {'class' if classes == 1 else 'classes'}"
+    return f"{images:,} {'image' if images == 1 else 'images'}{of}"
 
 
 # ---- statistics ----
@@ -166,14 +171,14 @@ def _shown(value: Value) -> str:
     return f"{value:,}" if isinstance(value, int) else value
 
 
-def print_sizes(name: str, sizes: pl.DataFrame, console: Console) -> None:
+def print_sizes(heading: str, sizes: pl.DataFrame, console: Console) -> None:
     """Images, classes, and how many images a class has, by domain and split."""
-    console.print(Text(name, style="bold"), soft_wrap=True)
+    console.print(Text(heading, style="bold"), soft_wrap=True)
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for heading in ("domain", "split"):
-        table.add_column(heading, no_wrap=True)
-    for heading in ("images", "classes", "images per class\nleast", "\nmedian", "\nmost"):
-        table.add_column(heading, justify="right", no_wrap=True)
+    for column in ("domain", "split"):
+        table.add_column(column, no_wrap=True)
+    for column in ("images", "classes", "images per class\nleast", "\nmedian", "\nmost"):
+        table.add_column(column, justify="right", no_wrap=True)
     columns = ("domain", "split", "images", "classes", "least", "median", "most")
     for row in sizes.select(columns).iter_rows():
         table.add_row(*(value if isinstance(value, str) else f"{value:,.10g}" for value in row))

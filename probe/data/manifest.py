@@ -13,7 +13,6 @@ import hashlib
 import json
 import os
 import re
-import unicodedata
 from dataclasses import dataclass, field
 from functools import cached_property, reduce
 from operator import xor
@@ -22,7 +21,7 @@ from typing import Self
 
 import polars as pl
 
-from probe.data.escape import escaped
+from probe.data.escape import on_disk
 from probe.data.labels import LISTS, from_text, plainest, to_text
 from probe.errors import UsageError, first_line, nearest
 
@@ -150,12 +149,9 @@ def read_manifest(path: Path, roots: dict[str, Path] | None = None, data_root: P
 
 
 def image_path(root: Path, image: str) -> Path:
-    """Where an image lies: under its id, or decomposed, as some file systems store it, or as unzip escapes it."""
+    """Where an image lies: under its id, or under another form of that name, as file systems and unzip write it."""
     path = root / image
-    if not image.isascii() and not path.exists():
-        decomposed = root / unicodedata.normalize("NFD", image)
-        return decomposed if decomposed.exists() else root / escaped(image)
-    return path
+    return path if image.isascii() or path.exists() else on_disk(root, image)
 
 
 def _folders(manifest: Manifest, home: Path, data_root: Path | None) -> dict[str, Path]:
@@ -230,7 +226,7 @@ def _validated(frame: pl.DataFrame, where: str) -> pl.DataFrame:
     _refuse(frame, ~pl.col("role").is_in(ROLES), where, f"a role other than {', '.join(ROLES)}")
     in_training = pl.col("split") == "train"
     _refuse(frame, in_training != (pl.col("role") == "train"), where, "a role that does not fit its split")
-    _refuse(frame, _twice(frame), where, "the same image, label and split twice")
+    _refuse(frame, repeated(frame), where, "the same image, label and split twice")
     return frame
 
 
@@ -267,7 +263,7 @@ def _require_labels(frame: pl.DataFrame, where: str) -> None:
     _refuse(frame, several, where, "several labels for an image that is not a query only")
 
 
-def _twice(frame: pl.DataFrame) -> pl.Series:
+def repeated(frame: pl.DataFrame) -> pl.Series:
     """Rows that share image, source, label and split with another. Hashes tell first whether there can be any."""
     key = frame.select("image", "source", to_text(frame["label"]), "split")
     hashes = [column.hash(seed) for seed, column in enumerate(key)]

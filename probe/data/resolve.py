@@ -1,4 +1,7 @@
-"""What a user may write for DATA: `sample`, a folder, a manifest file, a known data set, or a name below the data root.
+"""What a user may write for DATA: `sample`, a known data set, a folder, a manifest file, or a name below the data root.
+
+The name of a known data set means that data set in whatever folder one is: a manifest of its name below the data root,
+else its published annotations. A folder that is called so is meant by its path, `./sop`.
 
 resolve_data("pocket", data_root)     # <data_root>/pocket/manifest.csv
 """
@@ -11,6 +14,7 @@ from probe.data.folder import image_folder
 from probe.data.manifest import Manifest, read_manifest
 from probe.data.sample import SAMPLE, ensure_sample
 from probe.errors import UsageError, nearest
+from probe.progress import say
 
 MANIFESTS = ("manifest.parquet", "manifest.csv")
 
@@ -20,39 +24,48 @@ def resolve_data(data: str, data_root: Path, roots: dict[str, Path] | None = Non
 
     Raises MissingDataError, naming the places that were looked at, when there is none.
     """
+    if not data:
+        raise UsageError("the name of the data is empty; name a known data set, a folder or a manifest.")
     if data == SAMPLE:
         return _from_path(ensure_sample(data_root), data_root, roots)
     here, below = Path(data).expanduser(), data_root / data
-    if here.exists():
-        return _from_path(here, data_root, roots)
-    if data in {dataset.name for dataset in all_datasets()} and _manifest_in(below) is None:
-        return _known(data, data_root, roots)
-    if below.exists():
-        return _from_path(below, data_root, roots)
+    known = [dataset.name for dataset in all_datasets()]
+    if data in known:
+        return _from_path(below, data_root, roots) if _manifest_in(below) else _known(data, data_root, roots)
+    for path in (here, below):
+        if path.exists():
+            return _from_path(path, data_root, roots)
     raise MissingDataError(
-        f"no data '{data}': neither {here} nor {below} exists; "
-        "name a folder or a manifest, or point --data-root at the folder that holds it."
+        f"no data '{data}': neither {here} nor {below} exists; name a folder, a manifest or a known data set "
+        f"({nearest(data, known).rstrip('.')}), or point --data-root at the folder that holds it."
     )
 
 
 def known_data(name: str, data_root: Path) -> Manifest:
-    """A data set of the catalogue: its published annotations, or else a manifest of its name below the data root."""
+    """A data set of the catalogue as recipes draw from it and tables count it: its published annotations, or else a
+    manifest of its name below the data root, which is said."""
     file = _manifest_in(data_root / name)
-    if file and find_dataset(name).missing(data_root):
+    if file and not find_dataset(name).is_here(data_root):
+        say(f"{name}: read from {file}; the published annotations are not here")
         return read_manifest(file, data_root=data_root)
     return read_dataset(name, data_root)
 
 
 def is_here(data: str, data_root: Path) -> bool:
-    """Whether there is anything to read: a path, something below the data root, or a known data set, complete."""
+    """Whether there is anything to read: a known data set (or whole splits), a path, a name below the data root."""
     if data in {dataset.name for dataset in all_datasets()}:
-        return not find_dataset(data).missing(data_root) or _manifest_in(data_root / data) is not None
+        return find_dataset(data).is_here(data_root) or _manifest_in(data_root / data) is not None
     return data == SAMPLE or Path(data).expanduser().exists() or (data_root / data).exists()
 
 
 def _known(name: str, data_root: Path, roots: dict[str, Path] | None) -> Manifest:
     """A data set of the catalogue, whatever else lies in its folder."""
-    manifest = read_dataset(name, data_root)
+    try:
+        manifest = read_dataset(name, data_root)
+    except MissingDataError as error:
+        if not Path(name).exists():
+            raise
+        raise MissingDataError(f"{str(error).rstrip('.')}; for the folder here write ./{name}.") from error
     unknown = sorted((roots or {}).keys() - set(manifest.sources))
     if unknown:
         raise UsageError(f"'{name}' has no source '{unknown[0]}'; {nearest(unknown[0], manifest.sources)}")

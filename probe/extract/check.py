@@ -20,6 +20,7 @@ from rich.console import Console
 from probe.backbones.preprocessing import decode
 from probe.data.dataset import Count
 from probe.data.images import missing_images
+from probe.data.listing import in_words
 from probe.data.manifest import Manifest
 from probe.data.problems import Problem, problems
 from probe.data.selection import CLASS, IMAGE, count
@@ -168,7 +169,7 @@ def _copies(manifest: Manifest, images: pl.DataFrame) -> tuple[pl.DataFrame, int
 def print_check(check: Check, console: Console) -> None:
     """Every count beside the published one, and every finding with its first five images."""
     classes = count(check.manifest, by=())["classes"].item()
-    lines = [f"{check.name}: {check.images:,} images of {classes:,} classes in {check.manifest.where}"]
+    lines = [f"{check.name}: {in_words(check.images, classes)} in {check.manifest.where}"]
     lines += [f"  {line}" for each in check.comparisons for line in _compared(each)]
     if check.absent:
         places = "; ".join(f"{source} ({root})" for source, root in check.absent.items())
@@ -190,12 +191,11 @@ def _compared(each: Comparison) -> Iterator[str]:
     published = each.published
     place = published.split if published.role == published.split else f"{published.split} {published.role}"
     of = f" of {published.domain}" if published.domain else ""
-    classes = f" of {published.classes:,} classes" if published.classes is not None else ""
     about = "about " if published.rounded > 1 else ""
     verdict = "agrees with" if each.agrees else "DIFFERS from"
     yield (
-        f"{place}{of}: {each.images:,} images of {each.classes:,} classes, {verdict} "
-        f"{about}{published.images:,} images{classes} ({published.printed})"
+        f"{place}{of}: {in_words(each.images, each.classes)}, {verdict} "
+        f"{about}{in_words(published.images, published.classes)} ({published.printed})"
     )
 
 

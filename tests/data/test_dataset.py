@@ -162,6 +162,14 @@ def test_the_list_of_the_whole_of_gldv2_is_never_taken_for_the_cleaned_one(tmp_p
         read_dataset("gldv2", tmp_path)
 
 
+def test_the_cars_repositorys_own_list_serves_where_unifexs_is_not_there(tmp_path: Path):
+    (tmp_path / "stanford_cars").mkdir()
+    content = ",x1,y1,x2,y2,Class,image\n0,39,116,569,375,14,00001.jpg\n"
+    (tmp_path / "stanford_cars/cardatasettrain.csv").write_text(content)
+    manifest = read_dataset("stanford-cars-unifex", tmp_path)
+    assert manifest.frame.row(0)[:3] == ("cars_train/00001.jpg", "stanford-cars", "14")
+
+
 def test_names_are_nfc(tmp_path: Path):
     PUBLISHED["stanford-cars-unifex"].write(tmp_path)
     (tmp_path / "stanford_cars/sc_train.csv").write_text("image,Label\ncafe\u0301.jpg,1\n")

@@ -124,3 +124,17 @@ def test_a_damaged_curation_file_is_an_error(tmp_path: Path, content: str) -> No
     (path.parent / ORIGIN).write_text(content)
     with pytest.raises(UsageError, match=r"curation\.json does not say where images lie; curate again, or delete it"):
         resolve_data("a1", tmp_path)
+
+
+def test_an_unknown_name_is_told_the_nearest_known_one_and_an_empty_one_is_refused(tmp_path: Path):
+    with pytest.raises(MissingDataError, match="did you mean 'sop'"):
+        resolve_data("spo", tmp_path)
+    with pytest.raises(UsageError, match="empty"):
+        resolve_data("", tmp_path)
+
+
+def test_where_a_known_data_set_is_not_there_the_folder_here_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "sop").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(MissingDataError, match=r"for the folder here write \./sop\.$"):
+        resolve_data("sop", tmp_path / "root")

@@ -6,6 +6,7 @@ A quoted field may hold a comma; tab-separated files quote nothing. White space 
 """
 
 import csv
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -15,6 +16,7 @@ from probe.data.readers.table import AGAIN, ROW, Table, require
 from probe.data.readers.text import text
 from probe.errors import UsageError, first_line
 
+QUOTED = re.compile(r'(\s*"([^"]|"")*"\s*|[^",]*)(,(\s*"([^"]|"")*"\s*|[^",]*))*')
 CHARACTERS = {"comma": ",", "tab": "\t"}
 
 
@@ -29,6 +31,8 @@ class Delimited(Table):
 
     def columns(self, path: Path) -> pl.DataFrame:
         frame = self._spaced(path) if self.separator == "space" else self._separated(path)
+        if not set(self.needed) <= set(frame.columns):
+            text(path)  # another encoding is what is wrong first
         require(self.needed, frame.columns, path)
         return frame.select(pl.col(self.needed).str.strip_chars()).with_row_index(ROW, 1)
 
@@ -50,7 +54,7 @@ class Delimited(Table):
                 glob=False,
             )
         except (OSError, pl.exceptions.PolarsError) as error:
-            fault = _ragged(text(path), separator, quote) or first_line(error)
+            fault = _fault(text(path), separator, quote) or first_line(error)
             raise UsageError(f"{path} cannot be read as a table ({fault}); {AGAIN}.") from error
         if self.header is None:
             return frame.rename(str.strip)
@@ -76,8 +80,11 @@ class Delimited(Table):
         return frame.rename(dict(zip(frame.columns, names, strict=True)))
 
 
-def _ragged(content: str, separator: str, quote: str | None) -> str | None:
-    """The first row that has more fields than the line above all rows."""
+def _fault(content: str, separator: str, quote: str | None) -> str | None:
+    """The first row that has a quote in the wrong place, or more fields than the line above all rows."""
+    for row, line in enumerate(content.splitlines() if quote else ()):
+        if not QUOTED.fullmatch(line):
+            return f'row {row} has a quote that is inside a field or without end, which has to be written as "a""b"'
     reader = csv.reader(
         content.splitlines(), delimiter=separator, quoting=csv.QUOTE_MINIMAL if quote else csv.QUOTE_NONE
     )

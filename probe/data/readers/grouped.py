@@ -10,6 +10,7 @@ from typing import Any, Literal
 import polars as pl
 
 from probe.data.readers.table import AGAIN, ROW, Table
+from probe.data.readers.template import columns_of, render
 from probe.data.readers.text import json_of
 from probe.errors import UsageError
 
@@ -21,9 +22,20 @@ class Grouped(Table):
     keys: tuple[str, ...] = ("class",)
 
     def columns(self, path: Path) -> pl.DataFrame:
-        rows = list(self._rows(json_of(path), (), path))
+        rows = list(self._rows(json_of(path, keys_are_data=True), (), path))
         frame = pl.DataFrame(rows, [(name, pl.String) for name in (*self.keys, "image")], orient="row")
+        self._refuse_one_label_of_two(frame, path)
         return frame.with_row_index(ROW, 1)
+
+    def _refuse_one_label_of_two(self, frame: pl.DataFrame, path: Path) -> None:
+        """`a/b` in `c` would be written as `a` in `b/c` is."""
+        keys = columns_of(self.label)
+        classes = frame.select(keys).unique(maintain_order=True).with_columns(__label=render(self.label))
+        same = classes.filter(pl.col("__label").is_duplicated())
+        if not same.is_empty():
+            label = same["__label"][0]
+            paths = [list(row[:-1]) for row in same.filter(pl.col("__label") == label).iter_rows()]
+            raise UsageError(f"{path}: {paths[0]} and {paths[1]} would both be the class {label!r}; rename a key.")
 
     def _rows(self, inside: Any, above: tuple[str, ...], path: Path) -> Iterator[tuple[str, ...]]:
         where = "/".join(above) or "the top"

@@ -19,14 +19,14 @@ from probe.errors import UsageError
 
 
 class Items(Table):
-    """`file` is a folder."""
+    """`file` is a folder, whose hidden files (`._1.json`) are no part of it."""
 
     is_folder: ClassVar[bool] = True
 
     kind: Literal["items"] = "items"
 
     def columns(self, path: Path) -> pl.DataFrame:
-        files = sorted(path.glob("*.json"))
+        files = sorted(file for file in path.glob("*.json") if not file.name.startswith("."))
         if not files:
             raise UsageError(f"{path} holds no .json files; extract the annotations there.")
         shown = [_shown(file) for file in files]
@@ -46,6 +46,6 @@ def _shown(file: Path) -> tuple[str, list[str] | None]:
     try:
         styles = {int(item["style"]) for key, item in image.items() if key.startswith("item")}
         pair, source = int(image["pair_id"]), str(image["source"])
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise UsageError(f"{file} is not an annotation of DeepFashion2 ({error!r}); {AGAIN}.") from error
     return source, sorted(f"{pair}_{style}" for style in styles if style > 0) or None

@@ -22,6 +22,7 @@ class Matlab(Table):
     def columns(self, path: Path) -> pl.DataFrame:
         array = self._array(path)
         if array.dtype.names is None:
+            require(self.needed, ["path"], path)
             return pl.DataFrame([self._column(array, "path", path)]).with_row_index(ROW, 1)
         require(self.needed, list(array.dtype.names), path)
         return pl.DataFrame([self._column(array[name], name, path) for name in self.needed]).with_row_index(ROW, 1)

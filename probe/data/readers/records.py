@@ -31,8 +31,11 @@ class Records(Table):
         if name not in self.keep:
             for row, value in enumerate(values, 1):
                 if value is None:
-                    raise UsageError(f"{path}, row {row}: no '{name}'; {nearest(name, records[row - 1])} {AGAIN}.")
-        return strings(values, name, path, may_be_lists=self.label == f"{{{name}}}")
+                    record = records[row - 1]
+                    what = f"'{name}' is null;" if name in record else f"no '{name}'; {nearest(name, record)}"
+                    raise UsageError(f"{path}, row {row}: {what} {AGAIN}.")
+        may_be_lists = self.label == f"{{{name}}}" and self.keep.get(name, "present") == "present"
+        return strings(values, name, path, may_be_lists)
 
 
 def strings(values: list[Any], name: str, path: Path, may_be_lists: bool = False) -> pl.Series:

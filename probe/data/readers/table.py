@@ -16,9 +16,9 @@ import polars as pl
 from pydantic import Field, field_validator, model_validator
 
 from probe.data.labels import LISTS
-from probe.data.manifest import ROLES, SPLITS
+from probe.data.manifest import ROLES, SPLITS, repeated
 from probe.data.readers.template import columns_of, is_bare, render
-from probe.errors import UsageError, nearest
+from probe.errors import UsageError, first_line, nearest
 from probe.validation import Strict
 
 ROW = "__row"  # the number of a row in its file, from 1, lines above all rows not counted
@@ -132,9 +132,9 @@ class Table(Strict):
 
         Raises UsageError for a file that does not have the format, naming the file, the row and what to do.
         """
-        frame = self.columns(path)
+        frame = self._columns(path)
         for name in self.integers:
-            refuse(frame, ~pl.col(name).str.contains(r"^-?\d+$"), path, f"a '{name}' that is no whole number", name)
+            refuse_other_than_integers(frame, name, path)
         frame = self._matched(self._kept(self._exploded(frame), path), path)
         label = pl.col(columns_of(self.label)[0]) if is_bare(self.label) else render(self.label)
         frame = frame.select(ROW, *self._part(frame, path), image=render(self.image), label=label)
@@ -142,13 +142,38 @@ class Table(Strict):
         frame = self._placed(frame, path)
         # a backslash, or a component that is empty, . or ..
         refuse(
-            frame, pl.col("image").str.contains(r"\\|(^|/)\.{0,2}(/|$)"), path, "a path that leads out of its folder"
+            frame,
+            pl.col("image").str.contains(r"\\|\x00|(^|/)\.{0,2}(/|$)"),
+            path,
+            "a path that leads out of its folder",
         )
         many = frame.schema["label"] == LISTS
-        empty = pl.col("label").is_null() | ((pl.col("label").list.len() == 0) if many else (pl.col("label") == ""))
+        empty = pl.col("label").is_null() | (
+            (pl.col("label").list.len() == 0) | pl.col("label").list.contains("") if many else (pl.col("label") == "")
+        )
         refuse(frame, empty, path, "no label")
-        frame = frame.select("image", "source", "label", "domain", "split", "role")
-        return frame.unique(maintain_order=True) if self.distinct else frame
+        if many:
+            refuse(frame, pl.col("label").list.n_unique() < pl.col("label").list.len(), path, "a label twice")
+        columns = ("image", "source", "label", "domain", "split", "role")
+        if self.distinct:
+            return frame.select(columns).unique(maintain_order=True)
+        refuse(frame, repeated(frame), path, "the same image and label as in another row")
+        return frame.select(columns)
+
+    def _columns(self, path: Path) -> pl.DataFrame:
+        try:
+            return self.columns(path)
+        except (
+            pl.exceptions.PolarsError,
+            ArithmeticError,
+            LookupError,
+            RecursionError,
+            TypeError,
+            ValueError,
+        ) as error:
+            if isinstance(error, UsageError):
+                raise
+            raise UsageError(f"{path} does not have its format ({first_line(error)}); {AGAIN}.") from error
 
     def _exploded(self, frame: pl.DataFrame) -> pl.DataFrame:
         for column, separator in self.explode.items():
@@ -157,7 +182,8 @@ class Table(Strict):
 
     def _kept(self, frame: pl.DataFrame, path: Path) -> pl.DataFrame:
         for column, keep in self.keep.items():
-            frame = frame.filter(_counts(pl.col(column), keep))
+            is_present = pl.col(column).is_not_null()  # a list has labels
+            frame = frame.filter(is_present if frame.schema[column] == LISTS else _counts(pl.col(column), keep))
         if frame.is_empty():
             raise UsageError(f"{path} has no row that counts; {AGAIN}.")
         return frame
@@ -227,7 +253,16 @@ def require(names: list[str], present: list[str], path: Path) -> None:
             raise UsageError(f"{path} has no column '{name}'; {nearest(name, present)} Is it the right file?")
 
 
-def refuse(frame: pl.DataFrame, bad: pl.Expr, path: Path, what: str, show: str = "image") -> None:
+def refuse_other_than_integers(frame: pl.DataFrame, name: str, path: Path) -> None:
+    """Raises UsageError for what is no whole number, and for two spellings of one (`01`, `1`): two labels."""
+    refuse(frame, ~pl.col(name).str.contains(r"^-?[0-9]+$"), path, f"a '{name}' that is no whole number", name)
+    padded = pl.col(name).str.contains(r"^-?0[0-9]")
+    if frame.select(padded.any()).item():
+        spellings = pl.col(name).n_unique().over(pl.col(name).str.replace(r"^(-?)0+([0-9])", "${1}${2}"))
+        refuse(frame, padded & (spellings > 1), path, f"a '{name}' that other rows write with other zeros", name)
+
+
+def refuse(frame: pl.DataFrame, bad: pl.Expr | pl.Series, path: Path, what: str, show: str = "image") -> None:
     """Raises UsageError for the first row that is bad, or neither."""
     rows = frame.filter(bad.fill_null(True))
     if not rows.is_empty():

@@ -58,9 +58,10 @@ def test_a_value_that_names_no_part_is_an_error(put: Put):
         table(part=None, parts=parts).rows(path)
 
 
-def test_rows_listed_twice_stay_unless_the_format_repeats_them(put: Put):
+def test_rows_listed_twice_are_an_error_unless_the_format_repeats_them(put: Put):
     path = put("t.csv", "path,label\na.jpg,x\na.jpg,x\nb.jpg,x\n")
-    assert table().rows(path).height == 3
+    with pytest.raises(UsageError, match=r"t\.csv, row 1: the same image and label as in another row"):
+        table().rows(path)
     assert table(distinct=True).rows(path)["image"].to_list() == ["a.jpg", "b.jpg"]
 
 

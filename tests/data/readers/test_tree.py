@@ -38,7 +38,7 @@ def test_a_folder_without_images_is_an_error(tmp_path: Path):
         GPR.rows(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["农夫/山泉.jpg", "a/b.jpg", "café/é.jpg", "#1/x.jpg"])
+@pytest.mark.parametrize("name", ["农夫/山泉.jpg", "a/b.jpg", "café/é.jpg", "#1/x.jpg", "😀/1.jpg"])
 def test_unescaping_undoes_escaping(name: str):
     assert unescaped(escaped(name)) == name
     assert escaped(name).isascii()
