@@ -30,7 +30,7 @@ def sweep(runs: Runs, device_choice: str, jobs: int = 1, tensorboard: bool = Fal
     pending = [(run, features) for run, features in runs if not run.done]
     if not pending:
         return 0
-    from probe.fit.jobs import fit_in_processes
+    from probe.fit.jobs import fit_in_processes, threads_each
     from probe.fit.tensorboard import require_tensorboard
     from probe.memory import feature_budget
 
@@ -38,7 +38,7 @@ def sweep(runs: Runs, device_choice: str, jobs: int = 1, tensorboard: bool = Fal
         require_tensorboard()
     device, reason = choose_device(device_choice)
     jobs = min(jobs, len(pending))
-    side_by_side = f", {jobs} side by side" if jobs > 1 else ""
+    side_by_side = f", {jobs} side by side with {threads_each(jobs)} thread(s) each" if jobs > 1 else ""
     done = len(runs) - len(pending)
     say(f"fit {len(pending)} run(s) on {device.type} ({reason}){side_by_side}; {done} already done")
     budget = feature_budget(device, jobs)
