@@ -186,7 +186,8 @@ def fit(
     except SweepError:
         show(build_table(Bench(changed, workspace)), printer())
         raise
-    say(f"{fitted} run(s) fitted, {len(bench.runs()) - fitted} already done, in {workspace.runs}")
+    runs = {run.path for run, _ in bench.runs()}
+    say(f"{fitted} run(s) fitted, {len(runs) - fitted} already done, in {workspace.runs}")
     show(build_table(bench), printer())
     if settings:
         say("these runs are of the recipe as changed by --set; `probe table` shows the recipe as it is written")

@@ -76,7 +76,7 @@ class Run:
         if self.config.training is None:
             return images
         plan = Plan(self.config.training, images)
-        return (plan.epochs - self.checkpoint.epochs) * plan.epoch_samples
+        return (plan.epochs - len(self.checkpoint.history)) * plan.epoch_samples
 
     @property
     def done(self) -> bool:

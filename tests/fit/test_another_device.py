@@ -20,7 +20,7 @@ class StoppedError(Exception):
 
 
 def test_a_checkpoint_of_a_gpu_does_not_make_the_run_impossible_on_the_cpu(
-    cached: CachedFeatures, tmp_path: Path
+    cached: CachedFeatures, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     checkpoint = Checkpoint(tmp_path, "k")
 
@@ -31,5 +31,8 @@ def test_a_checkpoint_of_a_gpu_does_not_make_the_run_impossible_on_the_cpu(
     with pytest.raises(StoppedError):
         fit(linear(), data, checkpoint, on_epoch=stop)
     tensors, state = checkpoint.read() or ({}, {})
-    checkpoint.write(tensors | {"generator": torch.zeros(BYTES_OF_CUDA_STATE, dtype=torch.uint8)}, state)
-    assert len(fit(linear(), data, checkpoint).history) == 4
+    checkpoint.write(tensors | {"generator": torch.zeros(BYTES_OF_CUDA_STATE, dtype=torch.uint8)}, state | {"device": "cuda"})
+    records: list[dict[str, Any]] = []
+    fit(linear(), data, checkpoint, on_epoch=records.append)
+    assert len(records) == 4
+    assert "was made on cuda, and this is cpu; this run starts again" in capsys.readouterr().err
