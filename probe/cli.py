@@ -219,7 +219,7 @@ def evaluate(
     features = features_for(finished, data, split.value, workspace)
     how = combine.value if combine else None
     folder, summary = rescore(finished, features, split.value, how, workspace.evaluations, device)
-    name = f"{how} of {len(runs)} runs" if how else runs[0].name
+    name = f"{how} of {len(runs)} runs" if how else finished[0].path.name
     printer().print(scores(f"{name} on {data}, {split} split", summary))
     say(f"written to {folder}")
 

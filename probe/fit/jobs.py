@@ -59,7 +59,11 @@ class _Worker:
         self.current: int | None = None
         self._runs = runs
         self._process = context.Process(target=_work, args=(other, runs, *settings), daemon=True)
-        self._process.start()
+        usual = signal.signal(signal.SIGINT, signal.SIG_IGN)  # which the process inherits
+        try:
+            self._process.start()
+        finally:
+            signal.signal(signal.SIGINT, usual)
         other.close()
         self._dead = False
 
@@ -125,7 +129,6 @@ def _work(
     pipe: Connection, runs: Runs, threads: int, device_choice: str, budget: dict[str, int], tensorboard: bool
 ) -> None:
     """The process: fits what it is given until the pipe is closed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     import torch
 
     from probe.fit.session import Session

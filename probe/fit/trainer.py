@@ -151,7 +151,7 @@ class Trainer:
         }
 
     def _resume(self, checkpoint: Checkpoint) -> None:
-        """Goes on after the last epoch that was finished, unless it was on another device or shuffled in another way."""
+        """Goes on after the last epoch that was finished, unless on another device or with rows shuffled otherwise."""
         checkpoint.drop_unless(self.data.device.type, self.order.window)
         found = checkpoint.read()
         if found is None:

@@ -31,7 +31,9 @@ def test_a_checkpoint_of_a_gpu_does_not_make_the_run_impossible_on_the_cpu(
     with pytest.raises(StoppedError):
         fit(linear(), data, checkpoint, on_epoch=stop)
     tensors, state = checkpoint.read() or ({}, {})
-    checkpoint.write(tensors | {"generator": torch.zeros(BYTES_OF_CUDA_STATE, dtype=torch.uint8)}, state | {"device": "cuda"})
+    checkpoint.write(
+        tensors | {"generator": torch.zeros(BYTES_OF_CUDA_STATE, dtype=torch.uint8)}, state | {"device": "cuda"}
+    )
     records: list[dict[str, Any]] = []
     fit(linear(), data, checkpoint, on_epoch=records.append)
     assert len(records) == 4

@@ -51,6 +51,24 @@ def test_a_setting_without_end_is_refused(setting: str, tmp_path: Path) -> None:
         run_of(tmp_path, setting)
 
 
+@pytest.mark.parametrize("setting", ["training.epochs=true", "training.lr=true", "head.dim=false", "loss.margin=yes"])
+def test_truth_is_no_number(setting: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"is a number, not (true|false)"):
+        run_of(tmp_path, setting)
+
+
+def test_a_row_that_keeps_its_own_value_is_named_and_alone_does_not_take_a_setting(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "recipe.yaml"
+    rows = "rows:\n  - {name: Own, training: {lr: 0.5}}\n  - {name: Trained}\n"
+    path.write_text(RECIPE.format(loss="{kind: arcface}", training="{}", seed="0").partition("rows:")[0] + rows)
+    read_recipe(path, Overrides.parse(["training.lr=1e-2"], None, []))
+    assert capsys.readouterr().err == "row 'Own' keeps its own training.lr: 0.5\n"
+    with pytest.raises(UsageError, match=r"no row of .* takes it"):
+        read_recipe(path, Overrides.parse(["training.lr=1e-2"], None, ["Own"]))
+
+
 def test_a_seed_that_no_generator_takes_is_refused_before_anything_is_fitted(tmp_path: Path) -> None:
     with pytest.raises(UsageError):
         run_of(tmp_path, seeds=str(1 << 64))
