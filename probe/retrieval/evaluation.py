@@ -58,6 +58,13 @@ def evaluate(frame: pl.DataFrame, embeddings: torch.Tensor) -> Evaluation:
     return Evaluation(per_query, _summary(per_query))
 
 
+def domains_with_something_to_find(frame: pl.DataFrame) -> list[str]:
+    """Domains of one split in which at least one query has another image of its class in the index, sorted."""
+    queries, index = (frame.filter(pl.col("role").is_in([role, "both"])) for role in ("query", "index"))
+    findable = queries.filter(pl.Series(relevant_counts(queries, index) > 0, dtype=pl.Boolean))
+    return sorted(findable["domain"].unique())
+
+
 def _keys(frame: pl.DataFrame) -> pl.Series:
     return frame.select(key=pl.concat_str("source", "image", separator="\0")).to_series()
 
