@@ -18,8 +18,9 @@ from probe.options import DEFAULT, Cache, Combined, DataRoot, Device, Out, Score
 from probe.precision import PrecisionChoice
 from probe.workspace import Workspace
 
-# Threads that spin while they wait cost nothing on an idle machine and a factor of ten on a shared one.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Threads that wait spin some microseconds, then sleep. A training step waits hundreds of times for less than that:
+# sleeping at once (OMP_WAIT_POLICY=PASSIVE) makes it twice as slow, and spinning on costs others on a shared machine.
+os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 
 
 class Commands(TyperGroup):
@@ -186,7 +187,8 @@ def fit(
     except SweepError:
         show(build_table(Bench(changed, workspace)), printer())
         raise
-    say(f"{fitted} run(s) fitted, {len(bench.runs()) - fitted} already done, in {workspace.runs}")
+    runs = {run.path for run, _ in bench.runs()}
+    say(f"{fitted} run(s) fitted, {len(runs) - fitted} already done, in {workspace.runs}")
     show(build_table(bench), printer())
     if settings:
         say("these runs are of the recipe as changed by --set; `probe table` shows the recipe as it is written")
@@ -218,7 +220,7 @@ def evaluate(
     features = features_for(finished, data, split.value, workspace)
     how = combine.value if combine else None
     folder, summary = rescore(finished, features, split.value, how, workspace.evaluations, device)
-    name = f"{how} of {len(runs)} runs" if how else runs[0].name
+    name = f"{how} of {len(runs)} runs" if how else finished[0].path.name
     printer().print(scores(f"{name} on {data}, {split} split", summary))
     say(f"written to {folder}")
 

@@ -5,7 +5,7 @@ raise UsageError(f"{path}: {describe(error, RecipeFile)}")
 
 from typing import Any, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from probe.errors import nearest
 
@@ -13,7 +13,16 @@ from probe.errors import nearest
 class Strict(BaseModel):
     """Plain data that a user wrote; a key that it does not know is an error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _truth_is_no_number(cls, given: Any) -> Any:
+        for key, field in cls.model_fields.items() if isinstance(given, dict) else ():
+            types = _types_in(field.annotation)
+            if isinstance(given.get(key), bool) and bool not in types and types & {int, float}:
+                raise ValueError(f"`{key}` is a number, not {str(given[key]).lower()}")
+        return given
 
 
 def describe(error: ValidationError, model: type[BaseModel]) -> str:
@@ -34,6 +43,12 @@ def describe(error: ValidationError, model: type[BaseModel]) -> str:
     place = ".".join(str(part) for part in location)
     more = f" ({len(problems) - 1} more problem(s))" if len(problems) > 1 else ""
     return f"{place}: {what}{more}" if place else f"{what}{more}"
+
+
+def _types_in(annotation: Any) -> set[Any]:
+    """The types that an annotation such as a union names."""
+    members = get_args(annotation)
+    return {found for member in members for found in _types_in(member)} if members else {annotation}
 
 
 def _model_at(model: type[BaseModel], place: tuple[int | str, ...]) -> type[BaseModel]:

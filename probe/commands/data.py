@@ -121,7 +121,7 @@ def curate(
     output: Annotated[
         Path | None, typer.Option(help="The folder to write to.", show_default="the training set's, in --data-root")
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a manifest that is there.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier draw.")] = False,
     data_root: DataRoot = DEFAULT.data_root,
 ) -> None:
     """Draw a recipe's training sets from the data sets that are here, and write them as manifests.
@@ -140,9 +140,8 @@ def curate(
     if output is not None and len(curations) > 1:
         raise UsageError(f"{recipe} has {len(curations)} training sets; name one with --row, or leave out --output.")
     folders = [output or data_root / curation.name for curation in curations]
-    for folder in folders:
-        if (folder / "manifest.parquet").exists() and not overwrite:
-            raise UsageError(f"{folder / 'manifest.parquet'} exists already; move it away or add --overwrite.")
+    for curation, folder in zip(curations, folders, strict=True):
+        _require_free(folder, curation, data_root, overwrite)
     _require_sources(curations, data_root)
     read = cache(lambda name: _read(name, data_root))
     for curation, folder in zip(curations, folders, strict=True):
@@ -152,6 +151,40 @@ def curate(
         data = str(output) if output else curation.name
         options = Workspace(data_root, DEFAULT.cache, DEFAULT.out).options("data_root")
         say(f"next: {shlex.join(['probe', 'extract', data, '--backbone', 'siglip-so400m-14-384', *options])}\n")
+
+
+def _require_free(folder: Path, curation: "Curation", data_root: Path, overwrite: bool) -> None:
+    """Nothing but an earlier draw is replaced: neither the user's own data nor what a known name means."""
+    from probe.data.dataset import all_datasets
+    from probe.data.manifest import ORIGIN
+    from probe.data.resolve import MANIFESTS
+    from probe.data.sample import SAMPLE as BUNDLED
+
+    file = next((place for place in (folder, *folder.parents) if place.exists() and not place.is_dir()), None)
+    if file:
+        raise UsageError(f"{file} is a file, and the training set '{curation.name}' needs a folder; name another one.")
+    known = {BUNDLED, *(dataset.name for dataset in all_datasets())}
+    taken = {(data_root / name).resolve(): name for name in known}.get(folder.resolve())
+    if taken and taken != curation.released:
+        raise UsageError(f"{folder} is where the data set '{taken}' is looked for; write elsewhere, with --output.")
+    held = {entry.name for entry in folder.iterdir() if entry.name[0] != "."} if folder.exists() else set()
+    own = held & set(MANIFESTS) if taken else held  # the published list may lie in the folder of its name
+    if own and (ORIGIN not in held or "manifest.csv" in held):
+        raise UsageError(f"{folder} holds '{min(own)}', which no recipe drew; write elsewhere, with --output.")
+    if "manifest.parquet" in held and not overwrite:
+        raise UsageError(f"{folder / 'manifest.parquet'} exists already; move it away or add --overwrite.")
+    for source in curation.sources:
+        if held and folder.resolve() in _places(source.data, data_root):
+            raise UsageError(
+                f"the training set '{curation.name}' would draw from what it replaces, {folder}; "
+                "write elsewhere, with --output."
+            )
+
+
+def _places(data: str, data_root: Path) -> list[Path]:
+    """The folders in which `data` may lie."""
+    named = [Path(data).expanduser().resolve(), (data_root / data).resolve()]
+    return [place.parent if place.is_file() else place for place in named]
 
 
 def _require_sources(curations: "list[Curation]", data_root: Path) -> None:

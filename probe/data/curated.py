@@ -12,15 +12,27 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
+from itertools import combinations
 from pathlib import Path
 from typing import Literal
 
 import polars as pl
 
 from probe.data.curation import Curation, Expected, Printed, Source
-from probe.data.manifest import COLUMNS, ORIGIN, Manifest
+from probe.data.manifest import COLUMNS, ORIGIN, CurationError, Manifest
 from probe.data.resolve import MissingDataError
-from probe.data.selection import CLASS, IMAGE, cap, classes_between, concatenate, count, draw_classes, in_domain, only
+from probe.data.selection import (
+    CLASS,
+    IMAGE,
+    cap,
+    classes_between,
+    concatenate,
+    count,
+    draw_classes,
+    in_domain,
+    namespaced,
+    only,
+)
 from probe.errors import UsageError
 from probe.validation import Strict
 
@@ -97,13 +109,13 @@ class Curated:
 def curate(curation: Curation, read: Callable[[str], Manifest]) -> Curated:
     """The training set, read through `read`: the name of a data set -> its manifest.
 
-    The published list wins over what would be drawn. Raises MissingDataError for a source that is not there, unless the
-    published list is.
+    The published list wins over what would be drawn, and over what cannot be. Without it, raises MissingDataError for a
+    source that is not there, and UsageError for one that cannot be drawn from.
     """
     published = _published(curation, read)
     try:
         drawn, sources = _drawn(curation, read)
-    except MissingDataError as error:
+    except UsageError as error:
         if published is None:
             raise
         return Curated(published, _report(curation, published, [], published=True, not_drawn=str(error)))
@@ -126,7 +138,7 @@ def write_curated(curated: Curated, folder: Path, data_root: Path, overwrite: bo
     folder.mkdir(parents=True, exist_ok=True)
     temporary = folder / f".{ORIGIN}.{os.getpid()}"
     temporary.write_text(origin.model_dump_json(indent=1) + "\n", encoding="utf-8")
-    temporary.replace(folder / ORIGIN)  # first: without it, the manifest's images would be looked for in `folder`
+    temporary.replace(folder / ORIGIN)  # first: its digest tells it from another manifest's, should this be cut short
     curated.manifest.write(path, overwrite)
     return path
 
@@ -140,7 +152,7 @@ def _published(curation: Curation, read: Callable[[str], Manifest]) -> Manifest 
         return None
     try:
         found = read(curation.released)
-    except MissingDataError:
+    except (MissingDataError, CurationError):
         return None
     file = Path(found.where)
     if file.is_file() and file.with_name(ORIGIN).exists():  # drawn by a recipe, perhaps by this one
@@ -151,11 +163,31 @@ def _published(curation: Curation, read: Callable[[str], Manifest]) -> Manifest 
 def _drawn(curation: Curation, read: Callable[[str], Manifest]) -> tuple[Manifest, list[SourceReport]]:
     parts, reports = [], []
     for source in curation.sources:
-        part, report = _draw(source, read(source.data), curation.seed)
+        manifest = read(source.data)
+        try:
+            part, report = _draw(source, manifest, curation.seed)
+        except UsageError as error:
+            raise UsageError(f"the training set '{curation.name}' cannot take '{source.data}': {error}") from error
         parts.append(part)
         reports.append(report)
+    _require_apart(curation, parts)
     joined = concatenate(parts, f"the training set '{curation.name}'")
     return Manifest(joined.frame.sort(COLUMNS), joined.roots, joined.where), reports
+
+
+def _require_apart(curation: Curation, parts: list[Manifest]) -> None:
+    """Two data sets of one source may call different classes the same."""
+    names = [source.data for source in curation.sources]
+    for (one, part), (other, further) in combinations(zip(names, parts, strict=True), 2):
+        if one == other or set(part.sources).isdisjoint(further.sources):
+            continue
+        classes, others = (namespaced(each).frame.select("source", *CLASS).unique() for each in (part, further))
+        shared = classes.join(others, on=["source", *CLASS], how="semi")
+        if not shared.is_empty():
+            raise UsageError(
+                f"the training set '{curation.name}' draws from '{one}' and '{other}', which are of one source and "
+                f"have {len(shared):,} label(s) in common, such as '{shared['label'].min()}'; give one another domain."
+            )
 
 
 def _draw(source: Source, manifest: Manifest, seed: int) -> tuple[Manifest, SourceReport]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 import yaml
-from pydantic import Field, PositiveInt, ValidationError, model_validator
+from pydantic import Field, PositiveInt, ValidationError, field_validator, model_validator
 
 from probe.errors import UsageError, first_line, nearest
 from probe.validation import Strict, describe
@@ -38,7 +38,7 @@ class Source(Strict):
     """What is drawn from one data set, in the order of the fields. `seed`: the recipe's unless given."""
 
     data: str
-    split: Split | list[Split] = "train"
+    split: Split | Annotated[list[Split], Field(min_length=1)] = "train"
     min: PositiveInt = 1
     max: PositiveInt | None = None
     cap: PositiveInt | None = None
@@ -54,6 +54,13 @@ class Source(Strict):
             if most is not None and most < self.min:
                 raise ValueError(f"{name} {most} is less than min {self.min}")
         return self
+
+    @field_validator("split", mode="after")
+    @classmethod
+    def _once(cls, split: str | list[str]) -> str | list[str]:
+        if isinstance(split, list) and len(set(split)) < len(split):
+            raise ValueError(f"a split is named twice in {', '.join(split)}")
+        return split
 
 
 class _Row(Strict):

@@ -12,6 +12,7 @@ import csv
 import hashlib
 import json
 import os
+import re
 from dataclasses import dataclass, field
 from functools import cached_property, reduce
 from operator import xor
@@ -28,7 +29,12 @@ COLUMNS = ("image", "source", "label", "domain", "split", "role")
 SPLITS = ("train", "val", "test")
 ROLES = ("train", "query", "index", "both")
 ORIGIN = "curation.json"  # beside a curated manifest, whose folder holds no images
+QUOTED_FIELD = re.compile(r'(?:^|(?<=,))"(?:[^"]|"")*"(?=[,\r\n]|$)')
 BLOCK = 1 << 16  # rows whose text is one string at a time
+
+
+class CurationError(UsageError):
+    """A curated manifest without a curation.json that describes it."""
 
 
 @dataclass(frozen=True)
@@ -118,11 +124,15 @@ def read_manifest(path: Path, roots: dict[str, Path] | None = None, data_root: P
     """The manifest in a .csv or .parquet file.
 
     Images lie in the file's folder, or in one subfolder for each source where there are several sources; what has no
-    subfolder, and every source of a curated manifest, lies below `data_root` where that is given. `roots` overrides
-    all of it, source by source. In a CSV file, several labels are a JSON array of strings.
+    subfolder lies below `data_root` where that is given. Those of a curated manifest lie where its curation.json says.
+    `roots` overrides all of it, source by source. In a CSV file, several labels are a JSON array of strings.
+
+    Raises CurationError for a curated manifest that its curation.json does not describe.
     """
     try:
         is_parquet = path.suffix == ".parquet"
+        if not is_parquet:
+            _require_utf8(path)
         frame = pl.read_parquet(path, glob=False) if is_parquet else pl.read_csv(path, infer_schema=False, glob=False)
     except (OSError, pl.exceptions.PolarsError) as error:
         fault = (path.suffix != ".parquet" and path.is_file() and _csv_fault(path)) or first_line(error)
@@ -134,7 +144,7 @@ def read_manifest(path: Path, roots: dict[str, Path] | None = None, data_root: P
     unknown = sorted((roots or {}).keys() - set(sources))
     if unknown:
         raise UsageError(f"{path} has no source '{unknown[0]}'; {nearest(unknown[0], sources)}")
-    manifest.roots.update(_folders(path.parent, sources, data_root) | (roots or {}))
+    manifest.roots.update(_folders(manifest, path.parent, data_root) | (roots or {}))
     return manifest
 
 
@@ -144,25 +154,36 @@ def image_path(root: Path, image: str) -> Path:
     return path if image.isascii() or path.exists() else on_disk(root, image)
 
 
-def _folders(home: Path, sources: list[str], data_root: Path | None) -> dict[str, Path]:
+def _folders(manifest: Manifest, home: Path, data_root: Path | None) -> dict[str, Path]:
     """Where each source's images lie, as far as the manifest's own folder tells."""
-    origin = home / ORIGIN
+    origin, sources = home / ORIGIN, manifest.sources
     if len(sources) == 1 and not origin.exists():
         return {sources[0]: home}
-    recorded = _recorded_roots(origin) if origin.exists() else {}
+    recorded = _recorded_roots(origin, manifest) if origin.exists() else {}
     folders = {source: home / source for source in sources}
     if data_root is not None:
-        elsewhere = [source for source in sources if not folders[source].is_dir()]
+        elsewhere = [source for source in sources if source in recorded or not folders[source].is_dir()]
         folders |= {source: data_root / recorded.get(source, source) for source in elsewhere}
     return folders
 
 
-def _recorded_roots(origin: Path) -> dict[str, str]:
+def _recorded_roots(origin: Path, manifest: Manifest) -> dict[str, str]:
     """Source -> folder, below the data root where it is not absolute."""
     try:
-        return {source: str(Path(root)) for source, root in json.loads(origin.read_bytes())["roots"].items()}
+        content = json.loads(origin.read_bytes())
+        roots = {source: str(Path(root)) for source, root in content["roots"].items()}
+        digest = content["report"]["digest"]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UsageError(f"{origin} does not say where images lie; curate again, or delete it.") from error
+        raise CurationError(f"{origin} does not say where images lie; curate again, or delete it.") from error
+    if digest != manifest.digest:
+        raise CurationError(f"{manifest.where} is not the manifest that {origin} describes; curate again.")
+    return roots
+
+
+def _require_utf8(path: Path) -> None:
+    with path.open("rb") as file:
+        if b"\0" in file.readline(1024):  # every other byte of ASCII names
+            raise UsageError(f"{path} holds UTF-16 or UTF-32 text; save the file as UTF-8.")
 
 
 def _csv_fault(path: Path) -> str | None:
@@ -174,12 +195,17 @@ def _csv_fault(path: Path) -> str | None:
             except UnicodeDecodeError as error:
                 return f"line {number} is invalid utf-8 (byte 0x{line[error.start]:02x}); save the file as UTF-8"
     with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(file, strict=True)
+        lines: list[str] = []  # of the record at hand
+        reader = csv.reader((lines.append(line) or line for line in file), strict=True)
         try:
             header = next(reader, [])
+            lines.clear()
             for number, row in enumerate(reader, 1):
+                if '"' in QUOTED_FIELD.sub("", "".join(lines)):
+                    return f"line {reader.line_num} has a quote in a bare field; put the field in quotes and double it"
                 if len(row) > len(header):
                     return f"row {number} has more fields ({len(row)}) than the header ({len(header)})"
+                lines.clear()
         except csv.Error as error:
             return f"line {reader.line_num} is malformed ({error})"
     return None
@@ -253,5 +279,6 @@ def _refuse(frame: pl.DataFrame, bad: pl.Expr | pl.Series, where: str, what: str
         first = frame.row(row, named=True)
         raise UsageError(
             f"{where} has {what} in {rows.sum():,} row(s), the first in row {row + 1} "
-            f"(image '{first['image']}', label '{first['label']}', split '{first['split']}'); correct the file."
+            f"(image '{first['image']}', label '{first['label']}', split '{first['split']}', role '{first['role']}'); "
+            "correct the file."
         )

@@ -43,10 +43,25 @@ class Checkpoint:
         temporary.replace(self.folder / FILE)
 
     @property
-    def epochs(self) -> int:
-        """How many are behind it."""
+    def history(self) -> list[dict[str, Any]]:
+        """A record of each epoch behind it."""
         found = self._state()
-        return 0 if found is None else len(found["history"])
+        return [] if found is None else found["history"]
+
+    def drop_unless(self, device: str, window: int | None) -> None:
+        """Removes what was made on another kind of device, or with rows shuffled in other windows, and says so: the
+        run cannot go on there with the same bits."""
+        state = self._state()
+        if state is None:
+            return
+        if state["device"] != device:
+            why = f"was made on {state['device']}, and this is {device}"
+        elif state["window"] != window:
+            why = f"was made with {shuffling(state['window'])}, and there is memory for {shuffling(window)}"
+        else:
+            return
+        say(f"{self.folder / FILE} {why}; this run starts again from its first epoch")
+        self.remove()
 
     def read(self) -> "tuple[dict[str, torch.Tensor], dict[str, Any]] | None":
         """What was written last; None when there is nothing. What cannot be read is said and not used."""
@@ -78,3 +93,8 @@ class Checkpoint:
 
     def remove(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def shuffling(window: int | None) -> str:
+    """How training rows are shuffled, in words."""
+    return "all rows shuffled together" if window is None else f"rows shuffled in windows of {window:,}"

@@ -20,6 +20,7 @@ from probe.losses.config import LossConfig
 from probe.validation import Strict
 
 Decay = Annotated[float, Field(ge=0, lt=1)]
+Seed = Annotated[int, Field(strict=True, ge=0, lt=1 << 63)]  # what every generator takes
 BALANCED = "balanced"
 
 # What each choice has of its own, with its defaults.
@@ -117,7 +118,7 @@ class RunConfig(Selection):
     head: HeadConfig
     loss: LossConfig | None = None
     training: Training | None = None
-    seed: NonNegativeInt = 0
+    seed: Seed = 0
 
     @property
     def trained(self) -> bool:

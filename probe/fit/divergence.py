@@ -1,7 +1,7 @@
 """Stops a run whose loss is no longer a number, or has exploded, within some steps and without waiting for the device.
 
 Losses are kept on the device and looked at every 50 steps, so the step that is reported is exact. Exploded: their mean
-over those steps is ten times the mean of the run's first 50, or of chance level (ln C) if that is more.
+over those steps is ten times the run's first loss, before any update, or chance level (ln C) if that is more.
 
     watch = Watch(training, chance=math.log(34_800), device=device)
     watch.note(step, rate, loss)       # raises DivergedError
@@ -24,7 +24,7 @@ class DivergedError(ProbeError):
 
 
 class Watch:
-    """`start`: mean of the run's first losses, None before they are known; a run that goes on is given it."""
+    """`start`: the run's first loss, None before it is known; a run that goes on is given it."""
 
     def __init__(self, training: Training, chance: float, device: torch.device, start: float | None = None) -> None:
         self.start = start
@@ -52,7 +52,7 @@ class Watch:
             return
         mean = sum(values) / len(values)
         if self.start is None:
-            self.start = mean
+            self.start = values[0]
         usual = max(self.start, self._chance)
         if mean > EXPLODED * usual:
             raise DivergedError(

@@ -28,7 +28,7 @@ def fit_in_processes(
 ) -> None:
     """Fits all runs in `jobs` processes; failures are told to the view. `budget`: of one process."""
     todo = deque(range(len(runs)))
-    threads = max(1, _threads() // jobs)
+    threads = threads_each(jobs)
     started: list[_Worker] = []
     busy: dict[Connection, _Worker] = {}
     try:
@@ -59,7 +59,11 @@ class _Worker:
         self.current: int | None = None
         self._runs = runs
         self._process = context.Process(target=_work, args=(other, runs, *settings), daemon=True)
-        self._process.start()
+        usual = signal.signal(signal.SIGINT, signal.SIG_IGN)  # which the process inherits
+        try:
+            self._process.start()
+        finally:
+            signal.signal(signal.SIGINT, usual)
         other.close()
         self._dead = False
 
@@ -125,7 +129,6 @@ def _work(
     pipe: Connection, runs: Runs, threads: int, device_choice: str, budget: dict[str, int], tensorboard: bool
 ) -> None:
     """The process: fits what it is given until the pipe is closed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     import torch
 
     from probe.fit.session import Session
@@ -144,8 +147,10 @@ def _work(
             pipe.send(("failed", str(error) or type(error).__name__, traceback.format_exc()))
 
 
-def _threads() -> int:
-    """What PyTorch would use in this process."""
+def threads_each(jobs: int) -> int:
+    """Of each process: as many as without --jobs where OMP_NUM_THREADS says how many, so for the same bits; else its
+    share of those that PyTorch would use in this one."""
     import torch
 
-    return torch.get_num_threads() or os.cpu_count() or 1
+    threads = torch.get_num_threads()
+    return threads if "OMP_NUM_THREADS" in os.environ else max(1, threads // jobs)

@@ -15,7 +15,9 @@ import numpy as np
 import polars as pl
 import torch
 
+from probe.errors import UsageError
 from probe.extract.features import CachedFeatures
+from probe.retrieval.evaluation import domains_with_something_to_find
 
 BLOCK_ROWS = 16384
 WINDOW_BYTES = 1 << 30  # of training features shuffled together where they do not fit; fixed, so that bits are
@@ -75,31 +77,49 @@ class FitData:
     """The three splits of some features, each in its place, and the training classes.
 
     Training rows are sorted by source and image, so that neither the manifest's nor the store's order matters.
-    `labels` (N,) and `class_sizes` (C,) int64, on the device; a class is a label within its domain.
+    `labels` (N,) and `class_sizes` (C,) int64, on the device; a class is a label within its domain. `window`: training
+    rows that are shuffled together where they are read from the store; None where all are. Raises UsageError for
+    validation or test queries that have nothing to find.
     """
 
     def __init__(self, features: CachedFeatures, device: torch.device, budget: dict[str, int]) -> None:
         self.features, self.device = features, device
         frames = {name: features.frame(name) for name in SPLITS}
+        for name in ("val", "test"):
+            _require_something_to_find(frames[name], name, features)
         frames["train"] = frames["train"].sort("source", "image")
-        places = _places(frames, features.row_bytes, device, dict(budget))
+        places = _places(frames, features.row_bytes, device, budget)
         self.why = _reason(frames, places, features.row_bytes, device, budget)
         self.train, self.val, self.test = (SplitRows(features, frames[n], places[n], device) for n in SPLITS)
         classes = self.train.frame.select(pl.struct("domain", "label").rank("dense") - 1).to_series()
         self.labels = torch.from_numpy(classes.cast(pl.Int64).to_numpy().copy()).to(device)
         self.class_sizes = torch.bincount(self.labels)
+        self.window = _window(places, features.row_bytes)
 
-    @property
-    def window(self) -> int | None:
-        """Training rows that are shuffled together where they are read from the store; None where all are."""
-        return WINDOW_BYTES // self.features.row_bytes if self.train.place == "store" else None
+
+def window(features: CachedFeatures, device: torch.device, budget: dict[str, int]) -> int | None:
+    """What FitData's would be, before anything is loaded."""
+    frames = {name: features.frame(name) for name in SPLITS}
+    return _window(_places(frames, features.row_bytes, device, budget), features.row_bytes)
+
+
+def _window(places: dict[str, str], row_bytes: int) -> int | None:
+    return WINDOW_BYTES // row_bytes if places["train"] == "store" else None
+
+
+def _require_something_to_find(frame: pl.DataFrame, split: str, features: CachedFeatures) -> None:
+    if not domains_with_something_to_find(frame):
+        raise UsageError(
+            f"{features.manifest.where}: no query of the split '{split}' has another image of its class to find in the "
+            "index; give it queries and index images of the same classes."
+        )
 
 
 def _places(
-    frames: dict[str, pl.DataFrame], row_bytes: int, device: torch.device, left: dict[str, int]
+    frames: dict[str, pl.DataFrame], row_bytes: int, device: torch.device, budget: dict[str, int]
 ) -> dict[str, str]:
     """The first of device and host in whose budget each split fits, else the store."""
-    places = {}
+    left, places = dict(budget), {}
     for name, frame in frames.items():
         size = len(frame) * row_bytes
         candidates = ["host"] if device.type == "cpu" else ["device", "host"]

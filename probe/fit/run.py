@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
-from pydantic import ValidationError
 
 from feature_cache import Spec, fingerprint
 from probe.errors import UsageError
@@ -33,7 +32,7 @@ from probe.workspace import file_name
 if TYPE_CHECKING:
     from probe.fit.train import Fitted
 
-RESULTS_VERSION = 2  # raise it when the same configuration gives other numbers than before
+RESULTS_VERSION = 3  # raise it when the same configuration gives other numbers than before
 PACKAGES = ("probe", "torch", "numpy", "polars", "h5py", "scikit-learn", "timm")
 
 
@@ -76,7 +75,7 @@ class Run:
         if self.config.training is None:
             return images
         plan = Plan(self.config.training, images)
-        return (plan.epochs - self.checkpoint.epochs) * plan.epoch_samples
+        return (plan.epochs - len(self.checkpoint.history)) * plan.epoch_samples
 
     @property
     def done(self) -> bool:
@@ -118,14 +117,28 @@ class Run:
 
 @contextmanager
 def appearing(path: Path) -> Iterator[Path]:
-    """A folder to fill under a temporary name; it takes its place at `path` when the block ends well."""
+    """A folder to fill under a temporary name, `.<name>.<process>`; it takes its place at `path` when the block ends
+    well. What killed processes left under such names goes."""
+    for left in path.parent.glob(f".{path.name}.*"):
+        number = left.suffix[1:]
+        if number.isdecimal() and (int(number) == os.getpid() or not _is_running(int(number))):
+            shutil.rmtree(left)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     yield temporary
     if path.exists():
         shutil.rmtree(path)
     temporary.rename(path)
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another user's
+        return True
+    return True
 
 
 @dataclass(frozen=True)
@@ -141,12 +154,13 @@ class FinishedRun:
 
 def read_run(path: Path) -> FinishedRun:
     """A finished run's directory. Raises UsageError when it is not one."""
+    path = path.resolve()  # `.` has a name too
     try:
         content = yaml.safe_load((path / "config.yaml").read_text())
         features = content["features"]
         config = RunConfig.model_validate(content["config"])
         return FinishedRun(path, content["key"], config, features["spec"], features["dim"])
-    except (OSError, yaml.YAMLError, KeyError, TypeError, ValidationError) as error:
+    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError) as error:
         raise UsageError(f"{path} is not a finished run; name one of the folders that `probe fit` made.") from error
 
 

@@ -37,7 +37,9 @@ class Session:
     def fit(self, run: Run, features: CachedFeatures) -> None:
         """Fits, scores and writes one run."""
         data = self._in_memory(features)
-        events = Events(run.checkpoint.folder / TENSORBOARD) if self._tensorboard and run.config.trained else None
+        events = None
+        if self._tensorboard and run.config.trained:
+            events = Events(run.checkpoint.folder / TENSORBOARD, run.checkpoint.history)
 
         def on_epoch(record: dict[str, Any]) -> None:
             self._watcher.epoch(run.name, record, run.epochs(len(data.train)))

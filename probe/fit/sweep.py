@@ -24,13 +24,15 @@ class SweepError(ProbeError):
 def sweep(runs: Runs, device_choice: str, jobs: int = 1, tensorboard: bool = False) -> int:
     """Fits every run that is not done; returns how many. PyTorch is loaded only if there are any.
 
-    `jobs` processes share the runs and the threads; each holds the features that it needs. Raises SweepError at the
-    end when runs failed.
+    A run that is named twice is one. `jobs` processes share the runs and the threads; each holds the features that it
+    needs. Raises SweepError at the end when runs failed.
     """
+    runs = list({run.path: (run, features) for run, features in runs}.values())
     pending = [(run, features) for run, features in runs if not run.done]
     if not pending:
         return 0
-    from probe.fit.jobs import fit_in_processes
+    from probe.fit.jobs import fit_in_processes, threads_each
+    from probe.fit.placement import window
     from probe.fit.tensorboard import require_tensorboard
     from probe.memory import feature_budget
 
@@ -38,10 +40,13 @@ def sweep(runs: Runs, device_choice: str, jobs: int = 1, tensorboard: bool = Fal
         require_tensorboard()
     device, reason = choose_device(device_choice)
     jobs = min(jobs, len(pending))
-    side_by_side = f", {jobs} side by side" if jobs > 1 else ""
+    side_by_side = f", {jobs} side by side with {threads_each(jobs)} thread(s) each" if jobs > 1 else ""
     done = len(runs) - len(pending)
     say(f"fit {len(pending)} run(s) on {device.type} ({reason}){side_by_side}; {done} already done")
     budget = feature_budget(device, jobs)
+    for run, features in pending:
+        if run.checkpoint.folder.exists():
+            run.checkpoint.drop_unless(device.type, window(features, device, budget))
     with View(pending) as view:
         if jobs > 1:
             fit_in_processes(pending, jobs, device_choice, budget, tensorboard, view)

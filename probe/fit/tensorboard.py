@@ -4,6 +4,8 @@ events = Events(run.checkpoint.folder / TENSORBOARD)      # moves to <run>/tenso
 events.write(record)                                      # a line of history.jsonl
 """
 
+import shutil
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -20,12 +22,16 @@ def require_tensorboard() -> None:
 
 
 class Events:
-    """One event file; a run that goes on adds another one, which TensorBoard joins by step."""
+    """One event file. A run that goes on starts it anew with the history that it has, whether or not that was written
+    as events before."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, history: Sequence[dict[str, Any]] = ()) -> None:
         from torch.utils.tensorboard.writer import SummaryWriter
 
+        shutil.rmtree(folder, ignore_errors=True)
         self._writer = SummaryWriter(str(folder))
+        for record in history:
+            self.write(record)
 
     def write(self, record: dict[str, Any]) -> None:
         """Loss, learning rate and validation means over the images seen."""

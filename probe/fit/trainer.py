@@ -30,6 +30,7 @@ from probe.heads import config as heads
 from probe.heads.build import build_head
 from probe.heads.linear import BatchNormLinear
 from probe.losses.build import build_loss
+from probe.retrieval.evaluation import domains_with_something_to_find
 
 Tensors = dict[str, torch.Tensor]
 OnStep = Callable[[int], None]  # images seen since the last call
@@ -143,15 +144,17 @@ class Trainer:
             "history": self.history,
             "last": self.last,
             "best": {"epoch": self.best.epoch, "value": self.best.value, "val": self.best.val},
+            "device": self.data.device.type,
             "window": self.order.window,
             "start": self.watch.start,
             "seconds": self.seconds,
         }
 
     def _resume(self, checkpoint: Checkpoint) -> None:
-        """Goes on after the last epoch that was finished, unless its rows were shuffled in another way."""
+        """Goes on after the last epoch that was finished, unless on another device or with rows shuffled otherwise."""
+        checkpoint.drop_unless(self.data.device.type, self.order.window)
         found = checkpoint.read()
-        if found is None or found[1]["window"] != self.order.window:
+        if found is None:
             return
         tensors, state = found
         self.head.load_state_dict(_section(tensors, "head"))
@@ -176,14 +179,9 @@ def _section(tensors: Tensors, prefix: str) -> Tensors:
 
 
 def _selection_value(summary: dict[str, Any], training: Training) -> float:
-    """The validation metric that selects, balanced over the domains or of one. Raises UsageError where it is absent."""
-    chosen = summary["mean"] if training.select_on == BALANCED else summary["domains"].get(training.select_on, {})
-    value = chosen.get(training.select_by)
-    if value is None:
-        raise UsageError(
-            f"training.select_on: no validation query of '{training.select_on}' has anything to find; name another."
-        )
-    return value
+    """The validation metric that selects, balanced over the domains or of one."""
+    chosen = summary["mean"] if training.select_on == BALANCED else summary["domains"][training.select_on]
+    return chosen[training.select_by]
 
 
 def _require_domain(training: Training, data: FitData) -> None:
@@ -192,4 +190,8 @@ def _require_domain(training: Training, data: FitData) -> None:
         raise UsageError(
             f"training.select_on: validation has no domain '{training.select_on}'; "
             f"{nearest(training.select_on, [BALANCED, *domains])}"
+        )
+    if training.select_on not in (BALANCED, *domains_with_something_to_find(data.val.frame)):
+        raise UsageError(
+            f"training.select_on: no validation query of '{training.select_on}' has anything to find; name another."
         )

@@ -43,12 +43,17 @@ class LinearHead(nn.Module):
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         if self.l2_input:
-            features = F.normalize(features, dim=1)
+            features = _unit(features)
         if self.training and self.dropout > 0:
             draw = torch.rand(features.shape, generator=self.generator, device=features.device)
             features = features * (draw >= self.dropout) / (1 - self.dropout)
         embeddings = F.linear(features, self.weight, self.bias)
-        return F.normalize(embeddings, dim=1) if self.l2_output else embeddings
+        return _unit(embeddings) if self.l2_output else embeddings
+
+
+def _unit(rows: torch.Tensor) -> torch.Tensor:
+    """Rows L2-normalised. One of zeros stays as it is and gets no gradient: it has no direction to turn."""
+    return F.normalize(rows, dim=1) * rows.any(dim=1, keepdim=True)
 
 
 class BatchNorm(nn.Module):

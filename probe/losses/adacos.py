@@ -20,8 +20,9 @@ class AdaCos(CosineSoftmax):
 
     Fixed: s = sqrt(2) ln(C - 1) (eq. 12). Dynamic: from there, in training mode, each batch first sets
     s = ln(B) / cos(min(π/4, median θ of the labels)), where B is the mean over the batch of the sum over the other
-    classes of exp(s_before * cos) (eq. 15); the scale has no gradient and is saved with the state. Cosines that
-    collapse would drive it to 0 or without end, so it stays within 4 times the fixed scale and a quarter of it.
+    classes of exp(s_before * cos) (eq. 15), and the median of an even number the lower one, as torch.median has it.
+    The scale has no gradient and is saved with the state. Cosines that collapse would drive it to 0 or without end, so
+    it stays within 4 times the fixed scale and a quarter of it.
     """
 
     dynamic_scale: torch.Tensor
@@ -52,6 +53,7 @@ class AdaCos(CosineSoftmax):
     def _adapt(self, embeddings: torch.Tensor, labels: torch.Tensor) -> None:
         cosines, others = self.class_logits(embeddings, labels)
         log_mean = float(others.double().logsumexp(0)) - math.log(len(labels))
-        cosine = max(math.cos(math.pi / 4), float(cosines.median().clamp_max(1)))  # of min(π/4, θ)
+        median = -float((-cosines).median())  # the cosine of torch.median(θ)
+        cosine = max(math.cos(math.pi / 4), min(median, 1.0))  # of min(π/4, θ)
         self.scale = min(max(log_mean / cosine, self.fixed / _RANGE), self.fixed * _RANGE)
         self.dynamic_scale.fill_(self.scale)

@@ -1,5 +1,7 @@
 """Scoring embeddings on a benchmark with the merged index: per-query values, domain means and their balanced mean.
 
+Results are images: one that several index rows list, a row for each of its labels, takes one rank.
+
 evaluation = evaluate(frame, embeddings)
 evaluation.summary["mean"]["mMP@5"]
 """
@@ -39,13 +41,16 @@ def evaluate(frame: pl.DataFrame, embeddings: torch.Tensor) -> Evaluation:
             f"nothing to score: the split has {is_query.sum():,} queries and {is_index.sum():,} index images."
         )
     queries, index = frame.filter(is_query), frame.filter(is_index)
+    query_keys, index_keys = _keys(queries), _keys(index)
+    rows = _rows_of_images(index_keys)
+    first = rows[:, 0]
     found = search(
         embeddings[torch.from_numpy(is_query)],
-        embeddings[torch.from_numpy(is_index)],
+        embeddings[torch.from_numpy(is_index.nonzero()[0][first])],
         DEPTH,
-        same_image_pairs(_keys(queries), _keys(index)),
+        same_image_pairs(query_keys.to_list(), index_keys.gather(first).to_list()),
     )
-    per_query = _per_query(queries, index, found)
+    per_query = _per_query(queries, index, rows, found)
     if per_query["n"].max() == 0:
         raise UsageError(
             f"nothing to score: none of the {len(queries):,} queries has another image of its class to find."
@@ -53,17 +58,42 @@ def evaluate(frame: pl.DataFrame, embeddings: torch.Tensor) -> Evaluation:
     return Evaluation(per_query, _summary(per_query))
 
 
-def _keys(frame: pl.DataFrame) -> list[str]:
-    return frame.select(pl.concat_str("source", "image", separator="\0")).to_series().to_list()
+def domains_with_something_to_find(frame: pl.DataFrame) -> list[str]:
+    """Domains of one split in which at least one query has another image of its class in the index, sorted."""
+    queries, index = (frame.filter(pl.col("role").is_in([role, "both"])) for role in ("query", "index"))
+    findable = queries.filter(pl.Series(relevant_counts(queries, index) > 0, dtype=pl.Boolean))
+    return sorted(findable["domain"].unique())
 
 
-def _per_query(queries: pl.DataFrame, index: pl.DataFrame, found: Neighbours) -> pl.DataFrame:
+def _keys(frame: pl.DataFrame) -> pl.Series:
+    return frame.select(key=pl.concat_str("source", "image", separator="\0")).to_series()
+
+
+def _rows_of_images(keys: pl.Series) -> np.ndarray:
+    """(I, most) int64: the index rows of each distinct image, images by their first row; -1 past an image's last."""
+    if keys.hash().n_unique() == len(keys):
+        return np.arange(len(keys))[:, None]
+    rows = keys.to_frame().with_row_index("row").group_by("key", maintain_order=True).agg("row")["row"].list
+    most = int(rows.len().to_numpy().max())
+    columns = [rows.get(column, null_on_oob=True).cast(pl.Int64).fill_null(-1) for column in range(most)]
+    return np.stack([column.to_numpy() for column in columns], axis=1)
+
+
+def _hits(queries: pl.DataFrame, index: pl.DataFrame, rows: np.ndarray, found: np.ndarray) -> np.ndarray:
+    """(Q, k) bool: which of the images found are relevant by any of their rows."""
+    candidates = np.where(found[..., None] >= 0, rows[found], -1)
+    hits = relevant_hits(queries, index, candidates.reshape(len(found), -1))
+    return np.logical_or.reduce(hits.reshape(candidates.shape), axis=-1)
+
+
+def _per_query(queries: pl.DataFrame, index: pl.DataFrame, rows: np.ndarray, found: Neighbours) -> pl.DataFrame:
+    """`rows`: those of each image of the index; `found`: images."""
     n = relevant_counts(queries, index)
-    hits = relevant_hits(queries, index, found.rows)
-    images = index["image"].to_numpy()
-    neighbours = [[images[row] for row in rows if row >= 0] for rows in found.rows]
-    similarities = [list(values[rows >= 0]) for rows, values in zip(found.rows, found.similarities, strict=True)]
-    flags = [list(flag[rows >= 0]) for rows, flag in zip(found.rows, hits, strict=True)]
+    hits = _hits(queries, index, rows, found.rows)
+    images = index["image"].gather(rows[:, 0]).to_numpy()
+    neighbours = [[images[image] for image in best if image >= 0] for best in found.rows]
+    similarities = [list(values[best >= 0]) for best, values in zip(found.rows, found.similarities, strict=True)]
+    flags = [list(flag[best >= 0]) for best, flag in zip(found.rows, hits, strict=True)]
     return queries.select("image", "source", "domain", "label").with_columns(
         pl.Series("n", n),
         pl.Series("neighbours", neighbours, pl.List(pl.String)),

@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import Field, NonNegativeInt, ValidationError
+from pydantic import Field, ValidationError
 
 from probe.backbones.catalogue import Backbone, find_backbone
 from probe.backbones.row import BackboneRow
 from probe.data.sample import SAMPLE
 from probe.errors import UsageError, first_line, nearest
 from probe.extract.selection import Selection
-from probe.fit.config import RunConfig, Training
+from probe.fit.config import RunConfig, Seed, Training
 from probe.heads.config import TRAINED, HeadConfig
 from probe.losses.config import LossConfig
 from probe.progress import say
@@ -29,7 +29,7 @@ from probe.tables.overrides import Overrides
 from probe.tables.reference import Reference, read_reference
 from probe.validation import Strict, describe, models_in
 
-Seeds = Annotated[list[NonNegativeInt], Field(min_length=1)]
+Seeds = Annotated[list[Seed], Field(min_length=1)]
 SECTIONS = ("head", "loss", "training")
 KEYS_OF = {
     model.model_fields["kind"].default: model.model_fields.keys()
@@ -141,7 +141,7 @@ def read_recipe(path: Path, changes: Overrides | None = None) -> Recipe:
     if len(set(names)) < len(names):
         raise UsageError(f"{path}: two rows have the same name; names tell rows apart.")
     rows = _chosen(rows, changes, path)
-    _require_taken(rows, changes, path)
+    _require_taken(rows, {fields["name"]: fields for fields in file.rows}, changes, path)
     return Recipe(path, file.title, file.about, file.data, rows, reference, changes.words)
 
 
@@ -154,31 +154,35 @@ def _chosen(rows: list[Row], changes: Overrides, path: Path) -> list[Row]:
     return [row for row in rows if changes.rows is None or row.name in changes.rows]
 
 
-def _require_taken(rows: list[Row], changes: Overrides, path: Path) -> None:
-    """Raises UsageError for a setting that no row takes; says which rows keep their own."""
+def _require_taken(rows: list[Row], written: dict[str, dict[str, Any]], changes: Overrides, path: Path) -> None:
+    """Raises UsageError for a setting that no row takes; says which rows keep their own. `written`: rows by name."""
     for section, key, value in changes.items():
         place = section if key is None else f"{section}.{key}"
-        found = {row.name: _value(row.runs[0], section, key) for row in rows}
-        wanted = next((v for v in found.values() if v == _comparable(value)), None)
-        if wanted is None and value is not None:
+        having = [row for row in rows if _has(row.runs[0], section, key)]
+        keeping = [row for row in having if _is_written(written[row.name], section, key)]
+        if len(keeping) == len(having):
             raise UsageError(f"--set {place}={value}: no row of {path} takes it.")
-        for name, kept in found.items():
-            if kept is not None and kept != wanted:
-                say(f"row '{name}' keeps its own {place}: {kept}")
+        for row in keeping:
+            say(f"row '{row.name}' keeps its own {place}: {_value(row.runs[0], section, key)}")
     if changes.seeds is not None:
         for row in rows:
             if [run.seed for run in row.runs] != changes.seeds:
                 say(f"row '{row.name}' keeps its own seeds: {', '.join(str(run.seed) for run in row.runs)}")
 
 
+def _has(run: RunConfig, section: str, key: str | None) -> bool:
+    """Whether there is such a key: a row without a loss has none of a loss, and not every kind has all of them."""
+    return key is None or hasattr(getattr(run, section), key)
+
+
+def _is_written(fields: dict[str, Any], section: str, key: str | None) -> bool:
+    """Whether the row has a value of its own."""
+    return section in fields if key is None else key in (fields.get(section) or {})
+
+
 def _value(run: RunConfig, section: str, key: str | None) -> Any:
-    """None where the row has no such thing."""
     part = getattr(run, section)
-    return part if key is None else getattr(part, key, None)
-
-
-def _comparable(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
+    return part if key is None else getattr(part, key)
 
 
 def _row(path: Path, fields: dict[str, Any], file: _File, reference: Reference | None, changes: Overrides) -> Row:

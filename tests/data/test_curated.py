@@ -186,6 +186,26 @@ def test_a_training_set_that_is_there_is_not_replaced_unless_told(tmp_path: Path
     assert len(read_manifest(path).frame) == 3
 
 
+def test_what_cannot_be_taken_names_the_training_set_and_the_data_set() -> None:
+    read = reader(data_set("met", {"a": 3, "b": 3}))
+    with pytest.raises(UsageError, match=r"training set 'mine' cannot take 'met': .* 2 classes, not 5; draw fewer"):
+        curate(curation(Source(data="met", classes=5)), read)
+
+
+def test_two_data_sets_of_one_source_may_not_share_a_class_and_two_splits_of_one_data_set_may() -> None:
+    met, other = data_set("met", {"a": 3, "b": 2}), data_set("met", {"b": 1, "c": 1}, "test")
+    sources = [Source(data="met"), Source(data="other", split="test")]
+    with pytest.raises(UsageError, match=r"'met' and 'other'.* 1 label.* in common, such as 'met/b'"):
+        curate(curation(*sources), reader(met, other=other))
+    apart = [sources[0], Source(data="other", split="test", domain="crops")]
+    renamed = other.frame.with_columns(image="x" + pl.col("image"))
+    read = reader(met, other=Manifest(renamed, other.roots))
+    assert curate(curation(*apart), read).report.classes == 4
+    both = Manifest(pl.concat([met.frame, renamed]), met.roots)
+    sources = [Source(data="met"), Source(data="met", split="test")]
+    assert curate(curation(*sources), reader(both)).report.classes == 3
+
+
 def test_training_sets_of_one_recipe_draw_nested_images_of_the_same_sources() -> None:
     recipes = Path(__file__).resolve().parents[2] / "recipes" / "curation" / "appendix-a1.yaml"
     read = reader(

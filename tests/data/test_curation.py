@@ -58,6 +58,8 @@ def test_rows_add_to_the_files_sources(tmp_path: Path) -> None:
         ("{title: T, seed: 1, sources: [{data: sop, min: 3, max: 2}]}", "max 2 is less than min 3"),
         ("{title: T, seed: 1, sources: [{data: sop, min: 0}]}", "sources.0.min: Input should be greater than 0"),
         ("{title: T, seed: 1, sources: [{data: sop, split: tran}]}", "'train', 'val' or 'test'"),
+        ("{title: T, seed: 1, sources: [{data: sop, split: []}]}", "sources.0.split"),
+        ("{title: T, seed: 1, sources: [{data: sop, split: [val, val]}]}", "a split is named twice in val, val"),
         ("{title: T, seed: 1, expected: {images: many}, sources: [{data: sop}]}", "expected.images"),
         ("{title: T, seed: 1}", "'mine' has no sources"),
         ("{title: T, seed: 1, sources: [{data: sop}], rows: [{name: a}, {name: a}]}", "two rows are named 'a'"),

@@ -1,3 +1,4 @@
+import json
 import re
 from pathlib import Path
 
@@ -86,18 +87,38 @@ def test_sources_lie_beside_their_manifest_or_else_below_the_data_root(tmp_path:
     assert resolve_data(str(path), tmp_path, {"zoo": Path("/zoo")}).roots == expected
 
 
-def test_the_one_source_of_a_curated_manifest_lies_where_its_curation_says(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("recorded", "lies_in"),
+    [
+        ({"products-10k": "p10k/images"}, "p10k/images"),
+        ({"products-10k": "/disk/p10k"}, "/disk/p10k"),
+        ({}, "products-10k"),
+    ],
+)
+def test_the_one_source_of_a_curated_manifest_lies_where_its_curation_says(
+    tmp_path: Path, recorded: dict[str, str], lies_in: str
+) -> None:
     path = sources(tmp_path / "a1" / "manifest.csv", "products-10k")
-    assert resolve_data("a1", tmp_path).roots == {"products-10k": tmp_path / "a1"}
-    (path.parent / ORIGIN).write_text('{"roots": {"products-10k": "p10k/images"}}')
-    assert resolve_data("a1", tmp_path).roots == {"products-10k": tmp_path / "p10k" / "images"}
-    (path.parent / ORIGIN).write_text('{"roots": {"products-10k": "/disk/p10k"}}')
-    assert resolve_data("a1", tmp_path).roots == {"products-10k": Path("/disk/p10k")}
-    (path.parent / ORIGIN).write_text('{"roots": {}}')
-    assert resolve_data("a1", tmp_path).roots == {"products-10k": tmp_path / "products-10k"}
+    plain = resolve_data("a1", tmp_path)
+    assert plain.roots == {"products-10k": tmp_path / "a1"}
+    curation = {"roots": recorded, "report": {"digest": plain.digest}}
+    (path.parent / ORIGIN).write_text(json.dumps(curation))
+    assert resolve_data("a1", tmp_path).roots == {"products-10k": tmp_path / lies_in}
+    (tmp_path / "moved").mkdir()
+    moved = {"products-10k": tmp_path / "moved"}
+    assert resolve_data("a1", tmp_path, moved).roots == moved
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"roots": [1]}', '{"roots": {"products-10k": 3}}'])
+def test_a_manifest_that_its_curation_does_not_describe_is_an_error(tmp_path: Path) -> None:
+    path = sources(tmp_path / "a1" / "manifest.csv", "products-10k")
+    (path.parent / ORIGIN).write_text('{"roots": {}, "report": {"digest": "another"}}')
+    with pytest.raises(UsageError, match=r"is not the manifest that .*curation\.json describes; curate again"):
+        resolve_data("a1", tmp_path)
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[]", "{}", '{"roots": {}}', '{"roots": [1]}', '{"roots": {"products-10k": 3}}']
+)
 def test_a_damaged_curation_file_is_an_error(tmp_path: Path, content: str) -> None:
     path = sources(tmp_path / "a1" / "manifest.csv", "products-10k")
     (path.parent / ORIGIN).write_text(content)

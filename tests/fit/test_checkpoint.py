@@ -13,6 +13,7 @@ from probe.fit.placement import FitData
 from probe.fit.run import Run
 from probe.fit.sweep import sweep
 from probe.fit.train import Fitted, fit
+from probe.fit.view import View
 from probe.heads import config as heads
 from probe.losses import config as losses
 from tests.fit.conftest import CPU, PLENTY, fitted, linear
@@ -73,7 +74,7 @@ def test_a_run_that_goes_on_after_any_epoch_has_the_same_bits(
 ) -> None:
     checkpoint = Checkpoint(tmp_path / ".run.partial", "k")
     interrupted(config, cached, checkpoint, after)
-    assert checkpoint.epochs == after
+    assert len(checkpoint.history) == after
     records: list[dict[str, Any]] = []
     torch.manual_seed(99)
     resumed = fit(config, FitData(cached, CPU, PLENTY), checkpoint, on_epoch=records.append)
@@ -114,12 +115,29 @@ def test_a_damaged_checkpoint_is_said_and_the_run_starts_again(
 def test_a_checkpoint_of_another_key_is_not_used(cached: CachedFeatures, tmp_path: Path) -> None:
     interrupted(linear(), cached, Checkpoint(tmp_path, "k"), 2)
     assert Checkpoint(tmp_path, "other").read() is None
-    assert Checkpoint(tmp_path, "other").epochs == 0
+    assert Checkpoint(tmp_path, "other").history == []
 
 
-def test_a_checkpoint_made_with_another_shuffling_is_not_used(cached: CachedFeatures, tmp_path: Path) -> None:
+def test_a_checkpoint_made_with_another_shuffling_is_said_and_not_used(
+    cached: CachedFeatures, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     checkpoint = Checkpoint(tmp_path, "k")
     interrupted(linear(), cached, checkpoint, 2)
     records: list[dict[str, Any]] = []
     fit(linear(), FitData(cached, CPU, {"device": 0, "host": 0}), checkpoint, on_epoch=records.append)
     assert len(records) == 4
+    assert "made with all rows shuffled together, and there is memory for rows shuffled in windows of" in (
+        capsys.readouterr().err
+    )
+
+
+def test_a_sweep_counts_the_images_of_a_checkpoint_that_it_cannot_use(
+    cached: CachedFeatures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run(linear(), cached.identity, tmp_path)
+    interrupted(run.config, cached, run.checkpoint, 2)
+    left: list[int] = []
+    monkeypatch.setattr("probe.memory.feature_budget", lambda device, jobs: {"device": 0, "host": 0})
+    monkeypatch.setattr("probe.fit.sweep.View", lambda runs: left.append(runs[0][0].images_left(240)) or View(runs))
+    assert sweep([(run, cached)], "cpu") == 1
+    assert left == [4 * 240]

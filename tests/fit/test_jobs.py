@@ -1,5 +1,7 @@
 """Runs side by side in processes of their own: the same bits, and each run's failure its own."""
 
+import multiprocessing
+import multiprocessing.process
 import os
 import signal
 from collections.abc import Callable
@@ -7,8 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import torch
 
 from probe.extract.features import CachedFeatures
+from probe.fit.jobs import threads_each
 from probe.fit.run import Run
 from probe.fit.sweep import SweepError, sweep
 from probe.heads import config as heads
@@ -41,6 +45,32 @@ def test_side_by_side_gives_the_bits_of_one_after_the_other(cached: CachedFeatur
         for name in ("metrics.json", "head.safetensors", "history.jsonl", "config.yaml", "per_query.parquet"):
             assert (one.path / name).read_bytes() == (other.path / name).read_bytes()
     assert sweep([(each, cached) for each in together], "cpu", jobs=2) == 0
+
+
+@pytest.mark.parametrize(("said", "threads"), [("1", 1), (None, 2)])
+def test_a_process_takes_the_threads_of_a_single_run_where_they_are_said_and_else_its_share(
+    said: str | None, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if said:
+        monkeypatch.setenv("OMP_NUM_THREADS", said)
+    torch.set_num_threads(1 if said else 4)
+    assert threads_each(jobs=2) == threads
+
+
+def test_ctrl_c_while_a_process_starts_is_left_to_the_parent(
+    cached: CachedFeatures, run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = multiprocessing.process.BaseProcess.start
+
+    def start(process: multiprocessing.process.BaseProcess) -> None:
+        started(process)
+        assert process.pid is not None
+        os.kill(process.pid, signal.SIGINT)  # before it has run a line of its own
+
+    monkeypatch.setattr(multiprocessing.process.BaseProcess, "start", start)
+    assert sweep([(run(linear(seed=seed)), cached) for seed in (6, 7)], "cpu", jobs=2) == 2
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_a_run_that_diverges_and_a_process_that_is_killed_do_not_stop_the_others(

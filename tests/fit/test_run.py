@@ -1,4 +1,7 @@
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -124,6 +127,24 @@ def test_a_run_that_breaks_while_it_is_written_leaves_no_directory_under_its_nam
     assert list(run.folder.iterdir()) == [run.path]
 
 
+def test_what_a_killed_process_left_goes_when_the_run_is_written_and_what_a_living_one_writes_stays(
+    run: Run, short: Fitted
+) -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as dead:
+        dead.wait()
+    living = f".{run.path.name}.{os.getppid()}"
+    for name in (f".{run.path.name}.{dead.pid}", living, run.checkpoint.folder.name):
+        (run.folder / name).mkdir(parents=True)
+    run.write(short, "cpu")
+    assert {path.name for path in run.folder.iterdir()} == {run.path.name, living}
+
+
+def test_a_run_may_be_named_from_inside_it(run: Run, short: Fitted, monkeypatch: pytest.MonkeyPatch) -> None:
+    run.write(short, "cpu")
+    monkeypatch.chdir(run.path)
+    assert read_run(Path()).path.name == run.path.name
+
+
 def test_what_a_loss_keeps_beside_its_classes_is_saved_with_the_run(cached: CachedFeatures, tmp_path: Path) -> None:
     config = SHORT.model_copy(update={"loss": losses.CurricularFace(scale=8)})
     run = Run(config, cached.identity, tmp_path)
@@ -148,10 +169,11 @@ def test_damaged_metrics_are_a_clear_error(content: bytes, run: Run, short: Fitt
     [
         lambda path: (path / "config.yaml").unlink(),
         lambda path: (path / "config.yaml").write_text(""),
+        lambda path: (path / "config.yaml").write_bytes(b"\xff\xfe\x00"),
         lambda path: (path / "config.yaml").write_text("key: [1, 2"),
         lambda path: (path / "config.yaml").write_text("key: abc\nfeatures: {dim: 3, spec: {}}\nconfig: {backbone: x}"),
     ],
-    ids=["absent", "empty", "no yaml", "no run configuration"],
+    ids=["absent", "empty", "no text", "no yaml", "no run configuration"],
 )
 def test_a_folder_that_is_no_finished_run_is_a_clear_error(spoil: Any, run: Run, short: Fitted) -> None:
     run.write(short, "cpu")

@@ -19,8 +19,8 @@ def test_the_history_comes_back_from_the_events_over_the_images_seen(tmp_path: P
         {"epoch": 1, "samples": 200, "loss": 9.5, "lr": 0.01, "val": {"mMP@5": 0.5, "R@1": 0.75}},
         {"epoch": 2, "samples": 400, "loss": 7.25, "lr": 0.001, "val": {"mMP@5": 0.625, "R@1": 0.875}},
     ]
-    for record in history:  # a run that is interrupted after each epoch
-        events = Events(tmp_path)
+    for epoch, record in enumerate(history):  # a run that is interrupted after each epoch
+        events = Events(tmp_path, history[:epoch])
         events.write(record)
         events.close()
     found = reader.EventAccumulator(str(tmp_path)).Reload()

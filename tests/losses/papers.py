@@ -125,7 +125,7 @@ def adacos_scale(dynamic: bool, cosine: np.ndarray, labels: np.ndarray) -> float
         for row, label in zip(cosine, labels, strict=True)
     ]
     angles = sorted(math.acos(row[label]) for row, label in zip(cosine, labels, strict=True))
-    median = angles[len(angles) // 2]  # of an even number the wider of the two in the middle, so the smaller cosine
+    median = angles[(len(angles) - 1) // 2]  # of an even number the lower of the two in the middle
     scale = math.log(sum(sums) / len(sums)) / math.cos(min(math.pi / 4, median))
     return min(max(scale, fixed / 4), fixed * 4)
 

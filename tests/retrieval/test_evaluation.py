@@ -144,24 +144,30 @@ def test_a_split_with_nothing_to_score_is_a_clear_error(rows: list[Row], message
 
 
 def reference(frame: pl.DataFrame, vectors: np.ndarray, pool_row: list[int]) -> tuple[list[dict[str, Any]], dict]:
-    """PROTOCOLS section 1 in plain loops and float64, self-exclusion by image id; rows of one pool vector tie."""
+    """PROTOCOLS section 1 in plain loops over images and float64, self-exclusion by id; images of one vector tie."""
     unit = [vector / math.sqrt(math.fsum(vector**2)) for vector in vectors.astype(np.float64)]
     rows = list(enumerate(frame.iter_rows(named=True)))
-    index = [(i, row) for i, row in rows if row["role"] in ("index", "both")]
+    first: dict[tuple[str, str], int] = {}
+    classes: dict[int, set[tuple[str, str]]] = {}
+    for i, row in rows:
+        if row["role"] in ("index", "both"):
+            classes.setdefault(first.setdefault((row["source"], row["image"]), i), set()).add(
+                (row["domain"], row["label"])
+            )
     per_query = []
     for i, query in rows:
         if query["role"] == "index":
             continue
-        others = [(j, r) for j, r in index if (r["source"], r["image"]) != (query["source"], query["image"])]
-        ranked = sorted(others, key=lambda other: (-math.fsum(unit[pool_row[i]] * unit[pool_row[other[0]]]), other[0]))
-        relevant = [r["label"] == query["label"] and r["domain"] == query["domain"] for _, r in ranked]
+        others = [j for image, j in first.items() if image != (query["source"], query["image"])]
+        ranked = sorted(others, key=lambda j: (-math.fsum(unit[pool_row[i]] * unit[pool_row[j]]), j))
+        relevant = [(query["domain"], query["label"]) in classes[j] for j in ranked]
         n = sum(relevant)
         cut = min(n, 5)
         per_query.append(
             {
                 "domain": query["domain"],
                 "n": n,
-                "neighbours": [r["image"] for _, r in ranked[:5]],
+                "neighbours": [frame["image"][j] for j in ranked[:5]],
                 "hits": relevant[:5],
                 "mMP@5": sum(relevant[:cut]) / cut if n else math.nan,
                 "R@1": float(relevant[0]) if n else math.nan,

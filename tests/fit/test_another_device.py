@@ -1,0 +1,40 @@
+"""A run that was interrupted on a GPU can be fitted on a machine without one: its checkpoint is not a dead end."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from probe.extract.features import CachedFeatures
+from probe.fit.checkpoint import Checkpoint
+from probe.fit.placement import FitData
+from probe.fit.train import fit
+from tests.fit.conftest import CPU, PLENTY, linear
+
+BYTES_OF_CUDA_STATE = 16  # of a CUDA generator's; a CPU generator's has 5,056
+
+
+class StoppedError(Exception):
+    pass
+
+
+def test_a_checkpoint_of_a_gpu_does_not_make_the_run_impossible_on_the_cpu(
+    cached: CachedFeatures, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint = Checkpoint(tmp_path, "k")
+
+    def stop(record: dict[str, Any]) -> None:
+        raise StoppedError
+
+    data = FitData(cached, CPU, PLENTY)
+    with pytest.raises(StoppedError):
+        fit(linear(), data, checkpoint, on_epoch=stop)
+    tensors, state = checkpoint.read() or ({}, {})
+    checkpoint.write(
+        tensors | {"generator": torch.zeros(BYTES_OF_CUDA_STATE, dtype=torch.uint8)}, state | {"device": "cuda"}
+    )
+    records: list[dict[str, Any]] = []
+    fit(linear(), data, checkpoint, on_epoch=records.append)
+    assert len(records) == 4
+    assert "was made on cuda, and this is cpu; this run starts again" in capsys.readouterr().err
