@@ -149,6 +149,7 @@ def processes() -> Iterator[Callable[[str, int], Executor]]:
         yield start
 
 
+@pytest.mark.slow
 def test_four_processes_read_right_rows_while_one_writes_other_stores(store: FeatureStore, processes) -> None:
     forked, spawned = processes("fork", 3), processes("spawn", 2)
     until = time.time() + SECONDS
@@ -161,6 +162,7 @@ def test_four_processes_read_right_rows_while_one_writes_other_stores(store: Fea
     np.testing.assert_array_equal(store.load(), rows_of(store.ids).features)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", [grow, shuffle])
 def test_readers_of_a_store_that_changes_see_right_rows_or_that_it_was_replaced(
     store: FeatureStore, processes, change: Callable[[Path, float], int]

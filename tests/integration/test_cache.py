@@ -152,6 +152,7 @@ def test_the_remedy_that_verify_prints_takes_out_what_is_bad_and_extract_gets_it
     np.testing.assert_array_equal(after.load(), features)
 
 
+@pytest.mark.slow
 def test_only_the_lost_images_are_extracted_again(shell: Shell):
     path = store_file(shell)
     store = FeatureStore(path)
@@ -177,6 +178,7 @@ def test_the_remedy_works_wherever_the_store_was_found(shell: Shell, named: str)
     shell(line)
 
 
+@pytest.mark.slow
 def test_a_damaged_part_is_found_taken_out_and_extracted_again(shell: Shell):
     path, expected = store_file(shell), FeatureStore(store_file(shell))
     ids, features = expected.ids, expected.load()
@@ -210,6 +212,7 @@ def test_verify_of_a_file_that_cannot_be_opened_exits_with_1_and_looks_at_the_ot
     shell("probe cache verify")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGKILL])
 def test_the_parts_of_an_interrupted_extraction_are_merged(shell: Shell, sent: signal.Signals):
     expected = FeatureStore(store_file(shell))

@@ -40,6 +40,7 @@ def test_list_says_what_is_here_and_tells_all_of_one(shell: Shell):
     assert "did you mean 'sop'?" in shell("probe data list spo", 2).stderr
 
 
+@pytest.mark.slow
 def test_check_exits_with_1_for_counts_and_images_and_names_them_in_a_file(shell: Shell):
     broken = shell.home / "data" / GROCERIES / PUBLISHED["grocery-store"].rows[0][0]
     broken.write_bytes(b"no image")

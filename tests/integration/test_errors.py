@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.integration.commands import ROOT, Shell, photos
 
 
@@ -51,6 +53,7 @@ def test_a_corrupt_image_is_skipped_recorded_and_reported(shell: Shell, tmp_path
     assert "class1/2.png" in done.stderr
 
 
+@pytest.mark.slow
 def test_too_many_corrupt_images_stop_the_run_and_the_work_is_kept(shell: Shell, tmp_path: Path):
     folder = photos(tmp_path / "photos")
     for number in (1, 2, 3):

@@ -63,6 +63,7 @@ def test_the_same_seed_gives_the_same_metrics_file(quickstart: Shell, tmp_path: 
     assert again == first
 
 
+@pytest.mark.slow
 def test_a_changed_configuration_is_fitted_and_the_finished_runs_are_kept(quickstart: Shell, tmp_path: Path):
     out = tmp_path / "out"
     shutil.copytree(quickstart.home / "out", out)
