@@ -3,11 +3,15 @@
 raise UsageError(f"{path}: {describe(error, RecipeFile)}")
 """
 
-from typing import Any, get_args
+from pathlib import Path
+from typing import Any, TypeVar, get_args
 
+import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
-from probe.errors import nearest
+from probe.errors import UsageError, first_line, nearest
+
+Model = TypeVar("Model", bound=BaseModel)
 
 
 class Strict(BaseModel):
@@ -23,6 +27,20 @@ class Strict(BaseModel):
             if isinstance(given.get(key), bool) and bool not in types and types & {int, float}:
                 raise ValueError(f"`{key}` is a number, not {str(given[key]).lower()}")
         return given
+
+
+def read_strict(path: Path, model: type[Model], what: str) -> Model:
+    """A YAML file that a user wrote, checked. Raises UsageError naming the file and the key; `what` it should be."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise UsageError(f"{path} cannot be read as {what}: {first_line(error)}.") from error
+    if not isinstance(content, dict):
+        raise UsageError(f"{path} is not {what}: it holds no keys.")
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        raise UsageError(f"{path}: {describe(error, model)}") from error
 
 
 def describe(error: ValidationError, model: type[BaseModel]) -> str:

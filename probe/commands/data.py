@@ -209,8 +209,7 @@ def _require_sources(curations: "list[Curation]", data_root: Path) -> None:
 
 
 def _read(name: str, data_root: Path) -> "Manifest":
-    from probe.data.dataset import all_datasets
+    from probe.data.dataset import is_known
     from probe.data.resolve import known_data, resolve_data
 
-    known = {dataset.name for dataset in all_datasets()}
-    return known_data(name, data_root) if name in known else resolve_data(name, data_root)
+    return known_data(name, data_root) if is_known(name) else resolve_data(name, data_root)

@@ -14,11 +14,10 @@ random images of each class, `classes` random classes.
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-import yaml
-from pydantic import Field, PositiveInt, ValidationError, field_validator, model_validator
+from pydantic import Field, PositiveInt, field_validator, model_validator
 
-from probe.errors import UsageError, first_line, nearest
-from probe.validation import Strict, describe
+from probe.errors import UsageError, nearest
+from probe.validation import Strict, read_strict
 from probe.workspace import file_name
 
 Printed = Annotated[
@@ -97,16 +96,7 @@ def read_curations(path: Path) -> list[Curation]:
 
     Raises UsageError naming the file and the key.
     """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise UsageError(f"{path} cannot be read as a curation recipe: {first_line(error)}.") from error
-    if not isinstance(content, dict):
-        raise UsageError(f"{path} is not a curation recipe: it holds no keys.")
-    try:
-        file = _File.model_validate(content)
-    except ValidationError as error:
-        raise UsageError(f"{path}: {describe(error, _File)}") from error
+    file = read_strict(path, _File, "a curation recipe")
     rows = file.rows or [_Row(name=path.stem, expected=file.expected)]
     found = [
         Curation(

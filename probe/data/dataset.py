@@ -262,6 +262,10 @@ def all_datasets() -> list[Dataset]:
     return [Dataset(name, row, catalogue) for name, row in catalogue.datasets.items()]
 
 
+def is_known(name: str) -> bool:
+    return name in _catalogue().datasets
+
+
 def find_dataset(name: str) -> Dataset:
     """Raises UsageError with the nearest name for one that is not in the catalogue."""
     catalogue = _catalogue()

@@ -9,7 +9,7 @@ resolve_data("pocket", data_root)     # <data_root>/pocket/manifest.csv
 from pathlib import Path
 
 from probe.data import tar
-from probe.data.dataset import MissingDataError, all_datasets, find_dataset, read_dataset
+from probe.data.dataset import MissingDataError, all_datasets, find_dataset, is_known, read_dataset
 from probe.data.folder import image_folder
 from probe.data.manifest import Manifest, read_manifest
 from probe.data.sample import SAMPLE, ensure_sample
@@ -29,12 +29,12 @@ def resolve_data(data: str, data_root: Path, roots: dict[str, Path] | None = Non
     if data == SAMPLE:
         return _from_path(ensure_sample(data_root), data_root, roots)
     here, below = Path(data).expanduser(), data_root / data
-    known = [dataset.name for dataset in all_datasets()]
-    if data in known:
+    if is_known(data):
         return _from_path(below, data_root, roots) if _manifest_in(below) else _known(data, data_root, roots)
     for path in (here, below):
         if path.exists():
             return _from_path(path, data_root, roots)
+    known = [dataset.name for dataset in all_datasets()]
     raise MissingDataError(
         f"no data '{data}': neither {here} nor {below} exists; name a folder, a manifest or a known data set "
         f"({nearest(data, known).rstrip('.')}), or point --data-root at the folder that holds it."
@@ -53,7 +53,7 @@ def known_data(name: str, data_root: Path) -> Manifest:
 
 def is_here(data: str, data_root: Path) -> bool:
     """Whether there is anything to read: a known data set (or whole splits), a path, a name below the data root."""
-    if data in {dataset.name for dataset in all_datasets()}:
+    if is_known(data):
         return find_dataset(data).is_here(data_root) or _manifest_in(data_root / data) is not None
     return data == SAMPLE or Path(data).expanduser().exists() or (data_root / data).exists()
 

@@ -7,12 +7,12 @@ from typing import Unpack
 
 import torch
 
-from probe.losses.cosine import CoreOptions, CosineSoftmax, sine
+from probe.losses.cosine import CoreOptions, MarginSoftmax, sine
 
 _TINY_DEVIATION = 1e-3
 
 
-class AdaFace(CosineSoftmax):
+class AdaFace(MarginSoftmax):
     """The label's logit is scale * (cos(θ - margin * q) - margin * (1 + q)), q in [-1, 1] the relative length.
 
     Kim et al., CVPR 2022, eq. 10 to 14: q = clip((|x| - mean) * h / deviation, -1, 1), without gradient, from running
@@ -35,8 +35,8 @@ class AdaFace(CosineSoftmax):
         generator: torch.Generator,
         **core: Unpack[CoreOptions],
     ) -> None:
-        super().__init__(classes, dim, scale, generator, **core)
-        self.margin, self.h, self.t_alpha = margin, h, t_alpha
+        super().__init__(classes, dim, margin, scale, generator, **core)
+        self.h, self.t_alpha = h, t_alpha
         for name in ("mean", "deviation"):  # NaN until a batch has been seen
             self.register_buffer(name, torch.full((), torch.nan, device=generator.device))
 

@@ -8,30 +8,17 @@ sine is kept away from 0.
 """
 
 from collections.abc import Callable
-from typing import Unpack
 
 import torch
 
-from probe.losses.cosine import CoreOptions, CosineSoftmax, sine
+from probe.losses.cosine import MarginSoftmax, sine
 
 
-class ArcFace(CosineSoftmax):
+class ArcFace(MarginSoftmax):
     """The label's logit is scale * cos(θ + margin). Deng et al., CVPR 2019, eq. 3; with K > 1, ECCV 2020, eq. 2.
 
     `margin` in radians, in [0, π). Where θ + margin would pass π, see `widened`.
     """
-
-    def __init__(
-        self,
-        classes: int,
-        dim: int,
-        margin: float,
-        scale: float,
-        generator: torch.Generator,
-        **core: Unpack[CoreOptions],
-    ) -> None:
-        super().__init__(classes, dim, scale, generator, **core)
-        self.margin = margin
 
     def lowered(self, labels: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
         margin = self.weight.new_tensor(self.margin)

@@ -8,7 +8,7 @@ CosineSoftmax itself is the normalised softmax, the member of the family that ch
 
 import math
 from collections.abc import Callable
-from typing import TypedDict
+from typing import TypedDict, Unpack
 
 import torch
 from torch import nn
@@ -79,6 +79,22 @@ class CosineSoftmax(nn.Module):
         return class_logits(
             unit, self.weight, labels, self.sub_centers, self.scale, negatives, self.precision, self.chunk
         )
+
+
+class MarginSoftmax(CosineSoftmax):
+    """A loss with one `margin` for all classes; what it is a margin of, and in which unit, the loss says."""
+
+    def __init__(
+        self,
+        classes: int,
+        dim: int,
+        margin: float,
+        scale: float,
+        generator: torch.Generator,
+        **core: Unpack[CoreOptions],
+    ) -> None:
+        super().__init__(classes, dim, scale, generator, **core)
+        self.margin = margin
 
 
 def sine(cosines: torch.Tensor) -> torch.Tensor:

@@ -10,10 +10,10 @@ from torch.nn import functional as F
 
 from probe.losses.arcface import widened
 from probe.losses.core import target_cosines
-from probe.losses.cosine import CoreOptions, CosineSoftmax
+from probe.losses.cosine import CoreOptions, MarginSoftmax
 
 
-class CurricularFace(CosineSoftmax):
+class CurricularFace(MarginSoftmax):
     """ArcFace whose negatives with cos θ_j above the label's cos(θ + margin) become cos θ_j * (t + cos θ_j).
 
     Huang et al., CVPR 2020, eq. 5 to 7. `margin` in radians. `t` starts at 0; in training mode each batch first moves
@@ -32,8 +32,8 @@ class CurricularFace(CosineSoftmax):
         generator: torch.Generator,
         **core: Unpack[CoreOptions],
     ) -> None:
-        super().__init__(classes, dim, scale, generator, **core)
-        self.margin, self.t_alpha = margin, t_alpha
+        super().__init__(classes, dim, margin, scale, generator, **core)
+        self.t_alpha = t_alpha
         self.register_buffer("t", torch.zeros((), device=generator.device))
 
     def forward(self, embeddings: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

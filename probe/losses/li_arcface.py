@@ -4,31 +4,18 @@ LiArcFace(classes, dim, margin=0.5, scale=30.0, generator=generator)
 """
 
 import math
-from typing import Unpack
 
 import torch
 
-from probe.losses.cosine import CoreOptions, CosineSoftmax
+from probe.losses.cosine import MarginSoftmax
 
 
-class LiArcFace(CosineSoftmax):
+class LiArcFace(MarginSoftmax):
     """scale * (π - 2(θ + margin)) / π for the label, scale * (π - 2θ) / π for the others.
 
     Li et al., ICCV workshops 2019 (AirFace), eq. 4. `margin` in radians, any. The angle's slope -1 / sin θ is infinite
     at cos θ = ±1; there sin²θ counts as the dtype's epsilon, so float32 slopes end at 2,900.
     """
-
-    def __init__(
-        self,
-        classes: int,
-        dim: int,
-        margin: float,
-        scale: float,
-        generator: torch.Generator,
-        **core: Unpack[CoreOptions],
-    ) -> None:
-        super().__init__(classes, dim, scale, generator, **core)
-        self.margin = margin
 
     def forward(self, embeddings: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         def lowered(cosines: torch.Tensor) -> torch.Tensor:

@@ -13,13 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import Field, ValidationError
 
 from probe.backbones.catalogue import Backbone, find_backbone
 from probe.backbones.row import BackboneRow
 from probe.data.sample import SAMPLE
-from probe.errors import UsageError, first_line, nearest
+from probe.errors import UsageError, nearest
 from probe.extract.selection import Selection
 from probe.fit.config import RunConfig, Seed, Training
 from probe.heads.config import TRAINED, HeadConfig
@@ -27,7 +26,7 @@ from probe.losses.config import LossConfig
 from probe.progress import say
 from probe.tables.overrides import Overrides
 from probe.tables.reference import Reference, read_reference
-from probe.validation import Strict, describe, models_in
+from probe.validation import Strict, describe, models_in, read_strict
 
 Seeds = Annotated[list[Seed], Field(min_length=1)]
 SECTIONS = ("head", "loss", "training")
@@ -124,16 +123,7 @@ def read_recipe(path: Path, changes: Overrides | None = None) -> Recipe:
 
     `changes` are said where a row keeps a value of its own.
     """
-    try:
-        content = yaml.safe_load(path.read_text())
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise UsageError(f"{path} cannot be read as a recipe: {first_line(error)}.") from error
-    if not isinstance(content, dict):
-        raise UsageError(f"{path} is not a recipe: it holds no keys.")
-    try:
-        file = _File.model_validate(content)
-    except ValidationError as error:
-        raise UsageError(f"{path}: {describe(error, _File)}") from error
+    file = read_strict(path, _File, "a recipe")
     reference = read_reference(path.parent / "reference" / file.reference) if file.reference else None
     changes = changes or Overrides()
     rows = [_row(path, fields, file, reference, changes) for fields in file.rows]
