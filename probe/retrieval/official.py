@@ -79,7 +79,7 @@ def _share(metric: Metric, hits: np.ndarray, n: np.ndarray, drop: int) -> np.nda
     """As the published code counts it; R@k with k > 1, which it has not, by the same rule as R@1."""
     kept, k = hits[:, drop : metric.k + drop], metric.k
     if metric.kind == "R":
-        return kept.any(axis=1).astype(np.float64)
+        return np.asarray(kept.any(axis=1), np.float64)
     if metric.kind == "mMP":
         looked_at = hits[:, : k + drop]
         found = (looked_at & (np.arange(looked_at.shape[1]) < n[:, None])).sum(axis=1) - drop
