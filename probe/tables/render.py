@@ -19,6 +19,8 @@ from probe.tables.reference import MEAN
 from probe.tables.table import Cell, Table, TableRow
 
 LEGEND = f"Test split, merged index; {' / '.join(METRICS)} in %; mean ± standard deviation over the seeds."
+TIED = "≈"
+MARKS = f"Bold: the best mean; {TIED}: not told from it by a paired permutation test over queries (Holm, p >= 0.05)."
 
 
 def show(table: Table, console: Console) -> None:
@@ -36,7 +38,7 @@ def show(table: Table, console: Console) -> None:
 
 def _grid(table: Table) -> RichTable:
     """The best mean in bold, printed values below the row that they belong to."""
-    grid = RichTable(title=Text(table.recipe.title), caption=LEGEND, title_justify="left")
+    grid = RichTable(title=Text(table.recipe.title), caption=_legend(table), title_justify="left")
     grid.add_column("row", min_width=20)
     grid.add_column("dim", justify="right")
     grid.add_column("seeds", justify="right")
@@ -80,14 +82,14 @@ def markdown(table: Table) -> str:
     for row in table.rows:
         cells = [_text(_cell(row, column, metric)) for column in table.columns for metric in METRICS]
         best = [
-            f"**{cell}**" if _is_best(table, row, metric) else cell
+            f"**{cell}**" if _is_best(table, row, metric) else cell + _mark(table, row, metric)
             for cell, metric in zip(cells, METRICS, strict=False)
         ]
         lines.append(_line([row.name, str(row.dim or ""), _seeds(row), *best, *cells[len(METRICS) :]]))
         if row.printed:
             printed = [row.printed.get(column, {}).get(metric) for column in table.columns for metric in METRICS]
             lines.append(_line(["printed", "", "", *("" if value is None else f"{value:.1f}" for value in printed)]))
-    lines += ["", LEGEND]
+    lines += ["", _legend(table)]
     lines += [""] * bool(table.missing or table.notes) + [f"- {line}" for line in [*table.missing, *table.notes]]
     if table.needs:
         lines += ["", "To complete this table:", "", "```", *table.needs, "```"]
@@ -95,16 +97,22 @@ def markdown(table: Table) -> str:
 
 
 def long_csv(table: Table) -> str:
-    """One line a value: row,column,metric,measured,std,seeds,printed (measured and printed in percent)."""
+    """One line a value: row,column,metric,measured,std,low,high,seeds,printed (in percent).
+
+    low and high: the 95 % bootstrap interval over queries.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["row", "column", "metric", "measured", "std", "seeds", "printed"])
+    writer.writerow(["row", "column", "metric", "measured", "std", "low", "high", "seeds", "printed"])
     for row, column, metric in _places(table):
         cell = _cell(row, column, metric)
         printed = row.printed.get(column, {}).get(metric)
         if cell is not None or printed is not None:
             measured = (repr(cell.mean), "" if cell.std is None else repr(cell.std)) if cell else ("", "")
-            writer.writerow([row.name, column, metric, *measured, row.done, "" if printed is None else printed])
+            interval = _interval(table, row, column, metric)
+            writer.writerow(
+                [row.name, column, metric, *measured, *interval, row.done, "" if printed is None else printed]
+            )
     return text.getvalue()
 
 
@@ -140,7 +148,8 @@ def _pair(table: Table, row: TableRow, column: str) -> Text:
         cell = _cell(row, column, metric)
         short = "-" if cell is None else f"{cell.mean:.1f}"
         best = column == MEAN and _is_best(table, row, metric)
-        parts.append(Text(_text(cell) if column == MEAN else short, style="bold" if best else ""))
+        mark = "" if best or column != MEAN else _mark(table, row, metric)
+        parts.append(Text((_text(cell) if column == MEAN else short) + mark, style="bold" if best else ""))
     return Text(" / ").join(parts)
 
 
@@ -153,6 +162,21 @@ def _is_best(table: Table, row: TableRow, metric: str) -> bool:
     means = [cell.mean for other in table.rows if (cell := _cell(other, MEAN, metric))]
     cell = _cell(row, MEAN, metric)
     return cell is not None and cell.mean == max(means)
+
+
+def _mark(table: Table, row: TableRow, metric: str) -> str:
+    found = table.significance.get(metric)
+    return f" {TIED}" if found and row.name in found.tied else ""
+
+
+def _interval(table: Table, row: TableRow, column: str, metric: str) -> tuple[str, str]:
+    found = table.significance.get(metric)
+    low, high = found.intervals.get(row.name, {}).get(column, (None, None)) if found else (None, None)
+    return "" if low is None else repr(100 * low), "" if high is None else repr(100 * high)
+
+
+def _legend(table: Table) -> str:
+    return f"{LEGEND} {MARKS}" if any(found.tied for found in table.significance.values()) else LEGEND
 
 
 def _seeds(row: TableRow) -> str:

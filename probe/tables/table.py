@@ -5,13 +5,14 @@ table.rows[0].cells["Mean"]["mMP@5"].mean
 """
 
 import statistics
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from probe.retrieval.metrics import METRICS
 from probe.tables.bench import Bench
 from probe.tables.recipe import Recipe, Row
 from probe.tables.reference import MEAN
+from probe.tables.significance import Significance, judge
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,10 @@ class TableRow:
 
 @dataclass(frozen=True)
 class Table:
-    """`columns`: Mean, then the domains. `missing` says why rows are empty, `needs` the commands that fill them."""
+    """`columns`: Mean, then the domains. `missing` says why rows are empty, `needs` the commands that fill them.
+
+    `significance`: by metric, of rows that have measured values.
+    """
 
     recipe: Recipe
     columns: list[str]
@@ -44,6 +48,7 @@ class Table:
     missing: list[str]
     needs: list[str]
     notes: list[str]
+    significance: dict[str, Significance] = field(default_factory=dict)
 
 
 def build_table(bench: Bench) -> Table:
@@ -54,7 +59,17 @@ def build_table(bench: Bench) -> Table:
     needs = list(bench.needs)
     if any(run for runs in bench.runs_of.values() for run in runs if not run.done):
         needs.append(bench.fit_command)
-    return Table(recipe, [MEAN, *domains], rows, bench.missing, needs, _notes(bench))
+    significance = {metric: found for metric in METRICS if (found := _significance(rows, bench, metric))}
+    notes = dict.fromkeys(note for found in significance.values() for note in found.notes)
+    return Table(recipe, [MEAN, *domains], rows, bench.missing, needs, [*_notes(bench), *notes], significance)
+
+
+def _significance(rows: list[TableRow], bench: Bench, metric: str) -> Significance | None:
+    means = {row.name: row.cells[MEAN][metric].mean for row in rows if metric in row.cells.get(MEAN, {})}
+    if not means:
+        return None
+    folders = {row: [run.path for run in bench.runs_of[row] if run.done] for row in means}
+    return judge(folders, max(means, key=lambda row: means[row]), metric, "merged")
 
 
 def _row(row: Row, bench: Bench) -> TableRow:

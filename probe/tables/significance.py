@@ -1,0 +1,98 @@
+"""What the differences within a table are worth: intervals of its numbers, and which rows the best is not told from.
+
+Reads the per-query values that runs left; a row without them is said, and stands without interval and mark.
+
+found = judge({"ArcFace": [run.path], "Softmax": [other.path]}, "ArcFace", "mMP@5", "merged")
+found.tied                                  # {"Softmax"}
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from probe.errors import UsageError, first_line, nearest
+from probe.retrieval.uncertainty import (
+    MEAN,
+    Interval,
+    Scores,
+    averaged,
+    metrics_of,
+    permutation_p,
+    require_same_queries,
+    score_intervals,
+)
+
+FILES = {"merged": "per_query.parquet", "separate": "per_query_separate.parquet"}
+DRAWS = 2_000
+DRAWS_PER_ROW = 200  # at least, so that the smallest p is below LEVEL after Holm's factor too
+LEVEL = 0.05
+
+
+@dataclass(frozen=True)
+class Significance:
+    """Of one metric: `intervals[row][column]` as fractions, `tied` with the best row, and what could not be judged."""
+
+    intervals: dict[str, dict[str, Interval]]
+    tied: set[str]
+    notes: list[str]
+
+
+def judge(rows: Mapping[str, Sequence[Path]], best: str, metric: str, index: str) -> Significance:
+    """`rows`: the folders of each row's finished runs, whose values are averaged. A damaged file is a note."""
+    scores, notes = {}, []
+    for row, folders in rows.items():
+        try:
+            if folders:
+                scores[row] = averaged([read_scores(folder, metric, index) for folder in folders], row)
+        except UsageError as error:
+            notes.append(f"row '{row}' has no interval and no mark: {error}")
+    intervals = {row: score_intervals(found, DRAWS) for row, found in scores.items()}
+    if best not in scores:
+        return Significance(intervals, set(), [*notes, f"no row is compared with the best, '{best}': it has no values"])
+    others = {}
+    for row, found in scores.items():
+        try:
+            require_same_queries(scores[best], found)
+            others[row] = found
+        except UsageError as error:
+            notes.append(f"row '{row}' is not compared with the best: {error}")
+    others.pop(best)
+    return Significance(intervals, _tied(scores[best], others), notes)
+
+
+def read_scores(folder: Path, metric: str, index: str) -> Scores:
+    """The per-query values of a run or an evaluation. Raises UsageError where there are none, or not of this metric."""
+    file = folder / FILES[index]
+    if not (folder / "metrics.json").is_file():
+        raise UsageError(f"{folder} is not a finished run; name folders that `probe fit` or `probe evaluate` made.")
+    if not file.is_file():
+        raise UsageError(f"{file} is not there: the {index} index was not scored, or the file was deleted.")
+    try:
+        known = metrics_of(list(pl.read_parquet_schema(file)))
+        if metric not in known:
+            raise UsageError(f"{file} has no values of '{metric}'; {nearest(metric, known)}")
+        values = pl.read_parquet(file, columns=["source", "image", "domain", "label", "n", metric])
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise UsageError(f"{file} cannot be read ({first_line(error)}); delete {folder} and make it again.") from error
+    return Scores.of(folder.name, values, metric)
+
+
+def _tied(best: Scores, others: Mapping[str, Scores]) -> set[str]:
+    """The rows whose balanced mean is not told from the best's at LEVEL, by Holm over all of them."""
+    if not others:
+        return set()
+    differences = np.stack([best.values - other.values for other in others.values()], axis=1)
+    draws = max(DRAWS, DRAWS_PER_ROW * len(others))
+    p = permutation_p(best, differences, draws, np.random.default_rng(0))[MEAN]
+    return {row for row, adjusted in zip(others, holm(p), strict=True) if adjusted >= LEVEL}
+
+
+def holm(p: np.ndarray) -> np.ndarray:
+    """Adjusted p of m tests (Holm 1979): the smallest times m, the next times m - 1, and so on, never decreasing."""
+    order = np.argsort(p, kind="stable")
+    adjusted = np.empty(len(p))
+    adjusted[order] = np.minimum(1, np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)))
+    return adjusted
