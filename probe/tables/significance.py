@@ -26,8 +26,9 @@ from probe.retrieval.uncertainty import (
 )
 
 FILES = {"merged": "per_query.parquet", "separate": "per_query_separate.parquet"}
-DRAWS = 2_000
-DRAWS_PER_ROW = 200  # at least, so that the smallest p is below LEVEL after Holm's factor too
+RESAMPLES = 1_000  # of a table, whose rows are many; `probe compare` and `probe evaluate` draw more
+FLIPS = 2_000
+FLIPS_PER_ROW = 200  # at least, so that the smallest p is below LEVEL after Holm's factor too
 LEVEL = 0.05
 
 
@@ -41,26 +42,24 @@ class Significance:
 
 
 def judge(rows: Mapping[str, Sequence[Path]], best: str, metric: str, index: str) -> Significance:
-    """`rows`: the folders of each row's finished runs, whose values are averaged. A damaged file is a note."""
-    scores, notes = {}, []
-    for row, folders in rows.items():
+    """`rows`: the folders of each row's finished runs, at least one; their values are averaged. Damage is a note."""
+    intervals: dict[str, dict[str, Interval]] = {}
+    differences: dict[str, np.ndarray] = {}
+    notes = []
+    top: Scores | None = None
+    for row in sorted(rows, key=lambda row: row != best):  # the best first
         try:
-            if folders:
-                scores[row] = averaged([read_scores(folder, metric, index) for folder in folders], row)
+            scores = averaged([read_scores(folder, metric, index) for folder in rows[row]])
+            intervals[row] = score_intervals(scores, RESAMPLES)
+            if row == best:
+                top = scores
+            elif top:
+                require_same_queries(top, scores)
+                differences[row] = top.values - scores.values
         except UsageError as error:
-            notes.append(f"row '{row}' has no interval and no mark: {error}")
-    intervals = {row: score_intervals(found, DRAWS) for row, found in scores.items()}
-    if best not in scores:
-        return Significance(intervals, set(), [*notes, f"no row is compared with the best, '{best}': it has no values"])
-    others = {}
-    for row, found in scores.items():
-        try:
-            require_same_queries(scores[best], found)
-            others[row] = found
-        except UsageError as error:
-            notes.append(f"row '{row}' is not compared with the best: {error}")
-    others.pop(best)
-    return Significance(intervals, _tied(scores[best], others), notes)
+            what = "no row is" if row == best else f"row '{row}' is not"
+            notes.append(f"{what} compared with the best, '{best}': {error}")
+    return Significance(intervals, _tied(top, differences) if top and differences else set(), notes)
 
 
 def read_scores(folder: Path, metric: str, index: str) -> Scores:
@@ -80,14 +79,12 @@ def read_scores(folder: Path, metric: str, index: str) -> Scores:
     return Scores.of(folder.name, values, metric)
 
 
-def _tied(best: Scores, others: Mapping[str, Scores]) -> set[str]:
+def _tied(best: Scores, differences: Mapping[str, np.ndarray]) -> set[str]:
     """The rows whose balanced mean is not told from the best's at LEVEL, by Holm over all of them."""
-    if not others:
-        return set()
-    differences = np.stack([best.values - other.values for other in others.values()], axis=1)
-    draws = max(DRAWS, DRAWS_PER_ROW * len(others))
-    p = permutation_p(best, differences, draws, np.random.default_rng(0))[MEAN]
-    return {row for row, adjusted in zip(others, holm(p), strict=True) if adjusted >= LEVEL}
+    draws = max(FLIPS, FLIPS_PER_ROW * len(differences))
+    columns = np.stack(list(differences.values()), axis=1)
+    adjusted = holm(permutation_p(best, columns, draws, np.random.default_rng(0))[MEAN])
+    return {row for row, p in zip(differences, adjusted, strict=True) if p >= LEVEL}
 
 
 def holm(p: np.ndarray) -> np.ndarray:

@@ -69,7 +69,8 @@ def _significance(rows: list[TableRow], bench: Bench, metric: str) -> Significan
     if not means:
         return None
     folders = {row: [run.path for run in bench.runs_of[row] if run.done] for row in means}
-    return judge(folders, max(means, key=lambda row: means[row]), metric, "merged")
+    measured = {row: paths for row, paths in folders.items() if paths}
+    return judge(measured, max(means, key=lambda row: means[row]), metric, "merged")
 
 
 def _row(row: Row, bench: Bench) -> TableRow:
