@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+PER_QUERY = {"merged": "per_query.parquet", "separate": "per_query_separate.parquet"}  # in a run's folder
 Average = Callable[[np.ndarray], float]
 
 

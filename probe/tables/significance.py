@@ -14,10 +14,12 @@ import numpy as np
 import polars as pl
 
 from probe.errors import UsageError, first_line, nearest
+from probe.retrieval.summary import PER_QUERY
 from probe.retrieval.uncertainty import (
     MEAN,
     Interval,
     Scores,
+    assembled,
     averaged,
     metrics_of,
     permutation_p,
@@ -25,7 +27,7 @@ from probe.retrieval.uncertainty import (
     score_intervals,
 )
 
-FILES = {"merged": "per_query.parquet", "separate": "per_query_separate.parquet"}
+Seed = Path | dict[str, Path]  # a run's folder, or each domain's specialist's
 RESAMPLES = 1_000  # of a table, whose rows are many; `probe compare` and `probe evaluate` draw more
 FLIPS = 2_000
 FLIPS_PER_ROW = 200  # at least, so that the smallest p is below LEVEL after Holm's factor too
@@ -41,15 +43,15 @@ class Significance:
     notes: list[str]
 
 
-def judge(rows: Mapping[str, Sequence[Path]], best: str, metric: str, index: str) -> Significance:
-    """`rows`: the folders of each row's finished runs, at least one; their values are averaged. Damage is a note."""
+def judge(rows: Mapping[str, Sequence[Seed]], best: str, metric: str, index: str) -> Significance:
+    """`rows`: each row's finished seeds, at least one; their values are averaged. A damaged file is a note."""
     intervals: dict[str, dict[str, Interval]] = {}
     differences: dict[str, np.ndarray] = {}
     notes = []
     top: Scores | None = None
     for row in sorted(rows, key=lambda row: row != best):  # the best first
         try:
-            scores = averaged([read_scores(folder, metric, index) for folder in rows[row]])
+            scores = averaged([_read_seed(seed, metric, index) for seed in rows[row]])
             intervals[row] = score_intervals(scores, RESAMPLES)
             if row == best:
                 top = scores
@@ -62,9 +64,15 @@ def judge(rows: Mapping[str, Sequence[Path]], best: str, metric: str, index: str
     return Significance(intervals, _tied(top, differences) if top and differences else set(), notes)
 
 
+def _read_seed(seed: Seed, metric: str, index: str) -> Scores:
+    if isinstance(seed, Path):
+        return read_scores(seed, metric, index)
+    return assembled({domain: read_scores(folder, metric, index) for domain, folder in seed.items()})
+
+
 def read_scores(folder: Path, metric: str, index: str) -> Scores:
     """The per-query values of a run or an evaluation. Raises UsageError where there are none, or not of this metric."""
-    file = folder / FILES[index]
+    file = folder / PER_QUERY[index]
     if not (folder / "metrics.json").is_file():
         raise UsageError(f"{folder} is not a finished run; name folders that `probe fit` or `probe evaluate` made.")
     if not file.is_file():

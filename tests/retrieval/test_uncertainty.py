@@ -48,7 +48,7 @@ def test_the_interval_is_that_of_a_bootstrap_in_plain_loops() -> None:
     found = intervals(frame(by_domain), "mMP@5")
     assert found.keys() == draws.keys()
     for name, values in draws.items():
-        spread = np.std(values)
+        spread = float(np.std(values))
         assert found[name] == pytest.approx(np.quantile(values, [0.025, 0.975]), abs=0.2 * spread)
 
 
