@@ -21,7 +21,7 @@ def score(rows: list[Row], vectors: dict[str, list[float]]) -> tuple[float, floa
     cells = [(image, "s", labels, "d", "test", role) for image, labels, role in rows]
     frame = Manifest(pl.DataFrame(cells, COLUMNS, orient="row")).split("test")
     embeddings = torch.tensor([vectors[image] for image, _, _ in rows], dtype=torch.float32)
-    found = evaluate(frame, embeddings).per_query.filter(pl.col("image") == "q")
+    found = evaluate(frame, embeddings).per_query["merged"].filter(pl.col("image") == "q")
     return found["mMP@5"][0], found["R@1"][0]
 
 
