@@ -1,12 +1,10 @@
 """The domains that runs name, held against those that their images are of, before any feature is loaded.
 
-sizes = training_images(features)              # {"cars": 6346, "food": 472349}
-require_domains(run.config, features, sizes)   # UsageError for `domain: car`
+training_images(features)                       # {"cars": 6346, "food": 472349}
+require_domains([run.config], features)         # UsageError for `domain: car`
 """
 
-from collections.abc import Collection, Mapping
-
-import polars as pl
+from collections.abc import Collection, Mapping, Sequence
 
 from probe.errors import UsageError, nearest
 from probe.extract.features import CachedFeatures
@@ -24,20 +22,24 @@ def images_of(config: RunConfig, sizes: Mapping[str, int]) -> int:
     return sum(sizes.values()) if config.domain is None else sizes.get(config.domain, 0)
 
 
-def require_domains(config: RunConfig, features: CachedFeatures, sizes: Mapping[str, int]) -> None:
+def require_domains(configs: Sequence[RunConfig], features: CachedFeatures) -> None:
     """Raises UsageError where a run cannot be trained on these images for what it says of domains."""
-    if config.domain is not None:
-        require_specialist(config.domain, sizes, features.frame("val"))
-        sizes = {config.domain: sizes[config.domain]}
-    if config.training is not None and config.training.one_domain_a_step:
-        require_sampler(config.training, sizes)
+    specialists = [config for config in configs if config.domain is not None]
+    samplers = [config for config in configs if config.training is not None and config.training.one_domain_a_step]
+    sizes = training_images(features) if specialists or samplers else {}
+    findable = domains_with_something_to_find(features.frame("val")) if specialists else []
+    for config in specialists:
+        require_specialist(config.domain or "", sizes, findable)
+    for config in samplers:
+        own = sizes if config.domain is None else {config.domain: sizes[config.domain]}
+        require_sampler(config.training or Training(), own)
 
 
-def require_specialist(domain: str, domains: Collection[str], validation: pl.DataFrame) -> None:
-    """Raises UsageError for a domain without training images, or with nothing to find in validation."""
+def require_specialist(domain: str, domains: Collection[str], findable: Collection[str]) -> None:
+    """Raises UsageError for a domain that is not one of the training images' or has nothing to find in validation."""
     if domain not in domains:
         raise UsageError(f"domain: there are no training images of '{domain}'; {nearest(domain, domains)}")
-    if domain not in domains_with_something_to_find(validation):
+    if domain not in findable:
         raise UsageError(f"domain: no validation query of '{domain}' has anything to find; name another domain.")
 
 

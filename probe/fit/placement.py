@@ -116,7 +116,7 @@ class FitData:
         for None. Raises UsageError for a domain that has no training images, or nothing to find in validation."""
         if domain is None:
             return self
-        require_specialist(domain, self.domains, self.val.frame)
+        require_specialist(domain, self.domains, domains_with_something_to_find(self.val.frame))
         part = copy(self)
         part.train, part.val = self.train.of_domain(domain), self.val.of_domain(domain)
         part._number_classes()

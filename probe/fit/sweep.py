@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from probe.device import choose_device
 from probe.errors import ProbeError
 from probe.extract.features import CachedFeatures
-from probe.fit.domains import require_domains, training_images
+from probe.fit.domains import require_domains
 from probe.fit.run import Run
 from probe.fit.view import View
 from probe.progress import say
@@ -40,9 +40,8 @@ def sweep(runs: Runs, device_choice: str, jobs: int = 1, tensorboard: bool = Fal
 
     if tensorboard:
         require_tensorboard()
-    sizes = {id(features): training_images(features) for _, features in pending}
-    for run, features in pending:
-        require_domains(run.config, features, sizes[id(features)])
+    for one in {id(features): features for _, features in pending}.values():
+        require_domains([run.config for run, features in pending if features is one], one)
     device, reason = choose_device(device_choice)
     jobs = min(jobs, len(pending))
     side_by_side = f", {jobs} side by side with {threads_each(jobs)} thread(s) each" if jobs > 1 else ""
