@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from probe.data.manifest import Manifest
 from probe.errors import UsageError
 from probe.retrieval.evaluation import INDEXES, Evaluation, evaluate
+from probe.retrieval.search import Distance
 from tests.retrieval.plain import Problem, clean, clean_summary, published
 
 Row = tuple[str, str, str, str]
@@ -220,9 +221,10 @@ def problems(draw: st.DrawFn) -> Problem:
     """A split whose images share a small pool of vectors, so that many tie; half the time with unit lengths."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     pool = rng.standard_normal((draw(st.sampled_from([1, 3, 12, 30])), 6)).astype(np.float32)
-    unit = pool / np.linalg.norm(pool.astype(np.float64), axis=1, keepdims=True)
-    similar = unit @ unit.T
-    assume((np.diff(np.sort(similar, axis=1), axis=1) > 1e-5).all())
+    pool *= 2.0 ** rng.integers(-9, 9, (len(pool), 1)).astype(np.float32)  # of any length
+    distance: Distance = draw(st.sampled_from(["cosine", "euclidean"]))
+    similar = similarities_of(pool.astype(np.float64), distance)
+    assume((np.diff(np.sort(similar, axis=1), axis=1) > 1e-8).all())
     domains = draw(st.sampled_from([["cars"], ["cars", "food"], ["cars", "food", "art"]]))
     classes, images = draw(st.sampled_from([1, 2, 4])), draw(st.sampled_from([1, 6, 20]))
     roles, several = draw(st.sampled_from(ROLES)), draw(st.booleans())
@@ -241,8 +243,15 @@ def problems(draw: st.DrawFn) -> Problem:
     frame = Manifest(pl.DataFrame(rows, names, orient="row").with_columns(split=pl.lit("test"))).split("test")
     vector_of = {key: int(rng.integers(len(pool))) for key in sorted(set(frame.select("source", "image").iter_rows()))}
     of_row = [vector_of[key] for key in frame.select("source", "image").iter_rows()]
-    lengths = 2.0 ** rng.integers(-9, 9, len(pool))  # of any length, and equal ones still tie
-    return Problem(frame, pool[of_row] * lengths[of_row, None].astype(np.float32), similar, of_row)
+    return Problem(frame, pool[of_row], similar, of_row, distance)
+
+
+def similarities_of(vectors: np.ndarray, distance: Distance) -> np.ndarray:
+    """(N, N): cosines, or minus the Euclidean distances."""
+    if distance == "cosine":
+        unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        return unit @ unit.T
+    return -np.linalg.norm(vectors[:, None] - vectors, axis=-1)
 
 
 def requires_equal_to_the_definitions(problem: Problem) -> None:
@@ -250,9 +259,9 @@ def requires_equal_to_the_definitions(problem: Problem) -> None:
     expected = {name: clean(problem, LIST, name == "separate") for name in INDEXES}
     if not any(query["n"] for query in expected["merged"]):
         with pytest.raises(UsageError, match="nothing to score"):
-            evaluate(problem.frame, embeddings, metrics=LIST)
+            evaluate(problem.frame, embeddings, metrics=LIST, distance=problem.distance)
         return
-    evaluation = evaluate(problem.frame, embeddings, metrics=LIST)
+    evaluation = evaluate(problem.frame, embeddings, metrics=LIST, distance=problem.distance)
     for name in INDEXES:
         for found, query in zip(evaluation.per_query[name].iter_rows(named=True), expected[name], strict=True):
             assert (found["domain"], found["n"]) == (query["domain"], query["n"])
