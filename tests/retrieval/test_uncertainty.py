@@ -39,7 +39,7 @@ def test_the_interval_is_that_of_a_bootstrap_in_plain_loops() -> None:
     rng = np.random.default_rng(0)
     by_domain = {"birds": drawn(rng, 30), "cars": drawn(rng, 12), "food": drawn(rng, 50)}
     draws: dict[str, list[float]] = {name: [] for name in [*by_domain, "Mean"]}
-    for _ in range(4000):
+    for _ in range(1500):
         means = []
         for domain, values in by_domain.items():
             means.append(sum(values[rng.integers(len(values))] for _ in values) / len(values))
@@ -49,7 +49,7 @@ def test_the_interval_is_that_of_a_bootstrap_in_plain_loops() -> None:
     assert found.keys() == draws.keys()
     for name, values in draws.items():
         spread = float(np.std(values))
-        assert found[name] == pytest.approx(np.quantile(values, [0.025, 0.975]), abs=0.2 * spread)
+        assert found[name] == pytest.approx(np.quantile(values, [0.025, 0.975]), abs=0.25 * spread)
 
 
 def test_with_many_queries_it_is_the_normal_interval() -> None:
