@@ -226,7 +226,7 @@ def evaluate(
     how = combine.value if combine else None
     folder, summary = rescore(finished, features, split.value, how, workspace.evaluations, device)
     name = f"{how} of {len(runs)} runs" if how else finished[0].path.name
-    printer().print(scores(f"{name} on {data}, {split} split", summary))
+    printer().print(scores(f"{name} on {data}, {split} split", summary["clean"]["merged"]))
     say(f"written to {folder}")
 
 

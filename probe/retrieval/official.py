@@ -8,18 +8,13 @@ universal_embedding/knn_utils.py of github.com/nikosips/Universal-Image-Embeddin
     values = official_values(parse_metric("mMP@5"), hits, n, drops_first(queries))
 """
 
-from collections.abc import Sequence
-from typing import Any
-
 import numpy as np
 import polars as pl
 
 from probe.data.labels import as_lists, plainest
 from probe.retrieval.metrics import Metric, precision_sums
 from probe.retrieval.search import Neighbours
-from probe.retrieval.summary import summarize
 
-DECIMALS = 3
 BLOCK = 8192  # queries at a time
 
 
@@ -79,18 +74,9 @@ def _share(metric: Metric, hits: np.ndarray, n: np.ndarray, drop: int) -> np.nda
     """As the published code counts it; R@k with k > 1, which it has not, by the same rule as R@1."""
     kept, k = hits[:, drop : metric.k + drop], metric.k
     if metric.kind == "R":
-        return kept.any(axis=1).astype(np.float64)
+        return np.asarray(kept.any(axis=1), np.float64)
     if metric.kind == "mMP":
         looked_at = hits[:, : k + drop]
         found = (looked_at & (np.arange(looked_at.shape[1]) < n[:, None])).sum(axis=1) - drop
         return np.divide(found, np.minimum(n - drop, k), out=np.empty(len(n)))
     return precision_sums(kept) / np.minimum(n - drop, k)
-
-
-def official_summary(per_query: pl.DataFrame, metrics: Sequence[str]) -> dict[str, Any]:
-    """Summed one by one as there, rounded to three decimals by domain; the mean is of those, and rounded again."""
-    return summarize(per_query, metrics, _rounded_mean, lambda values: float(np.round(np.mean(values), DECIMALS)))
-
-
-def _rounded_mean(values: np.ndarray) -> float:
-    return float(np.round(np.cumsum(values)[-1] / len(values), DECIMALS))

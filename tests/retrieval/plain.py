@@ -4,6 +4,7 @@ evaluator over rows, written from its description. Similarities are given by pai
 import math
 from collections import Counter
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ class Problem:
     of_row: list[int]  # (N,) into similar
     distance: Distance
 
-    @property
+    @cached_property
     def rows(self) -> list[tuple[int, Row]]:
         rows = self.frame.with_columns(labels=as_lists(self.frame["label"]))
         return list(enumerate(rows.iter_rows(named=True)))
