@@ -1,6 +1,6 @@
 """The command line: parse, call, print. Heavy libraries are loaded by the commands that need them, when they do.
 
-probe backbones · extract DATA --backbone NAME · fit RECIPE · evaluate RUN · table · data list · cache list
+probe backbones · extract DATA --backbone NAME · fit RECIPE · evaluate RUN · compare · table · data list · cache list
 """
 
 import os
@@ -58,10 +58,6 @@ app = typer.Typer(
 )
 app.add_typer(data_commands, name="data")
 app.add_typer(cache_commands, name="cache")
-app.command(
-    cls=ManyAgainst,
-    epilog="Example: probe compare out/runs/*_linear_arcface_seed* --against out/runs/*_pca-whitening_*",
-)(compare)
 
 
 @app.command(epilog="Example: probe extract ~/photos --backbone timm:resnet50 --weights resnet50.safetensors")
@@ -228,6 +224,12 @@ def evaluate(
     name = f"{how} of {len(runs)} runs" if how else finished[0].path.name
     printer().print(scores(f"{name} on {data}, {split} split", summary["clean"]["merged"]))
     say(f"written to {folder}")
+
+
+app.command(
+    cls=ManyAgainst,
+    epilog="Example: probe compare out/runs/*_linear_arcface_seed* --against out/runs/*_pca-whitening_*",
+)(compare)
 
 
 @app.command(epilog="Example: probe table recipes/quickstart.yaml")

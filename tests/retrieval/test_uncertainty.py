@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from probe.errors import UsageError
 from probe.retrieval import uncertainty
-from probe.retrieval.uncertainty import Scores, averaged, compare, intervals, permutation_p, score_intervals
+from probe.retrieval.uncertainty import Scores, assembled, averaged, compare, intervals, permutation_p, score_intervals
 
 GRID = np.array([0, 0.2, 0.25, 1 / 3, 0.4, 0.5, 0.6, 2 / 3, 0.75, 0.8, 1])
 
@@ -39,7 +39,7 @@ def test_the_interval_is_that_of_a_bootstrap_in_plain_loops() -> None:
     rng = np.random.default_rng(0)
     by_domain = {"birds": drawn(rng, 30), "cars": drawn(rng, 12), "food": drawn(rng, 50)}
     draws: dict[str, list[float]] = {name: [] for name in [*by_domain, "Mean"]}
-    for _ in range(4000):
+    for _ in range(1500):
         means = []
         for domain, values in by_domain.items():
             means.append(sum(values[rng.integers(len(values))] for _ in values) / len(values))
@@ -49,7 +49,7 @@ def test_the_interval_is_that_of_a_bootstrap_in_plain_loops() -> None:
     assert found.keys() == draws.keys()
     for name, values in draws.items():
         spread = float(np.std(values))
-        assert found[name] == pytest.approx(np.quantile(values, [0.025, 0.975]), abs=0.2 * spread)
+        assert found[name] == pytest.approx(np.quantile(values, [0.025, 0.975]), abs=0.25 * spread)
 
 
 def test_with_many_queries_it_is_the_normal_interval() -> None:
@@ -171,6 +171,13 @@ def test_seeds_are_averaged_query_by_query() -> None:
     mean = averaged(seeds)
     assert mean.values == pytest.approx(sum(seed.values for seed in seeds) / 3)
     assert mean.means()["Mean"] == pytest.approx(np.mean([seed.means()["Mean"] for seed in seeds]))
+
+
+def test_specialists_are_one_run_each_for_its_own_domain() -> None:
+    birds, cars = scores({"birds": [1, 0.5], "cars": [0, 0]}), scores({"birds": [0, 0], "cars": [0.2, 0.6]})
+    assert assembled({"birds": birds, "cars": cars}).means() == pytest.approx(
+        {"Mean": 0.575, "birds": 0.75, "cars": 0.4}
+    )
 
 
 def test_queries_with_nothing_to_find_change_nothing() -> None:

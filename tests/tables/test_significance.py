@@ -62,6 +62,16 @@ def test_many_rows_that_are_worse_are_told_from_the_best(runs: dict[str, list[Pa
     assert judge(many | runs, "Best", "R@1", "merged").tied == {"Near"}
 
 
+def test_a_row_of_specialists_is_judged_by_each_on_its_own_domain(runs: dict[str, list[Path]]) -> None:
+    [far], (best, _) = runs["Far"], runs["Best"]
+    found = judge(
+        runs | {"Specialists": [{"birds": best, "cars": far}, {"birds": best, "cars": best}]}, "Best", "R@1", "merged"
+    )
+    assert found.intervals["Specialists"]["birds"] == found.intervals["Best"]["birds"]
+    assert found.intervals["Specialists"]["cars"] != found.intervals["Best"]["cars"]
+    assert not found.notes
+
+
 def test_holms_adjusted_p() -> None:
     assert holm(np.array([0.01, 0.04, 0.03, 0.005])) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm(np.array([0.7, 0.6])) == pytest.approx([1, 1])
