@@ -1,61 +1,104 @@
-"""Scoring embeddings on a benchmark with the merged index: per-query values, domain means and their balanced mean.
+"""Scoring embeddings on a benchmark: what each query finds, per-query values, domain means and their balanced mean.
 
-Results are images: one that several index rows list, a row for each of its labels, takes one rank.
+The index is merged (every query searches the images of all domains) or separate (those of its own domain). Results are
+images: one that several index rows list, a row for each of its labels, takes one rank. docs/evaluation.md defines all.
 
 evaluation = evaluate(frame, embeddings)
-evaluation.summary["mean"]["mMP@5"]
+evaluation.summary["clean"]["merged"]["mean"]["mMP@5"]
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
 import torch
 
-from probe.errors import UsageError
-from probe.retrieval.metrics import METRICS, mmp_at_k, recall_at_1, relevant_counts, relevant_hits
-from probe.retrieval.search import Neighbours, same_image_pairs, search
+from probe.errors import UsageError, nearest
+from probe.retrieval import official
+from probe.retrieval.metrics import METRICS, Metric, class_numbers, parse_metric, relevant_counts, relevant_hits
+from probe.retrieval.search import Neighbours, search
+from probe.retrieval.summary import summarize
 
-DEPTH = 5
+INDEXES = ("merged", "separate")
+PROTOCOLS = ("clean", "official")
+KEPT = 10
+Distance = Literal["cosine", "euclidean"]
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """`per_query`: a row a query with n, its neighbours, hits and values. `summary`: `domains` and their `mean`."""
+    """`per_query`: by index, a row a query with n, its neighbours, their hits and its values (clean).
 
-    per_query: pl.DataFrame
-    summary: dict[str, Any]
-
-
-def evaluate(frame: pl.DataFrame, embeddings: torch.Tensor) -> Evaluation:
-    """Scores the queries of `frame` (manifest rows of one split) against all its index rows, whatever their domain.
-
-    embeddings (N, d) float32, row by row. Queries with nothing to find are counted and left out of the means.
-    Raises UsageError when there are no queries, no index, or no query that has anything to find.
+    `summary`: by protocol and index, `mean` and `domains` (probe/retrieval/summary.py), as fractions.
     """
-    is_query = frame["role"].is_in(["query", "both"]).to_numpy()
-    is_index = frame["role"].is_in(["index", "both"]).to_numpy()
-    if not is_query.any() or not is_index.any():
-        raise UsageError(
-            f"nothing to score: the split has {is_query.sum():,} queries and {is_index.sum():,} index images."
-        )
-    queries, index = frame.filter(is_query), frame.filter(is_index)
-    query_keys, index_keys = _keys(queries), _keys(index)
-    rows = _rows_of_images(index_keys)
-    first = rows[:, 0]
-    found = search(
-        embeddings[torch.from_numpy(is_query)],
-        embeddings[torch.from_numpy(is_index.nonzero()[0][first])],
-        DEPTH,
-        same_image_pairs(query_keys.to_list(), index_keys.gather(first).to_list()),
-    )
-    per_query = _per_query(queries, index, rows, found)
-    if per_query["n"].max() == 0:
-        raise UsageError(
-            f"nothing to score: none of the {len(queries):,} queries has another image of its class to find."
-        )
-    return Evaluation(per_query, _summary(per_query))
+
+    per_query: dict[str, pl.DataFrame]
+    summary: dict[str, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What is asked of a search."""
+
+    metrics: list[Metric]
+    kept: int
+    official: bool
+    distance: Distance
+
+    @property
+    def rank(self) -> int:
+        """The last one that counts."""
+        return max(metric.k for metric in self.metrics)
+
+    @property
+    def depth(self) -> int:
+        """How many images to find for each query."""
+        return max(self.rank + self.official, self.kept)
+
+
+def evaluate(
+    frame: pl.DataFrame,
+    embeddings: torch.Tensor,
+    *,
+    distance: Distance = "cosine",
+    metrics: Sequence[str] = METRICS,
+    indexes: Sequence[str] = INDEXES,
+    protocols: Sequence[str] = PROTOCOLS,
+    kept: int = KEPT,
+) -> Evaluation:
+    """Scores the queries of `frame` (manifest rows of one split) against its index rows.
+
+    embeddings (N, d) float32, row by row. `kept`: how many neighbours of each query are named. Queries with nothing to
+    find are counted and left out of the means. Raises UsageError when there are no queries, no index, or no query that
+    has anything to find, and for an unknown metric, index or protocol.
+    """
+    for given, known, what in ((indexes, INDEXES, "index"), (protocols, PROTOCOLS, "protocol")):
+        for name in given:
+            require_known(name, known, what)
+    parsed = [parse_metric(name) for name in metrics]
+    scorer = _Scorer(frame, embeddings, _Task(parsed, kept, "official" in protocols, distance))
+    names = [metric.name for metric in parsed]
+    per_query, summary = {}, {protocol: {} for protocol in protocols}
+    for index in indexes:
+        clean, published = scorer.score(index)
+        if clean["n"].max() == 0:
+            raise UsageError(
+                f"nothing to score: none of the {len(clean):,} queries has another image of its class to find."
+            )
+        per_query[index] = clean
+        if "clean" in protocols:
+            summary["clean"][index] = summarize(clean, names)
+        if published is not None:
+            summary["official"][index] = official.official_summary(published, names)
+    return Evaluation(per_query, summary)
+
+
+def require_known(name: str, known: Sequence[str], what: str) -> None:
+    """Raises UsageError for a name that is none of the known ones."""
+    if name not in known:
+        raise UsageError(f"'{name}' is no {what}; {nearest(name, known)}")
 
 
 def domains_with_something_to_find(frame: pl.DataFrame) -> list[str]:
@@ -65,56 +108,122 @@ def domains_with_something_to_find(frame: pl.DataFrame) -> list[str]:
     return sorted(findable["domain"].unique())
 
 
-def _keys(frame: pl.DataFrame) -> pl.Series:
-    return frame.select(key=pl.concat_str("source", "image", separator="\0")).to_series()
+class _Scorer:
+    """The queries and index rows of a frame (their positions in it) and, for every row, a number of its image."""
+
+    def __init__(self, frame: pl.DataFrame, embeddings: torch.Tensor, task: _Task) -> None:
+        self.frame, self.embeddings, self.task = frame, embeddings, task
+        self.queries, self.index = (
+            frame["role"].is_in([role, "both"]).to_numpy().nonzero()[0] for role in ("query", "index")
+        )
+        if not len(self.queries) or not len(self.index):
+            raise UsageError(
+                f"nothing to score: the split has {len(self.queries):,} queries and {len(self.index):,} index images."
+            )
+        self.images = _numbered(frame.select("source", "image"))
+        self.domains = _numbered(frame.select("domain"))
+
+    def score(self, index: str) -> tuple[pl.DataFrame, pl.DataFrame | None]:
+        """A row a query, in the frame's order: by the clean protocol, and by the official one where it is asked for."""
+        parts = [self._part(queries, rows) for queries, rows in self._parts(index)]
+        order = np.argsort(np.concatenate([queries for queries, _ in self._parts(index)]))
+        clean = pl.concat([clean for clean, _ in parts])[order]
+        published = [found for _, found in parts if found is not None]
+        return clean, pl.concat(published)[order] if published else None
+
+    def _parts(self, index: str) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Queries and the index rows that they search, as positions in the frame."""
+        if index == "merged":
+            return [(self.queries, self.index)]
+        of_query, of_index = self.domains[self.queries], self.domains[self.index]
+        return [(self.queries[of_query == each], self.index[of_index == each]) for each in np.unique(of_query)]
+
+    def _part(self, query_rows: np.ndarray, index_rows: np.ndarray) -> tuple[pl.DataFrame, pl.DataFrame | None]:
+        queries, index, task = self.frame[query_rows], self.frame[index_rows], self.task
+        rows, own = _images(self.images[query_rows], self.images[index_rows])
+        listed = index_rows[rows[:, 0]]  # one row of each image
+        found = self._search(query_rows, listed, own)
+        of_query, of_row = class_numbers(queries, index)
+        of_image = np.where(rows >= 0, of_row[rows], 0)
+        hits, n = relevant_hits(of_query, of_image, found.rows), relevant_counts(queries, index)
+        names = index.select("source", "image")[rows[:, 0]]
+        values = [pl.Series(metric.name, metric.values(hits, n)) for metric in task.metrics]
+        clean = queries.select("image", "source", "domain", "label").with_columns(
+            pl.Series("n", n), *_lists(names, found, hits, task.kept), *values
+        )
+        if not task.official:
+            return clean, None
+        similarities = self._own_similarities(query_rows, listed, own)
+        ranked = official.ranked_rows(found, own, similarities, rows, task.rank + 1)
+        hits = relevant_hits(of_query, of_row[:, None], ranked)
+        n, dropped = official.official_counts(queries, index), official.drops_first(queries)
+        values = [pl.Series(each.name, official.official_values(each, hits, n, dropped)) for each in task.metrics]
+        return clean, queries.select("domain").with_columns(pl.Series("n", n - dropped), *values)
+
+    def _search(self, query_rows: np.ndarray, listed: np.ndarray, own: np.ndarray) -> Neighbours:
+        if not len(listed):
+            shape = (len(query_rows), self.task.depth)
+            return Neighbours(np.full(shape, -1, np.int64), np.full(shape, -np.inf))
+        (having,) = (own >= 0).nonzero()
+        pairs = np.column_stack([having, own[having]])
+        queries, index = (self.embeddings[torch.from_numpy(rows)] for rows in (query_rows, listed))
+        return search(queries, index, self.task.depth, pairs)
+
+    def _own_similarities(self, query_rows: np.ndarray, listed: np.ndarray, own: np.ndarray) -> np.ndarray:
+        """(Q,) float64 of each query to its own image in the index, as the search has it; -inf where it has none."""
+        similarities = np.full(len(own), -np.inf)
+        (having,) = (own >= 0).nonzero()
+        for some in np.array_split(having, len(having) // 8192 + 1):
+            pair = (self.embeddings[torch.from_numpy(rows)] for rows in (query_rows[some], listed[own[some]]))
+            similarities[some] = _pairwise(*pair)
+        return similarities
 
 
-def _rows_of_images(keys: pl.Series) -> np.ndarray:
-    """(I, most) int64: the index rows of each distinct image, images by their first row; -1 past an image's last."""
-    if keys.hash().n_unique() == len(keys):
-        return np.arange(len(keys))[:, None]
-    rows = keys.to_frame().with_row_index("row").group_by("key", maintain_order=True).agg("row")["row"].list
-    most = int(rows.len().to_numpy().max())
-    columns = [rows.get(column, null_on_oob=True).cast(pl.Int64).fill_null(-1) for column in range(most)]
-    return np.stack([column.to_numpy() for column in columns], axis=1)
+def _pairwise(queries: torch.Tensor, index: torch.Tensor) -> np.ndarray:
+    from probe.retrieval.search import _exact, _normalized
+
+    return _exact(_normalized(queries, "query"), _normalized(index, "index")[:, None])[:, 0].cpu().numpy()
 
 
-def _hits(queries: pl.DataFrame, index: pl.DataFrame, rows: np.ndarray, found: np.ndarray) -> np.ndarray:
-    """(Q, k) bool: which of the images found are relevant by any of their rows."""
-    candidates = np.where(found[..., None] >= 0, rows[found], -1)
-    hits = relevant_hits(queries, index, candidates.reshape(len(found), -1))
-    return np.logical_or.reduce(hits.reshape(candidates.shape), axis=-1)
+def _numbered(columns: pl.DataFrame) -> np.ndarray:
+    """(N,) int64: equal rows have equal numbers."""
+    return columns.select(pl.struct(pl.all()).rank("dense")).to_series().cast(pl.Int64).to_numpy()
 
 
-def _per_query(queries: pl.DataFrame, index: pl.DataFrame, rows: np.ndarray, found: Neighbours) -> pl.DataFrame:
-    """`rows`: those of each image of the index; `found`: images."""
-    n = relevant_counts(queries, index)
-    hits = _hits(queries, index, rows, found.rows)
-    images = index["image"].gather(rows[:, 0]).to_numpy()
-    neighbours = [[images[image] for image in best if image >= 0] for best in found.rows]
-    similarities = [list(values[best >= 0]) for best, values in zip(found.rows, found.similarities, strict=True)]
-    flags = [list(flag[best >= 0]) for best, flag in zip(found.rows, hits, strict=True)]
-    return queries.select("image", "source", "domain", "label").with_columns(
-        pl.Series("n", n),
-        pl.Series("neighbours", neighbours, pl.List(pl.String)),
-        pl.Series("similarities", similarities, pl.List(pl.Float64)),
-        pl.Series("hits", flags, pl.List(pl.Boolean)),
-        pl.Series("mMP@5", mmp_at_k(hits, n, DEPTH)),
-        pl.Series("R@1", recall_at_1(hits, n)),
-    )
+def _images(of_query: np.ndarray, of_index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(I, most) the index rows of each distinct image, images by their first row, -1 past an image's last; and (Q,) the
+    image that is each query's own, -1 where the index has it not. Given: a number of each one's image."""
+    images, first, inverse = np.unique(of_index, return_index=True, return_inverse=True)
+    place = np.empty(len(images), np.int64)
+    place[np.argsort(first)] = np.arange(len(images))
+    of_row = place[inverse]
+    by_image = np.argsort(of_row, kind="stable")
+    counts = np.bincount(of_row, minlength=1)
+    rows = np.full((len(images), max(counts.max(), 1)), -1)
+    occurrence = np.arange(len(of_row)) - np.repeat(np.cumsum(counts) - counts, counts)
+    rows[of_row[by_image], occurrence] = by_image
+    at = np.searchsorted(images, of_query).clip(max=max(len(images) - 1, 0))
+    own = np.where(images[at] == of_query, place[at], -1) if len(images) else np.full(len(of_query), -1)
+    return rows, own
 
 
-def _summary(per_query: pl.DataFrame) -> dict[str, Any]:
-    domains = {}
-    for (domain,), rows in sorted(per_query.group_by("domain", maintain_order=True)):
-        scored = rows.filter(pl.col("n") > 0)
-        values = {metric: _mean(scored[metric].to_numpy()) for metric in METRICS}
-        domains[domain] = values | {"queries": len(scored), "nothing_to_find": len(rows) - len(scored)}
-    means = {
-        metric: _mean(np.array([d[metric] for d in domains.values() if d[metric] is not None])) for metric in METRICS
+def _lists(names: pl.DataFrame, found: Neighbours, hits: np.ndarray, kept: int) -> list[pl.Series]:
+    """Columns of lists, one a query, of its first `kept` neighbours, where it has so many."""
+    rows = found.rows[:, :kept]
+    valid = rows >= 0
+    named = names[np.where(valid, rows, 0).ravel()] if len(names) else names.clear(rows.size)
+    columns = {
+        "neighbours": named["image"],
+        "neighbour_sources": named["source"],
+        "similarities": pl.Series(found.similarities[:, :kept].ravel()),
+        "hits": pl.Series(hits[:, :kept].ravel()),
     }
-    return {"mean": means, "domains": domains}
+    return [_as_lists(values.alias(name), valid) for name, values in columns.items()]
 
 
-def _mean(values: np.ndarray) -> float | None:
-    return float(np.mean(values)) if len(values) else None
+def _as_lists(values: pl.Series, valid: np.ndarray) -> pl.Series:
+    """(Q * kept,) values as Q lists of those that are valid (Q, kept)."""
+    if valid.size == 0:
+        return pl.Series(values.name, [[]] * len(valid), dtype=pl.List(values.dtype))
+    of_valid = values.to_frame().select(pl.when(pl.Series(valid.ravel())).then(pl.col(values.name)))
+    return of_valid.to_series().reshape(valid.shape).arr.to_list().list.drop_nulls()

@@ -30,7 +30,7 @@ def angles(*degrees: float) -> torch.Tensor:
 
 def value(evaluation: Evaluation, metric: str, image: str, label: str | None = None) -> float | None:
     """One query's value."""
-    rows = evaluation.per_query.filter(pl.col("image") == image)
+    rows = evaluation.per_query["merged"].filter(pl.col("image") == image)
     rows = rows.filter(pl.col("label") == label) if label else rows
     return rows[metric].item()
 
@@ -39,7 +39,7 @@ def test_n_of_two_with_hits_at_ranks_four_and_five_scores_zero() -> None:
     rows = [("q", "x", "cars", "query"), ("a", "x", "cars", "index"), ("b", "x", "cars", "index")]
     rows += [(f"wrong{i}", "y", "cars", "index") for i in range(3)]
     evaluation = evaluate(benchmark(rows), angles(0, 40, 50, 10, 20, 30))
-    assert evaluation.per_query["hits"].to_list() == [[False, False, False, True, True]]
+    assert evaluation.per_query["merged"]["hits"].to_list() == [[False, False, False, True, True]]
     assert value(evaluation, "mMP@5", "q") == 0
     assert value(evaluation, "R@1", "q") == 0
 
@@ -47,7 +47,7 @@ def test_n_of_two_with_hits_at_ranks_four_and_five_scores_zero() -> None:
 def test_a_query_in_its_own_index_does_not_find_itself() -> None:
     rows = [("q", "x", "cars", "both"), ("a", "x", "cars", "both"), ("b", "y", "cars", "both")]
     evaluation = evaluate(benchmark(rows), angles(0, 30, 10))
-    assert evaluation.per_query.filter(pl.col("image") == "q")["neighbours"].item().to_list() == ["b", "a"]
+    assert evaluation.per_query["merged"].filter(pl.col("image") == "q")["neighbours"].item().to_list() == ["b", "a"]
     assert value(evaluation, "n", "q") == 1
     assert value(evaluation, "R@1", "q") == 0
 
@@ -56,7 +56,7 @@ def test_the_same_image_under_two_labels_does_not_find_itself_under_the_other() 
     rows = [("q", "x", "cars", "both"), ("q", "y", "cars", "both"), ("a", "x", "cars", "both")]
     rows += [("b", "y", "cars", "both")]
     evaluation = evaluate(benchmark(rows), angles(0, 0, 20, 30))
-    of_image = evaluation.per_query.filter(pl.col("image") == "q")
+    of_image = evaluation.per_query["merged"].filter(pl.col("image") == "q")
     assert of_image["neighbours"].to_list() == [["a", "b"], ["a", "b"]]
     assert of_image["n"].to_list() == [1, 1]
     assert value(evaluation, "mMP@5", "q", "x") == 1
@@ -68,7 +68,7 @@ def test_equal_vectors_of_a_wrong_class_in_front_of_the_query_cost_their_ranks_a
     rows += [("q", "x", "cars", "both"), ("a", "x", "cars", "index"), ("b", "x", "cars", "index")]
     rows += [("c", "x", "cars", "index")]
     evaluation = evaluate(benchmark(rows), angles(0, 0, 0, 10, 20, 30))
-    assert evaluation.per_query["neighbours"].to_list() == [["wrong0", "wrong1", "a", "b", "c"]]
+    assert evaluation.per_query["merged"]["neighbours"].to_list() == [["wrong0", "wrong1", "a", "b", "c"]]
     assert value(evaluation, "mMP@5", "q") == pytest.approx(1 / 3)
     assert value(evaluation, "R@1", "q") == 0
 
@@ -83,7 +83,7 @@ def test_a_result_of_the_querys_label_in_another_domain_is_no_hit_and_not_counte
     rows = [("q", "1", "cars", "query"), ("a", "1", "food", "index"), ("b", "1", "cars", "index")]
     evaluation = evaluate(benchmark(rows), angles(0, 10, 20))
     assert value(evaluation, "n", "q") == 1
-    assert evaluation.per_query["hits"].to_list() == [[False, True]]
+    assert evaluation.per_query["merged"]["hits"].to_list() == [[False, True]]
     assert value(evaluation, "mMP@5", "q") == 0
 
 
@@ -91,7 +91,7 @@ def test_images_of_the_same_name_in_two_sources_are_two_images() -> None:
     rows = [("0.jpg", "x", "cars", "both"), ("1.jpg", "x", "cars", "both"), ("0.jpg", "x", "food", "both")]
     rows += [("1.jpg", "x", "food", "both")]
     evaluation = evaluate(benchmark(rows), angles(0, 10, 1, 11))
-    first = evaluation.per_query.row(0, named=True)
+    first = evaluation.per_query["merged"].row(0, named=True)
     assert first["neighbours"] == ["0.jpg", "1.jpg", "1.jpg"]
     assert first["hits"] == [False, True, False]
 
@@ -107,26 +107,26 @@ def test_queries_with_nothing_to_find_are_counted_and_left_out() -> None:
             "food": {"mMP@5": None, "R@1": None, "queries": 0, "nothing_to_find": 1},
         },
     }
-    assert evaluation.per_query["n"].to_list() == [1, 1, 0, 0]
-    assert evaluation.per_query["mMP@5"].is_nan().to_list() == [False, False, True, True]
+    assert evaluation.per_query["merged"]["n"].to_list() == [1, 1, 0, 0]
+    assert evaluation.per_query["merged"]["mMP@5"].is_nan().to_list() == [False, False, True, True]
 
 
 def test_the_mean_weighs_domains_equally_and_queries_within_a_domain() -> None:
     rows = [(f"c{i}", "x", "cars", "both") for i in range(4)] + [("f0", "x", "food", "both")]
     rows += [("f1", "x", "food", "both"), ("f2", "y", "food", "both"), ("f3", "y", "food", "both")]
     evaluation = evaluate(benchmark(rows), angles(0, 1, 2, 3, 90, 110, 91, 120))
-    assert evaluation.summary["domains"]["cars"]["R@1"] == 1
-    assert evaluation.summary["domains"]["food"]["R@1"] == 0
-    assert evaluation.summary["mean"]["R@1"] == 0.5
+    assert evaluation.summary["clean"]["merged"]["domains"]["cars"]["R@1"] == 1
+    assert evaluation.summary["clean"]["merged"]["domains"]["food"]["R@1"] == 0
+    assert evaluation.summary["clean"]["merged"]["mean"]["R@1"] == 0.5
 
 
 def test_queries_and_index_of_separate_roles_are_kept_apart() -> None:
     rows = [("q", "x", "cars", "query"), ("r", "x", "cars", "query"), ("a", "x", "cars", "index")]
     rows += [("b", "y", "cars", "index")]
     evaluation = evaluate(benchmark(rows), angles(0, 1, 30, 20))
-    assert evaluation.per_query["image"].to_list() == ["q", "r"]
-    assert evaluation.per_query["neighbours"].to_list() == [["b", "a"], ["b", "a"]]
-    assert evaluation.per_query["n"].to_list() == [1, 1]
+    assert evaluation.per_query["merged"]["image"].to_list() == ["q", "r"]
+    assert evaluation.per_query["merged"]["neighbours"].to_list() == [["b", "a"], ["b", "a"]]
+    assert evaluation.per_query["merged"]["n"].to_list() == [1, 1]
 
 
 @pytest.mark.parametrize(
@@ -212,18 +212,18 @@ def test_an_evaluation_equals_the_definitions_in_plain_loops(
             evaluate(frame, torch.from_numpy(pool[pool_row]))
         return
     evaluation = evaluate(frame, torch.from_numpy(pool[pool_row]))
-    for found, expected in zip(evaluation.per_query.iter_rows(named=True), per_query, strict=True):
+    for found, expected in zip(evaluation.per_query["merged"].iter_rows(named=True), per_query, strict=True):
         assert {name: found[name] for name in ("domain", "n", "neighbours", "hits")} == {
             name: expected[name] for name in ("domain", "n", "neighbours", "hits")
         }
         for metric in ("mMP@5", "R@1"):
             assert found[metric] == pytest.approx(expected[metric], nan_ok=True)
             assert not found["n"] or 0 <= found[metric] <= 1
-    summaries = evaluation.summary["domains"] | {"mean": evaluation.summary["mean"]}
+    summaries = evaluation.summary["clean"]["merged"]["domains"] | {"mean": evaluation.summary["clean"]["merged"]["mean"]}
     assert summaries.keys() == domains.keys()
     for name, values in domains.items():
         assert [summaries[name]["mMP@5"], summaries[name]["R@1"]] == pytest.approx(values)
-    counted = [(d["queries"], d["nothing_to_find"]) for d in evaluation.summary["domains"].values()]
+    counted = [(d["queries"], d["nothing_to_find"]) for d in evaluation.summary["clean"]["merged"]["domains"].values()]
     assert sum(map(sum, counted)) == len(per_query)
     assert sum(queries for queries, _ in counted) == sum(query["n"] > 0 for query in per_query)
 
@@ -239,10 +239,10 @@ def test_the_order_of_queries_and_index_changes_nothing_where_nothing_ties(seed:
     frame, vectors = benchmark(rows), torch.from_numpy(rng.standard_normal((40, 5)).astype(np.float32))
     order = rng.permutation(40)
     before, after = evaluate(frame, vectors), evaluate(frame[order], vectors[torch.from_numpy(order)])
-    sorted_before, sorted_after = (each.per_query.drop("similarities").sort("image") for each in (before, after))
+    sorted_before, sorted_after = (each.per_query["merged"].drop("similarities").sort("image") for each in (before, after))
     assert sorted_after.equals(sorted_before)
-    for name in before.summary["domains"]:
-        assert after.summary["domains"][name] == pytest.approx(before.summary["domains"][name])
+    for name in before.summary["clean"]["merged"]["domains"]:
+        assert after.summary["clean"]["merged"]["domains"][name] == pytest.approx(before.summary["clean"]["merged"]["domains"][name])
 
 
 Labelled = tuple[str, list[str], str, str]
@@ -258,10 +258,10 @@ def test_a_query_of_several_labels_finds_images_of_any() -> None:
     rows: list[Labelled] = [("q", ["x", "y"], "l", "query"), ("r", ["x"], "l", "query")]
     rows += [("a", ["x"], "l", "index"), ("b", ["y"], "l", "index"), ("c", ["z"], "l", "index")]
     evaluation = evaluate(several_labels(rows), angles(0, 1, 20, 10, 30))
-    assert evaluation.per_query["n"].to_list() == [2, 1]
-    assert evaluation.per_query["hits"].to_list() == [[True, True, False], [False, True, False]]
-    assert evaluation.per_query["mMP@5"].to_list() == [1, 0]
-    assert evaluation.per_query["label"].to_list() == [["x", "y"], ["x"]]
+    assert evaluation.per_query["merged"]["n"].to_list() == [2, 1]
+    assert evaluation.per_query["merged"]["hits"].to_list() == [[True, True, False], [False, True, False]]
+    assert evaluation.per_query["merged"]["mMP@5"].to_list() == [1, 0]
+    assert evaluation.per_query["merged"]["label"].to_list() == [["x", "y"], ["x"]]
 
 
 @settings(max_examples=100, deadline=None)
@@ -284,8 +284,8 @@ def test_an_evaluation_of_several_labels_equals_the_definitions_in_plain_loops(s
     ns = [sum(relevant(i, j) for j in index) for i in queries]
     assume(any(ns))
     evaluation = evaluate(several_labels(rows), torch.from_numpy(vectors))
-    assert evaluation.per_query["n"].to_list() == ns
-    for i, n, found in zip(queries, ns, evaluation.per_query.iter_rows(named=True), strict=True):
+    assert evaluation.per_query["merged"]["n"].to_list() == ns
+    for i, n, found in zip(queries, ns, evaluation.per_query["merged"].iter_rows(named=True), strict=True):
         ranked = sorted(index, key=lambda j: -math.fsum(unit[i] * unit[j]))
         cut = min(n, 5)
         expected = sum(relevant(i, j) for j in ranked[:cut]) / cut if n else math.nan

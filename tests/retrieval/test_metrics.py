@@ -4,12 +4,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from probe.retrieval.metrics import mmp_at_k, recall_at_1, relevant_counts, relevant_hits
+from probe.retrieval import metrics
+from probe.retrieval.metrics import class_numbers, map_at_k, mmp_at_k, parse_metric, recall_at_k, relevant_counts
 
 
 def hits_at(*ranks: int, depth: int = 5) -> np.ndarray:
     """(1, depth) hits at these ranks, counted from 1."""
     return np.array([[rank in ranks for rank in range(1, depth + 1)]])
+
+
+def relevant_hits(queries: pl.DataFrame, index: pl.DataFrame, rows: np.ndarray) -> np.ndarray:
+    """Of index rows."""
+    of_query, of_row = class_numbers(queries, index)
+    return metrics.relevant_hits(of_query, of_row[:, None], rows)
 
 
 def mmp(hits: np.ndarray, n: int) -> float:
@@ -54,14 +61,14 @@ def test_mmp_of_a_longer_list_looks_at_five() -> None:
 
 
 def test_recall_at_1_is_the_first_rank_whatever_n() -> None:
-    assert recall_at_1(hits_at(1, 3), np.array([5])).tolist() == [1.0]
-    assert recall_at_1(hits_at(2, 3), np.array([5])).tolist() == [0.0]
+    assert recall_at_k(hits_at(1, 3), np.array([5]), 1).tolist() == [1.0]
+    assert recall_at_k(hits_at(2, 3), np.array([5]), 1).tolist() == [0.0]
 
 
 def test_a_query_with_nothing_to_find_has_no_value() -> None:
     hits, n = np.zeros((2, 5), bool), np.array([0, 3])
     assert np.isnan(mmp_at_k(hits, n, 5)).tolist() == [True, False]
-    assert np.isnan(recall_at_1(hits, n)).tolist() == [True, False]
+    assert np.isnan(recall_at_k(hits, n, 1)).tolist() == [True, False]
 
 
 @settings(max_examples=300, deadline=None)
