@@ -92,8 +92,10 @@ def read_foreign(
 
     `path`: a .npy (N, D) with `ids`, a file of one id a line (.txt), a JSON list or a Parquet column; a .parquet, or a
     folder of them, with a column of ids and one of vectors; a folder of clip-retrieval (`img_emb`, `metadata`); an HDF5
-    file with one dataset of vectors and one of ids (ILIAS publishes `features` and `index`), or a folder of such files. `strip` is taken off the front
-    of each id, so that it becomes a path relative to the source's root. Raises StoreError for whatever does not fit.
+    file with one dataset of vectors and one of ids (ILIAS publishes `features` and `index`), or a folder of such files.
+    `strip` is taken off the front of each id, so that it becomes a path relative to the source's root.
+
+    Raises StoreError for whatever does not fit.
     """
     path = Path(path)
     if not path.exists():
@@ -218,7 +220,7 @@ def _stripped(shard: Shard, prefix: str) -> list[str]:
 
 
 def require_sound(shards: list[Shard]) -> None:
-    """Raises StoreError for features that are no (N, D) numbers, not as many as their ids, or of an id that is twice."""
+    """Raises StoreError for features that are not (N, D) floats, as many as their ids, and ids that are there twice."""
     for shard in shards:
         shape = shard.features.shape
         if len(shape) != 2 or shape[1] == 0 or shard.features.dtype.kind != "f":

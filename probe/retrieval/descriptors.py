@@ -26,7 +26,7 @@ OPENED = re.compile(rb"\[[ \t\r\n]*" * 2 + rb"(\[)?")
 
 
 def read_descriptors(path: Path, info_files: Path | None, split: str) -> tuple[list[str], np.ndarray]:
-    """Ids (N) and vectors (N, D) float32 of a file that `descr_eval.py` reads, or that `extract_dir_descriptors.py` wrote.
+    """Ids (N) and vectors (N, D) float32 of a file for `descr_eval.py`, or of one by `extract_dir_descriptors.py`.
 
     `info_files`: UnED's folder of `<data set>/<split>.json`, for the first kind. `split`: what is scored. Raises
     UsageError for what has neither form, naming the place.
@@ -47,7 +47,7 @@ def _of_folder(scanner: "_Scanner") -> tuple[list[str], np.ndarray]:
     """`{"descriptors": [[...], ...], "paths": ["...", ...]}`."""
     ids: list[str] = []
     vectors = np.empty((0, 0), np.float32)
-    for key in scanner.keys():
+    for key in scanner.entries():
         if key == "descriptors":
             vectors = scanner.matrix("descriptors")
         elif key == "paths":
@@ -70,8 +70,8 @@ def _of_datasets(scanner: "_Scanner", info_files: Path | None, split: str) -> tu
         )
     ids: list[str] = []
     parts: list[np.ndarray] = []
-    for name in scanner.keys():
-        for part in scanner.keys():
+    for name in scanner.entries():
+        for part in scanner.entries():
             table = _table(f"{name}/{part}.json")
             if table is not None and split not in table.splits:
                 scanner.skip_matrix()
@@ -126,13 +126,12 @@ class _Scanner:
     @property
     def is_flat(self) -> bool:
         """Whether the first value of the object is a list."""
-        for _ in self.keys():
-            found = self._next()
-            self._at = 0
-            return found == b"["
-        self.fail("the object is empty")
+        if next(self.entries(), None) is None:
+            self.fail("the object is empty")
+        found, self._at = self._next(), 0
+        return found == b"["
 
-    def keys(self) -> Iterator[str]:
+    def entries(self) -> Iterator[str]:
         """The keys of an object; its values are the caller's to read."""
         self._take(b"{")
         if self._next() == b"}":

@@ -3,17 +3,15 @@
 An id is an image's path relative to its source, or `source/image`. What the manifest needs and the file lacks is an
 error; what the file has and the manifest does not know is counted.
 
-    embeddings = read_embeddings(Path("mine.npy"), Path("mine.txt"))
-    embeddings.vectors(manifest, "test", "cosine")      # a vector for each row of manifest.split("test")
+    embeddings = read_embeddings(Path("mine.npy"), manifest, ids=Path("mine.txt"))
+    embeddings.vectors("test", "cosine")      # a vector for each row of manifest.split("test")
 """
 
-import hashlib
 import zipfile
 import zlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
@@ -21,12 +19,12 @@ import polars as pl
 
 from feature_cache import FeatureStore
 from feature_cache.chunks import ChunkReader
-from feature_cache.foreign import Shard, memory_map, read_foreign, read_ids, require_sound, sha256
+from feature_cache.foreign import Shard, memory_map, read_foreign, read_ids, require_sound
 from feature_cache.layout import DAMAGE, FORMAT, dataset, opening
 from probe.data.manifest import Manifest
 from probe.errors import UsageError, first_line, nearest
 from probe.retrieval.descriptors import read_descriptors
-from probe.retrieval.search import Distance
+from probe.retrieval.evaluation import Distance
 from probe.retrieval.vectors import Vectors
 
 ACCEPTED = (
@@ -34,16 +32,18 @@ ACCEPTED = (
     "(.h5, .hdf5), or .parquet"
 )
 HDF5 = (".h5", ".hdf5", ".hdf")
+KINDS = (".json", ".npy", ".npz", ".parquet", *HDF5)
 BLOCK_BYTES = 64 << 20
 SHOWN = 5
 
 
 @dataclass(frozen=True)
 class Embeddings:
-    """What a file, or a folder of files, holds: `shards` of ids and vectors."""
+    """What a file, or a folder of files, holds, `shards` of ids and vectors, for a manifest's images."""
 
     path: Path
     shards: list[Shard]
+    manifest: Manifest
 
     def __len__(self) -> int:
         return sum(len(shard.ids) for shard in self.shards)
@@ -51,15 +51,6 @@ class Embeddings:
     @property
     def dim(self) -> int:
         return int(self.shards[0].features.shape[1])
-
-    @cached_property
-    def identity(self) -> dict[str, Any]:
-        """What a result depends on: the SHA-256 of each file of vectors, by its name, and of the ids."""
-        ids = "\0".join(self.ids).encode()
-        return {
-            "files": {shard.file.name: sha256(shard.file) for shard in self.shards},
-            "ids": hashlib.sha256(ids).hexdigest(),
-        }
 
     @cached_property
     def ids(self) -> pl.Series:
@@ -77,26 +68,30 @@ class Embeddings:
             )
         return ids
 
-    def unknown(self, manifest: Manifest) -> int:
+    @property
+    def unknown(self) -> int:
         """How many of the ids are of no image of the manifest."""
-        return len(self) - len(self._places(manifest))
+        return len(self) - len(self._places)
 
-    def vectors(self, manifest: Manifest, split: str, distance: Distance) -> Vectors:
+    def vectors(self, split: str, distance: Distance) -> Vectors:
         """(M, D), a vector for each row of a split of the manifest.
 
         Raises UsageError for images without one, with their number and the first five; for an id that could mean two
         images, and two that mean one; and for a vector that is not finite or, by cosine, zero, with its id.
         """
-        rows = manifest.split(split).join(
-            self._places(manifest), on=["source", "image"], how="left", maintain_order="left"
-        )
+        manifest = self.manifest
+        rows = manifest.split(split)
+        if rows.is_empty():
+            raise UsageError(f"{manifest.where} has no rows in its split '{split}'.")
+        rows = rows.join(self._places, on=["source", "image"], how="left", maintain_order="left")
         missing = rows.filter(pl.col("row").is_null()).select("source", "image").unique(maintain_order=True)
         if len(missing):
             several = len(manifest.sources) > 1
             names = [f"{source}/{image}" if several else image for source, image in missing.head(SHOWN).iter_rows()]
+            total = rows.n_unique(["source", "image"])
             raise UsageError(
-                f"{self.path} lacks {len(missing):,} of the {rows.n_unique(['source', 'image']):,} images of the {split} "
-                f"split of {manifest.where} ({', '.join(names)}{', ...' if len(missing) > SHOWN else ''}); embed them "
+                f"{self.path} lacks {len(missing):,} of the {total:,} images of the {split} split of {manifest.where} "
+                f"({', '.join(names)}{', ...' if len(missing) > SHOWN else ''}); embed them "
                 f"too, under their path or source/path (an id of the file: {self.ids[0]})."
             )
         needed, place = np.unique(rows["row"].to_numpy(), return_inverse=True)
@@ -108,9 +103,10 @@ class Embeddings:
         self._require_usable(gathered, np.arange(len(needed)), needed, distance)
         return Vectors(gathered, place)
 
-    def _places(self, manifest: Manifest) -> pl.DataFrame:
+    @cached_property
+    def _places(self) -> pl.DataFrame:
         """source, image and the row of its vector, of the images of the manifest that the file has."""
-        images = manifest.frame.select("source", "image").unique(maintain_order=True)
+        images = self.manifest.frame.select("source", "image").unique(maintain_order=True)
         named = pl.concat(
             [
                 images.with_columns(id=pl.col("image")),
@@ -147,7 +143,7 @@ class Embeddings:
         step = max(1, BLOCK_BYTES // (self.dim * values.itemsize))
         for start in range(0, len(rows), step):
             block = values[rows[start : start + step]]
-            finite = np.isfinite(block).all(axis=1)
+            finite: np.ndarray = np.isfinite(block).all(axis=1)
             bad = ~finite | ((distance == "cosine") & ~block.any(axis=1))
             if bad.any():
                 row = int(bad.argmax())
@@ -155,13 +151,8 @@ class Embeddings:
                 raise UsageError(f"{self.path}: the embedding of {self.ids[int(needed[start + row])]} is {what}.")
 
 
-def read_embeddings(path: Path, ids: Path | None = None, *, split: str = "test", strip: str = "") -> Embeddings:
-    """The embeddings of a file, checked as far as that needs no manifest.
-
-    `ids`: for .npy, a file of one id a line (.txt), a JSON list, .npy of strings, or .csv or .parquet with a column
-    `image` and, where there are several, `source`; for UnED's JSON by data set, its folder of info files. `strip` is
-    taken off the front of each id. Raises UsageError or StoreError for whatever does not fit.
-    """
+def require_readable(path: Path, ids: Path | None) -> None:
+    """Raises UsageError for what no embeddings can be read from, without reading them."""
     if not path.exists():
         raise UsageError(f"there is nothing at {path} to score; name a run's folder, or embeddings: {ACCEPTED}.")
     if path.is_file() and not path.stat().st_size:
@@ -171,10 +162,25 @@ def read_embeddings(path: Path, ids: Path | None = None, *, split: str = "test",
         raise UsageError(f"--ids goes with .npy and with UnED's JSON; {path} has its ids in it, so leave --ids out.")
     if ids is not None and not ids.exists():
         raise UsageError(f"there is no {ids}, which --ids names.")
+    if kind == ".npy" and ids is None:
+        raise UsageError(f"{path}: say with --ids which image each row is of, a file of one id a line.")
+    if kind not in KINDS and not path.is_dir():
+        raise UsageError(f"{path} is none of what embeddings come as: {ACCEPTED}.")
+
+
+def read_embeddings(
+    path: Path, manifest: Manifest, *, ids: Path | None = None, split: str = "test", strip: str = ""
+) -> Embeddings:
+    """The embeddings of a file or a folder of files.
+
+    `ids`: for .npy, a file of one id a line (.txt), a JSON list, .npy of strings, or .csv or .parquet with a column
+    `image` and, where there are several, `source`; for UnED's JSON by data set, its folder of info files. `strip` is
+    taken off the front of each id. Raises UsageError or StoreError for whatever does not fit.
+    """
+    require_readable(path, ids)
+    kind = path.suffix.lower()
     if kind == ".npy":
-        if ids is None:
-            raise UsageError(f"{path}: say with --ids which image each row is of, a file of one id a line.")
-        shards = [Shard(path, _ids(ids), memory_map(path))]
+        shards = [Shard(path, _ids(Path(str(ids))), memory_map(path))]
     elif kind == ".npz":
         shards = [_npz(path)]
     elif kind == ".json":
@@ -182,13 +188,11 @@ def read_embeddings(path: Path, ids: Path | None = None, *, split: str = "test",
         shards = [Shard(path, texts, vectors)]
     elif kind in HDF5 and path.is_file():
         shards = [_store(path)] if _is_store(path) else read_foreign(path, dtype="float32").shards
-    elif kind == ".parquet" or path.is_dir():
-        shards = read_foreign(path, dtype="float32").shards
     else:
-        raise UsageError(f"{path} is none of what embeddings come as: {ACCEPTED}.")
+        shards = read_foreign(path, dtype="float32").shards
     shards = [Shard(shard.file, _stripped(shard, strip), shard.features) for shard in shards]
     require_sound(shards)
-    return Embeddings(path, shards)
+    return Embeddings(path, shards, manifest)
 
 
 class _Stored:

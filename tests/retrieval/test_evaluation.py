@@ -219,7 +219,9 @@ def test_an_evaluation_equals_the_definitions_in_plain_loops(
         for metric in ("mMP@5", "R@1"):
             assert found[metric] == pytest.approx(expected[metric], nan_ok=True)
             assert not found["n"] or 0 <= found[metric] <= 1
-    summaries = evaluation.summary["clean"]["merged"]["domains"] | {"mean": evaluation.summary["clean"]["merged"]["mean"]}
+    summaries = evaluation.summary["clean"]["merged"]["domains"] | {
+        "mean": evaluation.summary["clean"]["merged"]["mean"]
+    }
     assert summaries.keys() == domains.keys()
     for name, values in domains.items():
         assert [summaries[name]["mMP@5"], summaries[name]["R@1"]] == pytest.approx(values)
@@ -239,10 +241,14 @@ def test_the_order_of_queries_and_index_changes_nothing_where_nothing_ties(seed:
     frame, vectors = benchmark(rows), torch.from_numpy(rng.standard_normal((40, 5)).astype(np.float32))
     order = rng.permutation(40)
     before, after = evaluate(frame, vectors), evaluate(frame[order], vectors[torch.from_numpy(order)])
-    sorted_before, sorted_after = (each.per_query["merged"].drop("similarities").sort("image") for each in (before, after))
+    sorted_before, sorted_after = (
+        each.per_query["merged"].drop("similarities").sort("image") for each in (before, after)
+    )
     assert sorted_after.equals(sorted_before)
     for name in before.summary["clean"]["merged"]["domains"]:
-        assert after.summary["clean"]["merged"]["domains"][name] == pytest.approx(before.summary["clean"]["merged"]["domains"][name])
+        assert after.summary["clean"]["merged"]["domains"][name] == pytest.approx(
+            before.summary["clean"]["merged"]["domains"][name]
+        )
 
 
 Labelled = tuple[str, list[str], str, str]
