@@ -170,9 +170,9 @@ def fit(
 
     Finished runs are recognised by their content and skipped; an interrupted one goes on from its last epoch.
     """
-    from probe.fit.sweep import SweepError, sweep
+    from probe.fit.sweep import SweepError
     from probe.progress import say
-    from probe.tables.bench import Bench
+    from probe.tables.bench import Bench, fit_waves
     from probe.tables.overrides import Overrides
     from probe.tables.recipe import read_recipe
     from probe.tables.render import show
@@ -184,7 +184,7 @@ def fit(
     bench = Bench(changed, workspace)
     bench.require_complete()
     try:
-        fitted = sweep(bench.runs(), device, jobs, tensorboard)
+        fitted = fit_waves(bench, device, jobs, tensorboard)
     except SweepError:
         show(build_table(Bench(changed, workspace)), printer())
         raise

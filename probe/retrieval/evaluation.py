@@ -80,9 +80,13 @@ def evaluate(
     parsed = [parse_metric(name) for name in metrics]
     scorer = _Scorer(frame, embeddings, _Task(parsed, kept, "official" in protocols, distance))
     names = [metric.name for metric in parsed]
+    scored: dict[str, tuple[pl.DataFrame, pl.DataFrame | None]] = {}
     per_query, summary = {}, {protocol: {} for protocol in protocols}
     for index in indexes:
-        clean, published = scorer.score(index)
+        of_parts = index if scorer.several_domains else "merged"  # with one domain, both are one
+        if of_parts not in scored:
+            scored[of_parts] = scorer.score(of_parts)
+        clean, published = scored[of_parts]
         if clean["n"].max() == 0:
             raise UsageError(
                 f"nothing to score: none of the {len(clean):,} queries has another image of its class to find."
@@ -122,6 +126,7 @@ class _Scorer:
             )
         self.images = _numbered(frame.select("source", "image"))
         self.domains = _numbered(frame.select("domain"))
+        self.several_domains = frame["domain"].n_unique() > 1
 
     def score(self, index: str) -> tuple[pl.DataFrame, pl.DataFrame | None]:
         """A row a query, in the frame's order: by the clean protocol, and by the official one where it is asked for."""

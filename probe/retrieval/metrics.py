@@ -44,7 +44,8 @@ def parse_metric(name: str) -> Metric:
     if match is None:
         k = "".join(re.findall(r"[1-9][0-9]*", name)[:1]) or "5"
         forms = [f"{kind}@{k}" for kind in get_args(Kind)]
-        raise UsageError(f"'{name}' is no metric; {nearest(name, forms)} (any mMP@k, R@k or mAP@k is)")
+        same = [form for form in forms if form.casefold() == name.casefold()]
+        raise UsageError(f"'{name}' is no metric; {nearest(name, same or forms)} (any mMP@k, R@k or mAP@k is)")
     return Metric(match[1], int(match[2]))  # type: ignore[arg-type]
 
 

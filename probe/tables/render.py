@@ -15,7 +15,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from probe.retrieval.metrics import METRICS
-from probe.tables.reference import MEAN
+from probe.tables.reference import MEAN, Printed
 from probe.tables.table import Cell, Table, TableRow
 
 LEGEND = f"Test split, merged index; {' / '.join(METRICS)} in %; mean ± standard deviation over the seeds."
@@ -24,6 +24,8 @@ LEGEND = f"Test split, merged index; {' / '.join(METRICS)} in %; mean ± standar
 def show(table: Table, console: Console) -> None:
     """Prints the table, why it is not complete, and the commands that complete it, each on one line to copy."""
     console.print(_grid(table))
+    for line in table.reasons:
+        console.print(line, style="dim", markup=False, soft_wrap=True)
     for line in table.missing:
         console.print(line, style="yellow", markup=False, soft_wrap=True)
     for note in table.notes:
@@ -50,7 +52,9 @@ def _grid(table: Table) -> RichTable:
             *(_pair(table, row, column) for column in table.columns),
         )
         if row.printed:
-            grid.add_row("  printed", "", "", *(_printed(row, column) for column in table.columns), style="dim")
+            grid.add_row(
+                f"  {_printed_name(row)}", "", "", *(_printed(row, column) for column in table.columns), style="dim"
+            )
     return grid
 
 
@@ -86,8 +90,11 @@ def markdown(table: Table) -> str:
         lines.append(_line([row.name, str(row.dim or ""), _seeds(row), *best, *cells[len(METRICS) :]]))
         if row.printed:
             printed = [row.printed.get(column, {}).get(metric) for column in table.columns for metric in METRICS]
-            lines.append(_line(["printed", "", "", *("" if value is None else f"{value:.1f}" for value in printed)]))
+            lines.append(
+                _line([_printed_name(row), "", "", *("" if cell is None else _text(cell) for cell in printed)])
+            )
     lines += ["", LEGEND]
+    lines += [""] * bool(table.reasons) + [f"- {line}" for line in table.reasons]
     lines += [""] * bool(table.missing or table.notes) + [f"- {line}" for line in [*table.missing, *table.notes]]
     if table.needs:
         lines += ["", "To complete this table:", "", "```", *table.needs, "```"]
@@ -95,16 +102,18 @@ def markdown(table: Table) -> str:
 
 
 def long_csv(table: Table) -> str:
-    """One line a value: row,column,metric,measured,std,seeds,printed (measured and printed in percent)."""
+    """One line a value, in percent: row,column,metric,measured,std,seeds,printed,printed_std,compared."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["row", "column", "metric", "measured", "std", "seeds", "printed"])
+    writer.writerow(["row", "column", "metric", "measured", "std", "seeds", "printed", "printed_std", "compared"])
     for row, column, metric in _places(table):
         cell = _cell(row, column, metric)
         printed = row.printed.get(column, {}).get(metric)
         if cell is not None or printed is not None:
             measured = (repr(cell.mean), "" if cell.std is None else repr(cell.std)) if cell else ("", "")
-            writer.writerow([row.name, column, metric, *measured, row.done, "" if printed is None else printed])
+            shown = (printed.value, "" if printed.std is None else printed.std) if printed else ("", "")
+            mark = row.comparison.compared if printed else ""
+            writer.writerow([row.name, column, metric, *measured, row.done, *shown, mark])
     return text.getvalue()
 
 
@@ -128,10 +137,16 @@ def _cell(row: TableRow, column: str, metric: str) -> Cell | None:
     return row.cells.get(column, {}).get(metric)
 
 
-def _text(cell: Cell | None) -> str:
+def _text(cell: Cell | Printed | None) -> str:
     if cell is None:
         return "-"
-    return f"{cell.mean:.1f}" if cell.std is None else f"{cell.mean:.1f} ± {cell.std:.1f}"
+    value = cell.value if isinstance(cell, Printed) else cell.mean
+    return f"{value:.1f}" if cell.std is None else f"{value:.1f} ± {cell.std:.1f}"
+
+
+def _printed_name(row: TableRow) -> str:
+    only = row.comparison.compared == "printed-only"
+    return "printed only" if only else f"printed ({row.comparison.mark})"
 
 
 def _pair(table: Table, row: TableRow, column: str) -> Text:
@@ -146,7 +161,9 @@ def _pair(table: Table, row: TableRow, column: str) -> Text:
 
 def _printed(row: TableRow, column: str) -> str:
     values = [row.printed.get(column, {}).get(metric) for metric in METRICS]
-    return " / ".join("-" if value is None else f"{value:.1f}" for value in values)
+    return " / ".join(
+        _text(value if column == MEAN or value is None else Printed(value.value, None)) for value in values
+    )
 
 
 def _is_best(table: Table, row: TableRow, metric: str) -> bool:

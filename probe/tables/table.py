@@ -5,13 +5,17 @@ table.rows[0].cells["Mean"]["mMP@5"].mean
 """
 
 import statistics
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from probe.fit.run import Run
 from probe.retrieval.metrics import METRICS
 from probe.tables.bench import Bench
-from probe.tables.recipe import Recipe, Row
-from probe.tables.reference import MEAN
+from probe.tables.recipe import Recipe
+from probe.tables.reference import MEAN, Printed
+from probe.tables.row import Comparison, Row
+from probe.tables.specialists import by_seed, oracle_scores
 
 
 @dataclass(frozen=True)
@@ -24,23 +28,29 @@ class Cell:
 
 @dataclass(frozen=True)
 class TableRow:
-    """`cells[column][metric]`, empty until something is measured; `done` of `planned` runs."""
+    """`cells[column][metric]`, empty until something is measured; `done` of `planned` seeds.
+
+    `comparison`: how what is measured relates to what is printed.
+    """
 
     name: str
     dim: int | None
     done: int
     planned: int
     cells: dict[str, dict[str, Cell]]
-    printed: dict[str, dict[str, float]]
+    printed: dict[str, dict[str, Printed]]
+    comparison: Comparison
 
 
 @dataclass(frozen=True)
 class Table:
-    """`columns`: Mean, then the domains. `missing` says why rows are empty, `needs` the commands that fill them."""
+    """`columns`: Mean, then the domains, as they are printed. `reasons`: why rows are not the printed experiment.
+    `missing` says why rows are empty, `needs` the commands that fill them."""
 
     recipe: Recipe
     columns: list[str]
     rows: list[TableRow]
+    reasons: list[str]
     missing: list[str]
     needs: list[str]
     notes: list[str]
@@ -50,19 +60,54 @@ def build_table(bench: Bench) -> Table:
     """Reads the finished runs; what is not measured is said, with the command to run."""
     recipe = bench.recipe
     rows = [_row(row, bench) for row in recipe.rows]
-    domains = bench.manifest.domains if bench.manifest else _printed_domains(recipe)
+    domains = bench.manifest.domains if bench.manifest else recipe.columns
+    missing = [*bench.missing, *(f"{row}: waits for the steps of {of}" for row, of in bench.waiting.items())]
     needs = list(bench.needs)
-    if any(run for runs in bench.runs_of.values() for run in runs if not run.done):
+    if bench.waiting or any(not run.done for runs in bench.runs_of.values() for run in runs):
         needs.append(bench.fit_command)
-    return Table(recipe, [MEAN, *domains], rows, bench.missing, needs, _notes(bench))
+    columns = _columns(recipe, domains, rows)
+    return Table(recipe, columns, rows, _reasons(rows), missing, needs, _notes(bench))
+
+
+def _columns(recipe: Recipe, domains: Iterable[str], rows: list[TableRow]) -> list[str]:
+    """The mean, the domains in the order of the print, then what is in no printed table."""
+    printed = {column for row in rows for column in row.printed}
+    known = [*recipe.columns.values(), *(column for column in _printed_order(recipe) if column in printed)]
+    measured = {recipe.columns.get(domain, domain) for domain in domains}
+    return list(dict.fromkeys([MEAN, *(column for column in known if column in measured | printed), *sorted(measured)]))
+
+
+def _printed_order(recipe: Recipe) -> list[str]:
+    return recipe.reference.domains if recipe.reference else []
+
+
+def _reasons(rows: list[TableRow]) -> list[str]:
+    """`IN+UJCDS, IN+UJCRR: linear probe: ...`, one line a reason."""
+    named: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        if row.comparison.because:
+            named.setdefault((row.comparison.mark, row.comparison.because.strip()), []).append(row.name)
+    return [f"{', '.join(names)}: {mark}: {because}" for (mark, because), names in named.items()]
 
 
 def _row(row: Row, bench: Bench) -> TableRow:
-    metrics = [run.metrics for run in bench.runs_of[row.name] if run.done]
-    printed = bench.recipe.reference.rows[row.printed] if bench.recipe.reference and row.printed else {}
-    scores = [{MEAN: found["test"]["mean"]} | found["test"]["domains"] for found in metrics]
+    printed = {}
+    if bench.recipe.reference and row.comparison.printed:
+        printed = bench.recipe.reference.rows[row.comparison.printed]
+    seeds = [runs for runs in by_seed(bench.runs_of[row.name]) if all(run.done for run in runs)]
+    summaries = [oracle_scores(runs, _summary) if row.specialists else _summary(runs[0]) for runs in seeds]
+    names = bench.recipe.columns
+    scores = [
+        {MEAN: summary["mean"]} | {names.get(domain, domain): values for domain, values in summary["domains"].items()}
+        for summary in summaries
+    ]
     cells = {column: _cells(scores, column) for column in scores[0]} if scores else {}
-    return TableRow(row.name, metrics[0]["dim"] if metrics else None, len(metrics), len(row.runs), cells, printed)
+    dim = seeds[0][0].metrics["dim"] if seeds else None
+    return TableRow(row.name, dim, len(seeds), len(row.runs), cells, printed, row.comparison)
+
+
+def _summary(run: Run) -> dict[str, Any]:
+    return run.metrics["test"]
 
 
 def _cells(scores: list[dict[str, Any]], column: str) -> dict[str, Cell]:
@@ -73,11 +118,6 @@ def _cells(scores: list[dict[str, Any]], column: str) -> dict[str, Cell]:
             std = statistics.stdev(values) if len(values) > 1 else None
             cells[metric] = Cell(statistics.fmean(values), std)
     return cells
-
-
-def _printed_domains(recipe: Recipe) -> list[str]:
-    rows = recipe.reference.rows.values() if recipe.reference else []
-    return list(dict.fromkeys(column for row in rows for column in row if column != MEAN))
 
 
 def _notes(bench: Bench) -> list[str]:
