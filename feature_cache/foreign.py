@@ -177,7 +177,7 @@ def _hdf5(path: Path) -> Shard:
     except DAMAGE as error:
         raise StoreError(
             f"{path} is neither .npy, .parquet, a folder of clip-retrieval, nor HDF5 with one dataset of vectors and "
-            f"one of ids ({first_line(error)})."
+            f"one of ids, such as `features` and `index` ({first_line(error)})."
         ) from error
 
 

@@ -143,11 +143,11 @@ class Embeddings:
         step = max(1, BLOCK_BYTES // (self.dim * values.itemsize))
         for start in range(0, len(rows), step):
             block = values[rows[start : start + step]]
-            finite: np.ndarray = np.isfinite(block).all(axis=1)
-            bad = ~finite | ((distance == "cosine") & ~block.any(axis=1))
+            infinite = (~np.isfinite(block)).any(axis=1)
+            bad = infinite | ~block.any(axis=1) if distance == "cosine" else infinite
             if bad.any():
                 row = int(bad.argmax())
-                what = "zero, which has no direction to compare" if finite[row] else "not finite"
+                what = "not finite" if infinite[row] else "zero, which has no direction to compare"
                 raise UsageError(f"{self.path}: the embedding of {self.ids[int(needed[start + row])]} is {what}.")
 
 
