@@ -7,7 +7,8 @@ evaluation = evaluate(frame, embeddings)
 evaluation.summary["clean"]["merged"]["mean"]["mMP@5"]
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,6 +17,7 @@ import polars as pl
 import torch
 
 from probe.errors import UsageError, nearest
+from probe.progress import Report, track_if_long
 from probe.retrieval import official
 from probe.retrieval.metrics import METRICS, Metric, class_numbers, parse_metric, relevant_counts, relevant_hits
 from probe.retrieval.search import Neighbours, search
@@ -24,6 +26,7 @@ from probe.retrieval.summary import summarize
 INDEXES = ("merged", "separate")
 PROTOCOLS = ("clean", "official")
 KEPT = 10
+PER_QUERY = {"merged": "per_query.parquet", "separate": "per_query_separate.parquet"}  # in a run's folder
 Distance = Literal["cosine", "euclidean"]
 
 
@@ -67,36 +70,29 @@ def evaluate(
     indexes: Sequence[str] = INDEXES,
     protocols: Sequence[str] = PROTOCOLS,
     kept: int = KEPT,
+    progress: Report | None = None,
 ) -> Evaluation:
     """Scores the queries of `frame` (manifest rows of one split) against its index rows.
 
     embeddings (N, d) float32, row by row. `kept`: how many neighbours of each query are named. Queries with nothing to
-    find are counted and left out of the means. Raises UsageError when there are no queries, no index, or no query that
+    find are counted and left out of the means. `progress`: told how many of all comparisons are done; by default they
+    are shown when they take long. Raises UsageError when there are no queries, no index, or no query that
     has anything to find, and for an unknown metric, index or protocol.
     """
     for given, known, what in ((indexes, INDEXES, "index"), (protocols, PROTOCOLS, "protocol")):
         for name in given:
             require_known(name, known, what)
-    parsed = [parse_metric(name) for name in metrics]
-    scorer = _Scorer(frame, embeddings, _Task(parsed, kept, "official" in protocols, distance))
-    names = [metric.name for metric in parsed]
-    scored: dict[str, tuple[pl.DataFrame, pl.DataFrame | None]] = {}
-    per_query, summary = {}, {protocol: {} for protocol in protocols}
-    for index in indexes:
-        of_parts = index if scorer.several_domains else "merged"  # with one domain, both are one
-        if of_parts not in scored:
-            scored[of_parts] = scorer.score(of_parts)
-        clean, published = scored[of_parts]
-        if clean["n"].max() == 0:
-            raise UsageError(
-                f"nothing to score: none of the {len(clean):,} queries has another image of its class to find."
-            )
-        per_query[index] = clean
+    task = _Task([parse_metric(name) for name in metrics], kept, "official" in protocols, distance)
+    scorer = _Scorer(frame, embeddings, task)
+    scored = scorer.score(indexes, progress)
+    names = [metric.name for metric in task.metrics]
+    summary: dict[str, dict[str, Any]] = {protocol: {} for protocol in protocols}
+    for index, (clean, published) in scored.items():
         if "clean" in protocols:
             summary["clean"][index] = summarize(clean, names)
         if published is not None:
             summary["official"][index] = official.official_summary(published, names)
-    return Evaluation(per_query, summary)
+    return Evaluation({index: clean for index, (clean, _) in scored.items()}, summary)
 
 
 def require_known(name: str, known: Sequence[str], what: str) -> None:
@@ -112,8 +108,30 @@ def domains_with_something_to_find(frame: pl.DataFrame) -> list[str]:
     return sorted(findable["domain"].unique())
 
 
+@dataclass(frozen=True)
+class _Part:
+    """Queries and the index rows that they search, as positions in the frame; `_images` of the two."""
+
+    queries: np.ndarray  # (Q,)
+    index: np.ndarray  # (R,)
+    rows: np.ndarray  # (I, most) into `index`
+    own: np.ndarray  # (Q,)
+
+    @property
+    def listed(self) -> np.ndarray:
+        """(I,) a row of each image, as a position in the frame."""
+        return self.index[self.rows[:, 0]]
+
+    @property
+    def comparisons(self) -> int:
+        return len(self.queries) * len(self.rows)
+
+
+Scored = tuple[pl.DataFrame, pl.DataFrame | None]  # a row a query: by the clean protocol, and by the official one
+
+
 class _Scorer:
-    """The queries and index rows of a frame (their positions in it) and, for every row, a number of its image."""
+    """The rows of a frame, and for each of them a number of its image and of its domain."""
 
     def __init__(self, frame: pl.DataFrame, embeddings: torch.Tensor, task: _Task) -> None:
         self.frame, self.embeddings, self.task = frame, embeddings, task
@@ -126,61 +144,81 @@ class _Scorer:
             )
         self.images = _numbered(frame.select("source", "image"))
         self.domains = _numbered(frame.select("domain"))
-        self.several_domains = frame["domain"].n_unique() > 1
 
-    def score(self, index: str) -> tuple[pl.DataFrame, pl.DataFrame | None]:
-        """A row a query, in the frame's order: by the clean protocol, and by the official one where it is asked for."""
-        parts = [self._part(queries, rows) for queries, rows in self._parts(index)]
-        order = np.argsort(np.concatenate([queries for queries, _ in self._parts(index)]))
-        clean = pl.concat([clean for clean, _ in parts])[order]
-        published = [found for _, found in parts if found is not None]
+    def score(self, indexes: Sequence[str], progress: Report | None) -> dict[str, Scored]:
+        """By index, in the frame's order. Raises UsageError where no query has anything to find."""
+        several = len(np.unique(self.domains)) > 1
+        searches = {index: index if several else "merged" for index in indexes}  # of one domain, both are one
+        parts = {search: self._parts(search) for search in dict.fromkeys(searches.values())}
+        total = sum(part.comparisons for each in parts.values() for part in each)
+        done = 0
+        with ExitStack() as stack:
+            report = progress or stack.enter_context(track_if_long("search", "comparisons"))
+            report(0, total)
+
+            def advance(comparisons: int) -> None:
+                nonlocal done
+                done += comparisons
+                report(done, total)
+
+            scored = {search: self._scored(each, advance) for search, each in parts.items()}
+        return {index: scored[search] for index, search in searches.items()}
+
+    def _parts(self, index: str) -> list[_Part]:
+        pairs = [(self.queries, self.index)]
+        if index == "separate":
+            of_query, of_index = self.domains[self.queries], self.domains[self.index]
+            pairs = [(self.queries[of_query == each], self.index[of_index == each]) for each in np.unique(of_query)]
+        return [_Part(queries, rows, *_images(self.images[queries], self.images[rows])) for queries, rows in pairs]
+
+    def _scored(self, parts: list[_Part], advance: Callable[[int], None]) -> Scored:
+        found = [self._score(part, advance) for part in parts]
+        order = np.argsort(np.concatenate([part.queries for part in parts]))
+        clean = pl.concat([clean for clean, _ in found])[order]
+        if clean["n"].max() == 0:
+            raise UsageError(
+                f"nothing to score: none of the {len(clean):,} queries has another image of its class to find."
+            )
+        published = [each for _, each in found if each is not None]
         return clean, pl.concat(published)[order] if published else None
 
-    def _parts(self, index: str) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Queries and the index rows that they search, as positions in the frame."""
-        if index == "merged":
-            return [(self.queries, self.index)]
-        of_query, of_index = self.domains[self.queries], self.domains[self.index]
-        return [(self.queries[of_query == each], self.index[of_index == each]) for each in np.unique(of_query)]
-
-    def _part(self, query_rows: np.ndarray, index_rows: np.ndarray) -> tuple[pl.DataFrame, pl.DataFrame | None]:
-        queries, index, task = self.frame[query_rows], self.frame[index_rows], self.task
-        rows, own = _images(self.images[query_rows], self.images[index_rows])
-        listed = index_rows[rows[:, 0]]  # one row of each image
-        found = self._search(query_rows, listed, own)
+    def _score(self, part: _Part, advance: Callable[[int], None]) -> Scored:
+        queries, index, task = self.frame[part.queries], self.frame[part.index], self.task
+        found = self._search(part, advance)
         of_query, of_row = class_numbers(queries, index)
-        of_image = np.where(rows >= 0, of_row[rows], 0)
+        of_image = np.where(part.rows >= 0, of_row[part.rows], 0) if len(of_row) else part.rows
         hits, n = relevant_hits(of_query, of_image, found.rows), relevant_counts(queries, index)
-        names = index.select("source", "image")[rows[:, 0]]
+        names = index.select("source", "image")[part.rows[:, 0]]
         values = [pl.Series(metric.name, metric.values(hits, n)) for metric in task.metrics]
         clean = queries.select("image", "source", "domain", "label").with_columns(
             pl.Series("n", n), *_lists(names, found, hits, task.kept), *values
         )
         if not task.official:
             return clean, None
-        similarities = self._own_similarities(query_rows, listed, own)
-        ranked = official.ranked_rows(found, own, similarities, rows, task.rank + 1)
+        ranked = official.ranked_rows(found, part.own, self._own_similarities(part), part.rows, task.rank + 1)
         hits = relevant_hits(of_query, of_row[:, None], ranked)
         n, dropped = official.official_counts(queries, index), official.drops_first(queries)
         values = [pl.Series(each.name, official.official_values(each, hits, n, dropped)) for each in task.metrics]
         return clean, queries.select("domain").with_columns(pl.Series("n", n - dropped), *values)
 
-    def _search(self, query_rows: np.ndarray, listed: np.ndarray, own: np.ndarray) -> Neighbours:
-        if not len(listed):
-            shape = (len(query_rows), self.task.depth)
+    def _search(self, part: _Part, advance: Callable[[int], None]) -> Neighbours:
+        if not len(part.rows):
+            shape = (len(part.queries), self.task.depth)
             return Neighbours(np.full(shape, -1, np.int64), np.full(shape, -np.inf))
-        (having,) = (own >= 0).nonzero()
-        pairs = np.column_stack([having, own[having]])
-        queries, index = (self.embeddings[torch.from_numpy(rows)] for rows in (query_rows, listed))
-        return search(queries, index, self.task.depth, pairs)
+        (having,) = (part.own >= 0).nonzero()
+        pairs = np.column_stack([having, part.own[having]])
+        queries, index = (self.embeddings[torch.from_numpy(rows)] for rows in (part.queries, part.listed))
+        found = search(queries, index, self.task.depth, pairs)
+        advance(part.comparisons)
+        return found
 
-    def _own_similarities(self, query_rows: np.ndarray, listed: np.ndarray, own: np.ndarray) -> np.ndarray:
+    def _own_similarities(self, part: _Part) -> np.ndarray:
         """(Q,) float64 of each query to its own image in the index, as the search has it; -inf where it has none."""
-        similarities = np.full(len(own), -np.inf)
-        (having,) = (own >= 0).nonzero()
+        similarities = np.full(len(part.own), -np.inf)
+        (having,) = (part.own >= 0).nonzero()
         for some in np.array_split(having, len(having) // 8192 + 1):
-            pair = (self.embeddings[torch.from_numpy(rows)] for rows in (query_rows[some], listed[own[some]]))
-            similarities[some] = _pairwise(*pair)
+            rows = (part.queries[some], part.listed[part.own[some]])
+            similarities[some] = _pairwise(*(self.embeddings[torch.from_numpy(each)] for each in rows))
         return similarities
 
 
