@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 Distance = Literal["cosine", "euclidean"]
 NEIGHBOURS = 10
-PER_QUERY = {"merged": "per_query.parquet", "separate": "per_query_separate.parquet"}
 
 
 @dataclass(frozen=True)
@@ -80,6 +79,8 @@ class Result:
 
     def per_query(self, index: str) -> pl.DataFrame:
         """A row a query, of the merged or the separate index."""
+        from probe.retrieval.evaluation import PER_QUERY
+
         file = self.path / PER_QUERY[index]
         try:
             return pl.read_parquet(file)
@@ -111,7 +112,7 @@ def scored(subject: Subject, question: Question, folder: Path) -> Result:
 
 
 def _score(subject: Subject, question: Question, path: Path, config: dict[str, Any]) -> None:
-    from probe.retrieval.evaluation import KEPT, evaluate
+    from probe.retrieval.evaluation import KEPT, PER_QUERY, evaluate
     from probe.retrieval.neighbours import write_neighbours
 
     frame, vectors = subject.embed()
@@ -126,8 +127,8 @@ def _score(subject: Subject, question: Question, path: Path, config: dict[str, A
         (folder / "config.yaml").write_text(
             yaml.safe_dump(config, sort_keys=False, allow_unicode=True), encoding="utf-8"
         )
-        for index, file in PER_QUERY.items():
-            evaluation.per_query[index].write_parquet(folder / file)
+        for index, queries in evaluation.per_query.items():
+            queries.write_parquet(folder / PER_QUERY[index])
         if question.neighbours:
             write_neighbours(evaluation.per_query["merged"], folder, question.neighbours)
         write_json(folder / "metrics.json", evaluation.summary)

@@ -24,7 +24,7 @@ from feature_cache.layout import DAMAGE, FORMAT, dataset, opening
 from probe.data.manifest import Manifest
 from probe.errors import UsageError, first_line, nearest
 from probe.retrieval.descriptors import read_descriptors
-from probe.retrieval.evaluation import Distance
+from probe.retrieval.search import Distance
 from probe.retrieval.vectors import Vectors
 
 ACCEPTED = (
