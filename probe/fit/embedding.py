@@ -11,7 +11,8 @@ from torch import nn
 
 from probe.fit.placement import SplitRows
 from probe.progress import Report, silent
-from probe.retrieval.evaluation import Distance, Evaluation, evaluate
+from probe.retrieval.evaluation import Evaluation, evaluate
+from probe.retrieval.search import Distance
 
 SELECTING = ("mMP@5", "R@1")  # what validation computes
 

@@ -29,6 +29,7 @@ from probe.fit.sampler import Stretch, build_sampler
 from probe.fit.schedule import Plan
 from probe.heads.linear import BatchNormLinear
 from probe.retrieval.evaluation import domains_with_something_to_find
+from probe.retrieval.search import Distance
 
 OnStep = Callable[[int], None]  # images seen since the last call
 OnEpoch = Callable[[dict[str, Any]], None]  # the epoch's line of the history
@@ -53,7 +54,7 @@ class Trainer:
         if config.training is None:
             raise ValueError("a head that is not trained has no trainer")
         self.training, self.data, self.checkpoint = config.training, data, checkpoint
-        self.distance = config.distance
+        self.distance: Distance = config.distance
         _require_domain(self.training, data)
         self.plan = Plan(self.training, len(data.train))
         self.sampler = build_sampler(self.training, self.plan, data, config.seed)

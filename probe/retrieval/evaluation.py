@@ -10,7 +10,7 @@ evaluation.summary["clean"]["merged"]["mean"]["mMP@5"]
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -20,14 +20,14 @@ from probe.errors import UsageError, nearest
 from probe.progress import Report, track_if_long
 from probe.retrieval import official
 from probe.retrieval.metrics import METRICS, Metric, class_numbers, parse_metric, relevant_counts, relevant_hits
-from probe.retrieval.search import Neighbours, search
+from probe.retrieval.search import DISTANCES, Distance, Neighbours, search
 from probe.retrieval.summary import summarize
+from probe.retrieval.vectors import Vectors
 
 INDEXES = ("merged", "separate")
 PROTOCOLS = ("clean", "official")
 KEPT = 10
 PER_QUERY = {"merged": "per_query.parquet", "separate": "per_query_separate.parquet"}  # in a run's folder
-Distance = Literal["cosine", "euclidean"]
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class _Task:
 
 def evaluate(
     frame: pl.DataFrame,
-    embeddings: torch.Tensor,
+    embeddings: torch.Tensor | Vectors,
     *,
     distance: Distance = "cosine",
     metrics: Sequence[str] = METRICS,
@@ -74,7 +74,7 @@ def evaluate(
 ) -> Evaluation:
     """Scores the queries of `frame` (manifest rows of one split) against its index rows.
 
-    embeddings (N, d) float32, row by row. `kept`: how many neighbours of each query are named. Queries with nothing to
+    embeddings (N, d), row by row. `kept`: how many neighbours of each query are named. Queries with nothing to
     find are counted and left out of the means. `progress`: told how many of all comparisons are done; by default they
     are shown when they take long. Raises UsageError when there are no queries, no index, or no query that
     has anything to find, and for an unknown metric, index or protocol.
@@ -133,8 +133,9 @@ Scored = tuple[pl.DataFrame, pl.DataFrame | None]  # a row a query: by the clean
 class _Scorer:
     """The rows of a frame, and for each of them a number of its image and of its domain."""
 
-    def __init__(self, frame: pl.DataFrame, embeddings: torch.Tensor, task: _Task) -> None:
-        self.frame, self.embeddings, self.task = frame, embeddings, task
+    def __init__(self, frame: pl.DataFrame, embeddings: torch.Tensor | Vectors, task: _Task) -> None:
+        self.frame, self.task = frame, task
+        self.vectors = embeddings if isinstance(embeddings, Vectors) else Vectors(embeddings)
         self.queries, self.index = (
             frame["role"].is_in([role, "both"]).to_numpy().nonzero()[0] for role in ("query", "index")
         )
@@ -207,25 +208,18 @@ class _Scorer:
             return Neighbours(np.full(shape, -1, np.int64), np.full(shape, -np.inf))
         (having,) = (part.own >= 0).nonzero()
         pairs = np.column_stack([having, part.own[having]])
-        queries, index = (self.embeddings[torch.from_numpy(rows)] for rows in (part.queries, part.listed))
-        found = search(queries, index, self.task.depth, pairs)
-        advance(part.comparisons)
-        return found
+        queries, index = self.vectors.take(part.queries), self.vectors.take(part.listed)
+        return search(queries, index, self.task.depth, pairs, self.task.distance, advance)
 
     def _own_similarities(self, part: _Part) -> np.ndarray:
         """(Q,) float64 of each query to its own image in the index, as the search has it; -inf where it has none."""
         similarities = np.full(len(part.own), -np.inf)
         (having,) = (part.own >= 0).nonzero()
+        exact = DISTANCES[self.task.distance].exact
         for some in np.array_split(having, len(having) // 8192 + 1):
             rows = (part.queries[some], part.listed[part.own[some]])
-            similarities[some] = _pairwise(*(self.embeddings[torch.from_numpy(each)] for each in rows))
+            similarities[some] = exact(*(self.vectors.take(each).block(0, len(each)) for each in rows)).cpu().numpy()
         return similarities
-
-
-def _pairwise(queries: torch.Tensor, index: torch.Tensor) -> np.ndarray:
-    from probe.retrieval.search import _exact, _normalized
-
-    return _exact(_normalized(queries, "query"), _normalized(index, "index")[:, None])[:, 0].cpu().numpy()
 
 
 def _numbered(columns: pl.DataFrame) -> np.ndarray:

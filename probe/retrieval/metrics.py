@@ -69,12 +69,17 @@ def map_at_k(hits: np.ndarray, n: np.ndarray, k: int) -> np.ndarray:
 
     P(j) is the precision of the first j results. The sum goes to k, as in UnED's code; its eq. S2 prints min(n, k).
     """
+    return _over(precision_sums(hits[:, :k]), np.minimum(n, k))
+
+
+def precision_sums(hits: np.ndarray) -> np.ndarray:
+    """(Q, k) -> (Q,): the sum of P(j) over the relevant results j."""
     sums = np.empty(len(hits))
+    ranks = np.arange(1, hits.shape[1] + 1)
     for start in range(0, len(hits), BLOCK):
-        block = hits[start : start + BLOCK, :k]
-        ranks = np.arange(1, block.shape[1] + 1)
+        block = hits[start : start + BLOCK]
         sums[start : start + BLOCK] = (block.cumsum(axis=1) / ranks * block).sum(axis=1)
-    return _over(sums, np.minimum(n, k))
+    return sums
 
 
 def _over(sums: np.ndarray, depth: np.ndarray) -> np.ndarray:

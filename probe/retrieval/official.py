@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 
 from probe.data.labels import as_lists, plainest
-from probe.retrieval.metrics import Metric
+from probe.retrieval.metrics import Metric, precision_sums
 from probe.retrieval.search import Neighbours
 from probe.retrieval.summary import summarize
 
@@ -79,17 +79,12 @@ def _share(metric: Metric, hits: np.ndarray, n: np.ndarray, drop: int) -> np.nda
     """As the published code counts it; R@k with k > 1, which it has not, by the same rule as R@1."""
     kept, k = hits[:, drop : metric.k + drop], metric.k
     if metric.kind == "R":
-        return kept.any(axis=1).astype(np.float64)
+        return np.asarray(kept.any(axis=1), np.float64)
     if metric.kind == "mMP":
         looked_at = hits[:, : k + drop]
-        found: np.ndarray = (looked_at & (np.arange(looked_at.shape[1]) < n[:, None])).sum(axis=1) - drop
-        return found / np.minimum(n - drop, k).astype(np.float64)
-    sums = np.empty(len(kept))
-    for start in range(0, len(kept), BLOCK):
-        block = kept[start : start + BLOCK]
-        precision = block.cumsum(axis=1) / np.arange(1, block.shape[1] + 1)
-        sums[start : start + BLOCK] = (precision * block).sum(axis=1)
-    return sums / np.minimum(n - drop, k)
+        found = (looked_at & (np.arange(looked_at.shape[1]) < n[:, None])).sum(axis=1) - drop
+        return np.divide(found, np.minimum(n - drop, k), out=np.empty(len(n)))
+    return precision_sums(kept) / np.minimum(n - drop, k)
 
 
 def official_summary(per_query: pl.DataFrame, metrics: Sequence[str]) -> dict[str, Any]:

@@ -83,7 +83,7 @@ class Row:
     name: str
     backbones: list[Backbone]
     runs: list[RunConfig]
-    comparison: Comparison = Comparison()
+    comparison: Comparison
     specialists: bool = False
     steps_of: str | None = None
 
@@ -95,12 +95,12 @@ class Row:
     def configs(self, domains: Sequence[str], steps: Mapping[str, int] | None) -> list[RunConfig]:
         """Every run, by seed and then by domain. `steps`: of each domain, where the row takes measured ones."""
         if self.specialists:
-            return [
-                RunConfig.model_validate(run.model_dump() | {"domain": domain})
-                for run in self.runs
-                for domain in domains
-            ]
+            return [_with_domain(run, domain) for run in self.runs for domain in domains]
         return [_with_steps(run, steps) for run in self.runs] if steps else self.runs
+
+
+def _with_domain(config: RunConfig, domain: str) -> RunConfig:
+    return RunConfig.model_validate(config.model_dump() | {"domain": domain})
 
 
 def _with_steps(config: RunConfig, steps: Mapping[str, int]) -> RunConfig:
@@ -116,7 +116,7 @@ def read_row(
     reference: Reference | None,
     changes: Overrides,
 ) -> Row:
-    """`fields`: as written; `where`: the file and the row, for errors. Raises UsageError that names them and the key."""
+    """`fields`: as written. Raises UsageError that names the key, and file and row as `where` says."""
     if fields.get("compared") == "printed-only":
         return _printed_only(where, fields, reference)
     if "seed" in fields:
@@ -158,7 +158,9 @@ def _measured_steps(where: str, merged: dict[str, Any]) -> tuple[dict[str, Any],
     """The row whose specialists set the steps, and until they are known one step for that name, so that the rest of
     the row can be checked."""
     training = merged.get("training")
-    steps = training.get("specialist_steps") if isinstance(training, dict) else None
+    if not isinstance(training, dict):
+        return merged, None
+    steps = training.get("specialist_steps")
     if not isinstance(steps, dict) or not isinstance(steps.get(MEASURED), str):
         return merged, None
     if len(steps) > 1:

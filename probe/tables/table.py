@@ -96,14 +96,15 @@ def _row(row: Row, bench: Bench) -> TableRow:
         printed = bench.recipe.reference.rows[row.comparison.printed]
     seeds = [runs for runs in by_seed(bench.runs_of[row.name]) if all(run.done for run in runs)]
     summaries = [oracle_scores(runs, _summary) if row.specialists else _summary(runs[0]) for runs in seeds]
-    names = bench.recipe.columns
-    scores = [
-        {MEAN: summary["mean"]} | {names.get(domain, domain): values for domain, values in summary["domains"].items()}
-        for summary in summaries
-    ]
+    scores = [_by_column(summary, bench.recipe.columns) for summary in summaries]
     cells = {column: _cells(scores, column) for column in scores[0]} if scores else {}
     dim = seeds[0][0].metrics["dim"] if seeds else None
     return TableRow(row.name, dim, len(seeds), len(row.runs), cells, printed, row.comparison)
+
+
+def _by_column(summary: dict[str, Any], names: dict[str, str]) -> dict[str, dict[str, float | None]]:
+    domains: dict[str, dict[str, float | None]] = summary["domains"]
+    return {MEAN: summary["mean"]} | {names.get(name, name): values for name, values in domains.items()}
 
 
 def _summary(run: Run) -> dict[str, Any]:

@@ -4,30 +4,32 @@ evaluator over rows, written from its description. Similarities are given by pai
 import math
 from collections import Counter
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import polars as pl
+
+from probe.data.labels import as_lists
+from probe.retrieval.search import Distance
 
 Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Rows of a split, and a matrix of similarities of which each row has a row (equal ones tie)."""
+    """Rows of a split, and a matrix of similarities (by `distance`) of which each row has a row (equal ones tie)."""
 
     frame: pl.DataFrame
     vectors: np.ndarray  # (N, d), one a row
     similar: np.ndarray  # (P, P)
     of_row: list[int]  # (N,) into similar
+    distance: Distance
 
-    @property
+    @cached_property
     def rows(self) -> list[tuple[int, Row]]:
-        found = list(enumerate(self.frame.iter_rows(named=True)))
-        return [
-            (i, row | {"labels": row["label"] if isinstance(row["label"], list) else [row["label"]]})
-            for i, row in found
-        ]
+        rows = self.frame.with_columns(labels=as_lists(self.frame["label"]))
+        return list(enumerate(rows.iter_rows(named=True)))
 
     def similarity(self, i: int, j: int) -> float:
         return float(self.similar[self.of_row[i], self.of_row[j]])

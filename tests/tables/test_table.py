@@ -51,7 +51,7 @@ def test_printed_values_stand_beside_the_measured_ones(world: World):
     world.write_store()
     table = measured(world)
     assert "50.5 / -" in shown(table)
-    assert "| printed |  |  | 50.5 |  |  | 61.0 |  |  |" in markdown(table)
+    assert "| printed (exact) |  |  | 50.5 |  |  | 61.0 |  |  |" in markdown(table)
     lines = {
         (line["row"], line["column"], line["metric"]): line for line in csv.DictReader(io.StringIO(long_csv(table)))
     }
