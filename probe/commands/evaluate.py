@@ -28,6 +28,8 @@ from probe.workspace import Workspace
 if TYPE_CHECKING:
     from probe.fit.scoring import Distance, Question, Subject
 
+FOLDERS_OF = (".parquet", ".h5", ".hdf5")
+
 
 def evaluate(
     what: Annotated[
@@ -68,8 +70,10 @@ def evaluate(
     cache: Cache = DEFAULT.cache,
     out: Out = DEFAULT.out,
 ) -> None:
-    """Score a finished head, or several as one, on any data whose features the same backbone has extracted; or
-    embeddings that were made elsewhere, which need nothing but their ids."""
+    """Score a finished head, several as one, or embeddings that were made elsewhere, on any data.
+
+    A head needs features of the data by its backbone (probe extract); embeddings need nothing but their ids.
+    """
     from probe.fit.scoring import Question, scored
     from probe.progress import say
     from probe.retrieval.metrics import METRICS, parse_metric
@@ -79,19 +83,30 @@ def evaluate(
     metrics = [parse_metric(name).name for name in metric or METRICS]
     workspace = Workspace(data_root, cache, out)
     chosen = distance.value if distance else None
-    if all((path / "config.yaml").exists() for path in what) or len(what) > 1 or combine:
+    files = [path for path in what if _holds_embeddings(path)]
+    if files and (len(what) > 1 or combine):
+        raise UsageError(f"{files[0]} is no folder of a run; embeddings are scored one file at a time, uncombined.")
+    if files:
+        question = Question(split.value, chosen or "cosine", tuple(metrics), neighbours)
+        subject = _embeddings(files[0], ids, strip, data, question, workspace, device)
+    else:
         if ids or strip:
-            raise UsageError("--ids and --strip are for embeddings; a run's images are named in its store.")
+            raise UsageError("--ids and --strip are for embeddings; a run knows the ids of its images.")
         subject, chosen = _runs(what, data, split.value, combine, chosen, workspace, device)
         question = Question(split.value, chosen, tuple(metrics), neighbours)
-    else:
-        question = Question(split.value, chosen or "cosine", tuple(metrics), neighbours)
-        subject = _embeddings(what[0], ids, strip, data, question, workspace, device)
     result = scored(subject, question, workspace.evaluations)
     title = f"{subject.title} on {data}, {split} split"
     for grid in score_tables(title, result, metrics, index.names, protocol.names):
         printer().print(grid)
     say(f"written to {result.path}")
+
+
+def _holds_embeddings(path: Path) -> bool:
+    """A file is meant to, and a folder of such files that is not a run's; what is not there is told so as either."""
+    if not path.is_dir():
+        return True
+    inside = [entry for entry in path.iterdir() if entry.suffix in FOLDERS_OF or entry.name == "img_emb"]
+    return bool(inside) and not (path / "config.yaml").exists()
 
 
 def _runs(

@@ -49,7 +49,8 @@ def embeddings_subject(
         vectors = found.vectors(question.split, question.distance)
         device, reason = choose_device(device_choice)
         say(f"evaluate on {device.type} ({reason})")
-        return manifest.split(question.split), vectors.block(0, len(vectors)).to(device)
+        rows = manifest.split(question.split)
+        return rows, vectors if device.type == "cpu" else vectors.block(0, len(vectors)).to(device)
 
     return Subject(path.stem, path.name, shown, identity, embed)
 

@@ -69,23 +69,18 @@ class Result:
         """By protocol and index. Raises UsageError when it is damaged, like the others."""
         return read_metrics(self.path)
 
-    @cached_property
-    def config(self) -> dict[str, Any]:
-        """What was scored, and how."""
-        try:
-            return yaml.safe_load((self.path / "config.yaml").read_text(encoding="utf-8"))
-        except (OSError, ValueError, yaml.YAMLError) as error:
-            raise self._damaged("config.yaml", error) from error
-
     def per_query(self, index: str) -> pl.DataFrame:
         """A row a query, of the merged or the separate index."""
+        try:
+            return pl.read_parquet(self.path / self.file(index))
+        except (OSError, pl.exceptions.PolarsError) as error:
+            raise self._damaged(self.file(index), error) from error
+
+    def file(self, index: str) -> str:
+        """The name of the file of an index's queries."""
         from probe.retrieval.evaluation import PER_QUERY
 
-        file = self.path / PER_QUERY[index]
-        try:
-            return pl.read_parquet(file)
-        except (OSError, pl.exceptions.PolarsError) as error:
-            raise self._damaged(file.name, error) from error
+        return PER_QUERY[index]
 
     def _damaged(self, file: str, error: Exception) -> UsageError:
         return UsageError(

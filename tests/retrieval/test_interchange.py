@@ -1,4 +1,4 @@
-"""Embeddings in every form that they come in are the vectors that were written, whatever their order; bad ones are told."""
+"""Embeddings in every form that they come in are the vectors that were written, in any order; bad ones are told."""
 
 import json
 import unicodedata
@@ -183,7 +183,7 @@ def test_a_path_that_two_sources_share_is_no_id(tmp_path: Path) -> None:
 def test_images_without_an_embedding_are_counted_and_the_first_five_named(tmp_path: Path) -> None:
     path, ids = npy(tmp_path, VECTORS[:4], IDS[:4])
     refused(r"lacks 2 of the 4 images of the test split of the manifest \(test/0.jpg, test/1.jpg\)", path, ids)
-    of, ids, vectors = two_sources()
+    of, _, _ = two_sources()
     refused(
         r"lacks 8 of the 8 .* \(a/test/0.jpg, .*, b/test/0.jpg, \.\.\.\)", *npy(tmp_path, VECTORS[:1], ["x"]), of=of
     )
