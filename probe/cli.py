@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from probe.commands.cache import app as cache_commands
+from probe.commands.compare import ManyAgainst, compare
 from probe.commands.data import app as data_commands
 from probe.commands.evaluate import evaluate
 from probe.device import DeviceChoice
@@ -58,6 +59,10 @@ app = typer.Typer(
 )
 app.add_typer(data_commands, name="data")
 app.add_typer(cache_commands, name="cache")
+app.command(
+    cls=ManyAgainst,
+    epilog="Example: probe compare out/runs/*_linear_arcface_seed* --against out/runs/*_pca-whitening_*",
+)(compare)
 
 
 @app.command(epilog="Example: probe extract ~/photos --backbone timm:resnet50 --weights resnet50.safetensors")

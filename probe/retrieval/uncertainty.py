@@ -7,7 +7,7 @@ bit. Queries with nothing to find are left out. What varies is the sample of que
     compare(Scores.of("a", one, "R@1"), Scores.of("b", other, "R@1"))["Mean"].p          # 0.0312
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -92,6 +92,17 @@ def intervals(per_query: pl.DataFrame, metric: str, draws: int = DRAWS, seed: in
 def score_intervals(scores: Scores, draws: int = DRAWS, seed: int = 0) -> dict[str, Interval]:
     """As `intervals`, of values that may be several seeds' average."""
     return _intervals(scores.by_domain(scores.values), draws, np.random.default_rng(seed))
+
+
+def assembled(specialists: Mapping[str, Scores]) -> Scores:
+    """One run out of a specialist a domain, each for the queries of its own. Raises UsageError when queries differ."""
+    first = next(iter(specialists.values()))
+    values = np.full(len(first.values), np.nan)
+    for domain, scores in specialists.items():
+        require_same_queries(first, scores)
+        own = (first.domains == domain).to_numpy()
+        values[own] = scores.values[own]
+    return replace(first, values=values)
 
 
 def averaged(seeds: Sequence[Scores], name: str | None = None) -> Scores:
