@@ -1,6 +1,6 @@
 """The command line: parse, call, print. Heavy libraries are loaded by the commands that need them, when they do.
 
-probe backbones · extract DATA --backbone NAME · fit RECIPE · evaluate RUN · table · data list · cache list
+probe backbones · extract DATA --backbone NAME · fit RECIPE · evaluate WHAT · table · data list · cache list
 """
 
 import os

@@ -85,10 +85,10 @@ def subject_of(
 
 def distance_of(runs: Sequence[FinishedRun]) -> Distance:
     """By which the runs were scored. Raises UsageError where they differ."""
-    [distance, *others] = sorted({run.config.distance for run in runs})
-    if others:
+    distances: set[Distance] = {run.config.distance for run in runs}
+    if len(distances) > 1:
         raise UsageError("some of the runs go by cosine and some by Euclidean distance; choose with --distance.")
-    return distance
+    return distances.pop()
 
 
 def _embedded(

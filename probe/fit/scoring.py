@@ -20,6 +20,7 @@ from feature_cache import fingerprint
 from probe.errors import UsageError, first_line
 from probe.fit.run import RESULTS_VERSION, appearing, read_metrics, write_json
 from probe.retrieval.metrics import METRICS
+from probe.retrieval.summary import PER_QUERY
 from probe.workspace import file_name
 
 if TYPE_CHECKING:
@@ -66,26 +67,18 @@ class Result:
 
     @cached_property
     def summary(self) -> dict[str, Any]:
-        """By protocol and index. Raises UsageError when it is damaged, like the others."""
+        """By protocol and index. Raises UsageError when it is damaged."""
         return read_metrics(self.path)
 
     def per_query(self, index: str) -> pl.DataFrame:
         """A row a query, of the merged or the separate index."""
+        file = self.path / PER_QUERY[index]
         try:
-            return pl.read_parquet(self.path / self.file(index))
+            return pl.read_parquet(file)
         except (OSError, pl.exceptions.PolarsError) as error:
-            raise self._damaged(self.file(index), error) from error
-
-    def file(self, index: str) -> str:
-        """The name of the file of an index's queries."""
-        from probe.retrieval.evaluation import PER_QUERY
-
-        return PER_QUERY[index]
-
-    def _damaged(self, file: str, error: Exception) -> UsageError:
-        return UsageError(
-            f"{self.path / file} cannot be read ({first_line(error)}); delete {self.path} and evaluate again."
-        )
+            raise UsageError(
+                f"{file} cannot be read ({first_line(error)}); delete {self.path} and evaluate again."
+            ) from error
 
 
 def scored(subject: Subject, question: Question, folder: Path) -> Result:
@@ -107,7 +100,7 @@ def scored(subject: Subject, question: Question, folder: Path) -> Result:
 
 
 def _score(subject: Subject, question: Question, path: Path, config: dict[str, Any]) -> None:
-    from probe.retrieval.evaluation import KEPT, PER_QUERY, evaluate
+    from probe.retrieval.evaluation import KEPT, evaluate
     from probe.retrieval.neighbours import write_neighbours
 
     frame, vectors = subject.embed()

@@ -143,12 +143,12 @@ class Embeddings:
         step = max(1, BLOCK_BYTES // (self.dim * values.itemsize))
         for start in range(0, len(rows), step):
             block = values[rows[start : start + step]]
-            infinite = (~np.isfinite(block)).any(axis=1)
-            bad = infinite | ~block.any(axis=1) if distance == "cosine" else infinite
-            if bad.any():
-                row = int(bad.argmax())
-                what = "not finite" if infinite[row] else "zero, which has no direction to compare"
-                raise UsageError(f"{self.path}: the embedding of {self.ids[int(needed[start + row])]} is {what}.")
+            infinite = np.flatnonzero(~np.isfinite(block).all(axis=1))
+            zero = np.flatnonzero(~block.any(axis=1)) if distance == "cosine" else infinite[:0]
+            for bad, what in ((infinite, "not finite"), (zero, "zero, which has no direction to compare")):
+                if len(bad):
+                    image = self.ids[int(needed[start + bad[0]])]
+                    raise UsageError(f"{self.path}: the embedding of {image} is {what}.")
 
 
 def require_readable(path: Path, ids: Path | None) -> None:

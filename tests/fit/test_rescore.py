@@ -28,6 +28,7 @@ from probe.fit.sweep import sweep
 from probe.heads import config as heads
 from probe.losses import config as losses
 from probe.retrieval.evaluation import evaluate
+from probe.retrieval.summary import PER_QUERY
 from probe.workspace import Workspace
 from tests.fit.conftest import features_of as world_features
 from tests.fit.conftest import linear, small_manifest
@@ -125,7 +126,7 @@ def test_a_runs_embeddings_in_a_file_score_what_the_run_scored(lab: Lab, tmp_pat
     result = scored(embeddings_subject(*arguments), question, lab.workspace.evaluations)
     assert result.summary == own_test(run)
     for index in ("merged", "separate"):
-        theirs, ours = result.per_query(index), pl.read_parquet(run.path / result.file(index))
+        theirs, ours = result.per_query(index), pl.read_parquet(run.path / PER_QUERY[index])
         assert theirs.drop("similarities").equals(ours.drop("similarities"))
 
 
