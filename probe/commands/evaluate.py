@@ -77,7 +77,7 @@ def evaluate(
     from probe.fit.scoring import Question, scored
     from probe.progress import say
     from probe.retrieval.metrics import METRICS, parse_metric
-    from probe.tables.scores import score_tables
+    from probe.tables.scores import QUIRKS, score_tables
     from probe.terminal import printer
 
     metrics = [parse_metric(name).name for name in metric or METRICS]
@@ -98,6 +98,8 @@ def evaluate(
     title = f"{subject.title} on {data}, {split} split"
     for grid in score_tables(title, result, metrics, index.names, protocol.names):
         printer().print(grid)
+    if "official" in protocol.names:
+        printer().print(QUIRKS, soft_wrap=True)
     say(f"written to {result.path}")
 
 

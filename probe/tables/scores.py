@@ -15,7 +15,7 @@ from probe.retrieval.uncertainty import MEAN, intervals
 
 INTERVALS = "In %, with 95 % bootstrap intervals over queries."
 QUIRKS = (
-    "Official: as UnED's published evaluator counts. Where query and index are one set it drops rank 1 unseen, it sums "
+    "official: as UnED's published evaluator counts. Where query and index are one set it drops rank 1 unseen, it sums "
     "n over a query's labels, and it rounds to three decimals before it averages."
 )
 
@@ -39,7 +39,7 @@ def score_tables(
                 cells = {metric: _with_intervals(summary, metric, of[metric]) for metric in metrics}
             else:
                 clean = result.summary["clean"][index] if "clean" in protocols else None
-                grid.caption = Text(f"In %{', in brackets official minus clean in points' if clean else ''}. {QUIRKS}")
+                grid.caption = Text(f"In %{', in brackets official minus clean in points' if clean else ''}.")
                 cells = {metric: _with_differences(summary, metric, clean) for metric in metrics}
             for domain, values in summary["domains"].items():
                 counts = (f"{values['queries']:,}", f"{values['nothing_to_find']:,}")
@@ -63,7 +63,7 @@ def _with_differences(summary: dict[str, Any], metric: str, clean: dict[str, Any
     cells, others = {}, _values(clean, metric) if clean else {}
     for name, value in _values(summary, metric).items():
         other = others.get(name)
-        difference = "" if value is None or other is None else f" ({100 * (value - other):+.2f})"
+        difference = "" if value is None or other is None else f" ({round(100 * (value - other), 2) + 0.0:+.2f})"
         cells[name] = "-" if value is None else f"{100 * value:.1f}{difference}"
     return cells
 
