@@ -21,12 +21,13 @@ import numpy as np
 
 from feature_cache import parquet
 from feature_cache.errors import StoreError, first_line
-from feature_cache.layout import DAMAGE, Rows, dataset
+from feature_cache.layout import DAMAGE, FORMAT, Rows
 from feature_cache.spec import Spec
 from feature_cache.writer import StoreWriter
 
 FOREIGN = "foreign"  # what the spec of an imported store has under `provenance`
 STORABLE = ("float16", "float32")
+HDF5_NAMES = ("index", "features")  # ILIAS's
 PART_BYTES = 256 << 20
 
 
@@ -91,8 +92,10 @@ def read_foreign(
 
     `path`: a .npy (N, D) with `ids`, a file of one id a line (.txt), a JSON list or a Parquet column; a .parquet, or a
     folder of them, with a column of ids and one of vectors; a folder of clip-retrieval (`img_emb`, `metadata`); an HDF5
-    file with `features` and `index`, as ILIAS publishes them, or a folder of such files. `strip` is taken off the front
-    of each id, so that it becomes a path relative to the source's root. Raises StoreError for whatever does not fit.
+    file with one dataset of vectors and one of ids (ILIAS publishes `features` and `index`), or a folder of such files.
+    `strip` is taken off the front of each id, so that it becomes a path relative to the source's root.
+
+    Raises StoreError for whatever does not fit.
     """
     path = Path(path)
     if not path.exists():
@@ -100,7 +103,7 @@ def read_foreign(
     if (ids is not None) != (path.suffix == ".npy"):
         raise StoreError(f"{path}: --ids goes with a .npy file, whose rows have no names; give both or neither.")
     if path.suffix == ".npy":
-        kind, shards = "npy", [Shard(path, _read_ids(Path(str(ids)), id_column), _memory_map(path))]
+        kind, shards = "npy", [Shard(path, read_ids(Path(str(ids)), id_column), memory_map(path))]
     elif path.is_dir() and (path / "img_emb").is_dir():
         kind, shards = "clip-retrieval", _clip_retrieval(path, id_column)
     elif path.is_dir() or path.suffix == ".parquet":
@@ -116,12 +119,12 @@ def read_foreign(
     if not any(shard.ids for shard in shards):
         raise StoreError(f"{path} holds no features (.parquet, .hdf5, or img_emb/img_emb_*.npy); name their file.")
     shards = [Shard(shard.file, _stripped(shard, strip), shard.features) for shard in shards]
-    _require_sound(shards)
+    require_sound(shards)
     dtype = dtype or _common_dtype(shards)
     spec = {
         "provenance": FOREIGN,
         "format": kind,
-        "files": [_sha256(shard.file) for shard in shards],
+        "files": [sha256(shard.file) for shard in shards],
         "ids": hashlib.sha256(
             "\0".join(image for shard in shards for image in shard.ids).encode(errors="replace")
         ).hexdigest(),
@@ -144,7 +147,8 @@ def _read(shard: Shard, rows: slice) -> np.ndarray:
         raise StoreError(f"{shard.file} cannot be read ({first_line(error)}); fetch it again.") from error
 
 
-def _memory_map(path: Path) -> np.ndarray:
+def memory_map(path: Path) -> np.ndarray:
+    """The array of a .npy file, left on disk."""
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except Exception as error:  # NumPy parses the header as Python, and raises whatever that raises
@@ -158,23 +162,44 @@ def _clip_retrieval(folder: Path, id_column: str | None) -> list[Shard]:
     shards = []
     for file in sorted((folder / "img_emb").glob("img_emb_*.npy")):
         metadata = folder / "metadata" / f"{file.stem.replace('img_emb', 'metadata')}.parquet"
-        shards.append(Shard(file, _read_ids(metadata, id_column), _memory_map(file)))
+        shards.append(Shard(file, read_ids(metadata, id_column), memory_map(file)))
     return shards
 
 
 def _hdf5(path: Path) -> Shard:
     try:
         file = h5py.File(path, "r", locking=False)
-        index = dataset(file, "index").asstr("utf-8")[:]
-        return Shard(path, [str(image) for image in index], dataset(file, "features"))
+        if file.attrs.get("format") == FORMAT.encode():
+            raise StoreError(f"{path} is a feature store already; copy it to where stores lie.")
+        found = {name: value for name, value in file.items() if isinstance(value, h5py.Dataset)}
+        ids, features = (_the_only(found, fits, what) for what, fits in (("ids", _is_text), ("vectors", _is_matrix)))
+        return Shard(path, [str(image) for image in ids.asstr("utf-8")[:]], features)
     except DAMAGE as error:
         raise StoreError(
-            f"{path} is neither .npy, .parquet, a folder of clip-retrieval, nor HDF5 with `features` and `index` "
-            f"({error})."
+            f"{path} is neither .npy, .parquet, a folder of clip-retrieval, nor HDF5 with one dataset of vectors and "
+            f"one of ids, such as `features` and `index` ({first_line(error)})."
         ) from error
 
 
-def _read_ids(path: Path, column: str | None) -> list[str]:
+def _the_only(found: dict[str, h5py.Dataset], fits: Callable[[h5py.Dataset], bool], what: str) -> h5py.Dataset:
+    """The dataset that fits, at the root of the file; by its usual name where several do."""
+    fitting = [name for name in found if fits(found[name])]
+    usual = [name for name in fitting if name in HDF5_NAMES]
+    if len(usual or fitting) != 1:
+        raise KeyError(f"{len(fitting)} datasets of {what} among {', '.join(found) or 'none'}")
+    return found[(usual or fitting)[0]]
+
+
+def _is_text(data: h5py.Dataset) -> bool:
+    return data.ndim == 1 and h5py.check_string_dtype(data.dtype) is not None
+
+
+def _is_matrix(data: h5py.Dataset) -> bool:
+    return data.ndim == 2 and data.dtype.kind == "f"
+
+
+def read_ids(path: Path, column: str | None = None) -> list[str]:
+    """Ids from a text file, one a line, a JSON list or a Parquet column."""
     if path.suffix == ".parquet":
         return parquet.ids(path, column)
     try:
@@ -194,7 +219,8 @@ def _stripped(shard: Shard, prefix: str) -> list[str]:
     return [image.removeprefix(prefix) for image in shard.ids]
 
 
-def _require_sound(shards: list[Shard]) -> None:
+def require_sound(shards: list[Shard]) -> None:
+    """Raises StoreError for features that are not (N, D) floats, as many as their ids, and ids that are there twice."""
     for shard in shards:
         shape = shard.features.shape
         if len(shape) != 2 or shape[1] == 0 or shard.features.dtype.kind != "f":
@@ -224,6 +250,6 @@ def _common_dtype(shards: list[Shard]) -> str:
     return found.pop()
 
 
-def _sha256(path: Path) -> str:
+def sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

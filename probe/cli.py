@@ -1,6 +1,6 @@
 """The command line: parse, call, print. Heavy libraries are loaded by the commands that need them, when they do.
 
-probe backbones · extract DATA --backbone NAME · fit RECIPE · evaluate RUN · compare · table · data list · cache list
+probe backbones · extract DATA --backbone NAME · fit RECIPE · evaluate WHAT · compare · table · data list · cache list
 """
 
 import os
@@ -14,8 +14,9 @@ from typer.core import TyperGroup
 from probe.commands.cache import app as cache_commands
 from probe.commands.compare import ManyAgainst, compare
 from probe.commands.data import app as data_commands
+from probe.commands.evaluate import evaluate
 from probe.device import DeviceChoice
-from probe.options import DEFAULT, Cache, Combined, DataRoot, Device, Out, Scored, StoredAs, View
+from probe.options import DEFAULT, Cache, DataRoot, Device, Out, StoredAs, View
 from probe.precision import PrecisionChoice
 from probe.workspace import Workspace
 
@@ -195,35 +196,9 @@ def fit(
         say("these runs are of the recipe as changed by --set; `probe table` shows the recipe as it is written")
 
 
-@app.command(epilog="Example: probe evaluate out/runs/descriptor_linear_arcface_seed0_* --data sample --split val")
-def evaluate(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Folders of runs, as `probe fit` made them.")],
-    data: Annotated[str, typer.Option(help="What to score it on, as in `probe extract DATA`.")],
-    split: Annotated[Scored, typer.Option(help="Which split to score.")] = Scored.test,
-    combine: Annotated[
-        Combined | None,
-        typer.Option(help="Several runs as one: the mean of their weights, or their embeddings side by side."),
-    ] = None,
-    device: Device = DeviceChoice.auto,
-    data_root: DataRoot = DEFAULT.data_root,
-    cache: Cache = DEFAULT.cache,
-    out: Out = DEFAULT.out,
-) -> None:
-    """Score a finished head, or several as one, on any data whose features the same backbone has extracted."""
-    from probe.fit.rescore import features_for, rescore
-    from probe.fit.run import read_run
-    from probe.progress import say
-    from probe.tables.render import scores
-    from probe.terminal import printer
-
-    finished = [read_run(run) for run in runs]
-    workspace = Workspace(data_root, cache, out)
-    features = features_for(finished, data, split.value, workspace)
-    how = combine.value if combine else None
-    folder, summary = rescore(finished, features, split.value, how, workspace.evaluations, device)
-    name = f"{how} of {len(runs)} runs" if how else finished[0].path.name
-    printer().print(scores(f"{name} on {data}, {split} split", summary["clean"]["merged"]))
-    say(f"written to {folder}")
+app.command(epilog="Example: probe evaluate out/runs/descriptor_linear_arcface_seed0_* --data sample --split val")(
+    evaluate
+)
 
 
 app.command(

@@ -31,6 +31,37 @@ class Combined(StrEnum):
     ensemble = "ensemble"
 
 
+class DistanceChoice(StrEnum):
+    """What `--distance` takes."""
+
+    cosine = "cosine"
+    euclidean = "euclidean"
+
+
+class IndexChoice(StrEnum):
+    """What `--index` takes."""
+
+    merged = "merged"
+    separate = "separate"
+    both = "both"
+
+    @property
+    def names(self) -> list[str]:
+        return ["merged", "separate"] if self is IndexChoice.both else [self.value]
+
+
+class ProtocolChoice(StrEnum):
+    """What `--protocol` takes."""
+
+    clean = "clean"
+    official = "official"
+    both = "both"
+
+    @property
+    def names(self) -> list[str]:
+        return ["clean", "official"] if self is ProtocolChoice.both else [self.value]
+
+
 class View(StrEnum):
     """What `--views` takes."""
 

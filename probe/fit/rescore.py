@@ -2,16 +2,15 @@
 
 runs = [read_run(path)]
 features = features_for(runs, "pocket", "test", workspace)
-rescore(runs, features, "test", None, workspace.evaluations, device_choice="auto")
+subject = subject_of(runs, features, "test", None, "auto")
+scored(subject, Question("test", distance_of(runs)), workspace.evaluations).summary
 """
 
 import shlex
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import polars as pl
-import yaml
 
 from feature_cache import fingerprint
 from probe.data.manifest import Manifest
@@ -21,7 +20,8 @@ from probe.errors import UsageError
 from probe.extract.features import CachedFeatures
 from probe.extract.selection import Selection
 from probe.extract.stores import MissingFeaturesError
-from probe.fit.run import FinishedRun, appearing, read_metrics, write_json
+from probe.fit.run import FinishedRun
+from probe.fit.scoring import Distance, Subject
 from probe.progress import say
 from probe.workspace import Workspace
 
@@ -51,57 +51,44 @@ def features_for(runs: Sequence[FinishedRun], data: str, split: str, workspace: 
     return [found[_features_key(run)] for run in runs]
 
 
-def rescore(
+def subject_of(
     runs: Sequence[FinishedRun],
     features: Sequence[CachedFeatures],
     split: str,
     combine: Combination | None,
-    folder: Path,
     device_choice: str,
-) -> tuple[Path, dict[str, Any]]:
-    """Where the result lies, and the summary; what was scored before is read, not computed again.
+) -> Subject:
+    """One run, or several as one, to be scored on its `features` (those of each run).
 
-    `features`: of each run. Raises UsageError for several runs without a `combine`, and for one run with it.
+    Raises UsageError for several runs without a `combine`, and for one run with it.
     """
     if len(runs) > 1 and combine is None:
         raise UsageError("several runs: say how to combine them, with --combine soup or --combine ensemble.")
     if combine and len({run.key for run in runs}) < max(2, len(runs)):
         raise UsageError(f"--combine {combine} is for several different runs; name each once.")
     in_order = sorted(zip(runs, features, strict=True), key=lambda pair: pair[0].key)
-    config = {
-        "runs": [{"name": run.path.name, "key": run.key} for run, _ in in_order],
-        "combine": combine,
-        "split": split,
-        "inputs": [each.identity for _, each in in_order],
-    }
-    key = fingerprint(config | {"runs": [run.key for run, _ in in_order]})
-    name = f"{combine}-of-{len(runs)}" if combine else runs[0].path.name
-    path = folder / f"{name}_{split}_{key[:12]}"
-    if not (path / "metrics.json").exists():
-        _score(in_order, split, combine, config, path, device_choice)
-    return path, read_metrics(path)
+    inputs = {"combine": combine, "inputs": [each.identity for _, each in in_order]}
+
+    def embed() -> "tuple[pl.DataFrame, torch.Tensor]":
+        device, reason = choose_device(device_choice)
+        say(f"evaluate on {device.type} ({reason})")
+        return _embedded(in_order, split, combine, device)
+
+    return Subject(
+        f"{combine}-of-{len(runs)}" if combine else runs[0].path.name,
+        f"{combine} of {len(runs)} runs" if combine else runs[0].path.name,
+        {"runs": [{"name": run.path.name, "key": run.key} for run, _ in in_order], **inputs},
+        {"runs": [run.key for run, _ in in_order], **inputs},
+        embed,
+    )
 
 
-def _score(
-    runs: Sequence[tuple[FinishedRun, CachedFeatures]],
-    split: str,
-    combine: Combination | None,
-    config: dict[str, Any],
-    path: Path,
-    device_choice: str,
-) -> None:
-    from probe.retrieval.evaluation import evaluate
-    from probe.retrieval.summary import PER_QUERY
-
-    device, reason = choose_device(device_choice)
-    say(f"evaluate on {device.type} ({reason})")
-    frame, embeddings = _embedded(runs, split, combine, device)
-    evaluation = evaluate(frame, embeddings)
-    with appearing(path) as folder:
-        (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
-        for index, queries in evaluation.per_query.items():
-            queries.write_parquet(folder / PER_QUERY[index])
-        write_json(folder / "metrics.json", evaluation.summary)
+def distance_of(runs: Sequence[FinishedRun]) -> Distance:
+    """By which the runs were scored. Raises UsageError where they differ."""
+    distances: set[Distance] = {run.config.distance for run in runs}
+    if len(distances) > 1:
+        raise UsageError("some of the runs go by cosine and some by Euclidean distance; choose with --distance.")
+    return distances.pop()
 
 
 def _embedded(

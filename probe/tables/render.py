@@ -8,7 +8,6 @@ import csv
 import io
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table as RichTable
@@ -59,20 +58,6 @@ def _grid(table: Table) -> RichTable:
                 *(_printed(table, row, column) for column in table.columns),
                 style="dim",
             )
-    return grid
-
-
-def scores(title: str, summary: dict[str, Any]) -> RichTable:
-    """One evaluation's summary, a line a domain."""
-    grid = RichTable(title=Text(title), title_justify="left")
-    metrics = list(summary["mean"])
-    for name in ("domain", *metrics, "queries", "nothing to find"):
-        grid.add_column(name, justify="left" if name == "domain" else "right")
-    for domain, values in summary["domains"].items():
-        percent = ["-" if values[metric] is None else f"{100 * values[metric]:.1f}" for metric in metrics]
-        grid.add_row(Text(domain), *percent, f"{values['queries']:,}", f"{values['nothing_to_find']:,}")
-    grid.add_section()
-    grid.add_row(MEAN, *(f"{100 * summary['mean'][metric]:.1f}" for metric in metrics), style="bold")
     return grid
 
 

@@ -20,12 +20,15 @@ from probe.extract.features import CachedFeatures
 from probe.extract.selection import Selection
 from probe.fit.combine import ensemble
 from probe.fit.config import RunConfig
-from probe.fit.rescore import features_for, rescore
+from probe.fit.elsewhere import embeddings_subject
+from probe.fit.rescore import distance_of, features_for, subject_of
 from probe.fit.run import FinishedRun, Run, read_run
+from probe.fit.scoring import Question, scored
 from probe.fit.sweep import sweep
 from probe.heads import config as heads
 from probe.losses import config as losses
 from probe.retrieval.evaluation import evaluate
+from probe.retrieval.summary import PER_QUERY
 from probe.workspace import Workspace
 from tests.fit.conftest import features_of as world_features
 from tests.fit.conftest import linear, small_manifest
@@ -53,7 +56,10 @@ class Lab:
 
     def rescore(self, *runs: FinishedRun, combine: Any = None) -> tuple[Path, dict[str, Any]]:
         features = features_for(runs, "small", "test", self.workspace)
-        return rescore(runs, features, "test", combine, self.workspace.evaluations, "cpu")
+        result = scored(
+            subject_of(runs, features, "test", combine, "cpu"), Question("test"), self.workspace.evaluations
+        )
+        return result.path, result.summary
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +111,30 @@ def test_a_run_scored_again_on_its_own_data_scores_the_same(lab: Lab, config: Ru
     assert lab.rescore(run)[1] == own_test(run)
     assert json.loads((run.path / "metrics.json").read_text())["dim"] == 8
     assert run.path.name.startswith(config.features_name.replace("/", "-"))
+
+
+def test_a_runs_embeddings_in_a_file_score_what_the_run_scored(lab: Lab, tmp_path: Path) -> None:
+    run = lab.run(of("one"))
+    rows = lab.features(of("one")).split("test")
+    embeddings = torch.from_numpy(rows.features.astype(np.float32)) @ torch.from_numpy(weights(run)["weight"].T).float()
+    order = np.random.default_rng(0).permutation(len(rows.frame))
+    np.save(tmp_path / "mine.npy", (embeddings.numpy() + weights(run)["bias"].astype(np.float32))[order])
+    images = rows.frame.select(pl.concat_str("source", "image", separator="/")).to_series()
+    (tmp_path / "ids.txt").write_text("\n".join(images[order]))
+    question = Question("test")
+    arguments = (tmp_path / "mine.npy", tmp_path / "ids.txt", "", Manifest(lab.frame), question, "cpu")
+    result = scored(embeddings_subject(*arguments), question, lab.workspace.evaluations)
+    assert result.summary == own_test(run)
+    for index in ("merged", "separate"):
+        theirs, ours = result.per_query(index), pl.read_parquet(run.path / PER_QUERY[index])
+        assert theirs.drop("similarities").equals(ours.drop("similarities"))
+
+
+def test_runs_by_different_distances_are_combined_by_one_that_is_said(lab: Lab) -> None:
+    runs = [lab.run(of("one", distance=distance)) for distance in ("cosine", "euclidean")]
+    assert [distance_of([run]) for run in runs] == ["cosine", "euclidean"]
+    with pytest.raises(UsageError, match="choose with --distance"):
+        distance_of(runs)
 
 
 def test_what_failed_in_one_backbone_is_left_out_of_a_fused_run_and_counted_once(lab: Lab) -> None:

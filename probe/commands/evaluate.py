@@ -1,0 +1,144 @@
+"""`probe evaluate`: a finished run, several as one, or embeddings that were made elsewhere, scored on any data.
+
+probe evaluate out/runs/descriptor_linear_arcface_seed0_* --data sample --split val
+probe evaluate mine.npy --ids mine.ids.txt --data sample
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from probe.device import DeviceChoice
+from probe.errors import UsageError
+from probe.options import (
+    DEFAULT,
+    Cache,
+    Combined,
+    DataRoot,
+    Device,
+    DistanceChoice,
+    IndexChoice,
+    Out,
+    ProtocolChoice,
+    Scored,
+)
+from probe.workspace import Workspace
+
+if TYPE_CHECKING:
+    from probe.fit.scoring import Distance, Question, Subject
+
+FOLDERS_OF = (".parquet", ".h5", ".hdf5")
+
+
+def evaluate(
+    what: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="WHAT", help="Folders of runs, or one file of embeddings: .npy, .npz, .h5, .parquet, UnED's .json."
+        ),
+    ],
+    data: Annotated[str, typer.Option(help="What to score it on, as in `probe extract DATA`.")],
+    split: Annotated[Scored, typer.Option(help="Which split to score.")] = Scored.test,
+    combine: Annotated[
+        Combined | None,
+        typer.Option(help="Several runs as one: the mean of their weights, or their embeddings side by side."),
+    ] = None,
+    ids: Annotated[
+        Path | None,
+        typer.Option(help="The ids of an .npy: one a line, .npy, .csv, .parquet; UnED's info_files for its .json."),
+    ] = None,
+    strip: Annotated[str, typer.Option(help="What to take off the front of each id.", show_default=False)] = "",
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(help="Any mMP@k, R@k, mAP@k; repeatable.", show_default="mMP@5, R@1, mAP@100"),
+    ] = None,
+    index: Annotated[IndexChoice, typer.Option(help="All domains' images, or those of the query's.")] = (
+        IndexChoice.merged
+    ),
+    protocol: Annotated[ProtocolChoice, typer.Option(help="official: as UnED's published code counts.")] = (
+        ProtocolChoice.clean
+    ),
+    distance: Annotated[
+        DistanceChoice | None, typer.Option(help="What is near.", show_default="the run's, or cosine")
+    ] = None,
+    neighbours: Annotated[
+        int, typer.Option(min=0, help="How many of each query to write as Parquet and JSON; 0 for no such files.")
+    ] = 10,
+    device: Device = DeviceChoice.auto,
+    data_root: DataRoot = DEFAULT.data_root,
+    cache: Cache = DEFAULT.cache,
+    out: Out = DEFAULT.out,
+) -> None:
+    """Score a finished head, several as one, or embeddings that were made elsewhere, on any data.
+
+    A head needs features of the data by its backbone (probe extract); embeddings need nothing but their ids.
+    """
+    from probe.fit.scoring import Question, scored
+    from probe.progress import say
+    from probe.retrieval.metrics import METRICS, parse_metric
+    from probe.tables.scores import QUIRKS, score_tables
+    from probe.terminal import printer
+
+    metrics = [parse_metric(name).name for name in metric or METRICS]
+    workspace = Workspace(data_root, cache, out)
+    chosen = distance.value if distance else None
+    files = [path for path in what if _holds_embeddings(path)]
+    if files and (len(what) > 1 or combine):
+        raise UsageError(f"{files[0]} is no folder of a run; embeddings are scored one file at a time, uncombined.")
+    if files:
+        question = Question(split.value, chosen or "cosine", tuple(metrics), neighbours)
+        subject = _embeddings(files[0], ids, strip, data, question, workspace, device)
+    else:
+        if ids or strip:
+            raise UsageError("--ids and --strip are for embeddings; a run knows the ids of its images.")
+        subject, chosen = _runs(what, data, split.value, combine, chosen, workspace, device)
+        question = Question(split.value, chosen, tuple(metrics), neighbours)
+    result = scored(subject, question, workspace.evaluations)
+    title = f"{subject.title} on {data}, {split} split"
+    for grid in score_tables(title, result, metrics, index.names, protocol.names):
+        printer().print(grid)
+    if "official" in protocol.names:
+        printer().print(QUIRKS, soft_wrap=True)
+    say(f"written to {result.path}")
+
+
+def _holds_embeddings(path: Path) -> bool:
+    """A file is meant to, and a folder of such files that is not a run's; what is not there is told so as either."""
+    if not path.is_dir():
+        return True
+    inside = [entry for entry in path.iterdir() if entry.suffix in FOLDERS_OF or entry.name == "img_emb"]
+    return bool(inside) and not (path / "config.yaml").exists()
+
+
+def _runs(
+    paths: list[Path],
+    data: str,
+    split: str,
+    combine: Combined | None,
+    distance: "Distance | None",
+    workspace: Workspace,
+    device: DeviceChoice,
+) -> tuple["Subject", "Distance"]:
+    from probe.fit.rescore import distance_of, features_for, subject_of
+    from probe.fit.run import read_run
+
+    runs = [read_run(path) for path in paths]
+    distance = distance or distance_of(runs)
+    features = features_for(runs, data, split, workspace)
+    return subject_of(runs, features, split, combine.value if combine else None, device), distance
+
+
+def _embeddings(
+    path: Path,
+    ids: Path | None,
+    strip: str,
+    data: str,
+    question: "Question",
+    workspace: Workspace,
+    device: DeviceChoice,
+) -> "Subject":
+    from probe.data.resolve import resolve_data
+    from probe.fit.elsewhere import embeddings_subject
+
+    return embeddings_subject(path, ids, strip, resolve_data(data, workspace.data_root), question, device)
