@@ -30,6 +30,15 @@ OPTIMIZERS: dict[str, dict[str, Any]] = {
     "sgd": {"momentum": 0.9, "nesterov": False},
 }
 SCHEDULES: dict[str, dict[str, Any]] = {"cosine": {"lr_min": 1e-3}, "constant": {}}
+SAMPLERS: dict[str, dict[str, Any]] = {
+    "uniform": {},
+    "dataset-size": {"domains": None},
+    "round-robin": {"domains": None},
+    "balanced": {"domains": None},
+    "specialist-steps": {"domains": None, "specialist_steps": None},
+    "dynamic": {"domains": None, "update_every": 1000},
+}
+CLASSIFIERS: dict[str, dict[str, Any]] = {"joint": {}, "separate": {"inactive": "skip"}}
 LENGTHS: dict[str, dict[str, Any]] = {"epochs": {"epochs": 10}, "samples": {"samples": None, "validate_every": None}}
 
 
@@ -42,6 +51,11 @@ class Training(Strict):
     `warmup_epochs`: passes over the training images, may be 0. `freeze_head_epochs`: epochs in which only the class
     matrix is trained. `select_by`: the validation metric that chooses the epoch, as the mean over the domains
     (`select_on: balanced`) or that of one domain.
+
+    `sampler`: `uniform` mixes the domains in a batch, the others give each step one domain; `domains`: their order
+    (default: sorted), `specialist_steps`: how many steps each domain gets, in proportion, `update_every`: steps between
+    two looks at the losses of `dynamic`. `classifier`: one over the classes of all domains, or one for each domain, and
+    then `inactive`: what the optimiser does with those whose domain the batch is not of.
     """
 
     epochs: PositiveInt | None = None
@@ -60,6 +74,16 @@ class Training(Strict):
     freeze_head_epochs: NonNegativeInt = 0
     select_by: Literal["mMP@5", "R@1"] = "mMP@5"
     select_on: Annotated[str, Field(min_length=1)] = BALANCED
+    sampler: Literal["uniform", "dataset-size", "round-robin", "balanced", "specialist-steps", "dynamic"] = "uniform"
+    domains: tuple[str, ...] | None = None
+    specialist_steps: dict[str, PositiveInt] | None = None
+    update_every: PositiveInt | None = None
+    classifier: Literal["joint", "separate"] = "joint"
+    inactive: Literal["skip", "zero-gradients"] | None = None
+
+    @property
+    def one_domain_a_step(self) -> bool:
+        return self.sampler != "uniform"
 
     @model_validator(mode="before")
     @classmethod
@@ -72,6 +96,8 @@ class Training(Strict):
             (given.get("optimizer", "adam"), OPTIMIZERS),
             (given.get("schedule", "cosine"), SCHEDULES),
             (_length(given), LENGTHS),
+            (given.get("sampler", "uniform"), SAMPLERS),
+            (given.get("classifier", "joint"), CLASSIFIERS),
         )
         for chosen, options in choices:
             defaults = options.get(chosen, {}) if isinstance(chosen, str) else {}
@@ -86,6 +112,17 @@ class Training(Strict):
             raise ValueError(f"lr_min ({self.lr_min}) is above lr ({self.lr})")
         if self.nesterov and not self.momentum:
             raise ValueError("nesterov needs a momentum above 0")
+        return self
+
+    @model_validator(mode="after")
+    def _sampler_and_classifier_go_together(self) -> "Training":
+        _refuse_options_of_others(self, f"sampler: {self.sampler}", SAMPLERS, self.sampler)
+        _refuse_options_of_others(self, f"classifier: {self.classifier}", CLASSIFIERS, self.classifier)
+        if self.classifier == "separate" and not self.one_domain_a_step:
+            others = ", ".join(list(SAMPLERS)[1:])
+            raise ValueError(f"`classifier: separate` needs batches of one domain; name another sampler: {others}")
+        if self.sampler == "specialist-steps" and not self.specialist_steps:
+            raise ValueError("`sampler: specialist-steps` needs `specialist_steps`, a number of steps for each domain")
         return self
 
     @model_validator(mode="after")
@@ -113,11 +150,12 @@ def _refuse_options_of_others(training: Training, chosen: str, choices: dict[str
 
 class RunConfig(Selection):
     """The features that it reads, and a head. A trained head has a loss and a training recipe; a training-free one has
-    neither."""
+    neither. `domain`: a specialist's, which is fitted and validated on this domain alone, and scored on all of test."""
 
     head: HeadConfig
     loss: LossConfig | None = None
     training: Training | None = None
+    domain: Annotated[str, Field(min_length=1)] | None = None
     seed: Seed = 0
 
     @property

@@ -1,6 +1,6 @@
-"""The optimisers, over the head's weights and the loss's class matrix, and their state as named tensors.
+"""The optimisers, over the weights of the head and of the classifiers, and their state as named tensors.
 
-optimizer = build_optimizer([*head.parameters(), *loss.parameters()], Training())
+optimizer = build_optimizer(objective.parameters(), Training())
 """
 
 from collections.abc import Iterable
@@ -38,6 +38,15 @@ def _betas(training: Training) -> tuple[float, float]:
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
     for group in optimizer.param_groups:
         group["lr"] = rate
+
+
+def hold_gradients(module: nn.Module, but: nn.Module) -> None:
+    """Gives every weight of `module` that is not one of `but` a gradient of zeros, so that a step without a part of it
+    moves that part as JAX and optax do: by its momentum and its decay. Zero them in place, never to None."""
+    left_out = {id(weight) for weight in but.parameters()}
+    for weight in module.parameters():
+        if id(weight) not in left_out:
+            weight.grad = torch.zeros_like(weight)
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:

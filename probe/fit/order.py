@@ -17,12 +17,14 @@ BLOCK_ROWS = 1024
 
 @dataclass(frozen=True)
 class Order:
-    """An endless stream of passes over `rows` rows. `window`: rows shuffled together, None for all of them."""
+    """An endless stream of passes over `rows` rows. `window`: rows shuffled together, None for all of them. `stream`:
+    numbers that tell streams of one seed apart."""
 
     rows: int
     seed: int
     window: int | None = None
     block: int = BLOCK_ROWS
+    stream: tuple[int, ...] = ()
 
     def between(self, start: int, stop: int) -> np.ndarray:
         """(stop - start,) int64 row of each position of the stream."""
@@ -32,7 +34,7 @@ class Order:
 
     def of_pass(self, number: int) -> np.ndarray:
         """(rows,) int64: every row once."""
-        random = np.random.default_rng([self.seed, number])
+        random = np.random.default_rng([self.seed, number, *self.stream])
         if self.window is None or self.window >= self.rows:
             return random.permutation(self.rows)
         starts = np.arange(0, self.rows, self.block)

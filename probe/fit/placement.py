@@ -10,12 +10,14 @@ free memory (probe/memory.py). What is in the store is read in blocks, again eac
 """
 
 from collections.abc import Iterator
+from copy import copy
+from itertools import accumulate
 
 import numpy as np
 import polars as pl
 import torch
 
-from probe.errors import UsageError
+from probe.errors import UsageError, nearest
 from probe.extract.features import CachedFeatures
 from probe.retrieval.evaluation import domains_with_something_to_find
 
@@ -32,6 +34,7 @@ class SplitRows:
         self.dim = features.dim
         self._source = features
         self._features: torch.Tensor | None = None  # (N, D)
+        self._places: torch.Tensor | None = None  # (n,) rows of `_features` where these rows are only some of them
         if place != "store":
             loaded = torch.from_numpy(features.load(frame))
             self._features = loaded.to(device) if place == "device" else loaded
@@ -39,12 +42,24 @@ class SplitRows:
     def __len__(self) -> int:
         return len(self.frame)
 
+    def of_domain(self, domain: str) -> "SplitRows":
+        """The rows of one domain, over the same features in memory."""
+        rows = (self.frame["domain"] == domain).arg_true().to_numpy().astype(np.int64)
+        part = copy(self)
+        part.frame = self.frame[rows]
+        if self._features is not None:
+            chosen = torch.from_numpy(rows).to(self._features.device)
+            part._places = chosen if self._places is None else self._places[chosen]
+        return part
+
     def take(self, rows: np.ndarray) -> torch.Tensor:
         """(n, D) features of these rows, in their order, on the device, as they are stored."""
         if self._features is None:
             return torch.from_numpy(self._source.load(self.frame[rows])).to(self.device)
-        chosen = torch.from_numpy(rows).to(self._features.device)
-        return self._features[chosen].to(self.device)
+        return self._held(self._features, torch.from_numpy(rows).to(self._features.device)).to(self.device)
+
+    def _held(self, features: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        return features[rows if self._places is None else self._places[rows]]
 
     def blocks(self, rows: int = BLOCK_ROWS) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """All rows once: (n,) positions on the device and (n, D) features. From a store, in its likely order."""
@@ -54,15 +69,15 @@ class SplitRows:
             order = np.arange(len(self))
         for start in range(0, len(self), rows):
             part = order[start : start + rows]
-            held = self._features
-            block = self.take(part) if held is None else held[start : start + rows].to(self.device)
+            whole = self._features if self._places is None else None
+            block = self.take(part) if whole is None else whole[start : start + rows].to(self.device)
             yield torch.from_numpy(part).to(self.device), block
 
     def batches(self, order: np.ndarray, batch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """The rows of `order` in batches, the last one short: (B,) rows and (B, D) features, both on the device."""
         if self._features is not None and self.place == "device":
             for rows in torch.from_numpy(order).to(self.device).split(batch):
-                yield rows, self._features[rows]
+                yield rows, self._held(self._features, rows)
             return
         row_bytes = self._source.row_bytes
         at_once = batch if self._features is not None else max(1, WINDOW_BYTES // (row_bytes * batch)) * batch
@@ -77,9 +92,10 @@ class FitData:
     """The three splits of some features, each in its place, and the training classes.
 
     Training rows are sorted by source and image, so that neither the manifest's nor the store's order matters.
-    `labels` (N,) and `class_sizes` (C,) int64, on the device; a class is a label within its domain. `window`: training
-    rows that are shuffled together where they are read from the store; None where all are. Raises UsageError for
-    validation or test queries that have nothing to find.
+    `labels` (N,) and `class_sizes` (C,) int64, on the device; a class is a label within its domain. `domains`: of the
+    training rows, sorted; their classes follow each other: `classes_of_domain` are how many each has, `first_classes`
+    the first ones. `window`: training rows that are shuffled together where they are read from the store; None where
+    all are. Raises UsageError for validation or test queries that have nothing to find.
     """
 
     def __init__(self, features: CachedFeatures, device: torch.device, budget: dict[str, int]) -> None:
@@ -91,10 +107,43 @@ class FitData:
         places = _places(frames, features.row_bytes, device, budget)
         self.why = _reason(frames, places, features.row_bytes, device, budget)
         self.train, self.val, self.test = (SplitRows(features, frames[n], places[n], device) for n in SPLITS)
-        classes = self.train.frame.select(pl.struct("domain", "label").rank("dense") - 1).to_series()
-        self.labels = torch.from_numpy(classes.cast(pl.Int64).to_numpy().copy()).to(device)
-        self.class_sizes = torch.bincount(self.labels)
+        self._number_classes()
         self.window = _window(places, features.row_bytes)
+
+    def of_domain(self, domain: str | None) -> "FitData":
+        """Training and validation of one domain over the same features in memory, with the whole test split; itself
+        for None. Raises UsageError for a domain that has no training images, or nothing to find in validation."""
+        if domain is None:
+            return self
+        require_domain(domain, self.train.frame, self.val.frame)
+        part = copy(self)
+        part.train, part.val = self.train.of_domain(domain), self.val.of_domain(domain)
+        part._number_classes()
+        return part
+
+    def rows_of_domain(self) -> list[np.ndarray]:
+        """The training rows of each domain, ascending."""
+        names = self.train.frame["domain"]
+        return [(names == name).arg_true().to_numpy().astype(np.int64) for name in self.domains]
+
+    def _number_classes(self) -> None:
+        rank = pl.struct("domain", "label").rank("dense") - 1
+        classes = self.train.frame.select("domain", rank.cast(pl.Int64).alias("class"))
+        self.labels = torch.from_numpy(classes["class"].to_numpy().copy()).to(self.device)
+        self.class_sizes = torch.bincount(self.labels)
+        counts = classes.group_by("domain").agg(pl.col("class").n_unique()).sort("domain")
+        self.domains: list[str] = counts["domain"].to_list()
+        self.classes_of_domain: list[int] = counts["class"].to_list()
+        self.first_classes = [0, *accumulate(self.classes_of_domain[:-1])]
+
+
+def require_domain(domain: str, train: pl.DataFrame, val: pl.DataFrame) -> None:
+    """Raises UsageError unless a specialist of this domain can be trained on `train` and selected on `val`."""
+    known = train["domain"].unique().to_list()
+    if domain not in known:
+        raise UsageError(f"domain: there are no training images of '{domain}'; {nearest(domain, known)}")
+    if domain not in domains_with_something_to_find(val):
+        raise UsageError(f"domain: no validation query of '{domain}' has anything to find; name another domain.")
 
 
 def window(features: CachedFeatures, device: torch.device, budget: dict[str, int]) -> int | None:

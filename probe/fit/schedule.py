@@ -15,7 +15,8 @@ from probe.fit.config import Training
 
 @dataclass(frozen=True)
 class Plan:
-    """`images`: of the training split. An epoch is a pass over them, or `validate_every` samples."""
+    """`images`: of the training split. An epoch is a pass over them, or `validate_every` samples; where a step has one
+    domain, what is left of it beyond whole batches is left out (UnED's floor(images / batch) steps)."""
 
     training: Training
     images: int
@@ -24,17 +25,22 @@ class Plan:
     def epochs(self) -> int:
         if self.training.samples is None:
             return self.training.epochs or 0
-        return self.training.samples // self.epoch_samples
+        return self.training.samples // (self.training.validate_every or self.images)
 
     @cached_property
     def epoch_samples(self) -> int:
         """Images that an epoch trains on; those of a sample-counted one may repeat."""
-        return self.training.validate_every or self.images
+        samples = self.training.validate_every or self.images
+        return self.steps_per_epoch * self.training.batch if self.training.one_domain_a_step else samples
 
     @cached_property
     def steps_per_epoch(self) -> int:
-        """The last step of an epoch may be short."""
-        return math.ceil(self.epoch_samples / self.training.batch)
+        """The last step of an epoch of mixed batches may be short."""
+        return self._steps(self.training.validate_every or self.images)
+
+    def _steps(self, samples: int) -> int:
+        batch = self.training.batch
+        return samples // batch if self.training.one_domain_a_step else math.ceil(samples / batch)
 
     @property
     def steps(self) -> int:
@@ -42,7 +48,7 @@ class Plan:
 
     @cached_property
     def warmup_steps(self) -> float:
-        return self.training.warmup_epochs * math.ceil(self.images / self.training.batch)
+        return self.training.warmup_epochs * self._steps(self.images)
 
     def learning_rate(self, step: int) -> float:
         """lr(t) = [lr_min + (lr - lr_min) (1 + cos(πt/T)) / 2] · min(1, (t + 1) / W), t counted from 0; T all steps.

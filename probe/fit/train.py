@@ -31,7 +31,7 @@ from probe.heads.pca import PCAWhitening
 class Fitted:
     """The selected head, what it scores, and how it got there.
 
-    `loss_state`: of the selected epoch, without the class matrix. `seconds`: spent on it in all.
+    `loss_state`: of the selected epoch, without class matrices. `seconds`: spent on it in all.
     """
 
     head: nn.Module
@@ -51,11 +51,13 @@ def fit(
     on_step: OnStep = lambda images: None,
     on_epoch: OnEpoch = lambda record: None,
 ) -> Fitted:
-    """Fits on the train split, selects the epoch on validation, scores validation and test.
+    """Fits on the train split, selects the epoch on validation, scores validation and test; a specialist on the train
+    and validation images of its domain, which are the same features.
 
     With a checkpoint, training goes on where an interrupted one stopped. Raises DivergedError, and UsageError for a
     head that these features cannot fit.
     """
+    data = data.of_domain(config.domain)
     if config.trained:
         return _train(Trainer(config, data, checkpoint), on_step, on_epoch)
     start = time.monotonic()
@@ -70,16 +72,16 @@ def _train(trainer: Trainer, on_step: OnStep, on_epoch: OnEpoch) -> Fitted:
     head = trainer.head
     last = {"epoch": trainer.plan.epochs, "val": trainer.last, "test": score(head, data.test).summary}
     head.load_state_dict(best.head)
-    modules = {"head": head, "classes": trainer.loss}
+    of_head, of_all = (sum(p.numel() for p in module.parameters()) for module in (head, trainer.objective))
     facts = {
         "selected_epoch": best.epoch,
         "last": last,
-        "parameters": {name: sum(p.numel() for p in module.parameters()) for name, module in modules.items()},
+        "parameters": {"head": of_head, "classes": of_all - of_head},
         "classes": len(data.class_sizes),
         "shuffled": "all" if data.window is None else f"windows of {data.window:,} rows",
     }
     fitted = _scored(head, data, best.val, facts)
-    return replace(fitted, history=trainer.history, loss_state=best.loss, seconds=trainer.seconds)
+    return replace(fitted, history=trainer.history, loss_state=best.kept, seconds=trainer.seconds)
 
 
 def _fit_in_closed_form(config: RunConfig, data: FitData) -> nn.Module:

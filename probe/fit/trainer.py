@@ -1,8 +1,8 @@
 """The training loop: epochs over the cached features; after each a validation, which may select it, and a checkpoint.
 
 A step gathers its rows and takes one forward pass, one backward pass and one fused update; nothing in it waits for the
-device. The order of the images is a function of the seed and the step (order.py); what is left of randomness, the
-initial weights and dropout, comes from one generator, whose state is kept with the checkpoint.
+device. What is minimised is an objective (objective.py); the sampler decides which images come when (sampler.py). The
+rest of randomness, initial weights and dropout, is of one generator, whose state is kept with the checkpoint.
 
     trainer = Trainer(config, data, checkpoint)
     trainer.run(on_step, on_epoch)
@@ -11,7 +11,7 @@ initial weights and dropout, comes from one generator, whose state is kept with 
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,47 +22,47 @@ from probe.fit.checkpoint import Checkpoint
 from probe.fit.config import BALANCED, RunConfig, Training
 from probe.fit.divergence import Watch
 from probe.fit.embedding import score
-from probe.fit.optimizer import build_optimizer, optimizer_tensors, restore_optimizer, set_rate
-from probe.fit.order import Order
+from probe.fit.objective import Tensors, build_objective
+from probe.fit.optimizer import build_optimizer, hold_gradients, optimizer_tensors, restore_optimizer, set_rate
 from probe.fit.placement import FitData
+from probe.fit.sampler import Stretch, build_sampler
 from probe.fit.schedule import Plan
-from probe.heads import config as heads
-from probe.heads.build import build_head
 from probe.heads.linear import BatchNormLinear
-from probe.losses.build import build_loss
 from probe.retrieval.evaluation import domains_with_something_to_find
 
-Tensors = dict[str, torch.Tensor]
 OnStep = Callable[[int], None]  # images seen since the last call
 OnEpoch = Callable[[dict[str, Any]], None]  # the epoch's line of the history
 
 
 @dataclass(frozen=True)
 class Selected:
-    """An epoch as it was: its number, its value on validation, the validation's summary, head and loss state."""
+    """An epoch as it was: its number, its value on validation, the validation's summary, the head's state, and what the
+    objective keeps beside it."""
 
     epoch: int
     value: float
     val: dict[str, Any]
     head: Tensors
-    loss: Tensors
+    kept: Tensors
 
 
 class Trainer:
     """One run from its seed, or from its checkpoint where there is one."""
 
     def __init__(self, config: RunConfig, data: FitData, checkpoint: Checkpoint | None = None) -> None:
-        if config.training is None or config.loss is None or not isinstance(config.head, heads.Trained):
-            raise ValueError("RunConfig gives a trained head both")
+        if config.training is None:
+            raise ValueError("a head that is not trained has no trainer")
         self.training, self.data, self.checkpoint = config.training, data, checkpoint
         _require_domain(self.training, data)
         self.plan = Plan(self.training, len(data.train))
-        self.order = Order(len(data.train), config.seed, data.window)
+        self.sampler = build_sampler(self.training, self.plan, data, config.seed)
         self.generator = torch.Generator(data.device).manual_seed(config.seed)
-        self.head = build_head(config.head, data.train.dim, self.generator).to(data.device)
-        dim = heads.loss_dim(config.head)
-        self.loss = build_loss(config.loss, data.class_sizes, dim, self.generator).to(data.device)
-        self.optimizer = build_optimizer([*self.head.parameters(), *self.loss.parameters()], self.training)
+        self.objective = build_objective(config, data, self.generator)
+        self.head = self.objective.head
+        self.optimizer = build_optimizer(self.objective.parameters(), self.training)
+        self._skip_inactive = self.training.inactive != "zero-gradients"
+        if not self._skip_inactive:
+            hold_gradients(self.objective, but=self.head)
         self.watch = Watch(self.training, math.log(len(data.class_sizes)), data.device)
         self.history: list[dict[str, Any]] = []
         self.seconds = 0.0
@@ -86,27 +86,41 @@ class Trainer:
         return self.best
 
     def _epoch(self, epoch: int, on_step: OnStep) -> dict[str, Any]:
-        self.head.train()
+        self.objective.train()
         for weight in self.head.parameters():
             weight.requires_grad_(epoch > self.training.freeze_head_epochs)
-        step, samples = (epoch - 1) * self.plan.steps_per_epoch, self.plan.epoch_samples
-        order = self.order.between((epoch - 1) * samples, epoch * samples)
-        total, rate, seen = torch.zeros((), device=self.data.device), 0.0, 0
-        for rows, features in self.data.train.batches(order, self.training.batch):
-            rate = self.plan.learning_rate(step)
-            set_rate(self.optimizer, rate)
-            value = self.loss(self.head(features.float()), self.data.labels[rows])
-            self.optimizer.zero_grad(set_to_none=True)
-            value.backward()
-            self.optimizer.step()
-            total += value.detach() * len(rows)
-            step, seen = step + 1, seen + len(rows)
-            if self.watch.note(step - 1, rate, value):
-                on_step(seen)
-                seen = 0
-        self.watch.check()
+        step, rate, seen = (epoch - 1) * self.plan.steps_per_epoch, 0.0, 0
+        total, of_domains = torch.zeros((), device=self.data.device), DomainLosses(self.data.domains)
+        for stretch in self.sampler.stretches(epoch):
+            noted = torch.zeros(2, len(stretch.domains), device=self.data.device)  # losses and difficulties
+            batches = self.data.train.batches(stretch.rows, self.training.batch)
+            for at, ((rows, features), domain) in enumerate(zip(batches, stretch.domains, strict=True)):
+                rate = self.plan.learning_rate(step)
+                value = self._step(rate, features.float(), self.data.labels[rows], domain)
+                total += value * len(rows)
+                if domain is not None:
+                    noted[0, at], noted[1, at] = value, self.objective.difficulty(value)
+                step, seen = step + 1, seen + len(rows)
+                if self.watch.note(step - 1, rate, value):
+                    on_step(seen)
+                    seen = 0
+            self.watch.check()
+            losses, difficulties = noted.tolist()
+            self.sampler.observe(stretch, difficulties)
+            of_domains.add(stretch, losses)
         on_step(seen)
-        return {"epoch": epoch, "samples": epoch * samples, "loss": float(total) / samples, "lr": rate}
+        samples = self.plan.epoch_samples
+        record = {"epoch": epoch, "samples": epoch * samples, "loss": float(total) / samples, "lr": rate}
+        return record | of_domains.record()
+
+    def _step(self, rate: float, features: torch.Tensor, labels: torch.Tensor, domain: int | None) -> torch.Tensor:
+        """One update; the loss before it, without its graph."""
+        set_rate(self.optimizer, rate)
+        value = self.objective(features, labels, domain)
+        self.optimizer.zero_grad(set_to_none=self._skip_inactive)
+        value.backward()
+        self.optimizer.step()
+        return value.detach()
 
     def _validate(self, epoch: int, record: dict[str, Any]) -> None:
         """A later epoch has to be better to be selected; at a tie the earlier one stays."""
@@ -117,23 +131,17 @@ class Trainer:
         value = _selection_value(self.last, self.training)
         if self.best is None or value > self.best.value:
             head = {name: tensor.detach().clone() for name, tensor in self.head.state_dict().items()}
-            self.best = Selected(epoch, value, self.last, head, self._loss_state())
-
-    def _loss_state(self) -> Tensors:
-        """What a loss keeps beside its class matrix: t, statistics, a scale."""
-        weights = {name for name, _ in self.loss.named_parameters()}
-        state = self.loss.state_dict().items()
-        return {name: tensor.detach().clone() for name, tensor in state if name not in weights}
+            kept = {name: tensor.detach().clone() for name, tensor in self.objective.kept().items()}
+            self.best = Selected(epoch, value, self.last, head, kept)
 
     def _tensors(self) -> Tensors:
         if self.best is None:
             raise ValueError("a checkpoint comes after a validation")
         return {
-            **_prefixed("head", self.head.state_dict()),
-            **_prefixed("loss", self.loss.state_dict()),
+            **_prefixed("objective", self.objective.state_dict()),
             **_prefixed("optimizer", optimizer_tensors(self.optimizer)),
             **_prefixed("best-head", self.best.head),
-            **_prefixed("best-loss", self.best.loss),
+            **_prefixed("best-kept", self.best.kept),
             "generator": self.generator.get_state(),
         }
 
@@ -145,29 +153,50 @@ class Trainer:
             "last": self.last,
             "best": {"epoch": self.best.epoch, "value": self.best.value, "val": self.best.val},
             "device": self.data.device.type,
-            "window": self.order.window,
+            "window": self.data.window,
+            "sampler": self.sampler.state(),
             "start": self.watch.start,
             "seconds": self.seconds,
         }
 
     def _resume(self, checkpoint: Checkpoint) -> None:
         """Goes on after the last epoch that was finished, unless on another device or with rows shuffled otherwise."""
-        checkpoint.drop_unless(self.data.device.type, self.order.window)
+        checkpoint.drop_unless(self.data.device.type, self.data.window)
         found = checkpoint.read()
         if found is None:
             return
         tensors, state = found
-        self.head.load_state_dict(_section(tensors, "head"))
-        self.loss.load_state_dict(_section(tensors, "loss"))
+        self.objective.load_state_dict(_section(tensors, "objective"))
+        self.sampler.restore(state["sampler"])
         restore_optimizer(self.optimizer, _section(tensors, "optimizer"))
         self.generator.set_state(tensors["generator"])
         self.history, self.last, self.seconds = state["history"], state["last"], state["seconds"]
         self.watch.start = state["start"]
-        best_head, best_loss = (
+        best_head, best_kept = (
             {name: tensor.to(self.data.device) for name, tensor in _section(tensors, part).items()}
-            for part in ("best-head", "best-loss")
+            for part in ("best-head", "best-kept")
         )
-        self.best = Selected(**state["best"], head=best_head, loss=best_loss)
+        self.best = Selected(**state["best"], head=best_head, kept=best_kept)
+
+
+class DomainLosses:
+    """Steps and mean loss of each domain in an epoch of single-domain batches."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._names = names
+        self._sums, self._steps = [0.0] * len(names), [0] * len(names)
+
+    def add(self, stretch: Stretch, losses: Sequence[float]) -> None:
+        for number, loss in zip(stretch.domains, losses, strict=True):
+            if number is not None:
+                self._sums[number] += loss
+                self._steps[number] += 1
+
+    def record(self) -> dict[str, Any]:
+        """`domains` of the epoch's line in the history; nothing where batches were mixed."""
+        found = zip(self._names, self._steps, self._sums, strict=True)
+        lines = {name: {"steps": n, "loss": total / n if n else None} for name, n, total in found}
+        return {"domains": lines} if any(self._steps) else {}
 
 
 def _prefixed(prefix: str, tensors: Tensors) -> Tensors:

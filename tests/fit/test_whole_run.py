@@ -44,7 +44,7 @@ def test_a_whole_run_is_the_loop_of_the_protocol(cached: CachedFeatures) -> None
     )
     data = FitData(cached, CPU, PLENTY)
     trainer = Trainer(config, data)
-    start = {**trainer.head.state_dict(), "classes": trainer.loss.state_dict()["weight"]}
+    start = {**trainer.head.state_dict(), "classes": trainer.objective.state_dict()["classifiers.0.weight"]}
     w, b, classes = (start[name].double().clone().requires_grad_() for name in ("weight", "bias", "classes"))
     features, images = data.train.take(torch.arange(len(data.train)).numpy()).double(), len(data.train)
     steps = math.ceil(images / BATCH)
@@ -70,7 +70,9 @@ def test_a_whole_run_is_the_loop_of_the_protocol(cached: CachedFeatures) -> None
     assert [record["loss"] for record in trainer.history] == pytest.approx(means, rel=1e-4)
     torch.testing.assert_close(trainer.head.state_dict()["weight"].double(), w.detach(), rtol=0, atol=1e-3)
     torch.testing.assert_close(trainer.head.state_dict()["bias"].double(), b.detach(), rtol=0, atol=1e-3)
-    torch.testing.assert_close(trainer.loss.state_dict()["weight"].double(), classes.detach(), rtol=0, atol=1e-3)
+    torch.testing.assert_close(
+        trainer.objective.state_dict()["classifiers.0.weight"].double(), classes.detach(), rtol=0, atol=1e-3
+    )
 
 
 class StoppedError(Exception):
