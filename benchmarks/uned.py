@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -111,7 +112,6 @@ PARTS: dict[str, list[Part]] = {  # UnED, tables 2 and 3
         Part("test", "both", 10931, 1186),
     ],
 }
-QUERIES = sum(part.images for parts in PARTS.values() for part in parts if part.split == "test" and part.role != "index")
 
 
 def main() -> None:
@@ -231,7 +231,7 @@ def measured(folder: Path, regime: str, steps: int, queries: int) -> dict[str, f
     start_up = sum(clock.laps.values())
     ticks = [(0, time.monotonic())]
     trainer.run(lambda images: ticks.append((images, time.monotonic())), lambda record: None)
-    speeds = [(b - a) * BATCH / images for (_, a), (images, b) in zip(ticks, ticks[1:], strict=False) if images]
+    speeds = [(b - a) * BATCH / images for (_, a), (images, b) in pairwise(ticks) if images]
     clock.laps |= {"validation": time.monotonic() - ticks[-1][1]}
     clock.restart()
     embeddings = embed(trainer.head, data.test)
@@ -280,9 +280,9 @@ def some_queries(frame: pl.DataFrame, most: int) -> tuple[pl.DataFrame, np.ndarr
     queries = np.flatnonzero(frame["role"].is_in(["query", "both"]).to_numpy())
     left_out = np.ones(len(frame), bool)
     left_out[queries[np.linspace(0, len(queries) - 1, min(most, len(queries))).astype(np.int64)]] = False
-    only_index = pl.when(pl.Series(left_out) & (pl.col("role") == "both")).then(pl.lit("index")).otherwise(pl.col("role"))
+    demoted = pl.Series(left_out) & (pl.col("role") == "both")
     rows = np.flatnonzero(~(left_out & (frame["role"] == "query").to_numpy()))
-    return frame.with_columns(role=only_index)[rows], rows
+    return frame.with_columns(role=pl.when(demoted).then(pl.lit("index")).otherwise(pl.col("role")))[rows], rows
 
 
 def compare(folder: Path, regimes: list[str], steps: int, queries: int, scale: float) -> None:

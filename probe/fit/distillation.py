@@ -7,7 +7,7 @@ weights at 0 the student gets the bits that it gets without teachers.
 
     objective = build_objective(config, data, generator)      # config.distillation is set
     objective(features, labels, domain=3).backward()
-    objective.parts["logit"]
+    objective.parts()["logit"]
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from probe.fit import config
-from probe.fit.objective import Classification
+from probe.fit.objective import Classification, Tensors, number_of_weights
 from probe.fit.placement import FitData
 from probe.heads import config as heads
 from probe.heads.build import build_head
@@ -46,6 +46,7 @@ class Distillation(Classification):
         self.teachers = nn.ModuleList(teachers)
         self.teacher_classifiers = nn.ModuleList(teacher_classifiers)
         self._options = options
+        self._parts: Tensors = {}
 
     def forward(self, features: torch.Tensor, labels: torch.Tensor, domain: int | None) -> torch.Tensor:
         if domain is None:
@@ -66,12 +67,19 @@ class Distillation(Classification):
             parts["logit"] = self._options.logit_weight * divergence
         if self._options.relation_weight:
             parts["relation"] = self._options.relation_weight * relation_distillation(student, teacher)
-        self.parts = {name: part.detach() for name, part in parts.items()}
+        self._parts = {name: part.detach() for name, part in parts.items()}
         return torch.stack(list(parts.values())).sum()
+
+    def sizes(self) -> dict[str, int]:
+        beside = number_of_weights(self.teachers) + number_of_weights(self.teacher_classifiers)
+        return super().sizes() | {"teachers": beside}
+
+    def parts(self) -> Tensors:
+        return self._parts
 
     def difficulty(self, loss: torch.Tensor) -> torch.Tensor:
         """The teacher's classification loss, as in UDON's code."""
-        return self.parts["teacher"]
+        return self._parts["teacher"]
 
 
 def with_teachers(student: Classification, run: config.RunConfig, data: FitData) -> Distillation:
