@@ -1,5 +1,5 @@
-"""A synthetic problem of UnED's size, from the manifest to the scores: start-up, steps, validation and test of each
-regime in a process of its own, with its memory, and how long the whole training and test would take.
+"""A synthetic problem of UnED's size, from the manifest to the scores: the start, then steps, validation and test of
+each regime, with their memory, and how long the whole training, validation and test would take.
 
 4.6 million images in 8 domains, 316,446 classes; 768-d float16 features in a real store of each domain, 6.4 GB, which
 are removed at the end. Sizes are those of UnED's tables 2 and 3; Met's index are its training images, as there.
@@ -10,7 +10,6 @@ python -m benchmarks.uned --scale 0.01
 
 import argparse
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -19,13 +18,14 @@ import time
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
 import torch
 from rich.table import Table
 
+from benchmarks.memory import peak_bytes, reset_peak
 from benchmarks.pairs import console
 from feature_cache import Rows, StoreWriter
 from probe.data.manifest import Manifest, read_manifest
@@ -118,13 +118,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scale", type=float, default=1.0, help="of the numbers of images and classes")
     parser.add_argument("--steps", type=int, default=300)
-    parser.add_argument("--queries", type=int, default=5000, help="of the test split; the index is whole")
+    parser.add_argument("--queries", type=int, default=5000, help="of validation and of test; the index is whole")
     parser.add_argument("--regime", action="append", choices=list(REGIMES), help="only these")
     parser.add_argument("--folder", type=Path, help="for the features: kept there, and used again")
-    parser.add_argument("--measure", help=argparse.SUPPRESS)
+    parser.add_argument("--measure", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    regimes = options.regime or list(REGIMES)
     if options.measure:
-        print(json.dumps(measured(options.folder, options.measure, options.steps, options.queries)))
+        for stage in measured(options.folder, regimes, options.steps, options.queries):
+            print(json.dumps(stage), flush=True)
         return
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary)
@@ -132,7 +134,11 @@ def main() -> None:
             start = time.monotonic()
             write(folder, options.scale)
             print(f"features and manifest written in {time.monotonic() - start:.0f} s", flush=True)
-        compare(folder, options.regime or list(REGIMES), options.steps, options.queries, options.scale)
+        arguments = ["--measure", "--folder", str(folder), "--steps", str(options.steps)]
+        arguments += ["--queries", str(options.queries), *(f"--regime={regime}" for regime in regimes)]
+        command = [sys.executable, "-m", "benchmarks.uned", *arguments]
+        printed = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+        show([json.loads(line) for line in printed.splitlines()], options.steps, options.queries, options.scale)
 
 
 # ---- the world ----
@@ -144,11 +150,11 @@ def write(folder: Path, scale: float) -> None:
     for number, (domain, parts) in enumerate(PARTS.items()):
         frame = rows_of(domain, [scaled(part, scale) for part in parts])
         images = frame.unique("image", maintain_order=True)
-        codes = codes_of(images["class"].to_numpy(), seed=number)
+        features = features_of(images["class"].to_numpy(), seed=number)
         with StoreWriter(store_path(folder, domain), {"backbone": {"model": BACKBONE}}) as writer:
             for start in range(0, len(images), PART):
                 ids = images["image"][start : start + PART].to_list()
-                writer.add(Rows(ids, next(codes), np.full((len(ids), 2), 224, np.int32)))
+                writer.add(Rows(ids, next(features), np.full((len(ids), 2), 224, np.int32)))
             writer.finish()
         frames.append(frame.drop("class"))
     Manifest(pl.concat(frames)).write(folder / "manifest.parquet")
@@ -199,7 +205,7 @@ def rows_of(domain: str, parts: list[Part]) -> pl.DataFrame:
     return pl.concat(frames)
 
 
-def codes_of(classes: np.ndarray, seed: int) -> Iterator[np.ndarray]:
+def features_of(classes: np.ndarray, seed: int) -> Iterator[np.ndarray]:
     """(n, DIM) float16 features of the next images: their class's centre, in a few directions, and noise in all."""
     rng = np.random.default_rng([1, seed])
     known, numbers = np.unique(classes, return_inverse=True)
@@ -215,42 +221,49 @@ def codes_of(classes: np.ndarray, seed: int) -> Iterator[np.ndarray]:
 # ---- the measurement ----
 
 
-def measured(folder: Path, regime: str, steps: int, queries: int) -> dict[str, float | str]:
-    """One regime in this process: seconds of each stage, and the peak of its memory."""
+def measured(folder: Path, regimes: list[str], steps: int, queries: int) -> Iterator[dict[str, Any]]:
+    """In this process: seconds of each stage of the start, then of each regime, and the peak of its memory."""
     clock = Clock()
     manifest = read_manifest(folder / "manifest.parquet")
+    manifest = Manifest(with_queries(manifest.frame, queries))
     clock.lap("manifest")
     asked = {BACKBONE: {"backbone": {"model": BACKBONE}}}
     features = CachedFeatures(manifest, Selection(backbone=BACKBONE), asked, workspace(folder))
-    clock.lap("join")
+    clock.lap("finding the features")
+    features.identity  # noqa: B018 - what a run's key is made of
+    clock.lap("their identity")
     device = torch.device("cpu")
     data = FitData(features, device, feature_budget(device))
-    clock.lap("load")
-    trainer = Trainer(config_of(regime, steps), data)
+    clock.lap("loading them")
+    yield clock.laps | {"peak": peak_bytes(), "where": data.why}
+    for regime in regimes:
+        reset_peak()
+        yield {"regime": regime, **of_regime(config_of(regime, steps), data)}
+
+
+def of_regime(config: RunConfig, data: FitData) -> dict[str, Any]:
+    clock, cpu = Clock(), time.process_time()
+    trainer = Trainer(config, data)
     clock.lap("start")
-    start_up = sum(clock.laps.values())
+    cpu = time.process_time()
     ticks = [(0, time.monotonic())]
-    trainer.run(lambda images: ticks.append((images, time.monotonic())), lambda record: None)
-    speeds = [(b - a) * BATCH / images for (_, a), (images, b) in pairwise(ticks) if images]
-    clock.laps |= {"validation": time.monotonic() - ticks[-1][1]}
+    record: dict[str, Any] = {}
+
+    def on_step(images: int) -> None:
+        ticks.append((images, time.monotonic()))
+        record["cpu"] = (time.process_time() - cpu) / trainer.plan.steps
+
+    trainer.run(on_step, record.update)
+    seconds = [(later - now) * BATCH / images for (_, now), (images, later) in pairwise(ticks) if images]
+    found = {"step": statistics.median(seconds), "validation": time.monotonic() - ticks[-1][1], "peak": peak_bytes()}
     clock.restart()
+    embed(trainer.head, data.val)
+    clock.lap("embedding validation")
     embeddings = embed(trainer.head, data.test)
-    clock.lap("embedding")
-    frame, rows = some_queries(data.test.frame, queries)
-    evaluation = evaluate(frame, embeddings[torch.from_numpy(rows)])
-    clock.lap("test")
-    return {
-        **clock.laps,
-        "start-up": start_up,
-        "step": statistics.median(speeds),
-        "steps": trainer.plan.steps,
-        "epoch": len(data.train) // BATCH,
-        "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-        "where": data.why,
-        "history": json.dumps(trainer.history[-1]),
-        "found": json.dumps(evaluation.summary["mean"]),
-        "queries": int(frame["role"].is_in(["query", "both"]).sum()),
-    }
+    clock.lap("embedding test")
+    evaluate(data.test.frame, embeddings)
+    clock.lap("scoring test")
+    return {**found, **clock.laps, **record, "peak with test": peak_bytes(), "epoch": len(data.train) // BATCH}
 
 
 class Clock:
@@ -275,40 +288,75 @@ def config_of(regime: str, steps: int) -> RunConfig:
     return RunConfig.model_validate(UNED | own | {"backbone": BACKBONE, "training": training})
 
 
-def some_queries(frame: pl.DataFrame, most: int) -> tuple[pl.DataFrame, np.ndarray]:
-    """The test split with some of its queries, evenly spread, and all of its index; and which rows these are."""
-    queries = np.flatnonzero(frame["role"].is_in(["query", "both"]).to_numpy())
-    left_out = np.ones(len(frame), bool)
-    left_out[queries[np.linspace(0, len(queries) - 1, min(most, len(queries))).astype(np.int64)]] = False
-    demoted = pl.Series(left_out) & (pl.col("role") == "both")
-    rows = np.flatnonzero(~(left_out & (frame["role"] == "query").to_numpy()))
-    return frame.with_columns(role=pl.when(demoted).then(pl.lit("index")).otherwise(pl.col("role")))[rows], rows
+def with_queries(frame: pl.DataFrame, most: int) -> pl.DataFrame:
+    """At most so many queries in validation and in test, evenly spread; the index stays whole."""
+    asks = frame["role"].is_in(["query", "both"])
+    spare = np.zeros(len(frame), bool)
+    for split in ("val", "test"):
+        rows = np.flatnonzero((asks & (frame["split"] == split)).to_numpy())
+        spare[rows] = True
+        spare[rows[np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(np.int64)]] = False
+    role = pl.when(pl.Series(spare) & (pl.col("role") == "both")).then(pl.lit("index")).otherwise(pl.col("role"))
+    return frame.with_columns(role=role).filter(~(pl.Series(spare) & (frame["role"] == "query")))
 
 
-def compare(folder: Path, regimes: list[str], steps: int, queries: int, scale: float) -> None:
-    table = Table(title=f"UnED's size x {scale:g}: {steps} steps of {BATCH}, {torch.get_num_threads()} thread(s)")
-    for column in ("", *regimes):
-        table.add_column(column, justify="right")
-    found = []
-    for regime in regimes:
-        arguments = ["--measure", regime, "--folder", str(folder), "--steps", str(steps), "--queries", str(queries)]
-        command = [sys.executable, "-m", "benchmarks.uned", *arguments]
-        printed = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
-        found.append(json.loads(printed.splitlines()[-1]))
-        print(f"{regime}: {found[-1]}", flush=True)
-    rows = {
-        "start-up": lambda one: f"{one['start-up']:.0f} s",
-        "a step": lambda one: f"{1000 * one['step']:.0f} ms, {1 / one['step']:.1f} a second",
-        "embedding validation and scoring it": lambda one: f"{one['validation']:.0f} s",
-        "embedding test": lambda one: f"{one['embedding']:.0f} s",
-        "scoring some queries of test": lambda one: f"{one['queries']:,}: {one['test']:.0f} s",
-        "peak memory": lambda one: f"{one['peak'] / 1e9:.1f} GB",
-        "projected: training": lambda one: f"{EPOCHS * one['epoch'] * one['step'] / 3600:.1f} h",
-        "projected: validations": lambda one: f"{EPOCHS * one['validation'] / 3600:.1f} h",
+# ---- the report ----
+
+
+def show(found: list[dict[str, Any]], steps: int, queries: int, scale: float) -> None:
+    start, *regimes = found
+    print(start.pop("where"))
+    peak = start.pop("peak")
+    parts = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in start.items())
+    print(f"start-up: {sum(start.values()):.0f} s ({parts}), peak memory {peak / 1e9:.1f} GB")
+    title = (
+        f"UnED's size x {scale:g}: {steps} steps of {BATCH}, {queries:,} queries, {torch.get_num_threads()} thread(s)"
+    )
+    table = Table(title=title)
+    table.add_column("")
+    for one in regimes:
+        table.add_column(one["regime"], justify="right")
+    asked = {split: min(queries, scaled_queries(split, scale)) for split in ("val", "test")}
+    more = {split: scaled_queries(split, scale) / asked[split] for split in asked}
+    of_val = [one["validation"] - one["embedding validation"] for one in regimes]
+    rows: dict[str, list[str]] = {
+        "initial weights, optimiser": [f"{one['start']:.1f} s" for one in regimes],
+        "a step": [f"{1000 * one['step']:.0f} ms" for one in regimes],
+        "steps a second": [f"{1 / one['step']:.1f}" for one in regimes],
+        "processor time of a step": [f"{1000 * one['cpu']:.0f} ms" for one in regimes],
+        f"validation: embedding; {asked['val']:,} queries": [
+            f"{one['embedding validation']:.0f} s; {search:.0f} s" for one, search in zip(regimes, of_val, strict=True)
+        ],
+        f"test: embedding; {asked['test']:,} queries": [
+            f"{one['embedding test']:.0f} s; {one['scoring test']:.0f} s" for one in regimes
+        ],
+        "peak memory of training and validation; with test": [
+            f"{one['peak'] / 1e9:.1f} GB; {one['peak with test'] / 1e9:.1f} GB" for one in regimes
+        ],
+        f"whole training, {EPOCHS} x {regimes[0]['epoch']:,} steps": [
+            f"{EPOCHS * one['epoch'] * one['step'] / 3600:.1f} h" for one in regimes
+        ],
+        f"whole validation, {EPOCHS} times": [
+            f"{EPOCHS * (one['embedding validation'] + more['val'] * search) / 3600:.1f} h"
+            for one, search in zip(regimes, of_val, strict=True)
+        ],
+        "whole test, once": [
+            f"{(one['embedding test'] + more['test'] * one['scoring test']) / 3600:.1f} h" for one in regimes
+        ],
+        "validation after these steps, R@1": [f"{100 * one['val']['R@1']:.1f} %" for one in regimes],
     }
-    for name, cell in rows.items():
-        table.add_row(name, *(cell(one) for one in found))
+    for name, cells in rows.items():
+        table.add_row(name, *cells)
     console().print(table)
+
+
+def scaled_queries(split: str, scale: float) -> int:
+    return sum(
+        scaled(part, scale).images
+        for parts in PARTS.values()
+        for part in parts
+        if part.split == split and part.role != "index"
+    )
 
 
 if __name__ == "__main__":
