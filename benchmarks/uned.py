@@ -257,8 +257,8 @@ def of_training(trainer: Trainer) -> dict[str, Any]:
         "step": statistics.median(seconds / count for count, seconds in steps),
         "cpu": ticks[-1][2] / trainer.plan.steps,
         "validation": time.monotonic() - ticks[-1][1],
-        "epoch": len(trainer.data.train) // BATCH,
-        **trainer.history[-1],
+        "steps an epoch": len(trainer.data.train) // BATCH,
+        "history": trainer.history[-1],
     }
 
 
@@ -325,11 +325,11 @@ def show(found: list[dict[str, Any]], steps: int, queries: int, scale: float) ->
         "a step": [f"{1000 * one['step']:.0f} ms" for one in regimes],
         "steps a second": [f"{1 / one['step']:.1f}" for one in regimes],
         "processor time of a step": [f"{1000 * one['cpu']:.0f} ms" for one in regimes],
-        f"{EPOCHS} x {first['epoch']:,} steps": [
-            f"{EPOCHS * one['epoch'] * one['step'] / 3600:.1f} h" for one in regimes
+        f"{EPOCHS} x {first['steps an epoch']:,} steps": [
+            f"{EPOCHS * one['steps an epoch'] * one['step'] / 3600:.1f} h" for one in regimes
         ],
         "peak memory": [f"{one['peak'] / 1e9:.1f} GB" for one in regimes],
-        "R@1 of validation": [f"{100 * one['val']['R@1']:.1f} %" for one in regimes],
+        "R@1 of validation": [f"{100 * one['history']['val']['R@1']:.1f} %" for one in regimes],
     }
     for name, cells in rows.items():
         table.add_row(name, *cells)
