@@ -23,7 +23,7 @@ LOSSES = [
     losses.Softmax(), losses.NormalisedSoftmax(), losses.ArcFace(), losses.SubCenterArcFace(), losses.CosFace(),
     losses.DynamicArcFace(), losses.LiArcFace(), losses.AdaCos(), losses.CurricularFace(), losses.AdaFace(),
 ]  # fmt: skip
-SEPARATE = {"sampler": "round-robin", "classifier": "separate"}
+SEPARATE: dict[str, Any] = {"sampler": "round-robin", "classifier": "separate"}
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,8 @@
 """Samplers of single-domain batches against UnED's construction on UnED's sizes, and UDON's rule written out again."""
 
+import signal
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -217,6 +220,39 @@ def test_a_run_that_goes_on_with_any_sampler_has_the_same_bits(
     resumed, whole = fit(config, FitData(cached, CPU, PLENTY), checkpoint), fitted(config, cached)
     assert resumed.history == whole.history
     assert resumed.metrics == whole.metrics
+    assert all(resumed.head.state_dict()[name].equal(value) for name, value in whole.head.state_dict().items())
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from probe.fit.checkpoint import Checkpoint
+from probe.fit.config import RunConfig
+from probe.fit.placement import FitData
+from probe.fit.train import fit
+from tests.fit.conftest import CPU, PLENTY, World, small_manifest
+
+def die(record):
+    if record["epoch"] == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+folder, config = Path(sys.argv[1]), RunConfig.model_validate_json(sys.argv[2])
+data = FitData(World(folder, small_manifest()).cached(), CPU, PLENTY)
+fit(config, data, Checkpoint(folder / "partial", "k"), on_epoch=die)
+"""
+
+
+@pytest.mark.slow
+def test_a_dynamic_run_that_is_killed_goes_on_with_the_same_bits(world: World) -> None:
+    world.store(features_of(world.frame))
+    config = linear(epochs=4, sampler="dynamic", update_every=4, classifier="separate", inactive="zero-gradients")
+    command = [sys.executable, "-c", KILLED, str(world.folder), config.model_dump_json()]
+    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+    checkpoint = Checkpoint(world.folder / "partial", "k")
+    assert len(checkpoint.history) == 2
+    resumed = fit(config, FitData(world.cached(), CPU, PLENTY), checkpoint)
+    whole = fitted(config, world.cached())
+    assert resumed.history == whole.history
     assert all(resumed.head.state_dict()[name].equal(value) for name, value in whole.head.state_dict().items())
 
 
