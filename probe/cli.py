@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from probe.commands.cache import app as cache_commands
+from probe.commands.compare import ManyAgainst, compare
 from probe.commands.data import app as data_commands
 from probe.device import DeviceChoice
 from probe.options import DEFAULT, Cache, Combined, DataRoot, Device, Out, Scored, StoredAs, View
@@ -57,6 +58,10 @@ app = typer.Typer(
 )
 app.add_typer(data_commands, name="data")
 app.add_typer(cache_commands, name="cache")
+app.command(
+    cls=ManyAgainst,
+    epilog="Example: probe compare out/runs/*_linear_arcface_seed* --against out/runs/*_pca-whitening_*",
+)(compare)
 
 
 @app.command(epilog="Example: probe extract ~/photos --backbone timm:resnet50 --weights resnet50.safetensors")
@@ -169,9 +174,9 @@ def fit(
 
     Finished runs are recognised by their content and skipped; an interrupted one goes on from its last epoch.
     """
-    from probe.fit.sweep import SweepError, sweep
+    from probe.fit.sweep import SweepError
     from probe.progress import say
-    from probe.tables.bench import Bench
+    from probe.tables.bench import Bench, fit_waves
     from probe.tables.overrides import Overrides
     from probe.tables.recipe import read_recipe
     from probe.tables.render import show
@@ -183,7 +188,7 @@ def fit(
     bench = Bench(changed, workspace)
     bench.require_complete()
     try:
-        fitted = sweep(bench.runs(), device, jobs, tensorboard)
+        fitted = fit_waves(bench, device, jobs, tensorboard)
     except SweepError:
         show(build_table(Bench(changed, workspace)), printer())
         raise
@@ -221,7 +226,7 @@ def evaluate(
     how = combine.value if combine else None
     folder, summary = rescore(finished, features, split.value, how, workspace.evaluations, device)
     name = f"{how} of {len(runs)} runs" if how else finished[0].path.name
-    printer().print(scores(f"{name} on {data}, {split} split", summary))
+    printer().print(scores(f"{name} on {data}, {split} split", summary["clean"]["merged"]))
     say(f"written to {folder}")
 
 

@@ -31,12 +31,22 @@ class Strict(BaseModel):
 
 def read_strict(path: Path, model: type[Model], what: str) -> Model:
     """A YAML file that a user wrote, checked. Raises UsageError naming the file and the key; `what` it should be."""
+    return checked(read_keys(path, what), model, path)
+
+
+def read_keys(path: Path, what: str) -> dict[str, Any]:
+    """The keys of a YAML file, not yet checked. Raises UsageError where there are none."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise UsageError(f"{path} cannot be read as {what}: {first_line(error)}.") from error
     if not isinstance(content, dict):
         raise UsageError(f"{path} is not {what}: it holds no keys.")
+    return content
+
+
+def checked(content: dict[str, Any], model: type[Model], path: Path) -> Model:
+    """What a file holds, as the model has it. Raises UsageError naming the file and the key."""
     try:
         return model.model_validate(content)
     except ValidationError as error:

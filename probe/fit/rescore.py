@@ -91,6 +91,7 @@ def _score(
     device_choice: str,
 ) -> None:
     from probe.retrieval.evaluation import evaluate
+    from probe.retrieval.summary import PER_QUERY
 
     device, reason = choose_device(device_choice)
     say(f"evaluate on {device.type} ({reason})")
@@ -98,7 +99,8 @@ def _score(
     evaluation = evaluate(frame, embeddings)
     with appearing(path) as folder:
         (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
-        evaluation.per_query.write_parquet(folder / "per_query.parquet")
+        for index, queries in evaluation.per_query.items():
+            queries.write_parquet(folder / PER_QUERY[index])
         write_json(folder / "metrics.json", evaluation.summary)
 
 

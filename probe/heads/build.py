@@ -39,7 +39,7 @@ def build_head(config: heads.HeadConfig, in_dim: int, generator: torch.Generator
             return LinearHead(weight, _zeros(config.dim, generator), generator, l2_input=True, l2_output=True)
         case heads.LinearL2():
             weight = xavier_uniform(in_dim, config.dim, generator)
-            return LinearHead(weight, _zeros(config.dim, generator), generator, l2_output=True)
+            return LinearHead(weight, _zeros(config.dim, generator), generator, l2_input=True, l2_output=True)
         case heads.BatchNormLinear():
             linear = _dropout_linear(in_dim, config.hidden, config.dropout, generator)
             return BatchNormLinear(BatchNorm(in_dim, generator.device), linear, _reduction(config, generator.device))

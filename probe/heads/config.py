@@ -68,7 +68,10 @@ class L2LinearL2(Strict):
 
 
 class LinearL2(Strict):
-    """A linear layer with bias, then L2 normalisation: ILIAS's linear adaptation. Xavier-uniform weights, zero bias."""
+    """A linear layer with bias, then L2 normalisation: ILIAS's linear adaptation. Xavier-uniform weights, zero bias.
+
+    Its input is L2-normalised, as the features are that ILIAS's code stores.
+    """
 
     kind: Literal["linear-l2"] = "linear-l2"
     dim: PositiveInt = 512

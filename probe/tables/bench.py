@@ -2,10 +2,11 @@
 
 bench = Bench(recipe, workspace)
 bench.needs            # ["probe extract pocket --backbone mobilenetv1 ..."]
-sweep(bench.runs(), "auto")
+fit_waves(bench, "auto")
 """
 
 import shlex
+from collections.abc import Collection
 from functools import cached_property
 
 from feature_cache import StoreError
@@ -18,8 +19,10 @@ from probe.extract.plan import Settings
 from probe.extract.session import extract_sources
 from probe.extract.stores import MissingFeaturesError
 from probe.fit.run import Run
-from probe.fit.sweep import sweep
-from probe.tables.recipe import Recipe, Row
+from probe.fit.sweep import SweepError, sweep
+from probe.tables.recipe import Recipe
+from probe.tables.row import Row
+from probe.tables.specialists import by_seed, measured_steps
 from probe.workspace import Workspace
 
 
@@ -28,7 +31,23 @@ def complete(recipe: Recipe, workspace: Workspace, device_choice: str) -> None:
     manifest = resolve_data(recipe.data, workspace.data_root)
     for backbone in recipe.backbones:
         extract_sources([manifest], backbone, workspace, Settings(), device_choice)
-    sweep(Bench(recipe, workspace).runs(), device_choice)
+    fit_waves(Bench(recipe, workspace), device_choice)
+
+
+def fit_waves(bench: "Bench", device_choice: str, jobs: int = 1, tensorboard: bool = False) -> int:
+    """Fits what is not done, then the rows that waited for specialists among it; returns how many runs. As `sweep`."""
+    waiting = list(bench.waiting)
+    fitted, failed = 0, None
+    try:
+        fitted = sweep(bench.runs(), device_choice, jobs, tensorboard)
+    except SweepError as error:
+        failed = error
+    if waiting:
+        bench.look_again()
+        fitted += sweep(bench.runs(waiting), device_choice, jobs, tensorboard)
+    if failed:
+        raise failed
+    return fitted
 
 
 class Bench:
@@ -56,7 +75,7 @@ class Bench:
         """Joins what each row reads, once; what is not there, by backbone."""
         absent: dict[str, str] = {}
         faults: dict[str, str] = {}
-        for row in self.recipe.rows:
+        for row in (row for row in self.recipe.rows if row.runs):
             name = row.selection.features_name
             if name in self.features or name in faults:
                 continue
@@ -76,22 +95,50 @@ class Bench:
             commands = f" First run: {'; '.join(self.needs)}" if self.needs else ""
             raise UsageError(" ".join(self.missing) + commands)
 
+    def look_again(self) -> None:
+        """After runs were fitted that others wait for."""
+        self.__dict__.pop("runs_of", None)
+
     @cached_property
     def runs_of(self) -> dict[str, list[Run]]:
-        """Each row's runs, one a seed; none where its features are missing."""
-        return {row.name: self._runs(row) for row in self.recipe.rows}
+        """Each row's runs, by seed and then by domain; none where its features are missing, or the steps that its
+        sampler takes are not measured yet."""
+        first = {row.name: self._runs(row, {}) for row in self.recipe.rows if row.steps_of is None}
+        waiting = {row.name: self._runs(row, first) for row in self.recipe.rows if row.steps_of is not None}
+        return {row.name: (first | waiting)[row.name] for row in self.recipe.rows}
 
-    def runs(self) -> list[tuple[Run, CachedFeatures]]:
-        """All runs that could be made, with their features."""
+    @property
+    def waiting(self) -> dict[str, str]:
+        """Rows whose features are here, but not the specialists that they wait for, and the row of those."""
+        return {
+            row.name: row.steps_of
+            for row in self.recipe.rows
+            if row.steps_of is not None and not self.runs_of[row.name] and self._features_of(row)
+        }
+
+    def runs(self, rows: Collection[str] | None = None) -> list[tuple[Run, CachedFeatures]]:
+        """All runs that could be made, or those of some rows, with their features."""
         return [
             (run, self.features[row.selection.features_name])
             for row in self.recipe.rows
             for run in self.runs_of[row.name]
+            if rows is None or row.name in rows
         ]
 
-    def _runs(self, row: Row) -> list[Run]:
-        features = self.features.get(row.selection.features_name)
-        return [Run(config, features.identity, self.workspace.runs) for config in row.runs] if features else []
+    def _runs(self, row: Row, specialists: dict[str, list[Run]]) -> list[Run]:
+        features, steps = self._features_of(row), None
+        if features is None:
+            return []
+        if row.steps_of is not None:
+            of_first_seed = next(iter(by_seed(specialists[row.steps_of])), [])
+            if not of_first_seed or not all(run.done for run in of_first_seed):
+                return []
+            steps = measured_steps(of_first_seed)
+        configs = row.configs(features.manifest.domains, steps)
+        return [Run(config, features.identity, self.workspace.runs) for config in configs]
+
+    def _features_of(self, row: Row) -> CachedFeatures | None:
+        return self.features.get(row.selection.features_name) if row.runs else None
 
     @property
     def fit_command(self) -> str:

@@ -1,9 +1,12 @@
 """A recipe: one YAML file that regenerates one table. Rows are small overrides of the defaults; no key is ignored.
 
-`data`: what `probe extract DATA` takes. `backbones`: catalogue rows of the recipe's own. `rows`: each has a `name` and
-any of `backbone`, `views`, `append`, `head`, `loss`, `training`, `seeds`, `printed` (its row in `reference`). A section
-is merged into the default's; with another `kind`, it takes over the default's keys that this kind has too. A head that
-is not trained has no use for the default `loss` and `training`; a trained one with no `training` has UniFEx's.
+`data`: what `probe extract DATA` takes. `backbones`: catalogue rows of the recipe's own. `columns`: a domain's printed
+name. `show`: the metrics, index and protocol that the table shows. `rows`: each has a `name`, `seeds`, what a run has
+(`backbone`, `head`, `loss`, `training`, `domain`, `distance`, ...), and what probe/tables/row.py adds: `specialists`,
+`printed`, `compared`, `because`. A section is merged into the default's; with another `kind`, it takes over the default's
+keys that this kind has too. A head that is not trained has no use for the default `loss` and `training`; a trained one
+with no `training` has UniFEx's. `based_on`: another recipe, whose keys hold where this one has none; its rows are named
+(`- ArcFace`) or changed (`- {like: ArcFace, printed: Arc}`).
 
     recipe = read_recipe(Path("recipes/quickstart.yaml"))
     [row.name for row in recipe.rows]
@@ -13,43 +16,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from probe.backbones.catalogue import Backbone, find_backbone
+from probe.backbones.catalogue import Backbone
 from probe.backbones.row import BackboneRow
 from probe.data.sample import SAMPLE
 from probe.errors import UsageError, nearest
-from probe.extract.selection import Selection
-from probe.fit.config import RunConfig, Seed, Training
-from probe.heads.config import TRAINED, HeadConfig
-from probe.losses.config import LossConfig
+from probe.fit.config import RunConfig
 from probe.progress import say
 from probe.tables.overrides import Overrides
 from probe.tables.reference import Reference, read_reference
-from probe.validation import Strict, describe, models_in, read_strict
-
-Seeds = Annotated[list[Seed], Field(min_length=1)]
-SECTIONS = ("head", "loss", "training")
-KEYS_OF = {
-    model.model_fields["kind"].default: model.model_fields.keys()
-    for union in (HeadConfig, LossConfig)
-    for model in models_in(union)
-}
-
-
-class _Row(Selection):
-    name: str
-    head: HeadConfig
-    loss: LossConfig | None = None
-    training: Training | None = None
-    seeds: Seeds
-    printed: str | None = None
+from probe.tables.row import Row, Seeds, read_row
+from probe.tables.shown import Shown
+from probe.validation import Strict, checked, read_keys
 
 
 class _Defaults(Strict):
     backbone: Any = None
     views: Any = None
     append: Any = None
+    distance: Any = None
     head: dict[str, Any] = Field(default_factory=dict)
     loss: dict[str, Any] = Field(default_factory=dict)
     training: dict[str, Any] = Field(default_factory=dict)
@@ -62,30 +48,17 @@ class _File(Strict):
     data: str
     backbones: dict[str, BackboneRow] = Field(default_factory=dict)
     reference: str | None = None
+    columns: dict[str, str] = Field(default_factory=dict)
+    show: Shown = Shown()
     defaults: _Defaults = _Defaults()
     rows: Annotated[list[dict[str, Any]], Field(min_length=1)]
-
-
-@dataclass(frozen=True)
-class Row:
-    """One row of the table: its runs differ in their seed only."""
-
-    name: str
-    backbones: list[Backbone]
-    runs: list[RunConfig]
-    printed: str | None
-
-    @property
-    def selection(self) -> Selection:
-        """The features that all its runs read."""
-        return self.runs[0]
 
 
 @dataclass(frozen=True)
 class Recipe:
     """A checked recipe. `about`: what is and is not comparable with the printed numbers.
 
-    `options`: of the command line, that changed it from what its file says.
+    `columns`: the printed name of a domain, by domain. `options`: of the command line, that changed it from its file.
     """
 
     path: Path
@@ -94,6 +67,8 @@ class Recipe:
     data: str
     rows: list[Row]
     reference: Reference | None
+    columns: dict[str, str]
+    show: Shown
     options: tuple[str, ...] = ()
 
     @property
@@ -123,29 +98,94 @@ def read_recipe(path: Path, changes: Overrides | None = None) -> Recipe:
 
     `changes` are said where a row keeps a value of its own.
     """
-    file = read_strict(path, _File, "a recipe")
+    file, catalogue = _read(path)
     reference = read_reference(path.parent / "reference" / file.reference) if file.reference else None
     changes = changes or Overrides()
-    rows = [_row(path, fields, file, reference, changes) for fields in file.rows]
+    defaults = file.defaults.model_dump()
+    rows = [
+        read_row(f"{path}: row '{fields.get('name', '?')}'", fields, defaults, catalogue, reference, changes)
+        for fields in file.rows
+    ]
     names = [row.name for row in rows]
     if len(set(names)) < len(names):
         raise UsageError(f"{path}: two rows have the same name; names tell rows apart.")
+    _require_specialists(rows, path)
+    _require_columns(file.columns, reference, path)
     rows = _chosen(rows, changes, path)
     _require_taken(rows, {fields["name"]: fields for fields in file.rows}, changes, path)
-    return Recipe(path, file.title, file.about, file.data, rows, reference, changes.words)
+    return Recipe(path, file.title, file.about, file.data, rows, reference, file.columns, file.show, changes.words)
+
+
+def _read(path: Path) -> tuple[_File, Path | None]:
+    """The file, completed by the recipe that it is based on, and where its own backbones are written."""
+    own = read_keys(path, "a recipe")
+    if "based_on" not in own:
+        file = checked(own, _File, path)
+        return file, path if file.backbones else None
+    name = own.pop("based_on")
+    if not isinstance(name, str):
+        raise UsageError(f"{path}: based_on: name a recipe, a file beside this one (got {name!r}).")
+    base_path = path.parent / name
+    base = read_keys(base_path, f"the recipe that {path} is based on")
+    if "based_on" in base:
+        raise UsageError(f"{path}: based_on: {name} is itself based on {base['based_on']}; name that one.")
+    rows = checked(base, _File, base_path).rows
+    if "title" not in own:
+        raise UsageError(f"{path}: 'title' is missing; it has one of its own.")
+    if isinstance(own.get("rows"), list):
+        own["rows"] = [_row_on(rows, row, path, name) for row in own["rows"]]
+    file = checked(base | own, _File, path)
+    return file, (path if "backbones" in own else base_path) if file.backbones else None
+
+
+def _row_on(rows: list[dict[str, Any]], row: Any, path: Path, base: str) -> Any:
+    """A row of the base, named or changed; any other is one of the recipe's own."""
+    like = row.get("like") if isinstance(row, dict) else row if isinstance(row, str) else None
+    if like is None:
+        return row
+    by_name = {fields.get("name"): fields for fields in rows}
+    if like not in by_name:
+        raise UsageError(f"{path}: {base} has no row '{like}'; {nearest(str(like), map(str, by_name))}")
+    changes = {key: value for key, value in row.items() if key != "like"} if isinstance(row, dict) else {}
+    return by_name[like] | changes
+
+
+def _require_specialists(rows: list[Row], path: Path) -> None:
+    specialists = [row.name for row in rows if row.specialists]
+    for row in rows:
+        if row.steps_of is not None and row.steps_of not in specialists:
+            raise UsageError(
+                f"{path}: row '{row.name}': training.specialist_steps: '{row.steps_of}' is no row with "
+                f"`specialists: true`; {nearest(row.steps_of, specialists)}"
+            )
+
+
+def _require_columns(columns: dict[str, str], reference: Reference | None, path: Path) -> None:
+    for domain, column in columns.items():
+        if reference and reference.domains and column not in reference.domains:
+            near = nearest(column, reference.domains)
+            raise UsageError(f"{path}: columns.{domain}: '{column}' is no column of {reference.path}; {near}")
+    if len(set(columns.values())) < len(columns):
+        raise UsageError(f"{path}: columns: two domains have the same column.")
 
 
 def _chosen(rows: list[Row], changes: Overrides, path: Path) -> list[Row]:
-    """The rows that are asked for, in the recipe's order."""
+    """The rows that are asked for and those that they wait for, in the recipe's order."""
     for name in changes.rows or []:
         names = [row.name for row in rows]
         if name not in names:
             raise UsageError(f"--row {name}: {path} has no such row; {nearest(name, names)}")
-    return [row for row in rows if changes.rows is None or row.name in changes.rows]
+    if changes.rows is None:
+        return rows
+    needed = {row.steps_of for row in rows if row.name in changes.rows and row.steps_of} - set(changes.rows)
+    for name in sorted(needed):
+        say(f"row '{name}' is taken too: the steps of its specialists are needed")
+    return [row for row in rows if row.name in {*changes.rows, *needed}]
 
 
 def _require_taken(rows: list[Row], written: dict[str, dict[str, Any]], changes: Overrides, path: Path) -> None:
     """Raises UsageError for a setting that no row takes; says which rows keep their own. `written`: rows by name."""
+    rows = [row for row in rows if row.runs]
     for section, key, value in changes.items():
         place = section if key is None else f"{section}.{key}"
         having = [row for row in rows if _has(row.runs[0], section, key)]
@@ -173,55 +213,3 @@ def _is_written(fields: dict[str, Any], section: str, key: str | None) -> bool:
 def _value(run: RunConfig, section: str, key: str | None) -> Any:
     part = getattr(run, section)
     return part if key is None else getattr(part, key)
-
-
-def _row(path: Path, fields: dict[str, Any], file: _File, reference: Reference | None, changes: Overrides) -> Row:
-    where = f"{path}: row '{fields.get('name', '?')}'"
-    try:
-        row = _Row.model_validate(_merged(fields, file.defaults.model_dump(), changes))
-        runs = [
-            RunConfig.model_validate(row.model_dump(exclude={"name", "seeds", "printed"}) | {"seed": seed})
-            for seed in row.seeds
-        ]
-    except ValidationError as error:
-        raise UsageError(f"{where}: {describe(error, _Row)}") from error
-    if row.printed is not None and (reference is None or row.printed not in reference.rows):
-        raise UsageError(f"{where}: printed: '{row.printed}' is no row of the recipe's reference file.")
-    stores = dict.fromkeys(name for split in ("train", "test") for name in row.stores(split))
-    return Row(row.name, [_backbone(name, file, path, where) for name in stores], runs, row.printed)
-
-
-def _backbone(name: str, file: _File, path: Path, where: str) -> Backbone:
-    try:
-        return find_backbone(name, path if file.backbones else None)
-    except UsageError as error:
-        raise UsageError(f"{where}: {error}") from error
-
-
-def _merged(fields: dict[str, Any], defaults: dict[str, Any], changes: Overrides) -> dict[str, Any]:
-    """The row's fields over the changes over the defaults."""
-    settings = changes.settings
-    defaults = defaults | {key: value for key, value in settings.items() if key in Selection.model_fields}
-    defaults |= {"seeds": changes.seeds} if changes.seeds is not None else {}
-    merged = {key: value for key, value in defaults.items() if value or key == "training"} | fields
-    for section in SECTIONS:
-        own, default, changed = fields.get(section), defaults[section], settings.get(section, {})
-        if own is None and not changed:
-            continue
-        if own is None or isinstance(own, dict):
-            merged[section] = _merged_section(own or {}, default, changed)
-    trained = {head.model_fields["kind"].default for head in TRAINED}
-    head = merged.get("head")
-    if isinstance(head, dict) and head.get("kind") not in trained:
-        merged = {key: value for key, value in merged.items() if key not in ("loss", "training") or key in fields}
-    return merged
-
-
-def _merged_section(own: dict[str, Any], default: dict[str, Any], changed: dict[str, Any]) -> dict[str, Any]:
-    """Another kind takes over the keys that it has too; a change goes to the kinds that have its key."""
-    base = default | changed
-    known = KEYS_OF.get((base | own).get("kind"))
-    if known is not None:
-        other_kind = "kind" in own or "kind" in changed
-        base = {key: value for key, value in base.items() if key in known or not (other_kind or key in changed)}
-    return base | own

@@ -5,13 +5,16 @@ table.rows[0].cells["Mean"]["mMP@5"].mean
 """
 
 import statistics
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from probe.retrieval.metrics import METRICS
 from probe.tables.bench import Bench
-from probe.tables.recipe import Recipe, Row
-from probe.tables.reference import MEAN
+from probe.tables.recipe import Recipe
+from probe.tables.reference import MEAN, Printed
+from probe.tables.row import Comparison, Row
+from probe.tables.significance import Seed, Significance, judge
+from probe.tables.specialists import by_seed, oracle_scores
 
 
 @dataclass(frozen=True)
@@ -24,60 +27,119 @@ class Cell:
 
 @dataclass(frozen=True)
 class TableRow:
-    """`cells[column][metric]`, empty until something is measured; `done` of `planned` runs."""
+    """`cells[column][metric]`, empty until something is measured; `done` of `planned` seeds.
+
+    `comparison`: how what is measured relates to what is printed.
+    """
 
     name: str
     dim: int | None
     done: int
     planned: int
     cells: dict[str, dict[str, Cell]]
-    printed: dict[str, dict[str, float]]
+    printed: dict[str, dict[str, Printed]]
+    comparison: Comparison
 
 
 @dataclass(frozen=True)
 class Table:
-    """`columns`: Mean, then the domains. `missing` says why rows are empty, `needs` the commands that fill them."""
+    """`columns`: Mean, then the domains, as they are printed. `reasons`: why rows are not the printed experiment.
+    `missing` says why rows are empty, `needs` the commands that fill them. `significance`: by metric."""
 
     recipe: Recipe
     columns: list[str]
     rows: list[TableRow]
+    reasons: list[str]
     missing: list[str]
     needs: list[str]
     notes: list[str]
+    significance: dict[str, Significance] = field(default_factory=dict)
 
 
 def build_table(bench: Bench) -> Table:
     """Reads the finished runs; what is not measured is said, with the command to run."""
     recipe = bench.recipe
     rows = [_row(row, bench) for row in recipe.rows]
-    domains = bench.manifest.domains if bench.manifest else _printed_domains(recipe)
+    domains = bench.manifest.domains if bench.manifest else recipe.columns
+    missing = [*bench.missing, *(f"{row}: waits for the steps of {of}" for row, of in bench.waiting.items())]
     needs = list(bench.needs)
-    if any(run for runs in bench.runs_of.values() for run in runs if not run.done):
+    if bench.waiting or any(not run.done for runs in bench.runs_of.values() for run in runs):
         needs.append(bench.fit_command)
-    return Table(recipe, [MEAN, *domains], rows, bench.missing, needs, _notes(bench))
+    columns = _columns(recipe, domains, rows)
+    significance = {metric: found for metric in recipe.show.metrics if (found := _significance(rows, bench, metric))}
+    notes = [*_notes(bench), *dict.fromkeys(note for found in significance.values() for note in found.notes)]
+    return Table(recipe, columns, rows, _reasons(rows), missing, needs, notes, significance)
+
+
+def _significance(rows: list[TableRow], bench: Bench, metric: str) -> Significance | None:
+    means = {row.name: row.cells[MEAN][metric].mean for row in rows if metric in row.cells.get(MEAN, {})}
+    if not means or bench.recipe.show.protocol != "clean":  # of which alone there are values by query
+        return None
+    seeds = {row.name: _seeds(row, bench) for row in bench.recipe.rows if row.name in means}
+    found = judge(seeds, max(means, key=lambda row: means[row]), metric, bench.recipe.show.index)
+    names = bench.recipe.columns
+    intervals = {
+        row: {names.get(domain, domain): interval for domain, interval in of_row.items()}
+        for row, of_row in found.intervals.items()
+    }
+    return replace(found, intervals=intervals)
+
+
+def _seeds(row: Row, bench: Bench) -> list[Seed]:
+    """The folders of each finished seed's run, or runs."""
+    seeds = [runs for runs in by_seed(bench.runs_of[row.name]) if all(run.done for run in runs)]
+    if row.specialists:
+        return [{str(run.config.domain): run.path for run in runs} for runs in seeds]
+    return [runs[0].path for runs in seeds]
+
+
+def _columns(recipe: Recipe, domains: Iterable[str], rows: list[TableRow]) -> list[str]:
+    """The mean, the domains in the order of the print, then what is in no printed table."""
+    printed = {column for row in rows for column in row.printed}
+    known = [*recipe.columns.values(), *(column for column in _printed_order(recipe) if column in printed)]
+    measured = {recipe.columns.get(domain, domain) for domain in domains}
+    return list(dict.fromkeys([MEAN, *(column for column in known if column in measured | printed), *sorted(measured)]))
+
+
+def _printed_order(recipe: Recipe) -> list[str]:
+    return recipe.reference.domains if recipe.reference else []
+
+
+def _reasons(rows: list[TableRow]) -> list[str]:
+    """`IN+UJCDS, IN+UJCRR: linear probe: ...`, one line a reason."""
+    named: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        if row.comparison.because:
+            named.setdefault((row.comparison.mark, row.comparison.because.strip()), []).append(row.name)
+    return [f"{', '.join(names)}: {mark}: {because}" for (mark, because), names in named.items()]
 
 
 def _row(row: Row, bench: Bench) -> TableRow:
-    metrics = [run.metrics for run in bench.runs_of[row.name] if run.done]
-    printed = bench.recipe.reference.rows[row.printed] if bench.recipe.reference and row.printed else {}
-    scores = [{MEAN: found["test"]["mean"]} | found["test"]["domains"] for found in metrics]
-    cells = {column: _cells(scores, column) for column in scores[0]} if scores else {}
-    return TableRow(row.name, metrics[0]["dim"] if metrics else None, len(metrics), len(row.runs), cells, printed)
+    printed = {}
+    if bench.recipe.reference and row.comparison.printed:
+        printed = bench.recipe.reference.rows[row.comparison.printed]
+    seeds = [runs for runs in by_seed(bench.runs_of[row.name]) if all(run.done for run in runs)]
+    shown = bench.recipe.show
+    summaries = [oracle_scores(runs, shown) if row.specialists else shown.of(runs[0].metrics["test"]) for runs in seeds]
+    scores = [_by_column(summary, bench.recipe.columns) for summary in summaries]
+    cells = {column: _cells(scores, column, shown.metrics) for column in scores[0]} if scores else {}
+    dim = seeds[0][0].metrics["dim"] if seeds else None
+    return TableRow(row.name, dim, len(seeds), len(row.runs), cells, printed, row.comparison)
 
 
-def _cells(scores: list[dict[str, Any]], column: str) -> dict[str, Cell]:
+def _by_column(summary: dict[str, Any], names: dict[str, str]) -> dict[str, dict[str, float | None]]:
+    domains: dict[str, dict[str, float | None]] = summary["domains"]
+    return {MEAN: summary["mean"]} | {names.get(name, name): values for name, values in domains.items()}
+
+
+def _cells(scores: list[dict[str, Any]], column: str, metrics: Sequence[str]) -> dict[str, Cell]:
     cells = {}
-    for metric in METRICS:
+    for metric in metrics:
         values = [100 * score[column][metric] for score in scores if score[column][metric] is not None]
         if values:
             std = statistics.stdev(values) if len(values) > 1 else None
             cells[metric] = Cell(statistics.fmean(values), std)
     return cells
-
-
-def _printed_domains(recipe: Recipe) -> list[str]:
-    rows = recipe.reference.rows.values() if recipe.reference else []
-    return list(dict.fromkeys(column for row in rows for column in row if column != MEAN))
 
 
 def _notes(bench: Bench) -> list[str]:
@@ -91,7 +153,7 @@ def _notes(bench: Bench) -> list[str]:
         for runs in bench.runs_of.values()
         for run in runs
         if run.done
-        for domain, score in run.metrics["test"]["domains"].items()
+        for domain, score in bench.recipe.show.of(run.metrics["test"])["domains"].items()
         if score["nothing_to_find"]
     }
     return notes + sorted(nothing)

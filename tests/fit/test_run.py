@@ -24,9 +24,11 @@ from probe.fit.train import Fitted
 from probe.heads import config as heads
 from probe.heads.build import load_head
 from probe.losses import config as losses
+from probe.retrieval.metrics import METRICS
+from probe.retrieval.summary import INDEXES, PER_QUERY, PROTOCOLS
 from tests.fit.conftest import BACKBONE, CPU, DIM, World, features_of, fitted, linear, untrained
 
-FILES = {"config.yaml", "history.jsonl", "metrics.json", "per_query.parquet", "head.safetensors", "environment.json"}
+FILES = {"config.yaml", "history.jsonl", "metrics.json", "head.safetensors", "environment.json", *PER_QUERY.values()}
 SHORT = linear(epochs=2)
 
 
@@ -56,7 +58,8 @@ def test_what_is_written_is_what_was_fitted(run: Run, short: Fitted, cached: Cac
     assert run.metrics == short.metrics
     lines = (run.path / "history.jsonl").read_text().splitlines()
     assert [json.loads(line) for line in lines] == short.history
-    assert pl.read_parquet(run.path / "per_query.parquet").equals(short.per_query)
+    for index, file in PER_QUERY.items():
+        assert pl.read_parquet(run.path / file).equals(short.per_query[index])
     finished = read_run(run.path)
     assert (finished.key, finished.config, finished.dim) == (run.key, SHORT, DIM)
     assert finished.spec == cached.spec
@@ -239,7 +242,8 @@ def test_the_key_changes_with_every_field_of_the_configuration(section: str, fie
 
 def test_the_test_above_covers_every_field() -> None:
     content = linear().model_dump(
-        exclude=dict.fromkeys(Selection.model_fields, True) | {"seed": True, "domain": True, "head": {"kind"}}
+        exclude=dict.fromkeys(Selection.model_fields, True)
+        | {"seed": True, "domain": True, "distance": True, "head": {"kind"}}
     )
     assert {section: fields.keys() for section, fields in content.items()} == {
         section: fields.keys() for section, fields in CHANGES.items()
@@ -254,6 +258,20 @@ def test_the_key_and_the_name_change_with_the_domain() -> None:
     runs = [Run(linear().model_copy(update={"domain": each}), {}, Path()) for each in (None, "cars", "food")]
     assert len({run.key for run in runs}) == 3
     assert len({run.name for run in runs}) == 3
+
+
+def test_the_key_changes_with_the_distance() -> None:
+    assert len({key(linear().model_copy(update={"distance": each}), {}) for each in ("cosine", "euclidean")}) == 2
+
+
+def test_a_run_keeps_its_scores_by_protocol_and_index(short: Fitted) -> None:
+    test = short.metrics["test"]
+    assert {protocol: set(by_index) for protocol, by_index in test.items()} == {
+        protocol: set(INDEXES) for protocol in PROTOCOLS
+    }
+    assert all(tuple(test[protocol][index]["mean"]) == METRICS for protocol in PROTOCOLS for index in INDEXES)
+    assert short.metrics["val"]["mean"].keys() == {"mMP@5", "R@1"}
+    assert short.metrics["last"]["test"]["mean"].keys() == set(METRICS)
 
 
 def test_the_key_changes_with_every_choice_of_features() -> None:

@@ -41,11 +41,11 @@ def test_uneds_head_normalises_before_and_after_its_linear_map(features: torch.T
         np.testing.assert_allclose(mode(features[:20]).detach(), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_iliass_head_normalises_after_its_linear_map_only(features: torch.Tensor) -> None:
+def test_iliass_head_normalises_before_and_after_its_linear_map(features: torch.Tensor) -> None:
     layer = build_head(heads.LinearL2(dim=7), 24, torch.Generator().manual_seed(0))
     assert isinstance(layer, LinearHead)
     torch.nn.init.normal_(layer.state_dict()["bias"], generator=torch.Generator().manual_seed(1))
-    expected = unit(by_hand(layer, features.double().numpy()[:20]))
+    expected = unit(by_hand(layer, unit(features.double().numpy()[:20])))
     np.testing.assert_allclose(layer(features[:20]).detach(), expected, rtol=1e-4, atol=1e-5)
 
 
