@@ -78,11 +78,10 @@ def _train(trainer: Trainer, on_step: OnStep, on_epoch: OnEpoch, on_search: Repo
     last_test = score_merged(head, data.test, trainer.distance, METRICS, on_search)
     last = {"epoch": trainer.plan.epochs, "val": trainer.last, "test": last_test}
     head.load_state_dict(best.head)
-    of_head, of_all = (sum(p.numel() for p in module.parameters()) for module in (head, trainer.objective))
     facts = {
         "selected_epoch": best.epoch,
         "last": last,
-        "parameters": {"head": of_head, "classes": of_all - of_head},
+        "parameters": trainer.objective.sizes(),
         "classes": len(data.class_sizes),
         "shuffled": "all" if data.window is None else f"windows of {data.window:,} rows",
     }
