@@ -12,7 +12,6 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from pytorch_metric_learning import losses as peer
@@ -20,6 +19,7 @@ from rich.table import Table
 from torch import nn
 from torch.nn import functional as F
 
+from benchmarks.memory import peak_bytes
 from benchmarks.pairs import compare, console, report
 from benchmarks.store import timed
 from probe.losses import config as losses
@@ -136,12 +136,6 @@ def alone(name: str, classes: int, batch: int, dim: int, rounds: int) -> None:
     run()
     seconds = statistics.median(timed(run) for _ in range(rounds))
     print(json.dumps({"seconds": seconds, "peak": peak_bytes()}))
-
-
-def peak_bytes() -> int:
-    """Of this program; what getrusage tells includes that of the process which started it."""
-    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    return int(status["VmHWM"].split()[0]) * 1024
 
 
 def cost_of_classes(batch: int, dim: int) -> None:

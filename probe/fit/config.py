@@ -148,14 +148,31 @@ def _refuse_options_of_others(training: Training, chosen: str, choices: dict[str
             raise ValueError(f"`{key}` means nothing with `{chosen}`; leave it out, or write `{key}: null`")
 
 
+class Distillation(Strict):
+    """Specialists beside the head, from which it learns (UDON; Ypsilantis et al., NeurIPS 2024). The defaults are those
+    of its released code. Documented in docs/regimes.md.
+
+    `teacher_dim`: length of the teachers' embeddings. `logit_weight`: of the divergence between the class probabilities
+    of teacher and student, softmax(cos / `temperature`). `relation_weight`: of the squared difference between their
+    cosines within the batch. A weight may be 0.
+    """
+
+    teacher_dim: PositiveInt = 256
+    logit_weight: NonNegativeFloat = 1.0
+    relation_weight: NonNegativeFloat = 1.0
+    temperature: Annotated[float, Field(ge=1 / 64, allow_inf_nan=False)] = 0.1
+
+
 class RunConfig(Selection):
     """The features that it reads, and a head. A trained head has a loss and a training recipe; a training-free one has
-    neither. `domain`: a specialist's, which is fitted and validated on this domain alone, and scored on all of test."""
+    neither. `domain`: a specialist's, which is fitted and validated on this domain alone, and scored on all of test.
+    `distillation`: teachers of a trained head."""
 
     head: HeadConfig
     loss: LossConfig | None = None
     training: Training | None = None
     domain: Annotated[str, Field(min_length=1)] | None = None
+    distillation: Distillation | None = None
     seed: Seed = 0
 
     @property
@@ -169,4 +186,24 @@ class RunConfig(Selection):
             raise ValueError(f"head '{self.head.kind}' is trained: give it a `{'` and a `'.join(missing)}` section")
         if not self.trained and (self.loss is not None or self.training is not None):
             raise ValueError(f"head '{self.head.kind}' is not trained: leave out `loss` and `training`")
+        return self
+
+    @model_validator(mode="after")
+    def _distillation_has_what_it_compares(self) -> "RunConfig":
+        if self.distillation is None:
+            return self
+        if self.training is None or self.loss is None:
+            raise ValueError(f"`distillation` is for trained heads, and head '{self.head.kind}' is not; leave it out")
+        if self.training.classifier != "separate":
+            others = ", ".join(list(SAMPLERS)[1:])
+            raise ValueError(
+                "`distillation` compares the classes of one domain a step; give `training` `classifier: separate` and "
+                f"a sampler of single-domain batches ({others})"
+            )
+        if self.loss.kind == "softmax" or getattr(self.loss, "sub_centers", 1) > 1:
+            raise ValueError(
+                "`distillation` compares cosines with one centre a class: "
+                f"loss '{self.loss.kind}' has {'none' if self.loss.kind == 'softmax' else 'several (sub_centers)'}; "
+                "take normalised-softmax or another cosine loss"
+            )
         return self

@@ -3,7 +3,7 @@
 Classes are numbered over all domains, each domain's without a gap, so that a domain's classifier takes its labels by
 subtracting its first class.
 
-    objective = build_objective(config, data, generator)
+    objective = Classification(head, classifiers, first_classes)
     objective(features, labels, domain=3).backward()       # (B, D), (B,) -> ()
 """
 
@@ -11,12 +11,6 @@ from collections.abc import Sequence
 
 import torch
 from torch import nn
-
-from probe.fit.config import RunConfig
-from probe.fit.placement import FitData
-from probe.heads import config as heads
-from probe.heads.build import build_head
-from probe.losses.build import build_loss
 
 Tensors = dict[str, torch.Tensor]
 
@@ -33,6 +27,14 @@ class Objective(nn.Module):
     def difficulty(self, loss: torch.Tensor) -> torch.Tensor:
         """What the sampler `dynamic` goes by, of the batch whose `loss` forward has just returned: a scalar."""
         return loss.detach()
+
+    def parts(self) -> Tensors:
+        """What the loss that forward has just returned is the sum of, by name, without a graph; empty for one part."""
+        return {}
+
+    def sizes(self) -> dict[str, int]:
+        """How many weights are trained, by what they are of."""
+        raise NotImplementedError
 
     def kept(self) -> Tensors:
         """What the run keeps beside the head, by name."""
@@ -52,6 +54,9 @@ class Classification(Objective):
         self.classifiers = nn.ModuleList(classifiers)
         self._first_classes = tuple(first_classes)
 
+    def sizes(self) -> dict[str, int]:
+        return {"head": number_of_weights(self.head), "classes": number_of_weights(self.classifiers)}
+
     def forward(self, features: torch.Tensor, labels: torch.Tensor, domain: int | None) -> torch.Tensor:
         embeddings = self.head(features)
         if len(self.classifiers) == 1:
@@ -68,13 +73,5 @@ class Classification(Objective):
         return {name.removeprefix("0.") if len(self.classifiers) == 1 else name: value for name, value in state.items()}
 
 
-def build_objective(config: RunConfig, data: FitData, generator: torch.Generator) -> Objective:
-    """The head, then the classifiers in the order of the domains' names, drawn from the generator, on the device."""
-    if config.training is None or config.loss is None or not isinstance(config.head, heads.Trained):
-        raise ValueError("RunConfig gives a trained head both")
-    head = build_head(config.head, data.train.dim, generator)
-    joint = config.training.classifier == "joint"
-    sizes = [data.class_sizes] if joint else data.class_sizes.split(data.classes_of_domain)
-    dim = heads.loss_dim(config.head)
-    classifiers = [build_loss(config.loss, part, dim, generator) for part in sizes]
-    return Classification(head, classifiers, data.first_classes).to(data.device)
+def number_of_weights(module: nn.Module) -> int:
+    return sum(weight.numel() for weight in module.parameters())

@@ -72,11 +72,10 @@ def _train(trainer: Trainer, on_step: OnStep, on_epoch: OnEpoch) -> Fitted:
     head = trainer.head
     last = {"epoch": trainer.plan.epochs, "val": trainer.last, "test": score(head, data.test).summary}
     head.load_state_dict(best.head)
-    of_head, of_all = (sum(p.numel() for p in module.parameters()) for module in (head, trainer.objective))
     facts = {
         "selected_epoch": best.epoch,
         "last": last,
-        "parameters": {"head": of_head, "classes": of_all - of_head},
+        "parameters": trainer.objective.sizes(),
         "classes": len(data.class_sizes),
         "shuffled": "all" if data.window is None else f"windows of {data.window:,} rows",
     }

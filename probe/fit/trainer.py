@@ -18,11 +18,12 @@ from typing import Any
 import torch
 
 from probe.errors import UsageError, nearest
+from probe.fit.build import build_objective
 from probe.fit.checkpoint import Checkpoint
 from probe.fit.config import BALANCED, RunConfig, Training
 from probe.fit.divergence import Watch
 from probe.fit.embedding import score
-from probe.fit.objective import Tensors, build_objective
+from probe.fit.objective import Tensors
 from probe.fit.optimizer import build_optimizer, hold_gradients, optimizer_tensors, restore_optimizer, set_rate
 from probe.fit.placement import FitData
 from probe.fit.sampler import Stretch, build_sampler
@@ -91,6 +92,7 @@ class Trainer:
             weight.requires_grad_(epoch > self.training.freeze_head_epochs)
         step, rate, seen = (epoch - 1) * self.plan.steps_per_epoch, 0.0, 0
         total, of_domains = torch.zeros((), device=self.data.device), DomainLosses(self.data.domains)
+        parts: Tensors = {}
         for stretch in self.sampler.stretches(epoch):
             noted = torch.zeros(2, len(stretch.domains), device=self.data.device)  # losses and difficulties
             batches = self.data.train.batches(stretch.rows, self.training.batch)
@@ -98,6 +100,8 @@ class Trainer:
                 rate = self.plan.learning_rate(step)
                 value = self._step(rate, features.float(), self.data.labels[rows], domain)
                 total += value * len(rows)
+                for name, part in self.objective.parts().items():
+                    parts[name] = parts.get(name, 0) + part * len(rows)
                 if domain is not None:
                     noted[0, at], noted[1, at] = value, self.objective.difficulty(value)
                 step, seen = step + 1, seen + len(rows)
@@ -111,6 +115,7 @@ class Trainer:
         on_step(seen)
         samples = self.plan.epoch_samples
         record = {"epoch": epoch, "samples": epoch * samples, "loss": float(total) / samples, "lr": rate}
+        record |= {"parts": {name: float(part) / samples for name, part in parts.items()}} if parts else {}
         return record | of_domains.record()
 
     def _step(self, rate: float, features: torch.Tensor, labels: torch.Tensor, domain: int | None) -> torch.Tensor:

@@ -67,15 +67,16 @@ def class_logits(
 def target_cosines(unit: Tensor, weight: Tensor, labels: Tensor, sub_centers: int) -> Tensor:
     """(B,) cosines of the labels' classes alone. Shapes as in `class_logits`; meant for use without gradient."""
     by_center = weight.view(sub_centers, -1, weight.shape[1])[:, labels]  # (K, B, d)
-    return (by_center * _inverse_lengths(by_center)[..., None] * unit).sum(2).amax(0)
+    return (by_center * inverse_lengths(by_center)[..., None] * unit).sum(2).amax(0)
 
 
-def _inverse_lengths(weight: Tensor) -> Tensor:
+def inverse_lengths(weight: Tensor) -> Tensor:
+    """(..., C, d) -> (..., C)."""
     return torch.linalg.vector_norm(weight, dim=-1).clamp_min_(_TINY_LENGTH).reciprocal_()
 
 
 @contextmanager
-def _products(precision: Precision) -> Iterator[None]:
+def products(precision: Precision) -> Iterator[None]:
     """PyTorch's own switch: bf16 products summed in fp32 where the CPU has them, TF32 on a GPU."""
     if precision == "fp32":
         yield
@@ -92,10 +93,10 @@ class _ClassLogits(torch.autograd.Function):
     @staticmethod
     def forward(ctx, unit, weight, labels, walk):
         by_center = weight.view(walk.sub_centers, -1, weight.shape[1])  # (K, C, d)
-        inverse = _inverse_lengths(by_center)  # (K, C)
+        inverse = inverse_lengths(by_center)  # (K, C)
         cosines = (by_center[:, labels] * inverse[:, labels, None] * unit).sum(2)  # (K, B)
         target, center = cosines.max(dim=0)
-        with _products(walk.precision):
+        with products(walk.precision):
             others = walk.log_sum_exp(unit, by_center, inverse, labels)
         ctx.save_for_backward(unit, weight, labels, inverse, target, center, others)
         ctx.walk = walk
@@ -106,7 +107,7 @@ class _ClassLogits(torch.autograd.Function):
     def backward(ctx, target_gradient, others_gradient):
         unit, weight, labels, inverse, target, center, others = ctx.saved_tensors
         by_center = weight.view(*inverse.shape, -1)
-        with _products(ctx.walk.precision):
+        with products(ctx.walk.precision):
             unit_gradient, gradient = ctx.walk.gradients(unit, by_center, inverse, labels, others, others_gradient)
         length = inverse[center, labels, None]  # (B, 1)
         nearest = by_center[center, labels] * length  # (B, d)

@@ -1,24 +1,31 @@
-"""Exact nearest neighbours by cosine similarity; ties go to the earlier index row; a query never finds itself.
+"""Exact nearest neighbours by cosine or Euclidean distance; ties go to the earlier index row; a query never finds itself.
 
-A matrix product in float32 proposes candidates, which are scored again in float64. Where the proposal cannot be proven
-to hold the true neighbours (float32 rounding is bounded, with TF32 off, as PyTorch has it), the query is scored against
-the whole index in float64.
+Matrix products in float32 propose, float64 decides. A proposal errs by a proven bound, so an index row whose proposal
+lies further below a query's k-th best cannot be among its neighbours; all others are scored again in float64, one by
+one. Queries with too many of those (duplicates, vectors that float32 cannot tell apart) are proposed in float64 too.
+Neither the sizes of blocks nor the number of threads changes a bit.
 
     neighbours = search(queries, index, k=5, same_image=same_image_pairs(query_ids, index_ids))
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
+import polars as pl
 import torch
-from torch.nn import functional as F
 
-from probe.errors import ProbeError
+from probe.retrieval.distances import Cosine, Euclidean
+from probe.retrieval.duplicates import without_late_copies
+from probe.retrieval.exhaustive import decide
+from probe.retrieval.proposals import propose
+from probe.retrieval.work import BLOCKS, Blocks, Work, positions
+from probe.retrieval.vectors import Vectors
 
-QUERY_BLOCK = 256
-INDEX_BLOCK = 16384
-SPARE_CANDIDATES = 32
+Distance = Literal["cosine", "euclidean"]
+DISTANCES = {"cosine": Cosine, "euclidean": Euclidean}
 
 
 @dataclass(frozen=True)
@@ -29,93 +36,63 @@ class Neighbours:
     similarities: np.ndarray
 
 
-def same_image_pairs(queries: Sequence[str], index: Sequence[str]) -> np.ndarray:
+def same_image_pairs(queries: Sequence[str] | pl.Series, index: Sequence[str] | pl.Series) -> np.ndarray:
     """(P, 2) int64: each (query row, index row) that is one image, by id, sorted."""
-    rows_of: dict[str, list[int]] = {}
-    for row, image in enumerate(index):
-        rows_of.setdefault(image, []).append(row)
-    pairs = [(query, row) for query, image in enumerate(queries) for row in rows_of.get(image, ())]
-    return np.array(pairs, np.int64).reshape(-1, 2)
+    sides = (pl.DataFrame({"image": pl.Series(ids, dtype=pl.String)}) for ids in (queries, index))
+    left, right = (side.with_row_index(name) for side, name in zip(sides, ("query", "row"), strict=True))
+    pairs = left.join(right, on="image").select(pl.col("query", "row").cast(pl.Int64)).sort("query", "row")
+    return pairs.to_numpy().astype(np.int64, order="C").reshape(-1, 2)
 
 
-def search(queries: torch.Tensor, index: torch.Tensor, k: int, same_image: np.ndarray) -> Neighbours:
+def search(
+    queries: torch.Tensor | Vectors,
+    index: torch.Tensor | Vectors,
+    k: int,
+    same_image: np.ndarray,
+    distance: Distance = "cosine",
+    advance: Callable[[int], None] = lambda comparisons: None,
+    *,
+    blocks: Blocks | None = None,
+) -> Neighbours:
     """The k most similar index rows of each query, the pairs of `same_image` left out.
 
-    queries (Q, D) and index (N, D) are float32, of any length, on one device. Raises ProbeError for a vector that is
-    zero or not finite. Memory: one block of similarities besides the input.
+    queries (Q, D) and index (N, D) are of any length and lie anywhere; the work is done on the queries' device.
+    same_image: (P, 2) int64 (query row, index row), sorted. advance: told the comparisons done since it was last told,
+    Q * N in all. Similarities are cosines, or minus the distances. Raises ProbeError for a vector that is not finite or,
+    of a cosine, zero. Memory: the input where it lies, the result, and less than 1 GB on a CPU.
     """
-    queries, index = _normalized(queries, "query"), _normalized(index, "index")
-    rows = np.full((len(queries), k), -1, np.int64)
-    similarities = np.full((len(queries), k), -np.inf)
-    found = min(k, len(index))
-    for start in range(0, len(queries), QUERY_BLOCK):
-        stop = min(start + QUERY_BLOCK, len(queries))
-        first, last = np.searchsorted(same_image[:, 0], (start, stop))
-        excluded = torch.from_numpy(same_image[first:last] - (start, 0)).to(queries.device)
-        best_rows, best = _search_block(queries[start:stop], index, found, excluded)
-        rows[start:stop, :found] = best_rows.cpu().numpy()
-        similarities[start:stop, :found] = best.cpu().numpy()
-    rows[np.isneginf(similarities)] = -1
-    return Neighbours(rows, similarities)
+    queries, index = (each if isinstance(each, Vectors) else Vectors(each) for each in (queries, index))
+    device, count = queries.device, min(k, len(index))
+    blocks = blocks or BLOCKS[device.type]
+    found = Neighbours(np.full((len(queries), k), -1, np.int64), np.full((len(queries), k), -np.inf))
+    at_once = max(blocks.queries, blocks.kept // (2 * index.dim + 4 * (k + blocks.spare)))
+    with torch.inference_mode(), _full_float32(device):
+        space = DISTANCES[distance](queries, index, device)
+        unresolved = [np.zeros(0, np.int64)]
+        for start in range(0, len(queries) if count else 0, at_once):
+            some = np.arange(start, min(start + at_once, len(queries)))
+            work = Work(space, queries.take(some), index, count, positions(same_image, some, None), device, blocks)
+            rows, similarities, resolved = propose(work, advance)
+            found.rows[some, :count], found.similarities[some, :count] = rows, similarities
+            unresolved.append(some[~resolved])
+        if len(some := np.concatenate(unresolved)):
+            pairs = positions(same_image, some, None)
+            copies = count + (int(np.bincount(pairs[:, 0]).max()) if len(pairs) else 0)
+            kept = without_late_copies(index, copies)
+            pairs = positions(pairs, np.arange(len(some)), kept)
+            work = Work(space, queries.take(some), index.take(kept), count, pairs, device, blocks)
+            rows, similarities = decide(work)
+            found.rows[some, :count], found.similarities[some, :count] = np.where(rows < 0, -1, kept[rows]), similarities
+    return found
 
 
-def _search_block(
-    queries: torch.Tensor, index: torch.Tensor, k: int, excluded: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    candidates, proposed = _propose(queries, index, min(k + SPARE_CANDIDATES, len(index)), excluded)
-    exact = _exact(queries, index[candidates]).masked_fill(proposed.isneginf(), -torch.inf)
-    rows, best = _ranked(candidates, exact, k)
-    if candidates.shape[1] < len(index):
-        # an index row that was not proposed scores at most this in float64
-        bound = proposed[:, -1].double() + index.shape[1] * torch.finfo(torch.float32).eps
-        for query in (best[:, -1] <= bound).nonzero()[:, 0].tolist():
-            rows[query], best[query] = _exhaustive(queries[query], index, k, excluded[excluded[:, 0] == query, 1])
-    return rows, best
-
-
-def _propose(
-    queries: torch.Tensor, index: torch.Tensor, count: int, excluded: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Rows and float32 similarities (B, count) of the most similar index rows, best first; excluded ones are -inf."""
-    rows = torch.empty(len(queries), 0, dtype=torch.int64, device=queries.device)
-    values = queries.new_empty(len(queries), 0)
-    for start in range(0, len(index), INDEX_BLOCK):
-        block = queries @ index[start : start + INDEX_BLOCK].T  # (B, D) @ (D, block)
-        here = excluded[(excluded[:, 1] >= start) & (excluded[:, 1] < start + INDEX_BLOCK)]
-        block[here[:, 0], here[:, 1] - start] = -torch.inf
-        top = block.topk(min(count, block.shape[1]), dim=1)
-        rows = torch.cat([rows, top.indices + start], dim=1)
-        values, kept = torch.cat([values, top.values], dim=1).topk(min(count, rows.shape[1]), dim=1)
-        rows = rows.gather(1, kept)
-    return rows, values
-
-
-def _exact(queries: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
-    """(B, D), (B, M, D) -> (B, M) float64; row by row, so that equal vectors get equal bits."""
-    return (queries[:, None].double() * vectors.double()).sum(-1)
-
-
-def _ranked(rows: torch.Tensor, similarities: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
-    rows, by_row = rows.sort(dim=1)
-    best, order = similarities.gather(1, by_row).sort(dim=1, descending=True, stable=True)
-    return rows.gather(1, order)[:, :k], best[:, :k]
-
-
-def _exhaustive(
-    query: torch.Tensor, index: torch.Tensor, k: int, excluded: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    exact = torch.cat([_exact(query[None], block[None])[0] for block in index.split(INDEX_BLOCK)])
-    exact[excluded] = -torch.inf
-    best, rows = exact.sort(descending=True, stable=True)
-    return rows[:k], best[:k]
-
-
-def _normalized(vectors: torch.Tensor, role: str) -> torch.Tensor:
-    largest = vectors.abs().amax(dim=1, keepdim=True)  # scaled by it, no length over- or underflows
-    bad = (~(largest > 0) | ~largest.isfinite()).nonzero()[:, 0]
-    if len(bad):
-        raise ProbeError(
-            f"{len(bad):,} {role} embedding(s) are zero or not finite, the first in row {int(bad[0])}; "
-            "such vectors have no direction to compare."
-        )
-    return F.normalize(vectors / largest, dim=1)
+@contextmanager
+def _full_float32(device: torch.device) -> Iterator[None]:
+    """Products of float32 are made of float32, whatever the caller has set: no TF32, no bfloat16, no autocast."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with torch.autocast(device.type, enabled=False):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(before)

@@ -1,0 +1,97 @@
+"""Distillation from specialists that are trained beside the run's head, on the same batches of one domain (UDON).
+
+Each domain has a teacher, a wider head with a classifier of its own, which learns from labels alone. The student, the
+head that the run keeps, learns from labels, and from the teacher of the batch's domain: its class probabilities and its
+cosines within the batch. The initial weights of the teachers are drawn from a generator of their own, so that with both
+weights at 0 the student gets the bits that it gets without teachers.
+
+    objective = build_objective(config, data, generator)      # config.distillation is set
+    objective(features, labels, domain=3).backward()
+    objective.parts()["logit"]
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import nn
+
+from probe.fit import config
+from probe.fit.objective import Classification, Tensors, number_of_weights
+from probe.fit.placement import FitData
+from probe.heads import config as heads
+from probe.heads.build import build_head
+from probe.losses.build import build_loss
+from probe.losses.cosine import CosineSoftmax
+from probe.losses.distillation import logit_distillation, relation_distillation
+
+
+class Distillation(Classification):
+    """The sum of the student's and the teacher's classification losses and of the weighted logit and relation terms
+    (Ypsilantis et al., NeurIPS 2024, figure 2). No gradient of the last two reaches the teacher.
+
+    `teachers` and `teacher_classifiers`: one a domain. Labels and domains as in Classification.
+    """
+
+    def __init__(
+        self,
+        head: nn.Module,
+        classifiers: Sequence[CosineSoftmax],
+        first_classes: Sequence[int],
+        teachers: Sequence[nn.Module],
+        teacher_classifiers: Sequence[CosineSoftmax],
+        options: config.Distillation,
+    ) -> None:
+        super().__init__(head, classifiers, first_classes)
+        self.teachers = nn.ModuleList(teachers)
+        self.teacher_classifiers = nn.ModuleList(teacher_classifiers)
+        self._options = options
+        self._parts: Tensors = {}
+
+    def forward(self, features: torch.Tensor, labels: torch.Tensor, domain: int | None) -> torch.Tensor:
+        if domain is None:
+            raise ValueError("distillation needs batches of one domain")
+        classifier, teacher_classifier = self.classifiers[domain], self.teacher_classifiers[domain]
+        student, teacher = self.head(features), self.teachers[domain](features)  # (B, d), (B, d')
+        own = labels - self._first_classes[domain]
+        parts = {"classification": classifier(student, own), "teacher": teacher_classifier(teacher, own)}
+        if self._options.logit_weight:
+            divergence = logit_distillation(
+                student,
+                classifier.weight,
+                teacher,
+                teacher_classifier.weight,
+                self._options.temperature,
+                classifier.precision,
+            )
+            parts["logit"] = self._options.logit_weight * divergence
+        if self._options.relation_weight:
+            parts["relation"] = self._options.relation_weight * relation_distillation(student, teacher)
+        self._parts = {name: part.detach() for name, part in parts.items()}
+        return torch.stack(list(parts.values())).sum()
+
+    def sizes(self) -> dict[str, int]:
+        beside = number_of_weights(self.teachers) + number_of_weights(self.teacher_classifiers)
+        return super().sizes() | {"teachers": beside}
+
+    def parts(self) -> Tensors:
+        return self._parts
+
+    def difficulty(self, loss: torch.Tensor) -> torch.Tensor:
+        """The teacher's classification loss, as in UDON's code."""
+        return self._parts["teacher"]
+
+
+def with_teachers(student: Classification, run: config.RunConfig, data: FitData) -> Distillation:
+    """The student with a teacher for each domain: L2, a linear layer, L2, and the run's loss."""
+    if run.distillation is None or run.loss is None:
+        raise ValueError("RunConfig gives distillation a loss")
+    seed = int(np.random.SeedSequence([run.seed, 1]).generate_state(1, np.uint64)[0] >> 1)
+    generator = torch.Generator(data.device).manual_seed(seed)
+    head, dim = heads.L2LinearL2(dim=run.distillation.teacher_dim), run.distillation.teacher_dim
+    teachers = [build_head(head, data.train.dim, generator) for _ in data.domains]
+    sizes = data.class_sizes.split(data.classes_of_domain)
+    teacher_classifiers = [build_loss(run.loss, part, dim, generator) for part in sizes]
+    return Distillation(
+        student.head, [*student.classifiers], data.first_classes, teachers, teacher_classifiers, run.distillation
+    ).to(data.device)

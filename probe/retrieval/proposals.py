@@ -1,0 +1,160 @@
+"""Float32 proposes each query's candidates in one pass over the index, and float64 ranks them.
+
+A product of a block of index rows and a block of queries stays in the cache. Its maxima over groups of rows are compared
+with a lower bound of each query's k-th best, which rises as candidates are found, and starts at the k-th best of a
+sample. What is kept are the best k and some spare ones; a query is resolved if nothing that was let go comes near.
+
+    rows, similarities, resolved = propose(work, advance)
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from probe.retrieval.work import Work, best_of_each, positions, ranges
+
+INF = float("inf")
+
+
+def propose(work: Work, advance: Callable[[int], None]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows (Q, k), similarities (Q, k), best first, -1 and -inf past the last; and which queries' (Q,) are proven."""
+    blocks, length = work.blocks, len(work.index)
+    parts = [_Part(work, start, stop) for start, stop in ranges(len(work.queries), blocks.queries)]
+    _start_from_sample(work, parts)
+    buffer = work.queries.new_empty(blocks.queries * blocks.index, dtype=torch.float32)
+    for start, stop in ranges(length, blocks.chunk):
+        rows = work.space.index_rows(work.read(start, stop), torch.float32)
+        padding = -len(rows) % blocks.group
+        rows = torch.nn.functional.pad(rows, (0, 0, 0, padding))
+        for part in parts:
+            if part.hopeful:
+                for first, last in ranges(len(rows), blocks.index):
+                    part.compare(rows[first:last], start + first, stop, buffer)
+            advance((stop - start) * (part.stop - part.start))
+    return _rank(work, parts)
+
+
+class _Part:
+    """The candidates of a block of queries."""
+
+    def __init__(self, work: Work, start: int, stop: int) -> None:
+        self.work, self.start, self.stop = work, start, stop
+        queries = work.queries[start:stop]
+        self.rows = work.space.query_rows(queries, torch.float32)
+        self.across = self.rows.T.contiguous()  # (D, q)
+        self.error = work.space.error(queries, torch.float32)
+        count = len(queries)
+        self.width = min(work.k + work.blocks.spare, len(work.index))
+        self.best = self.rows.new_full((count, self.width), -INF)
+        self.best_rows = torch.full((count, self.width), -1, device=work.device)
+        self.cut = self.rows.new_full((count,), -INF)  # a neighbour's proposal is not below it
+        self.let_go = self.rows.new_full((count,), -INF)  # the greatest proposal that was not kept
+        self.seen = torch.zeros(count, dtype=torch.int64, device=work.device)
+        self.given_up = torch.zeros(count, dtype=torch.bool, device=work.device)
+        self.hopeful = True
+        self.pending: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
+        self.pending_count = 0
+
+    def raise_cut(self, kth: torch.Tensor) -> None:
+        lower = (kth.double() - 2 * self.error).float()
+        self.cut = torch.maximum(self.cut, lower.nextafter(torch.full_like(lower, -INF)))
+
+    def give_up(self, queries: torch.Tensor) -> None:
+        self.given_up |= queries
+        self.cut[self.given_up] = INF
+        self.hopeful = not bool(self.given_up.all())
+
+    def compare(self, rows: torch.Tensor, first: int, end: int, buffer: torch.Tensor) -> None:
+        """Takes the candidates among index rows `first` and on; those from `end` on are padding."""
+        products = buffer[: len(rows) * len(self.rows)].view(len(rows), -1)
+        torch.mm(rows, self.across, out=products)  # (n, D) @ (D, q)
+        groups = products.view(-1, self.work.blocks.group, len(self.rows))
+        group, query = (groups.amax(1) >= self.cut).nonzero(as_tuple=True)
+        if not len(group):
+            return
+        values = groups[group, :, query]
+        hit, member = (values >= self.cut[query, None]).nonzero(as_tuple=True)
+        row = group[hit] * self.work.blocks.group + member + first
+        self.pending.append((query[hit], row, values[hit, member]))
+        self.pending_count += len(hit)
+        if self.pending_count > len(self.rows) * self.width // 2:
+            self.merge(end)
+
+    def merge(self, end: int) -> None:
+        """Brings what was found into the best, and raises the cut."""
+        if not self.pending:
+            return
+        query, row, value = (torch.cat(column) for column in zip(*self.pending, strict=True))
+        self.pending, self.pending_count = [], 0
+        real = (row < end) & ~self.work.is_excluded(query + self.start, row)
+        query, row, value = query[real], row[real], value[real]
+        self.seen += query.bincount(minlength=len(self.rows))
+        chosen, rank = best_of_each(query, value, self.width + 1)
+        query, row, value = query[chosen], row[chosen], value[chosen]
+        new = torch.full((len(self.rows), self.width + 1), -INF, device=value.device)
+        new_rows = torch.full(new.shape, -1, device=value.device)
+        new[query, rank], new_rows[query, rank] = value, row
+        best, at = torch.cat([self.best, new], dim=1).topk(self.width + 1, dim=1)
+        best_rows = torch.cat([self.best_rows, new_rows], dim=1).gather(1, at)
+        self.let_go = torch.maximum(self.let_go, best[:, -1])
+        self.best, self.best_rows = best[:, :-1].contiguous(), best_rows[:, :-1].contiguous()
+        self.raise_cut(self.best[:, self.work.k - 1])
+        self.give_up(self.seen > self.work.blocks.patience)
+
+
+def _start_from_sample(work: Work, parts: list[_Part]) -> None:
+    """The k-th best of some of the index is a lower bound; where too many are level with it, float32 will not do."""
+    length, spread = len(work.index), 64
+    size = min(length, max(4 * parts[0].width, min(work.blocks.sample, length // 16)))
+    if size < work.k:
+        return
+    starts = np.linspace(0, length - -(-size // spread), spread).astype(np.int64)
+    sample = np.unique((starts[:, None] + np.arange(-(-size // spread))).clip(0, length - 1))
+    rows = work.space.index_rows(work.index.take(sample).block(0, len(sample)).to(work.device), torch.float32)
+    excluded = positions(work.excluded, np.arange(len(work.queries)), sample)
+    for part in parts:
+        products = part.rows @ rows.T
+        first, last = np.searchsorted(excluded[:, 0], (part.start, part.stop))
+        query, row = torch.from_numpy(excluded[first:last]).to(work.device).unbind(1)
+        products[query - part.start, row] = -INF
+        best = products.topk(min(part.width + 1, len(sample)), dim=1).values
+        part.raise_cut(best[:, work.k - 1])
+        if best.shape[1] > part.width:
+            part.give_up((best[:, -1] >= part.cut) & best[:, -1].isfinite())
+
+
+def _rank(work: Work, parts: list[_Part]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    for part in parts:
+        part.merge(len(work.index))
+    resolved = torch.cat([~part.given_up & ~((part.let_go >= part.cut) & (part.let_go > -INF)) for part in parts])
+    rows = torch.cat([part.best_rows for part in parts])
+    near = torch.cat([part.best >= part.cut[:, None] for part in parts]) & resolved[:, None] & (rows >= 0)
+    query, at = near.nonzero(as_tuple=True)
+    similarities = torch.full(rows.shape, -INF, dtype=torch.float64, device=work.device)
+    similarities[query, at] = _exact(work, query, rows[query, at])
+    found = []
+    for start, stop in ranges(len(rows), work.blocks.queries):
+        by_row, order = rows[start:stop].sort(dim=1)
+        best, at = similarities[start:stop].gather(1, order).sort(dim=1, descending=True, stable=True)
+        best = best[:, : work.k]
+        found.append((by_row.gather(1, at)[:, : work.k].masked_fill(best == -INF, -1).cpu(), best.cpu()))
+    rows, similarities = (torch.cat(column).numpy() for column in zip(*found, strict=True))
+    return rows, similarities, resolved.cpu().numpy()
+
+
+def _exact(work: Work, query: torch.Tensor, row: torch.Tensor) -> torch.Tensor:
+    """(P,) float64, in one more pass over those parts of the index in which there are candidates."""
+    row, order = row.sort()
+    query, found = query[order], torch.empty(len(row), dtype=torch.float64, device=work.device)
+    edges = np.searchsorted(row.cpu().numpy(), np.arange(0, len(work.index) + work.blocks.chunk, work.blocks.chunk))
+    for number, (first, last) in enumerate(zip(edges, edges[1:], strict=False)):
+        if last > first:
+            start, here = number * work.blocks.chunk, row[first:last]
+            if last - first < work.blocks.chunk // 16:
+                distinct, at = here.unique(return_inverse=True)
+                vectors = work.index.take(distinct.cpu().numpy()).block(0, len(distinct)).to(work.device)
+            else:
+                vectors, at = work.read(start, min(start + work.blocks.chunk, len(work.index))), here - start
+            found[order[first:last]] = work.exact(query[first:last], vectors, at)
+    return found

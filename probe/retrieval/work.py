@@ -1,0 +1,97 @@
+"""A part of a search as its stages see it: some queries, an index, what is left out, and how much is done at once.
+
+    work = Work(space, queries.take(some), index, k, positions(same_image, some, None), device, Blocks())
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from probe.retrieval.distances import Cosine, Euclidean
+from probe.retrieval.vectors import Vectors
+
+BATCH = 2**18  # numbers of the pairs that are scored at once
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """How much is worked on at once: this decides time and memory, and no bit of what is found."""
+
+    queries: int = 1024  # of one product, which should fit the cache
+    index: int = 1024  # likewise; a multiple of `group`
+    group: int = 32  # index rows that are compared with the k-th best together, by their maximum
+    chunk: int = 65_536  # index rows read at once; a multiple of `group`
+    kept: int = 2**24  # numbers kept of the queries for which the index is read once
+    sample: int = 16_384  # index rows that give a first k-th best
+    spare: int = 32  # candidates kept besides the k best
+    patience: int = 16_384  # candidates of a query after which float64 proposes
+    float64: int = 256  # queries of one product in float64, with as many index rows as give 2^22 numbers
+
+
+BLOCKS = {"cpu": Blocks(), "cuda": Blocks(queries=8192, index=65_536, chunk=262_144, kept=2**26, float64=1024)}
+
+
+class Work:
+    """Queries (Q, D) against an index (N, D); excluded (P, 2) int64: positions in the two, sorted."""
+
+    def __init__(
+        self,
+        space: Cosine | Euclidean,
+        queries: Vectors,
+        index: Vectors,
+        k: int,
+        excluded: np.ndarray,
+        device: torch.device,
+        blocks: Blocks,
+    ) -> None:
+        self.space, self.index, self.k, self.device, self.blocks = space, index, k, device, blocks
+        self.queries = queries.block(0, len(queries)).to(device)
+        self.excluded = excluded
+        self._keys = torch.from_numpy(excluded[:, 0] * len(index) + excluded[:, 1]).to(device)
+
+    def is_excluded(self, query: torch.Tensor, row: torch.Tensor) -> torch.Tensor:
+        """(P,), (P,) -> (P,) bool."""
+        if not len(self._keys):
+            return torch.zeros_like(query, dtype=torch.bool)
+        keys = query * len(self.index) + row
+        return self._keys[torch.searchsorted(self._keys, keys).clamp_max(len(self._keys) - 1)] == keys
+
+    def read(self, start: int, stop: int) -> torch.Tensor:
+        return self.index.block(start, stop).to(self.device)
+
+    def exact(self, query: torch.Tensor, vectors: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
+        """(P,) float64: the similarities of queries and rows of `vectors`."""
+        size = max(1, BATCH // self.index.dim)
+        found = [
+            self.space.exact(self.queries[q], vectors[x]) for q, x in zip(query.split(size), at.split(size), strict=True)
+        ]
+        return torch.cat(found) if found else self.queries.new_zeros(0, dtype=torch.float64)
+
+
+def positions(pairs: np.ndarray, queries: np.ndarray, rows: np.ndarray | None) -> np.ndarray:
+    """The pairs of these queries and rows (sorted; None: all rows) as positions in the two; sorted pairs stay so."""
+    columns = []
+    for column, chosen in ((0, queries), (1, rows)):
+        if chosen is None or not len(pairs):
+            columns.append(pairs[:, column])
+            continue
+        at = np.searchsorted(chosen, pairs[:, column])
+        inside = chosen[np.minimum(at, len(chosen) - 1)] == pairs[:, column]
+        pairs, at = pairs[inside], at[inside]
+        columns = [each[inside] for each in columns] + [at]
+    return np.stack(columns, axis=1).astype(np.int64, copy=False)
+
+
+def ranges(length: int, step: int) -> Iterator[tuple[int, int]]:
+    return ((start, min(start + step, length)) for start in range(0, length, step))
+
+
+def best_of_each(query: torch.Tensor, values: torch.Tensor, most: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Positions of each query's `most` greatest values, in order of query and value, and their ranks; ties stay in order."""
+    order = values.argsort(descending=True, stable=True)
+    order = order[query[order].argsort(stable=True)]
+    counts = query.bincount()
+    ranks = torch.arange(len(order), device=query.device) - (counts.cumsum(0) - counts)[query[order]]
+    return order[ranks < most], ranks[ranks < most]
