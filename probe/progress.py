@@ -10,7 +10,7 @@ with track("extract sample", total=3000, unit="images") as advance:
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
@@ -22,6 +22,11 @@ WINDOW = 30.0  # seconds over which the rate is taken; also rich's
 console = Console(stderr=True, highlight=False)
 
 Advance = Callable[..., None]
+Report = Callable[[int, int], None]  # done and total, from (0, total) on
+
+
+def silent(done: int, total: int) -> None:
+    """Shows nothing."""
 
 
 def say(message: str) -> None:
@@ -30,17 +35,37 @@ def say(message: str) -> None:
 
 
 @contextmanager
-def track(description: str, total: int, unit: str) -> Iterator[Advance]:
-    """Yields `advance(n, note="")`, which counts n units as done and shows the note behind the bar."""
+def track(description: str, total: int, unit: str, patience: float = 0.0) -> Iterator[Advance]:
+    """Yields `advance(n, note="")`, which counts n units as done and shows the note behind the bar.
+
+    Nothing is shown of what takes less than `patience` seconds.
+    """
     if console.is_terminal:
-        with _live(description, total, unit) as advance:
+        with _live(description, total, unit, patience) as advance:
             yield advance
     else:
-        yield _lines(description, total, unit)
+        yield _lines(description, total, unit, patience)
 
 
 @contextmanager
-def _live(description: str, total: int, unit: str) -> Iterator[Advance]:
+def track_if_long(description: str, unit: str) -> Iterator[Report]:
+    """Yields what is told how much of it all is done; nothing is shown of what takes less than a second."""
+    with ExitStack() as stack:
+        advance: Advance | None = None
+        before = 0
+
+        def report(done: int, total: int) -> None:
+            nonlocal advance, before
+            if advance is None:
+                advance = stack.enter_context(track(description, total, unit, patience=1.0))
+            advance(done - before)
+            before = done
+
+        yield report
+
+
+@contextmanager
+def _live(description: str, total: int, unit: str, patience: float) -> Iterator[Advance]:
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=30),
@@ -48,10 +73,15 @@ def _live(description: str, total: int, unit: str) -> Iterator[Advance]:
         _Rate(unit),
         TextColumn("{task.fields[note]}", style="dim", markup=False),
     )
-    with Progress(*columns, console=console) as progress:
-        task = progress.add_task(description, total=total, note="")
+    progress = Progress(*columns, console=console)
+    task, start = progress.add_task(description, total=total, note=""), time.monotonic()
+    with ExitStack() as stack:
+        if not patience:
+            stack.enter_context(progress)
 
         def advance(n: int = 1, note: str = "") -> None:
+            if not progress.live.is_started and time.monotonic() - start >= patience:
+                stack.enter_context(progress)
             progress.advance(task, n)
             if note:
                 progress.update(task, note=note)
@@ -68,7 +98,7 @@ class _Rate(ProgressColumn):
         return Text(_pace(task.completed, task.elapsed or 0.0, task.total or 0, self.unit, task.speed or 0.0))
 
 
-def _lines(description: str, total: int, unit: str) -> Advance:
+def _lines(description: str, total: int, unit: str, patience: float) -> Advance:
     start = shown = time.monotonic()
     done = 0
     recent = deque([(start, 0)])  # when how much was done, the first one as old as the window
@@ -80,7 +110,7 @@ def _lines(description: str, total: int, unit: str) -> Advance:
         recent.append((now, done))
         while len(recent) > 2 and recent[1][0] <= now - WINDOW:
             recent.popleft()
-        if done >= total or now - shown >= SECONDS_BETWEEN_LINES:
+        if (n and done >= total and now - start >= patience) or now - shown >= SECONDS_BETWEEN_LINES:
             shown = now
             since, before = recent[0]
             pace = _pace(done, now - start, total, unit, (done - before) / (now - since) if now > since else 0.0)

@@ -166,13 +166,14 @@ class Distillation(Strict):
 class RunConfig(Selection):
     """The features that it reads, and a head. A trained head has a loss and a training recipe; a training-free one has
     neither. `domain`: a specialist's, which is fitted and validated on this domain alone, and scored on all of test.
-    `distillation`: teachers of a trained head."""
+    `distillation`: teachers of a trained head. `distance`: by which validation and test are searched."""
 
     head: HeadConfig
     loss: LossConfig | None = None
     training: Training | None = None
     domain: Annotated[str, Field(min_length=1)] | None = None
     distillation: Distillation | None = None
+    distance: Literal["cosine", "euclidean"] = "cosine"
     seed: Seed = 0
 
     @property

@@ -118,6 +118,9 @@ class _Told:
     def epoch(self, name: str, record: dict[str, Any], epochs: int) -> None:
         self._pipe.send(("epoch", name, record, epochs))
 
+    def searched(self, name: str, done: int, total: int) -> None:
+        self._pipe.send(("searched", name, done, total))
+
     def note(self, text: str) -> None:
         self._pipe.send(("note", text))
 

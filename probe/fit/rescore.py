@@ -90,7 +90,7 @@ def _score(
     path: Path,
     device_choice: str,
 ) -> None:
-    from probe.retrieval.evaluation import evaluate
+    from probe.retrieval.evaluation import PER_QUERY, evaluate
 
     device, reason = choose_device(device_choice)
     say(f"evaluate on {device.type} ({reason})")
@@ -98,7 +98,8 @@ def _score(
     evaluation = evaluate(frame, embeddings)
     with appearing(path) as folder:
         (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
-        evaluation.per_query.write_parquet(folder / "per_query.parquet")
+        for index, queries in evaluation.per_query.items():
+            queries.write_parquet(folder / PER_QUERY[index])
         write_json(folder / "metrics.json", evaluation.summary)
 
 

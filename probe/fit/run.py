@@ -32,7 +32,7 @@ from probe.workspace import file_name
 if TYPE_CHECKING:
     from probe.fit.train import Fitted
 
-RESULTS_VERSION = 3  # raise it when the same configuration gives other numbers than before
+RESULTS_VERSION = 4  # raise it when the same configuration gives other numbers than before
 PACKAGES = ("probe", "torch", "numpy", "polars", "h5py", "scikit-learn", "timm")
 
 
@@ -91,6 +91,7 @@ class Run:
         from safetensors.torch import save_file
 
         from probe.heads.build import save_head
+        from probe.retrieval.evaluation import PER_QUERY
 
         config = {
             "key": self.key,
@@ -110,7 +111,8 @@ class Run:
             events = self.checkpoint.folder / TENSORBOARD
             if events.exists():
                 events.rename(folder / TENSORBOARD)
-            fitted.per_query.write_parquet(folder / "per_query.parquet")
+            for index, queries in fitted.per_query.items():
+                queries.write_parquet(folder / PER_QUERY[index])
             write_json(folder / "metrics.json", fitted.metrics)
         self.checkpoint.remove()
 

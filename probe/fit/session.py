@@ -21,6 +21,8 @@ class Watcher(Protocol):
 
     def epoch(self, name: str, record: dict[str, Any], epochs: int) -> None: ...
 
+    def searched(self, name: str, done: int, total: int) -> None: ...
+
     def note(self, text: str) -> None: ...
 
     def finished(self, name: str, metrics: dict[str, Any], seconds: float) -> None: ...
@@ -46,8 +48,11 @@ class Session:
             if events is not None:
                 events.write(record)
 
+        def on_search(done: int, total: int) -> None:
+            self._watcher.searched(run.name, done, total)
+
         try:
-            fitted = fit(run.config, data, run.checkpoint, self._watcher.images, on_epoch)
+            fitted = fit(run.config, data, run.checkpoint, self._watcher.images, on_epoch, on_search)
         finally:
             if events is not None:
                 events.close()

@@ -4,7 +4,7 @@ The same seed gives the same bits on the same machine with the same number of th
 
     data = FitData(features, device, feature_budget(device))
     fitted = fit(config, data)
-    fitted.metrics["test"]["mean"]["mMP@5"]
+    fitted.metrics["test"]["clean"]["merged"]["mean"]["mMP@5"]
 """
 
 import time
@@ -19,26 +19,29 @@ from torch import nn
 from feature_cache import Spec
 from probe.fit.checkpoint import Checkpoint
 from probe.fit.config import RunConfig
-from probe.fit.embedding import score
+from probe.fit.embedding import score, score_merged
 from probe.fit.placement import FitData
 from probe.fit.trainer import OnEpoch, OnStep, Trainer
 from probe.heads import config as heads
 from probe.heads.build import build_head
 from probe.heads.pca import PCAWhitening
+from probe.progress import Report, silent
+from probe.retrieval.evaluation import Evaluation
+from probe.retrieval.metrics import METRICS
 
 
 @dataclass(frozen=True)
 class Fitted:
     """The selected head, what it scores, and how it got there.
 
-    `loss_state`: of the selected epoch, without class matrices. `seconds`: spent on it in all.
+    `per_query`: by index. `loss_state`: of the selected epoch, without class matrices. `seconds`: spent on it in all.
     """
 
     head: nn.Module
     spec: dict[str, Spec]
     in_dim: int
     metrics: dict[str, Any]
-    per_query: pl.DataFrame
+    per_query: dict[str, pl.DataFrame]
     history: list[dict[str, Any]] = field(default_factory=list)
     loss_state: dict[str, torch.Tensor] = field(default_factory=dict)
     seconds: float = 0.0
@@ -50,6 +53,7 @@ def fit(
     checkpoint: Checkpoint | None = None,
     on_step: OnStep = lambda images: None,
     on_epoch: OnEpoch = lambda record: None,
+    on_search: Report = silent,
 ) -> Fitted:
     """Fits on the train split, selects the epoch on validation, scores validation and test; a specialist on the train
     and validation images of its domain, which are the same features.
@@ -59,18 +63,20 @@ def fit(
     """
     data = data.of_domain(config.domain)
     if config.trained:
-        return _train(Trainer(config, data, checkpoint), on_step, on_epoch)
+        return _train(Trainer(config, data, checkpoint), on_step, on_epoch, on_search)
     start = time.monotonic()
     head = _fit_in_closed_form(config, data)
     on_step(len(data.train))
-    fitted = _scored(head, data, score(head, data.val).summary, {})
+    val = score_merged(head, data.val, config.distance)
+    fitted = _scored(head, data, val, {}, score(head, data.test, config.distance, on_search))
     return replace(fitted, seconds=time.monotonic() - start)
 
 
-def _train(trainer: Trainer, on_step: OnStep, on_epoch: OnEpoch) -> Fitted:
+def _train(trainer: Trainer, on_step: OnStep, on_epoch: OnEpoch, on_search: Report) -> Fitted:
     best, data = trainer.run(on_step, on_epoch), trainer.data
     head = trainer.head
-    last = {"epoch": trainer.plan.epochs, "val": trainer.last, "test": score(head, data.test).summary}
+    last_test = score_merged(head, data.test, trainer.distance, METRICS, on_search)
+    last = {"epoch": trainer.plan.epochs, "val": trainer.last, "test": last_test}
     head.load_state_dict(best.head)
     facts = {
         "selected_epoch": best.epoch,
@@ -79,7 +85,7 @@ def _train(trainer: Trainer, on_step: OnStep, on_epoch: OnEpoch) -> Fitted:
         "classes": len(data.class_sizes),
         "shuffled": "all" if data.window is None else f"windows of {data.window:,} rows",
     }
-    fitted = _scored(head, data, best.val, facts)
+    fitted = _scored(head, data, best.val, facts, score(head, data.test, trainer.distance, on_search))
     return replace(fitted, history=trainer.history, loss_state=best.kept, seconds=trainer.seconds)
 
 
@@ -92,8 +98,7 @@ def _fit_in_closed_form(config: RunConfig, data: FitData) -> nn.Module:
     return head
 
 
-def _scored(head: nn.Module, data: FitData, val: dict[str, Any], facts: dict[str, Any]) -> Fitted:
-    test = score(head, data.test)
+def _scored(head: nn.Module, data: FitData, val: dict[str, Any], facts: dict[str, Any], test: Evaluation) -> Fitted:
     with torch.inference_mode():
         dim = head(data.train.take(np.zeros(1, np.int64)).float()).shape[1]
     metrics = {"test": test.summary, "val": val, "dim": dim, **facts}

@@ -22,7 +22,7 @@ from probe.fit.build import build_objective
 from probe.fit.checkpoint import Checkpoint
 from probe.fit.config import BALANCED, RunConfig, Training
 from probe.fit.divergence import Watch
-from probe.fit.embedding import score
+from probe.fit.embedding import score_merged
 from probe.fit.objective import Tensors
 from probe.fit.optimizer import build_optimizer, hold_gradients, optimizer_tensors, restore_optimizer, set_rate
 from probe.fit.placement import FitData
@@ -30,6 +30,7 @@ from probe.fit.sampler import Stretch, build_sampler
 from probe.fit.schedule import Plan
 from probe.heads.linear import BatchNormLinear
 from probe.retrieval.evaluation import domains_with_something_to_find
+from probe.retrieval.search import Distance
 
 OnStep = Callable[[int], None]  # images seen since the last call
 OnEpoch = Callable[[dict[str, Any]], None]  # the epoch's line of the history
@@ -54,6 +55,7 @@ class Trainer:
         if config.training is None:
             raise ValueError("a head that is not trained has no trainer")
         self.training, self.data, self.checkpoint = config.training, data, checkpoint
+        self.distance: Distance = config.distance
         _require_domain(self.training, data)
         self.plan = Plan(self.training, len(data.train))
         self.sampler = build_sampler(self.training, self.plan, data, config.seed)
@@ -131,7 +133,7 @@ class Trainer:
         """A later epoch has to be better to be selected; at a tie the earlier one stays."""
         if isinstance(self.head, BatchNormLinear) and len(rows := self.head.rows_to_fit(len(self.data.train))):
             self.head.refit(self.data.train.take(rows))
-        self.last = score(self.head, self.data.val).summary
+        self.last = score_merged(self.head, self.data.val, self.distance)
         self.history.append(record | {"val": self.last["mean"]})
         value = _selection_value(self.last, self.training)
         if self.best is None or value > self.best.value:

@@ -5,6 +5,7 @@ with View(pending) as view:
     view.epoch("descriptor_linear_arcface_seed0", record, epochs=10)
 """
 
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any, Self
@@ -22,6 +23,7 @@ class View:
         self.failures: dict[str, Exception] = {}
         self._runs, self._stack = runs, ExitStack()
         self._at_work: dict[str, str] = {}
+        self._since: dict[str, float] = {}  # when its search began
         self._said: set[str] = set()
 
     def __enter__(self) -> Self:
@@ -42,6 +44,15 @@ class View:
         scores = ", ".join(f"{metric} {100 * value:.1f}" for metric, value in record["val"].items())
         self._at_work[name] = f"{name} epoch {record['epoch']}/{epochs}, loss {record['loss']:.3f}, val {scores}"
 
+    def searched(self, name: str, done: int, total: int) -> None:
+        """So many of the comparisons of its test split are done."""
+        if done == 0:
+            self._since[name] = time.monotonic()
+        elapsed = time.monotonic() - self._since[name]
+        left = f", ETA {clock(elapsed * (total - done) / done)}" if done else ""
+        self._at_work[name] = f"{name} searched {done / max(total, 1):.0%} of test{left}"
+        self.images(0)
+
     def note(self, text: str) -> None:
         """Once, however many processes say it."""
         if text not in self._said:
@@ -51,13 +62,15 @@ class View:
     def finished(self, name: str, metrics: dict[str, Any], seconds: float) -> None:
         self._at_work.pop(name, None)
         epoch = f" (epoch {metrics['selected_epoch']})" if "selected_epoch" in metrics else ""
-        scores = ", ".join(
-            f"{split} " + " / ".join(f"{100 * value:.1f}" for value in metrics[split]["mean"].values())
-            for split in ("val", "test")
-        )
-        say(f"{name}{epoch}: {scores} % {' / '.join(metrics['test']['mean'])}, {clock(seconds)}")
+        means = {"val": metrics["val"]["mean"], "test": metrics["test"]["clean"]["merged"]["mean"]}
+        scores = ", ".join(f"{split} {_percents(mean)}" for split, mean in means.items())
+        say(f"{name}{epoch}: {scores} % {' / '.join(means['test'])}, {clock(seconds)}")
 
     def failed(self, name: str, error: Exception) -> None:
         self._at_work.pop(name, None)
         self.failures[name] = error
         say(f"{name} failed: {first_line(error)}")
+
+
+def _percents(means: dict[str, float | None]) -> str:
+    return " / ".join("-" if value is None else f"{100 * value:.1f}" for value in means.values())

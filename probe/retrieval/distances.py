@@ -43,7 +43,8 @@ class Cosine:
         """What an exact similarity (Q,) to these queries is proposed as, up to `error`."""
         return similarities
 
-    def exact(self, queries: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
+    @staticmethod
+    def exact(queries: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
         """(P, D), (P, D) -> (P,) float64."""
         queries, vectors = _scaled(queries), _scaled(vectors)
         lengths = _sum_by_halves(queries * queries).sqrt() * _sum_by_halves(vectors * vectors).sqrt()
@@ -92,7 +93,8 @@ class Euclidean:
         """What an exact similarity (Q,) to these queries is proposed as, up to `error`."""
         return (self._centred(vectors).square().sum(1) - (similarities * self.scale).square()) / 2
 
-    def exact(self, queries: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
+    @staticmethod
+    def exact(queries: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
         """(P, D), (P, D) -> (P,) float64."""
         return -_sum_by_halves((queries.double() - vectors.double()).square_()).sqrt()
 

@@ -4,12 +4,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from probe.retrieval.metrics import mmp_at_k, recall_at_1, relevant_counts, relevant_hits
+from probe.errors import UsageError
+from probe.retrieval import metrics
+from probe.retrieval.metrics import class_numbers, map_at_k, mmp_at_k, parse_metric, recall_at_k, relevant_counts
 
 
 def hits_at(*ranks: int, depth: int = 5) -> np.ndarray:
     """(1, depth) hits at these ranks, counted from 1."""
     return np.array([[rank in ranks for rank in range(1, depth + 1)]])
+
+
+def relevant_hits(queries: pl.DataFrame, index: pl.DataFrame, rows: np.ndarray) -> np.ndarray:
+    """Of index rows."""
+    of_query, of_row = class_numbers(queries, index)
+    return metrics.relevant_hits(of_query, of_row[:, None], rows)
 
 
 def mmp(hits: np.ndarray, n: int) -> float:
@@ -54,14 +62,55 @@ def test_mmp_of_a_longer_list_looks_at_five() -> None:
 
 
 def test_recall_at_1_is_the_first_rank_whatever_n() -> None:
-    assert recall_at_1(hits_at(1, 3), np.array([5])).tolist() == [1.0]
-    assert recall_at_1(hits_at(2, 3), np.array([5])).tolist() == [0.0]
+    assert recall_at_k(hits_at(1, 3), np.array([5]), 1).tolist() == [1.0]
+    assert recall_at_k(hits_at(2, 3), np.array([5]), 1).tolist() == [0.0]
+
+
+def test_recall_at_k_is_any_of_the_first_k() -> None:
+    n = np.array([5])
+    assert [recall_at_k(hits_at(3), n, k).item() for k in (1, 2, 3, 50)] == [0, 0, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("ranks", "n", "k", "expected"),
+    [
+        ((1,), 1, 100, 1.0),
+        ((2,), 1, 100, 1 / 2),
+        ((4, 5), 2, 5, (1 / 4 + 2 / 5) / 2),  # the sum goes on past n
+        ((1, 3), 9, 5, (1 + 2 / 3) / 5),
+        ((1, 5), 9, 4, 1 / 4),
+        ((), 3, 5, 0.0),
+    ],
+)
+def test_map_sums_the_precision_at_each_hit(ranks: tuple[int, ...], n: int, k: int, expected: float) -> None:
+    assert map_at_k(hits_at(*ranks), np.array([n]), k).item() == pytest.approx(expected, abs=1e-15)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.booleans(), min_size=1, max_size=12), st.integers(0, 12), st.integers(1, 12))
+def test_a_metric_by_name_lies_between_0_and_1(hits: list[bool], more: int, k: int) -> None:
+    for kind in ("mMP", "R", "mAP"):
+        value = parse_metric(f"{kind}@{k}").values(np.array([hits]), np.array([sum(hits) + more])).item()
+        assert np.isnan(value) if sum(hits) + more == 0 else 0 <= value <= 1
+
+
+@pytest.mark.parametrize("name", ["mMP", "mmp@5", "R@0", "R@01", "mAP@-1", "P@5", "mMP@5 ", ""])
+def test_what_is_no_metric_is_refused(name: str) -> None:
+    with pytest.raises(UsageError, match="is no metric"):
+        parse_metric(name)
+
+
+def test_values_do_not_depend_on_the_blocks_they_are_computed_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    hits, n = np.random.default_rng(0).random((23, 9)) < 0.4, np.arange(23)
+    whole = map_at_k(hits, n, 7)
+    monkeypatch.setattr(metrics, "BLOCK", 5)
+    np.testing.assert_array_equal(map_at_k(hits, n, 7), whole)
 
 
 def test_a_query_with_nothing_to_find_has_no_value() -> None:
     hits, n = np.zeros((2, 5), bool), np.array([0, 3])
     assert np.isnan(mmp_at_k(hits, n, 5)).tolist() == [True, False]
-    assert np.isnan(recall_at_1(hits, n)).tolist() == [True, False]
+    assert np.isnan(recall_at_k(hits, n, 1)).tolist() == [True, False]
 
 
 @settings(max_examples=300, deadline=None)
