@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from probe.commands.cache import app as cache_commands
+from probe.commands.compare import ManyAgainst, compare
 from probe.commands.data import app as data_commands
 from probe.device import DeviceChoice
 from probe.options import DEFAULT, Cache, Combined, DataRoot, Device, Out, Scored, StoredAs, View
@@ -57,6 +58,10 @@ app = typer.Typer(
 )
 app.add_typer(data_commands, name="data")
 app.add_typer(cache_commands, name="cache")
+app.command(
+    cls=ManyAgainst,
+    epilog="Example: probe compare out/runs/*_linear_arcface_seed* --against out/runs/*_pca-whitening_*",
+)(compare)
 
 
 @app.command(epilog="Example: probe extract ~/photos --backbone timm:resnet50 --weights resnet50.safetensors")
@@ -221,7 +226,7 @@ def evaluate(
     how = combine.value if combine else None
     folder, summary = rescore(finished, features, split.value, how, workspace.evaluations, device)
     name = f"{how} of {len(runs)} runs" if how else finished[0].path.name
-    printer().print(scores(f"{name} on {data}, {split} split", summary))
+    printer().print(scores(f"{name} on {data}, {split} split", summary["clean"]["merged"]))
     say(f"written to {folder}")
 
 

@@ -90,7 +90,8 @@ def _score(
     path: Path,
     device_choice: str,
 ) -> None:
-    from probe.retrieval.evaluation import PER_QUERY, evaluate
+    from probe.retrieval.evaluation import evaluate
+    from probe.retrieval.summary import PER_QUERY
 
     device, reason = choose_device(device_choice)
     say(f"evaluate on {device.type} ({reason})")

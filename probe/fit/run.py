@@ -91,7 +91,7 @@ class Run:
         from safetensors.torch import save_file
 
         from probe.heads.build import save_head
-        from probe.retrieval.evaluation import PER_QUERY
+        from probe.retrieval.summary import PER_QUERY
 
         config = {
             "key": self.key,

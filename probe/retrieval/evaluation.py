@@ -21,13 +21,10 @@ from probe.progress import Report, track_if_long
 from probe.retrieval import official
 from probe.retrieval.metrics import METRICS, Metric, class_numbers, parse_metric, relevant_counts, relevant_hits
 from probe.retrieval.search import DISTANCES, Distance, Neighbours, search
-from probe.retrieval.summary import summarize
+from probe.retrieval.summary import INDEXES, PROTOCOLS, summarize
 from probe.retrieval.vectors import Vectors
 
-INDEXES = ("merged", "separate")
-PROTOCOLS = ("clean", "official")
 KEPT = 10
-PER_QUERY = {"merged": "per_query.parquet", "separate": "per_query_separate.parquet"}  # in a run's folder
 
 
 @dataclass(frozen=True)
@@ -91,7 +88,7 @@ def evaluate(
         if "clean" in protocols:
             summary["clean"][index] = summarize(clean, names)
         if published is not None:
-            summary["official"][index] = official.official_summary(published, names)
+            summary["official"][index] = summarize(published, names, "official")
     return Evaluation({index: clean for index, (clean, _) in scored.items()}, summary)
 
 

@@ -8,18 +8,13 @@ universal_embedding/knn_utils.py of github.com/nikosips/Universal-Image-Embeddin
     values = official_values(parse_metric("mMP@5"), hits, n, drops_first(queries))
 """
 
-from collections.abc import Sequence
-from typing import Any
-
 import numpy as np
 import polars as pl
 
 from probe.data.labels import as_lists, plainest
 from probe.retrieval.metrics import Metric, precision_sums
 from probe.retrieval.search import Neighbours
-from probe.retrieval.summary import summarize
 
-DECIMALS = 3
 BLOCK = 8192  # queries at a time
 
 
@@ -85,12 +80,3 @@ def _share(metric: Metric, hits: np.ndarray, n: np.ndarray, drop: int) -> np.nda
         found = (looked_at & (np.arange(looked_at.shape[1]) < n[:, None])).sum(axis=1) - drop
         return np.divide(found, np.minimum(n - drop, k), out=np.empty(len(n)))
     return precision_sums(kept) / np.minimum(n - drop, k)
-
-
-def official_summary(per_query: pl.DataFrame, metrics: Sequence[str]) -> dict[str, Any]:
-    """Summed one by one as there, rounded to three decimals by domain; the mean is of those, and rounded again."""
-    return summarize(per_query, metrics, _rounded_mean, lambda values: float(np.round(np.mean(values), DECIMALS)))
-
-
-def _rounded_mean(values: np.ndarray) -> float:
-    return float(np.round(np.cumsum(values)[-1] / len(values), DECIMALS))

@@ -23,7 +23,7 @@ FIELDS: dict[str, set[str]] = {
     section: {name for model in models_in(annotation) for name in model.model_fields}
     for section, annotation in (("head", HeadConfig), ("loss", LossConfig), ("training", Training))
 }
-FEATURES = set(Selection.model_fields)  # backbone, views, append: keys of a row itself
+OF_ROW = {*Selection.model_fields, "distance"}  # backbone, views, append: keys of a row itself
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Overrides:
         return [
             (section, key, value)
             for section, values in self.settings.items()
-            for key, value in (values.items() if section not in FEATURES else [(None, values)])
+            for key, value in (values.items() if section not in OF_ROW else [(None, values)])
         ]
 
 
@@ -82,7 +82,7 @@ def _parsed(setting: str) -> tuple[str, str | None, Any]:
         raise UsageError(f"--set {setting}: there is no value; write --set {setting or 'loss.margin'}=VALUE.")
     if section == "seeds":
         raise UsageError(f"--set {setting}: seeds have an option of their own; write --seeds {text}.")
-    paths = [*sorted(FEATURES), *(f"{name}.{field}" for name, fields in FIELDS.items() for field in fields)]
+    paths = [*sorted(OF_ROW), *(f"{name}.{field}" for name, fields in FIELDS.items() for field in fields)]
     if path.strip() not in paths:
         raise UsageError(f"--set {setting}: there is no '{path}'; {nearest(path, _near(section, paths))}")
     try:

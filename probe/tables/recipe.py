@@ -1,11 +1,12 @@
 """A recipe: one YAML file that regenerates one table. Rows are small overrides of the defaults; no key is ignored.
 
 `data`: what `probe extract DATA` takes. `backbones`: catalogue rows of the recipe's own. `columns`: a domain's printed
-name. `rows`: each has a `name`, `seeds`, what a run has (`backbone`, `head`, `loss`, `training`, `domain`, ...), and
-what probe/tables/row.py adds: `specialists`, `printed`, `compared`, `because`. A section is merged into the default's;
-with another `kind`, it takes over the default's keys that this kind has too. A head that is not trained has no use for
-the default `loss` and `training`; a trained one with no `training` has UniFEx's. `based_on`: another recipe, whose keys
-hold where this one has none; its rows are named (`- ArcFace`) or changed (`- {like: ArcFace, printed: Arc}`).
+name. `show`: the metrics, index and protocol that the table shows. `rows`: each has a `name`, `seeds`, what a run has
+(`backbone`, `head`, `loss`, `training`, `domain`, `distance`, ...), and what probe/tables/row.py adds: `specialists`,
+`printed`, `compared`, `because`. A section is merged into the default's; with another `kind`, it takes over the default's
+keys that this kind has too. A head that is not trained has no use for the default `loss` and `training`; a trained one
+with no `training` has UniFEx's. `based_on`: another recipe, whose keys hold where this one has none; its rows are named
+(`- ArcFace`) or changed (`- {like: ArcFace, printed: Arc}`).
 
     recipe = read_recipe(Path("recipes/quickstart.yaml"))
     [row.name for row in recipe.rows]
@@ -27,6 +28,7 @@ from probe.progress import say
 from probe.tables.overrides import Overrides
 from probe.tables.reference import Reference, read_reference
 from probe.tables.row import Row, Seeds, read_row
+from probe.tables.shown import Shown
 from probe.validation import Strict, checked, read_keys
 
 
@@ -34,6 +36,7 @@ class _Defaults(Strict):
     backbone: Any = None
     views: Any = None
     append: Any = None
+    distance: Any = None
     head: dict[str, Any] = Field(default_factory=dict)
     loss: dict[str, Any] = Field(default_factory=dict)
     training: dict[str, Any] = Field(default_factory=dict)
@@ -47,6 +50,7 @@ class _File(Strict):
     backbones: dict[str, BackboneRow] = Field(default_factory=dict)
     reference: str | None = None
     columns: dict[str, str] = Field(default_factory=dict)
+    show: Shown = Shown()
     defaults: _Defaults = _Defaults()
     rows: Annotated[list[dict[str, Any]], Field(min_length=1)]
 
@@ -65,6 +69,7 @@ class Recipe:
     rows: list[Row]
     reference: Reference | None
     columns: dict[str, str]
+    show: Shown
     options: tuple[str, ...] = ()
 
     @property
@@ -110,7 +115,7 @@ def read_recipe(path: Path, changes: Overrides | None = None) -> Recipe:
     _require_columns(file.columns, reference, path)
     rows = _chosen(rows, changes, path)
     _require_taken(rows, {fields["name"]: fields for fields in file.rows}, changes, path)
-    return Recipe(path, file.title, file.about, file.data, rows, reference, file.columns, changes.words)
+    return Recipe(path, file.title, file.about, file.data, rows, reference, file.columns, file.show, changes.words)
 
 
 def _read(path: Path) -> tuple[_File, Path | None]:

@@ -18,7 +18,7 @@ from probe.extract.selection import Selection
 from probe.fit.config import RunConfig, Seed
 from probe.heads.config import TRAINED, HeadConfig
 from probe.losses.config import LossConfig
-from probe.tables.overrides import Overrides
+from probe.tables.overrides import OF_ROW, Overrides
 from probe.tables.reference import Reference
 from probe.validation import Strict, describe, models_in
 
@@ -170,7 +170,7 @@ def _measured_steps(where: str, merged: dict[str, Any]) -> tuple[dict[str, Any],
 def _merged(fields: dict[str, Any], defaults: dict[str, Any], changes: Overrides) -> dict[str, Any]:
     """The row's fields over the changes over the defaults."""
     settings = changes.settings
-    defaults = defaults | {key: value for key, value in settings.items() if key in Selection.model_fields}
+    defaults = defaults | {key: value for key, value in settings.items() if key in OF_ROW}
     defaults |= {"seeds": changes.seeds} if changes.seeds is not None else {}
     merged = {key: value for key, value in defaults.items() if value or key == "training"} | fields
     for section in SECTIONS:

@@ -2,16 +2,17 @@
 
 The oracle knows the query's domain: that domain's specialist embeds the query and the whole index (UnED section 4.1).
 
-    oracle_scores(runs, read)       # {"domains": {"cars196": ...}, "mean": {"mMP@5": 0.61, "R@1": 0.7}}
+    oracle_scores(runs, recipe.show)       # {"domains": {"cars196": ...}, "mean": {"mMP@5": 0.61, "R@1": 0.7}}
     measured_steps(runs)            # {"cars196": 539, "food2k": 11070}
 """
 
-import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from probe.errors import UsageError
 from probe.fit.run import Run
+from probe.retrieval.summary import balanced_mean
+from probe.tables.shown import Shown
 
 
 def by_seed(runs: Sequence[Run]) -> list[list[Run]]:
@@ -20,19 +21,12 @@ def by_seed(runs: Sequence[Run]) -> list[list[Run]]:
     return [[run for run in runs if run.config.seed == seed] for seed in seeds]
 
 
-def oracle_scores(specialists: Sequence[Run], read: Callable[[Run], dict[str, Any]]) -> dict[str, Any]:
-    """A summary as that of one run: each domain's values are its own specialist's, the mean is theirs.
-
-    `read`: the summary of a run that the table shows, {"mean": ..., "domains": ...}.
-    """
-    domains = {str(run.config.domain): read(run)["domains"][run.config.domain] for run in specialists}
-    metrics = read(specialists[0])["mean"]
-    values = {metric: [scores[metric] for scores in domains.values()] for metric in metrics}
-    known = {metric: [value for value in found if value is not None] for metric, found in values.items()}
-    return {
-        "mean": {metric: statistics.fmean(found) if found else None for metric, found in known.items()},
-        "domains": domains,
+def oracle_scores(specialists: Sequence[Run], shown: Shown) -> dict[str, Any]:
+    """A summary as that of one run: each domain's values are its own specialist's, the mean is theirs."""
+    domains = {
+        str(run.config.domain): shown.of(run.metrics["test"])["domains"][run.config.domain] for run in specialists
     }
+    return {"mean": balanced_mean(domains, shown.metrics, shown.protocol), "domains": domains}
 
 
 def measured_steps(specialists: Sequence[Run]) -> dict[str, int]:

@@ -5,16 +5,15 @@ table.rows[0].cells["Mean"]["mMP@5"].mean
 """
 
 import statistics
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from probe.fit.run import Run
-from probe.retrieval.metrics import METRICS
 from probe.tables.bench import Bench
 from probe.tables.recipe import Recipe
 from probe.tables.reference import MEAN, Printed
 from probe.tables.row import Comparison, Row
+from probe.tables.significance import Seed, Significance, judge
 from probe.tables.specialists import by_seed, oracle_scores
 
 
@@ -45,7 +44,7 @@ class TableRow:
 @dataclass(frozen=True)
 class Table:
     """`columns`: Mean, then the domains, as they are printed. `reasons`: why rows are not the printed experiment.
-    `missing` says why rows are empty, `needs` the commands that fill them."""
+    `missing` says why rows are empty, `needs` the commands that fill them. `significance`: by metric."""
 
     recipe: Recipe
     columns: list[str]
@@ -54,6 +53,7 @@ class Table:
     missing: list[str]
     needs: list[str]
     notes: list[str]
+    significance: dict[str, Significance] = field(default_factory=dict)
 
 
 def build_table(bench: Bench) -> Table:
@@ -66,7 +66,31 @@ def build_table(bench: Bench) -> Table:
     if bench.waiting or any(not run.done for runs in bench.runs_of.values() for run in runs):
         needs.append(bench.fit_command)
     columns = _columns(recipe, domains, rows)
-    return Table(recipe, columns, rows, _reasons(rows), missing, needs, _notes(bench))
+    significance = {metric: found for metric in recipe.show.metrics if (found := _significance(rows, bench, metric))}
+    notes = [*_notes(bench), *dict.fromkeys(note for found in significance.values() for note in found.notes)]
+    return Table(recipe, columns, rows, _reasons(rows), missing, needs, notes, significance)
+
+
+def _significance(rows: list[TableRow], bench: Bench, metric: str) -> Significance | None:
+    means = {row.name: row.cells[MEAN][metric].mean for row in rows if metric in row.cells.get(MEAN, {})}
+    if not means or bench.recipe.show.protocol != "clean":  # of which alone there are values by query
+        return None
+    seeds = {row.name: _seeds(row, bench) for row in bench.recipe.rows if row.name in means}
+    found = judge(seeds, max(means, key=lambda row: means[row]), metric, bench.recipe.show.index)
+    names = bench.recipe.columns
+    intervals = {
+        row: {names.get(domain, domain): interval for domain, interval in of_row.items()}
+        for row, of_row in found.intervals.items()
+    }
+    return replace(found, intervals=intervals)
+
+
+def _seeds(row: Row, bench: Bench) -> list[Seed]:
+    """The folders of each finished seed's run, or runs."""
+    seeds = [runs for runs in by_seed(bench.runs_of[row.name]) if all(run.done for run in runs)]
+    if row.specialists:
+        return [{str(run.config.domain): run.path for run in runs} for runs in seeds]
+    return [runs[0].path for runs in seeds]
 
 
 def _columns(recipe: Recipe, domains: Iterable[str], rows: list[TableRow]) -> list[str]:
@@ -98,9 +122,10 @@ def _row(row: Row, bench: Bench) -> TableRow:
     if bench.recipe.reference and row.comparison.printed:
         printed = bench.recipe.reference.rows[row.comparison.printed]
     seeds = [runs for runs in by_seed(bench.runs_of[row.name]) if all(run.done for run in runs)]
-    summaries = [oracle_scores(runs, _summary) if row.specialists else _summary(runs[0]) for runs in seeds]
+    shown = bench.recipe.show
+    summaries = [oracle_scores(runs, shown) if row.specialists else shown.of(runs[0].metrics["test"]) for runs in seeds]
     scores = [_by_column(summary, bench.recipe.columns) for summary in summaries]
-    cells = {column: _cells(scores, column) for column in scores[0]} if scores else {}
+    cells = {column: _cells(scores, column, shown.metrics) for column in scores[0]} if scores else {}
     dim = seeds[0][0].metrics["dim"] if seeds else None
     return TableRow(row.name, dim, len(seeds), len(row.runs), cells, printed, row.comparison)
 
@@ -110,13 +135,9 @@ def _by_column(summary: dict[str, Any], names: dict[str, str]) -> dict[str, dict
     return {MEAN: summary["mean"]} | {names.get(name, name): values for name, values in domains.items()}
 
 
-def _summary(run: Run) -> dict[str, Any]:
-    return run.metrics["test"]
-
-
-def _cells(scores: list[dict[str, Any]], column: str) -> dict[str, Cell]:
+def _cells(scores: list[dict[str, Any]], column: str, metrics: Sequence[str]) -> dict[str, Cell]:
     cells = {}
-    for metric in METRICS:
+    for metric in metrics:
         values = [100 * score[column][metric] for score in scores if score[column][metric] is not None]
         if values:
             std = statistics.stdev(values) if len(values) > 1 else None
@@ -135,7 +156,7 @@ def _notes(bench: Bench) -> list[str]:
         for runs in bench.runs_of.values()
         for run in runs
         if run.done
-        for domain, score in run.metrics["test"]["domains"].items()
+        for domain, score in bench.recipe.show.of(run.metrics["test"])["domains"].items()
         if score["nothing_to_find"]
     }
     return notes + sorted(nothing)

@@ -136,7 +136,7 @@ def test_a_soup_has_the_mean_of_the_weights(lab: Lab) -> None:
     expected = evaluate(lab.features(of("one")).split("test").frame, by_hand)
     path, _ = lab.rescore(*runs, combine="soup")
     written = pl.read_parquet(path / "per_query.parquet")["similarities"].explode()
-    np.testing.assert_allclose(written, expected.per_query["similarities"].explode(), atol=1e-5)
+    np.testing.assert_allclose(written, expected.per_query["merged"]["similarities"].explode(), atol=1e-5)
 
 
 def test_an_ensemble_ranks_by_the_mean_of_its_members_cosines(lab: Lab) -> None:
@@ -163,7 +163,7 @@ def test_an_ensemble_ranks_by_the_mean_of_its_members_cosines(lab: Lab) -> None:
         row[place[image]] = -2
         np.testing.assert_allclose(similarities, np.sort(row)[::-1][: len(similarities)], atol=1e-5)
         np.testing.assert_allclose(row[[place[name] for name in neighbours]], similarities, atol=1e-5)
-    assert summary["domains"]["cars"]["queries"] == 29
+    assert summary["clean"]["merged"]["domains"]["cars"]["queries"] == 29
 
 
 def test_the_cosine_of_an_ensemble_is_the_mean_of_its_members() -> None:

@@ -24,9 +24,10 @@ from probe.fit.train import Fitted
 from probe.heads import config as heads
 from probe.heads.build import load_head
 from probe.losses import config as losses
+from probe.retrieval.summary import PER_QUERY
 from tests.fit.conftest import BACKBONE, CPU, DIM, World, features_of, fitted, linear, untrained
 
-FILES = {"config.yaml", "history.jsonl", "metrics.json", "per_query.parquet", "head.safetensors", "environment.json"}
+FILES = {"config.yaml", "history.jsonl", "metrics.json", "head.safetensors", "environment.json", *PER_QUERY.values()}
 SHORT = linear(epochs=2)
 
 
@@ -56,7 +57,8 @@ def test_what_is_written_is_what_was_fitted(run: Run, short: Fitted, cached: Cac
     assert run.metrics == short.metrics
     lines = (run.path / "history.jsonl").read_text().splitlines()
     assert [json.loads(line) for line in lines] == short.history
-    assert pl.read_parquet(run.path / "per_query.parquet").equals(short.per_query)
+    for index, file in PER_QUERY.items():
+        assert pl.read_parquet(run.path / file).equals(short.per_query[index])
     finished = read_run(run.path)
     assert (finished.key, finished.config, finished.dim) == (run.key, SHORT, DIM)
     assert finished.spec == cached.spec

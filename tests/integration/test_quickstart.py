@@ -100,7 +100,7 @@ def test_a_head_is_scored_on_a_folder_of_ones_own_once(quickstart: Shell, tmp_pa
     first = quickstart(evaluate)
     assert "photos" in first.stdout
     [written] = (quickstart.home / "out" / "evaluations").glob(f"{run.name}_test_*")
-    assert json.loads((written / "metrics.json").read_text())["domains"]["photos"]["queries"] == 20
+    assert json.loads((written / "metrics.json").read_text())["clean"]["merged"]["domains"]["photos"]["queries"] == 20
     before = files_with_times(written)
     assert quickstart(evaluate).stdout == first.stdout
     assert files_with_times(written) == before
@@ -108,7 +108,7 @@ def test_a_head_is_scored_on_a_folder_of_ones_own_once(quickstart: Shell, tmp_pa
 
 def test_per_query_values_average_to_the_table(quickstart: Shell):
     [run] = (quickstart.home / "out" / "runs").glob("descriptor_linear_arcface_seed0_*")
-    metrics = json.loads((run / "metrics.json").read_text())["test"]
+    metrics = json.loads((run / "metrics.json").read_text())["test"]["clean"]["merged"]
     per_query = pl.read_parquet(run / "per_query.parquet")
     means = dict(per_query.group_by("domain").agg(pl.col("mMP@5").mean()).iter_rows())
     assert means.keys() == metrics["domains"].keys()

@@ -35,7 +35,9 @@ def test_a_cell_is_the_mean_and_deviation_of_its_runs(world: World):
     world.write_store()
     table = measured(world)
     files = sorted(world.workspace.runs.glob("descriptor_random-projection_*/metrics.json"))
-    values = [100 * json.loads(file.read_text())["test"]["domains"]["cars"]["mMP@5"] for file in files]
+    values = [
+        100 * json.loads(file.read_text())["test"]["clean"]["merged"]["domains"]["cars"]["mMP@5"] for file in files
+    ]
     assert len(values) == 3
     cell = table.rows[1].cells["cars"]["mMP@5"]
     assert cell.mean == pytest.approx(statistics.fmean(values))

@@ -1,0 +1,109 @@
+"""`probe compare`: whether one run, or several seeds averaged, is better than another on the same queries.
+
+probe compare out/runs/descriptor_linear_arcface_seed0_* --against out/runs/descriptor_pca-whitening_seed0_*
+"""
+
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+
+from probe.errors import UsageError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from probe.retrieval.uncertainty import Difference, Interval, Scores
+
+AGAINST = "--against"
+
+
+class SearchedIndex(StrEnum):
+    """What `--index` takes."""
+
+    merged = "merged"
+    separate = "separate"
+
+
+class ManyAgainst(TyperCommand):
+    """`--against A B C` is `--against A --against B --against C`, so that a shell's pattern stays on its side."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        words: list[str] = []
+        of_against = False
+        for word in args:
+            if word.startswith("-"):
+                of_against = word.split("=")[0] == AGAINST
+            elif of_against and words[-1] != AGAINST:
+                words.append(AGAINST)
+            words.append(word)
+        return super().parse_args(ctx, words)
+
+
+def compare(
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="Folders of `probe fit` or `probe evaluate`; several: seeds.")
+    ],
+    against: Annotated[list[Path], typer.Option(AGAINST, metavar="RUN...", help="What to compare with; likewise.")],
+    metric: Annotated[str, typer.Option(help="A metric that both were scored with.")] = "mMP@5",
+    index: Annotated[SearchedIndex, typer.Option(help="Which index was searched.")] = SearchedIndex.merged,
+    seed: Annotated[int, typer.Option(min=0, help="Of the random draws, for intervals and p.")] = 0,
+) -> None:
+    """Compare two runs query by query: difference, its 95 % bootstrap interval, and p of a paired permutation test.
+
+    Several runs on a side are seeds of one: each query's value is their mean. Name the RUNs before --against.
+    """
+    from probe.retrieval.uncertainty import compare as compared
+    from probe.terminal import printer
+
+    first, second = (_read(side, metric, index.value) for side in (runs, against))
+    differences = compared(first, second, seed=seed)
+    printer().print(_grid(f"{metric}, {index.value} index: A - B", differences))
+    for letter, side in (("A", runs), ("B", against)):
+        printer().print(f"{letter}: {', '.join(_name(run) for run in side)}", markup=False, soft_wrap=True)
+
+
+def _read(runs: Sequence[Path], metric: str, index: str) -> "Scores":
+    from probe.retrieval.uncertainty import averaged
+    from probe.tables.significance import read_scores
+
+    folders = [run.resolve() for run in runs]
+    if twice := [folder.name for folder in folders if folders.count(folder) > 1]:
+        raise UsageError(f"{twice[0]} is named twice on one side; name each run once.")
+    return averaged([read_scores(folder, metric, index) for folder in folders])
+
+
+def _grid(title: str, differences: "dict[str, Difference]") -> "Table":
+    """In percent and percentage points, a line a domain, the balanced mean last."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from probe.retrieval.uncertainty import COVERED, DRAWS, MEAN
+
+    grid = Table(title=title, title_justify="left", caption=f"in %; {DRAWS:,} draws; docs/evaluation.md", min_width=60)
+    for name in ("domain", "A", "B", "difference", f"{COVERED:.0%} interval", "p"):
+        grid.add_column(name, justify="left" if name == "domain" else "right")
+    for column, found in sorted(differences.items(), key=lambda item: item[0] == MEAN):
+        if column == MEAN:
+            grid.add_section()
+        grid.add_row(
+            Text(column),
+            f"{100 * found.first:.1f}",
+            f"{100 * found.second:.1f}",
+            f"{100 * found.difference:+.2f}",
+            _interval(found.interval),
+            f"{found.p:.4f}",
+            style="bold" if column == MEAN else "",
+        )
+    return grid
+
+
+def _interval(interval: "Interval") -> str:
+    return " to ".join(f"{100 * end:+.2f}" for end in interval)
+
+
+def _name(run: Path) -> str:
+    return run.resolve().name
