@@ -3,10 +3,10 @@
 `data`: what `probe extract DATA` takes. `backbones`: catalogue rows of the recipe's own. `columns`: a domain's printed
 name. `show`: the metrics, index and protocol that the table shows. `rows`: each has a `name`, `seeds`, what a run has
 (`backbone`, `head`, `loss`, `training`, `domain`, `distance`, ...), and what probe/tables/row.py adds: `specialists`,
-`printed`, `compared`, `because`. A section is merged into the default's; with another `kind`, it takes over the default's
-keys that this kind has too. A head that is not trained has no use for the default `loss` and `training`; a trained one
-with no `training` has UniFEx's. `based_on`: another recipe, whose keys hold where this one has none; its rows are named
-(`- ArcFace`) or changed (`- {like: ArcFace, printed: Arc}`).
+`printed`, `compared`, `because`. A section is merged into the default's; with another `kind`, it takes over the
+default's keys that this kind has too. A head that is not trained has no use for the default `loss` and `training`; a
+trained one with no `training` has UniFEx's. `based_on`: another recipe, whose keys hold where this one has none; its
+rows are named (`- ArcFace`) or changed (`- {like: ArcFace, printed: Arc}`).
 
     recipe = read_recipe(Path("recipes/quickstart.yaml"))
     [row.name for row in recipe.rows]

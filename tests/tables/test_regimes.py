@@ -1,6 +1,7 @@
 """UnED's regimes as rows of a recipe: what they mean, what is shared, what waits for what, what is refused."""
 
 import csv
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,7 @@ def regimes(world: World, text: str = REGIMES, changes: Overrides | None = None)
     return read_recipe(world.recipe.path, changes)
 
 
+@cache
 def read(name: str) -> Recipe:
     return read_recipe(RECIPES / f"{name}.yaml")
 
@@ -266,4 +268,4 @@ def test_a_wrong_combination_is_an_error_that_names_the_file(world: World, old: 
 
 
 def _merged(run: Run) -> dict:
-    return run.metrics["test"]
+    return run.metrics["test"]["clean"]["merged"]
