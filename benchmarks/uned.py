@@ -236,34 +236,42 @@ def measured(folder: Path, regimes: list[str], steps: int, queries: int) -> Iter
     data = FitData(features, device, feature_budget(device))
     clock.lap("loading them")
     yield clock.laps | {"peak": peak_bytes(), "where": data.why}
-    for regime in regimes:
+    for number, regime in enumerate(regimes):
         reset_peak()
-        yield {"regime": regime, **of_regime(config_of(regime, steps), data)}
+        trainer = Trainer(config_of(regime, steps), data)
+        yield {"regime": regime, **of_training(trainer), "peak": peak_bytes()}
+        if number == 0:
+            yield {**of_test(trainer), "peak": peak_bytes()}
 
 
-def of_regime(config: RunConfig, data: FitData) -> dict[str, Any]:
-    clock, cpu = Clock(), time.process_time()
-    trainer = Trainer(config, data)
-    clock.lap("start")
+def of_training(trainer: Trainer) -> dict[str, Any]:
+    """Seconds of a step, and of the validation after them, which is the same for all regimes."""
     cpu = time.process_time()
-    ticks = [(0, time.monotonic())]
-    record: dict[str, Any] = {}
+    ticks = [(0, time.monotonic(), 0.0)]
+    trainer.run(
+        lambda images: ticks.append((images, time.monotonic(), time.process_time() - cpu)),
+        lambda record: None,
+    )
+    steps = [(images / BATCH, later - now) for (_, now, _), (images, later, _) in pairwise(ticks) if images]
+    return {
+        "step": statistics.median(seconds / count for count, seconds in steps),
+        "cpu": ticks[-1][2] / trainer.plan.steps,
+        "validation": time.monotonic() - ticks[-1][1],
+        "steps an epoch": len(trainer.data.train) // BATCH,
+        "history": trainer.history[-1],
+    }
 
-    def on_step(images: int) -> None:
-        ticks.append((images, time.monotonic()))
-        record["cpu"] = (time.process_time() - cpu) / trainer.plan.steps
 
-    trainer.run(on_step, record.update)
-    seconds = [(later - now) * BATCH / images for (_, now), (images, later) in pairwise(ticks) if images]
-    found = {"step": statistics.median(seconds), "validation": time.monotonic() - ticks[-1][1], "peak": peak_bytes()}
-    clock.restart()
-    embed(trainer.head, data.val)
+def of_test(trainer: Trainer) -> dict[str, Any]:
+    """Seconds of embedding validation and test, and of scoring the latter."""
+    clock = Clock()
+    embed(trainer.head, trainer.data.val)
     clock.lap("embedding validation")
-    embeddings = embed(trainer.head, data.test)
+    embeddings = embed(trainer.head, trainer.data.test)
     clock.lap("embedding test")
-    evaluate(data.test.frame, embeddings)
+    evaluate(trainer.data.test.frame, embeddings)
     clock.lap("scoring test")
-    return {**found, **clock.laps, **record, "peak with test": peak_bytes(), "epoch": len(data.train) // BATCH}
+    return clock.laps
 
 
 class Clock:
@@ -304,50 +312,37 @@ def with_queries(frame: pl.DataFrame, most: int) -> pl.DataFrame:
 
 
 def show(found: list[dict[str, Any]], steps: int, queries: int, scale: float) -> None:
-    start, *regimes = found
+    start, first, test, *others = found
+    regimes = [first, *others]
     print(start.pop("where"))
     peak = start.pop("peak")
     parts = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in start.items())
-    print(f"start-up: {sum(start.values()):.0f} s ({parts}), peak memory {peak / 1e9:.1f} GB")
-    title = (
-        f"UnED's size x {scale:g}: {steps} steps of {BATCH}, {queries:,} queries, {torch.get_num_threads()} thread(s)"
-    )
-    table = Table(title=title)
-    table.add_column("")
+    print(f"start: {sum(start.values()):.0f} s ({parts}), peak memory {peak / 1e9:.1f} GB")
+    table = Table("", title=f"UnED's size x {scale:g}: {steps} steps of {BATCH}, {torch.get_num_threads()} thread(s)")
     for one in regimes:
         table.add_column(one["regime"], justify="right")
-    asked = {split: min(queries, scaled_queries(split, scale)) for split in ("val", "test")}
-    more = {split: scaled_queries(split, scale) / asked[split] for split in asked}
-    of_val = [one["validation"] - one["embedding validation"] for one in regimes]
     rows: dict[str, list[str]] = {
-        "initial weights, optimiser": [f"{one['start']:.1f} s" for one in regimes],
         "a step": [f"{1000 * one['step']:.0f} ms" for one in regimes],
         "steps a second": [f"{1 / one['step']:.1f}" for one in regimes],
         "processor time of a step": [f"{1000 * one['cpu']:.0f} ms" for one in regimes],
-        f"validation: embedding; {asked['val']:,} queries": [
-            f"{one['embedding validation']:.0f} s; {search:.0f} s" for one, search in zip(regimes, of_val, strict=True)
+        f"{EPOCHS} x {first['steps an epoch']:,} steps": [
+            f"{EPOCHS * one['steps an epoch'] * one['step'] / 3600:.1f} h" for one in regimes
         ],
-        f"test: embedding; {asked['test']:,} queries": [
-            f"{one['embedding test']:.0f} s; {one['scoring test']:.0f} s" for one in regimes
-        ],
-        "peak memory of training and validation; with test": [
-            f"{one['peak'] / 1e9:.1f} GB; {one['peak with test'] / 1e9:.1f} GB" for one in regimes
-        ],
-        f"whole training, {EPOCHS} x {regimes[0]['epoch']:,} steps": [
-            f"{EPOCHS * one['epoch'] * one['step'] / 3600:.1f} h" for one in regimes
-        ],
-        f"whole validation, {EPOCHS} times": [
-            f"{EPOCHS * (one['embedding validation'] + more['val'] * search) / 3600:.1f} h"
-            for one, search in zip(regimes, of_val, strict=True)
-        ],
-        "whole test, once": [
-            f"{(one['embedding test'] + more['test'] * one['scoring test']) / 3600:.1f} h" for one in regimes
-        ],
-        "validation after these steps, R@1": [f"{100 * one['val']['R@1']:.1f} %" for one in regimes],
+        "peak memory": [f"{one['peak'] / 1e9:.1f} GB" for one in regimes],
+        "R@1 of validation": [f"{100 * one['history']['val']['R@1']:.1f} %" for one in regimes],
     }
     for name, cells in rows.items():
         table.add_row(name, *cells)
     console().print(table)
+    search = {"validation": first["validation"] - test["embedding validation"], "test": test["scoring test"]}
+    for split, seconds in search.items():
+        whole = scaled_queries("val" if split == "validation" else split, scale)
+        asked = min(queries, whole)
+        print(
+            f"{split}: embedding {test[f'embedding {split}']:.0f} s, scoring {asked:,} queries {seconds:.0f} s; "
+            f"at this rate {whole:,} take {seconds * whole / asked / 60:.0f} min"
+        )
+    print(f"peak memory with test: {test['peak'] / 1e9:.1f} GB")
 
 
 def scaled_queries(split: str, scale: float) -> int:

@@ -51,7 +51,8 @@ class Distillation(Classification):
     def forward(self, features: torch.Tensor, labels: torch.Tensor, domain: int | None) -> torch.Tensor:
         if domain is None:
             raise ValueError("distillation needs batches of one domain")
-        classifier, teacher_classifier = self.classifiers[domain], self.teacher_classifiers[domain]
+        classifier = _with_centers(self.classifiers[domain])
+        teacher_classifier = _with_centers(self.teacher_classifiers[domain])
         student, teacher = self.head(features), self.teachers[domain](features)  # (B, d), (B, d')
         own = labels - self._first_classes[domain]
         parts = {"classification": classifier(student, own), "teacher": teacher_classifier(teacher, own)}
@@ -91,7 +92,14 @@ def with_teachers(student: Classification, run: config.RunConfig, data: FitData)
     head, dim = heads.L2LinearL2(dim=run.distillation.teacher_dim), run.distillation.teacher_dim
     teachers = [build_head(head, data.train.dim, generator) for _ in data.domains]
     sizes = data.class_sizes.split(data.classes_of_domain)
-    teacher_classifiers = [build_loss(run.loss, part, dim, generator) for part in sizes]
-    return Distillation(
-        student.head, [*student.classifiers], data.first_classes, teachers, teacher_classifiers, run.distillation
-    ).to(data.device)
+    beside = [build_loss(run.loss, part, dim, generator) for part in sizes]
+    classifiers = [_with_centers(each) for each in student.classifiers]
+    of_teachers = [_with_centers(each) for each in beside]
+    options = run.distillation
+    return Distillation(student.head, classifiers, data.first_classes, teachers, of_teachers, options).to(data.device)
+
+
+def _with_centers(classifier: nn.Module) -> CosineSoftmax:
+    if not isinstance(classifier, CosineSoftmax) or classifier.sub_centers > 1:
+        raise ValueError("RunConfig gives distillation a loss with one centre a class")
+    return classifier

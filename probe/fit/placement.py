@@ -17,8 +17,9 @@ import numpy as np
 import polars as pl
 import torch
 
-from probe.errors import UsageError, nearest
+from probe.errors import UsageError
 from probe.extract.features import CachedFeatures
+from probe.fit.domains import require_specialist
 from probe.retrieval.evaluation import domains_with_something_to_find
 
 BLOCK_ROWS = 16384
@@ -115,7 +116,7 @@ class FitData:
         for None. Raises UsageError for a domain that has no training images, or nothing to find in validation."""
         if domain is None:
             return self
-        require_domain(domain, self.train.frame, self.val.frame)
+        require_specialist(domain, self.domains, self.val.frame)
         part = copy(self)
         part.train, part.val = self.train.of_domain(domain), self.val.of_domain(domain)
         part._number_classes()
@@ -135,15 +136,6 @@ class FitData:
         self.domains: list[str] = counts["domain"].to_list()
         self.classes_of_domain: list[int] = counts["class"].to_list()
         self.first_classes = [0, *accumulate(self.classes_of_domain[:-1])]
-
-
-def require_domain(domain: str, train: pl.DataFrame, val: pl.DataFrame) -> None:
-    """Raises UsageError unless a specialist of this domain can be trained on `train` and selected on `val`."""
-    known = train["domain"].unique().to_list()
-    if domain not in known:
-        raise UsageError(f"domain: there are no training images of '{domain}'; {nearest(domain, known)}")
-    if domain not in domains_with_something_to_find(val):
-        raise UsageError(f"domain: no validation query of '{domain}' has anything to find; name another domain.")
 
 
 def window(features: CachedFeatures, device: torch.device, budget: dict[str, int]) -> int | None:

@@ -54,6 +54,7 @@ class Run:
     def path(self) -> Path:
         parts = [self.config.features_name, self.config.head.kind]
         parts += [self.config.loss.kind] if self.config.loss else []
+        parts += [self.config.domain] if self.config.domain else []
         return self.folder / file_name(f"{'_'.join(parts)}_seed{self.config.seed}_{self.key[:12]}")
 
     @property

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from probe.errors import UsageError, nearest
 from probe.fit.config import Training
+from probe.fit.domains import require_sampler
 from probe.fit.order import Order
 from probe.fit.placement import FitData
 from probe.fit.schedule import Plan
@@ -152,7 +152,7 @@ def build_sampler(training: Training, plan: Plan, data: FitData, seed: int) -> S
     if not training.one_domain_a_step:
         return Sampler(plan, Order(len(data.train), seed, data.window))
     sizes = {name: len(rows) for name, rows in zip(data.domains, data.rows_of_domain(), strict=True)}
-    require_domains(training, sizes)
+    require_sampler(training, sizes)
     names = training.domains or tuple(data.domains)
     order = np.array([data.domains.index(name) for name in names], np.int64)
     if training.sampler == "dynamic":
@@ -189,24 +189,3 @@ def permuted(shares: Sequence[float], steps: int, seed: int) -> np.ndarray:
         counts.append(min(int(steps * share), steps - sum(counts)))
     counts.append(steps - sum(counts))
     return np.random.default_rng(seed).permutation(np.repeat(np.arange(len(shares)), counts))
-
-
-def require_domains(training: Training, sizes: Mapping[str, int]) -> None:
-    """Raises UsageError unless the domains that are named are those of the training images, and an epoch has a step."""
-    for key in ("domains", "specialist_steps"):
-        named = getattr(training, key)
-        if named is None:
-            continue
-        for name in named:
-            if name not in sizes:
-                raise UsageError(f"training.{key}: there are no training images of '{name}'; {nearest(name, sizes)}")
-        missing = sorted(sizes.keys() - set(named))
-        if missing or len(set(named)) < len(named):
-            wrong = f"leaves out '{missing[0]}'" if missing else "has a domain twice"
-            raise UsageError(f"training.{key} {wrong}; name each domain of the training images once.")
-    images = training.validate_every or sum(sizes.values())
-    if training.one_domain_a_step and images < training.batch:
-        raise UsageError(
-            f"training.batch: an epoch of {images:,} images has no whole batch of {training.batch:,}; lower it, or "
-            "take `sampler: uniform`, whose last batch may be short."
-        )

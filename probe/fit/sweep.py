@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from probe.device import choose_device
 from probe.errors import ProbeError
 from probe.extract.features import CachedFeatures
+from probe.fit.domains import require_domains, training_images
 from probe.fit.run import Run
 from probe.fit.view import View
 from probe.progress import say
@@ -25,7 +26,8 @@ def sweep(runs: Runs, device_choice: str, jobs: int = 1, tensorboard: bool = Fal
     """Fits every run that is not done; returns how many. PyTorch is loaded only if there are any.
 
     A run that is named twice is one. `jobs` processes share the runs and the threads; each holds the features that it
-    needs. Raises SweepError at the end when runs failed.
+    needs. Raises UsageError before any work for a run that names domains which its images are not of, SweepError at
+    the end when runs failed.
     """
     runs = list({run.path: (run, features) for run, features in runs}.values())
     pending = [(run, features) for run, features in runs if not run.done]
@@ -38,6 +40,9 @@ def sweep(runs: Runs, device_choice: str, jobs: int = 1, tensorboard: bool = Fal
 
     if tensorboard:
         require_tensorboard()
+    sizes = {id(features): training_images(features) for _, features in pending}
+    for run, features in pending:
+        require_domains(run.config, features, sizes[id(features)])
     device, reason = choose_device(device_choice)
     jobs = min(jobs, len(pending))
     side_by_side = f", {jobs} side by side with {threads_each(jobs)} thread(s) each" if jobs > 1 else ""

@@ -12,6 +12,7 @@ from typing import Any, Self
 
 from probe.errors import first_line
 from probe.extract.features import CachedFeatures
+from probe.fit.domains import images_of, training_images
 from probe.fit.run import Run
 from probe.progress import clock, say, track
 
@@ -27,8 +28,8 @@ class View:
         self._said: set[str] = set()
 
     def __enter__(self) -> Self:
-        images = {id(features): len(features.frame("train")) for _, features in self._runs}
-        total = sum(run.images_left(images[id(features)]) for run, features in self._runs)
+        sizes = {id(features): training_images(features) for _, features in self._runs}
+        total = sum(run.images_left(images_of(run.config, sizes[id(features)])) for run, features in self._runs)
         self._advance = self._stack.enter_context(track("fit", total, "images"))
         return self
 

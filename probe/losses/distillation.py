@@ -94,7 +94,7 @@ class _LogitDistillation(torch.autograd.Function):
                 slope = logits[: len(centers[classes])]  # of each class's logit: q - p
                 normal = torch.mul(centers[classes], length[classes, None], out=normals[: len(slope)])
                 torch.mm(normal, images.T, out=slope).exp_().div_(own_sum)
-                slope.addcdiv_(shares[classes], teacher_sum.expand_as(slope), value=-1)
+                slope.addcdiv_(shares[classes], teacher_sum, value=-1)
                 own_gradient.addmm_(slope.T, normal)
                 of_classes = torch.mm(slope, scaled, out=gradient[classes])
                 radial = (of_classes * normal).sum(1, keepdim=True)

@@ -23,8 +23,15 @@ def test_what_is_written_out_is_read_back_as_it_was() -> None:
         Training(),
         Training(optimizer="sgd", schedule="constant"),
         Training(samples=256, validate_every=128),
+        Training(sampler="specialist-steps", specialist_steps={"cars": 2}, classifier="separate"),
+        Training(sampler="dynamic", domains=("b", "a")),
     ):
         assert Training.model_validate(training.model_dump(mode="json")) == training
+
+
+def test_what_a_sampler_and_a_classifier_have_of_their_own_is_written_out() -> None:
+    assert Training(sampler="dynamic").update_every == 1000
+    assert Training(sampler="balanced", classifier="separate").inactive == "skip"
 
 
 @pytest.mark.parametrize(
@@ -39,6 +46,14 @@ def test_what_is_written_out_is_read_back_as_it_was() -> None:
         ({"samples": 100, "validate_every": 30}, "`validate_every` that divides it"),
         ({"samples": 100}, "needs a `validate_every`"),
         ({"validate_every": 30}, "goes with `samples`"),
+        ({"domains": ["a"]}, "`domains` means nothing with `sampler: uniform`"),
+        ({"sampler": "balanced", "update_every": 9}, "`update_every` means nothing with `sampler: balanced`"),
+        ({"specialist_steps": {"a": 1}}, "`specialist_steps` means nothing with `sampler: uniform`"),
+        ({"sampler": "specialist-steps"}, "needs `specialist_steps`"),
+        ({"sampler": "specialist-steps", "specialist_steps": {"a": 0}}, "greater than 0"),
+        ({"inactive": "skip"}, "`inactive` means nothing with `classifier: joint`"),
+        ({"classifier": "separate"}, "needs batches of one domain; name another sampler: dataset-size, round-robin"),
+        ({"sampler": "dataset_size"}, "Input should be"),
         ({"optimizer": "adamm"}, "Input should be"),
         ({"optimizer": ["adam"]}, "Input should be"),
         ({"betas": [0.9, 1.0]}, "less than 1"),

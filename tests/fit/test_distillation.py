@@ -53,12 +53,13 @@ def batch(data: FitData, domain: int) -> tuple[Tensor, Tensor, int]:
 def formula(objective: Distillation, features: Tensor, labels: Tensor, domain: int) -> dict[str, Tensor]:
     """The four terms with all logits in memory, for a linear head without dropout, weights 2 and 3, temperature 0.2."""
     own = labels - labels.min()
-    x = F.linear(features, objective.head.weight, objective.head.bias)
-    given = objective.teachers[domain]
-    t = F.linear(F.normalize(features, dim=1), given.weight, given.bias)
+    weights = dict(objective.named_parameters())
+    teacher, centers = f"teachers.{domain}", (f"classifiers.{domain}.weight", f"teacher_classifiers.{domain}.weight")
+    x = F.linear(features, weights["head.weight"], weights["head.bias"])
+    t = F.linear(F.normalize(features, dim=1), weights[f"{teacher}.weight"], weights[f"{teacher}.bias"])
     cosines, teacher_cosines = (
-        F.normalize(embeddings, dim=1) @ F.normalize(classifiers[domain].weight, dim=1).T
-        for embeddings, classifiers in ((x, objective.classifiers), (t, objective.teacher_classifiers))
+        F.normalize(embeddings, dim=1) @ F.normalize(weights[name], dim=1).T
+        for embeddings, name in zip((x, t), centers, strict=True)
     )
     p, log_q = (teacher_cosines.detach() / 0.2).softmax(1), (cosines / 0.2).log_softmax(1)
     relations = [F.normalize(each, dim=1) @ F.normalize(each, dim=1).T for each in (x, t.detach())]

@@ -204,7 +204,24 @@ CHANGES: dict[str, dict[str, Any]] = {
         "freeze_head_epochs": 1,
         "select_by": "R@1",
         "select_on": "cars",
+        "sampler": "round-robin",
+        "domains": ["food", "cars"],
+        "specialist_steps": {"cars": 1, "food": 3},
+        "update_every": 10,
+        "classifier": "separate",
+        "inactive": "zero-gradients",
     },
+}
+BESIDE: dict[str, dict[str, Any]] = {
+    "momentum": {"optimizer": "sgd"},
+    "nesterov": {"optimizer": "sgd"},
+    "samples": {"samples": 100, "validate_every": 100},
+    "validate_every": {"samples": 100, "validate_every": 100},
+    "domains": {"sampler": "balanced"},
+    "specialist_steps": {"sampler": "specialist-steps", "specialist_steps": {"cars": 1, "food": 2}},
+    "update_every": {"sampler": "dynamic"},
+    "classifier": {"sampler": "balanced"},
+    "inactive": {"sampler": "balanced", "classifier": "separate"},
 }
 
 
@@ -212,8 +229,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     ("section", "field"), [(section, field) for section, fields in CHANGES.items() for field in fields]
 )
 def test_the_key_changes_with_every_field_of_the_configuration(section: str, field: str) -> None:
-    before: dict[str, Any] = {"optimizer": "sgd"} if field in ("momentum", "nesterov") else {}
-    before |= {"samples": 100, "validate_every": 100} if field in ("samples", "validate_every") else {}
+    before = BESIDE.get(field, {})
     content = linear(**before).model_dump(mode="json")
     content[section][field] = CHANGES[section][field]
     if field == "kind":
@@ -225,7 +241,7 @@ def test_the_key_changes_with_every_field_of_the_configuration(section: str, fie
 
 def test_the_test_above_covers_every_field() -> None:
     content = linear().model_dump(
-        exclude=dict.fromkeys(Selection.model_fields, True) | {"seed": True, "head": {"kind"}}
+        exclude=dict.fromkeys(Selection.model_fields, True) | {"seed": True, "domain": True, "head": {"kind"}}
     )
     assert {section: fields.keys() for section, fields in content.items()} == {
         section: fields.keys() for section, fields in CHANGES.items()
@@ -234,6 +250,12 @@ def test_the_test_above_covers_every_field() -> None:
 
 def test_the_key_changes_with_the_seed() -> None:
     assert len({key(linear(seed=seed), {}) for seed in range(5)}) == 5
+
+
+def test_the_key_and_the_name_change_with_the_domain() -> None:
+    runs = [Run(linear().model_copy(update={"domain": each}), {}, Path()) for each in (None, "cars", "food")]
+    assert len({run.key for run in runs}) == 3
+    assert len({run.name for run in runs}) == 3
 
 
 def test_the_key_changes_with_every_choice_of_features() -> None:

@@ -80,3 +80,11 @@ def test_samples_may_take_the_place_of_epochs(tmp_path: Path) -> None:
     found = run_of(tmp_path, "training.epochs=null", "training.samples=640", "training.validate_every=320").training
     assert found is not None
     assert (found.epochs, found.samples, found.validate_every) == (None, 640, 320)
+
+
+def test_a_sampler_and_a_classifier_may_be_set(tmp_path: Path) -> None:
+    settings = ("training.sampler=specialist-steps", "training.specialist_steps={cars: 3, food: 1}")
+    found = run_of(tmp_path, *settings, "training.classifier=separate", "training.domains=[food, cars]").training
+    assert found is not None
+    assert (found.sampler, found.specialist_steps) == ("specialist-steps", {"cars": 3, "food": 1})
+    assert (found.classifier, found.inactive, found.domains) == ("separate", "skip", ("food", "cars"))

@@ -12,14 +12,17 @@ from probe.losses.distillation import logit_distillation, relation_distillation
 IMAGES, CLASSES, DIM, TEACHER_DIM = 5, 17, 4, 6
 
 
-def drawn(dtype: torch.dtype = torch.float64) -> list[Tensor]:
+Batch = tuple[Tensor, Tensor, Tensor, Tensor]
+
+
+def drawn(dtype: torch.dtype = torch.float64) -> Batch:
     """Student's embeddings and class centres, then the teacher's; all of random length, all asking for a gradient."""
     generator = torch.Generator().manual_seed(3)
-    shapes = ((IMAGES, DIM), (CLASSES, DIM), (IMAGES, TEACHER_DIM), (CLASSES, TEACHER_DIM))
-    return [
-        (3 * torch.randn(shape, generator=generator, dtype=torch.float64)).to(dtype).requires_grad_()
-        for shape in shapes
-    ]
+
+    def rows(count: int, dim: int) -> Tensor:
+        return (3 * torch.randn(count, dim, generator=generator, dtype=torch.float64)).to(dtype).requires_grad_()
+
+    return rows(IMAGES, DIM), rows(CLASSES, DIM), rows(IMAGES, TEACHER_DIM), rows(CLASSES, TEACHER_DIM)
 
 
 def through_length(vector: np.ndarray, gradient: np.ndarray) -> np.ndarray:
@@ -33,7 +36,7 @@ def unit(rows: np.ndarray) -> list[np.ndarray]:
     return [row / np.linalg.norm(row) for row in rows]
 
 
-def divergence(tensors: list[Tensor], temperature: float) -> tuple[float, np.ndarray, np.ndarray]:
+def divergence(tensors: Batch, temperature: float) -> tuple[float, np.ndarray, np.ndarray]:
     """Its value, and the gradients of the student's embeddings and centres."""
     x, w, teacher, centers = (tensor.detach().double().numpy() for tensor in tensors)
     value, x_gradient, w_gradient = 0.0, np.zeros_like(x), np.zeros_like(w)
@@ -49,14 +52,14 @@ def divergence(tensors: list[Tensor], temperature: float) -> tuple[float, np.nda
     return value, x_gradient, w_gradient
 
 
-def relation(tensors: list[Tensor]) -> tuple[float, np.ndarray]:
+def relation(tensors: Batch) -> tuple[float, np.ndarray]:
     """Its value, and the gradient of the student's embeddings."""
     x, _, teacher, _ = (tensor.detach().double().numpy() for tensor in tensors)
     value, gradient, own, given = 0.0, np.zeros_like(x), unit(x), unit(teacher)
     for i in range(len(x)):
         for j in range(len(x)):
             apart = own[i] @ own[j] - given[i] @ given[j]
-            value += apart**2 / (4 * len(x))
+            value += float(apart) ** 2 / (4 * len(x))
             for a, b in ((i, j), (j, i)):
                 gradient[a] += 2 * apart / (4 * len(x)) * through_length(x[a], own[b])
     return value, gradient
