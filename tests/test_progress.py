@@ -5,7 +5,7 @@ import pytest
 from rich.console import Console
 
 import probe.progress
-from probe.progress import clock, track
+from probe.progress import clock, track, track_if_long
 
 
 @pytest.mark.parametrize(
@@ -80,3 +80,37 @@ def test_a_description_is_shown_as_it_is_whatever_its_brackets(
     with track(f"extract {name}", 1, "images") as advance:
         advance(1)
     assert f"extract {name}" in screen.getvalue()
+
+
+def test_of_what_takes_less_than_a_second_nothing_is_shown(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(probe.progress.time, "monotonic", lambda: now[0])
+    with track_if_long("search", "comparisons") as report:
+        report(0, 100)
+        now[0] = 0.9
+        report(100, 100)
+    assert capsys.readouterr().err == ""
+    with track_if_long("search", "comparisons") as report:
+        report(0, 100)
+        now[0] += 11
+        report(50, 100)
+        now[0] += 11
+        report(100, 100)
+    middle, last = capsys.readouterr().err.splitlines()
+    assert middle == "search: 50/100 comparisons, 4.55 comparisons/s, ETA 11 s"
+    assert last == "search: 100/100 comparisons in 22 s, 4.55 comparisons/s"
+
+
+def test_on_a_terminal_too_short_work_shows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen, now = io.StringIO(), [0.0]
+    monkeypatch.setattr(probe.progress, "console", Console(file=screen, force_terminal=True, width=120))
+    monkeypatch.setattr(probe.progress.time, "monotonic", lambda: now[0])
+    with track("search", 10, "comparisons", patience=1.0) as advance:
+        advance(10)
+    assert screen.getvalue() == ""
+    with track("search", 10, "comparisons", patience=1.0) as advance:
+        now[0] += 2
+        advance(10)
+    assert "10/10" in screen.getvalue()

@@ -9,6 +9,7 @@ device and in any batch, as products are summed by halves, pair by pair.
 
 import math
 
+import numpy as np
 import torch
 
 from probe.errors import ProbeError
@@ -47,7 +48,7 @@ class Cosine:
     def exact(queries: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
         """(P, D), (P, D) -> (P,) float64."""
         queries, vectors = _scaled(queries), _scaled(vectors)
-        lengths = _sum_by_halves(queries * queries).sqrt() * _sum_by_halves(vectors * vectors).sqrt()
+        lengths = _root(_sum_by_halves(queries * queries)) * _root(_sum_by_halves(vectors * vectors))
         return _sum_by_halves(queries.mul_(vectors)) / lengths
 
 
@@ -96,7 +97,7 @@ class Euclidean:
     @staticmethod
     def exact(queries: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
         """(P, D), (P, D) -> (P,) float64."""
-        return -_sum_by_halves((queries.double() - vectors.double()).square_()).sqrt()
+        return -_root(_sum_by_halves((queries.double() - vectors.double()).square_()))
 
     def _centred(self, vectors: torch.Tensor) -> torch.Tensor:
         return (vectors.double() - self.centre) * self.scale
@@ -123,11 +124,16 @@ def _sum_by_halves(terms: torch.Tensor) -> torch.Tensor:
     return terms[:, 0]
 
 
+def _root(squares: torch.Tensor) -> torch.Tensor:
+    """Rounded correctly, as numpy and CUDA do; torch's on a CPU can be a bit off, and not for all by the same bit."""
+    return squares.sqrt() if squares.is_cuda else torch.from_numpy(np.sqrt(squares.numpy()))
+
+
 def _refuse(role: str, vectors: Vectors, device: torch.device, *, zero: bool) -> None:
     """Raises ProbeError that counts the vectors that cannot be compared, and names the first."""
     bad, first = 0, 0
     for start in range(0, len(vectors), READ):
-        largest = vectors.block(start, start + READ).to(device).abs().amax(dim=1)
+        largest = torch.linalg.vector_norm(vectors.block(start, start + READ).to(device), torch.inf, dim=1)
         rows = (~(largest > 0) | ~largest.isfinite() if zero else ~(largest < LARGEST)).nonzero()[:, 0]
         if len(rows):
             first = first if bad else start + int(rows[0])

@@ -12,27 +12,36 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from probe.retrieval.work import Work, best_of_each, positions, ranges
+from probe.retrieval.work import Work, best_of_each, positions, ranges, workers
 
 INF = float("inf")
+PIECE = 4096
 
 
 def propose(work: Work, advance: Callable[[int], None]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Rows (Q, k), similarities (Q, k), best first, -1 and -inf past the last; and which queries' (Q,) are proven."""
-    blocks, length = work.blocks, len(work.index)
-    parts = [_Part(work, start, stop) for start, stop in ranges(len(work.queries), blocks.queries)]
-    _start_from_sample(work, parts)
-    buffer = work.queries.new_empty(blocks.queries * blocks.index, dtype=torch.float32)
-    for start, stop in ranges(length, blocks.chunk):
-        rows = work.space.index_rows(work.read(start, stop), torch.float32)
-        padding = -len(rows) % blocks.group
-        rows = torch.nn.functional.pad(rows, (0, 0, 0, padding))
-        for part in parts:
-            if part.hopeful:
-                for first, last in ranges(len(rows), blocks.index):
-                    part.compare(rows[first:last], start + first, stop, buffer)
-            advance((stop - start) * (part.stop - part.start))
+    blocks = work.blocks
+    with workers(work.device) as (count, run):
+        # as many parts for each worker, of one size
+        size = -(-len(work.queries) // (count * -(-len(work.queries) // (count * blocks.queries))))
+        parts = [_Part(work, start, stop) for start, stop in ranges(len(work.queries), size)]
+        _start_from_sample(work, parts)
+        for start, stop in ranges(len(work.index), blocks.chunk):
+            rows = _index_rows(work, start, stop, run)
+            run(lambda part, rows=rows, start=start, stop=stop: part.compare_all(rows, start, stop), parts)
+            advance((stop - start) * len(work.queries))
     return _rank(work, parts)
+
+
+def _index_rows(work: Work, start: int, stop: int, run: Callable) -> torch.Tensor:
+    """Those of the space, and zeros until the groups are whole; made in pieces, as their float64 stays in the cache."""
+
+    @torch.inference_mode()
+    def rows_of(piece: torch.Tensor) -> torch.Tensor:
+        return work.space.index_rows(piece, torch.float32)
+
+    pieces = run(rows_of, work.read(start, stop).split(PIECE))
+    return torch.cat([*pieces, pieces[0].new_zeros(-(stop - start) % work.blocks.group, pieces[0].shape[1])])
 
 
 class _Part:
@@ -65,21 +74,32 @@ class _Part:
         self.cut[self.given_up] = INF
         self.hopeful = not bool(self.given_up.all())
 
-    def compare(self, rows: torch.Tensor, first: int, end: int, buffer: torch.Tensor) -> None:
-        """Takes the candidates among index rows `first` and on; those from `end` on are padding."""
-        products = buffer[: len(rows) * len(self.rows)].view(len(rows), -1)
-        torch.mm(rows, self.across, out=products)  # (n, D) @ (D, q)
-        groups = products.view(-1, self.work.blocks.group, len(self.rows))
-        group, query = (groups.amax(1) >= self.cut).nonzero(as_tuple=True)
-        if not len(group):
-            return
-        values = groups[group, :, query]
-        hit, member = (values >= self.cut[query, None]).nonzero(as_tuple=True)
-        row = group[hit] * self.work.blocks.group + member + first
-        self.pending.append((query[hit], row, values[hit, member]))
-        self.pending_count += len(hit)
-        if self.pending_count > len(self.rows) * self.width // 2:
-            self.merge(end)
+    @torch.inference_mode()  # a worker does not inherit it
+    def compare_all(self, rows: torch.Tensor, start: int, end: int) -> None:
+        """Takes the candidates among index rows `start` and on; those from `end` on are padding."""
+        blocks, count = self.work.blocks, len(self.rows)
+        products = self.work.buffer("products", blocks.index, count)
+        best = self.work.buffer("best", blocks.index // blocks.group, count)
+        for first, last in ranges(len(rows), blocks.index):
+            if not self.hopeful:
+                return
+            for at, to in ranges(last - first, blocks.product):
+                torch.mm(rows[first + at : first + to], self.across, out=products[at:to])  # (n, D) @ (D, q)
+                groups = products[at:to].view(-1, blocks.group, count)
+                torch.amax(groups, 1, out=best[at // blocks.group : to // blocks.group])
+            self.take(products[: last - first], best[: (last - first) // blocks.group], start + first)
+            if self.pending_count > self.best.numel() // 2:
+                self.merge(end)
+
+    def take(self, products: torch.Tensor, best: torch.Tensor, first: int) -> None:
+        """The products (n, q) that reach the cut, and by their maxima only those groups (n / group, q) that do."""
+        group, query = (best >= self.cut).nonzero(as_tuple=True)
+        if len(group):
+            values = products.view(-1, self.work.blocks.group, len(self.rows))[group, :, query]
+            hit, member = (values >= self.cut[query, None]).nonzero(as_tuple=True)
+            row = group[hit] * self.work.blocks.group + member + first
+            self.pending.append((query[hit], row, values[hit, member]))
+            self.pending_count += len(hit)
 
     def merge(self, end: int) -> None:
         """Brings what was found into the best, and raises the cut."""
@@ -114,11 +134,13 @@ def _start_from_sample(work: Work, parts: list[_Part]) -> None:
     rows = work.space.index_rows(work.index.take(sample).block(0, len(sample)).to(work.device), torch.float32)
     excluded = positions(work.excluded, np.arange(len(work.queries)), sample)
     for part in parts:
-        products = part.rows @ rows.T
+        products = rows @ part.across  # (n, D) @ (D, q)
         first, last = np.searchsorted(excluded[:, 0], (part.start, part.stop))
         query, row = torch.from_numpy(excluded[first:last]).to(work.device).unbind(1)
-        products[query - part.start, row] = -INF
-        best = products.topk(min(part.width + 1, len(sample)), dim=1).values
+        products[row, query - part.start] = -INF
+        if len(sample) >= 64 * part.width:  # maxima of groups are enough, and fewer
+            products = products[: len(sample) // 8 * 8].view(8, -1, products.shape[1]).amax(0)
+        best = products.T.contiguous().topk(min(part.width + 1, len(products)), dim=1).values
         part.raise_cut(best[:, work.k - 1])
         if best.shape[1] > part.width:
             part.give_up((best[:, -1] >= part.cut) & best[:, -1].isfinite())

@@ -3,7 +3,10 @@
     work = Work(space, queries.take(some), index, k, positions(same_image, some, None), device, Blocks())
 """
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +15,7 @@ import torch
 from probe.retrieval.distances import Cosine, Euclidean
 from probe.retrieval.vectors import Vectors
 
+MOST_WORKERS = 8
 BATCH = 2**18  # numbers of the pairs that are scored at once
 
 
@@ -19,8 +23,9 @@ BATCH = 2**18  # numbers of the pairs that are scored at once
 class Blocks:
     """How much is worked on at once: this decides time and memory, and no bit of what is found."""
 
-    queries: int = 1024  # of one product, which should fit the cache
-    index: int = 1024  # likewise; a multiple of `group`
+    queries: int = 512  # of one product
+    product: int = 512  # index rows of one, which should stay in a core's cache; a multiple of `group`
+    index: int = 1024  # index rows of the products that are looked through together; a multiple of `group`
     group: int = 32  # index rows that are compared with the k-th best together, by their maximum
     chunk: int = 65_536  # index rows read at once; a multiple of `group`
     kept: int = 2**24  # numbers kept of the queries for which the index is read once
@@ -30,7 +35,7 @@ class Blocks:
     float64: int = 256  # queries of one product in float64, with as many index rows as give 2^22 numbers
 
 
-BLOCKS = {"cpu": Blocks(), "cuda": Blocks(queries=8192, index=65_536, chunk=262_144, kept=2**26, float64=1024)}
+BLOCKS = {"cpu": Blocks(), "cuda": Blocks(queries=8192, product=65_536, index=65_536, chunk=262_144, kept=2**26, float64=1024)}
 
 
 class Work:
@@ -49,6 +54,7 @@ class Work:
         self.space, self.index, self.k, self.device, self.blocks = space, index, k, device, blocks
         self.queries = queries.block(0, len(queries)).to(device)
         self.excluded = excluded
+        self._buffers = threading.local()
         self._keys = torch.from_numpy(excluded[:, 0] * len(index) + excluded[:, 1]).to(device)
 
     def is_excluded(self, query: torch.Tensor, row: torch.Tensor) -> torch.Tensor:
@@ -57,6 +63,13 @@ class Work:
             return torch.zeros_like(query, dtype=torch.bool)
         keys = query * len(self.index) + row
         return self._keys[torch.searchsorted(self._keys, keys).clamp_max(len(self._keys) - 1)] == keys
+
+    def buffer(self, name: str, rows: int, columns: int) -> torch.Tensor:
+        """(rows, columns) float32 of a worker's own, made once: fresh memory costs as much as a product."""
+        size = rows * columns
+        if not hasattr(self._buffers, name) or getattr(self._buffers, name).numel() < size:
+            setattr(self._buffers, name, torch.empty(size, device=self.device))
+        return getattr(self._buffers, name)[:size].view(rows, columns)
 
     def read(self, start: int, stop: int) -> torch.Tensor:
         return self.index.block(start, stop).to(self.device)
@@ -82,6 +95,22 @@ def positions(pairs: np.ndarray, queries: np.ndarray, rows: np.ndarray | None) -
         pairs, at = pairs[inside], at[inside]
         columns = [each[inside] for each in columns] + [at]
     return np.stack(columns, axis=1).astype(np.int64, copy=False)
+
+
+@contextmanager
+def workers(device: torch.device) -> Iterator[tuple[int, Callable[[Callable, Sequence], list]]]:
+    """Their number, and what runs a function on each part, a core a part: most of the work is too small to be shared."""
+    threads = torch.get_num_threads()
+    count = min(threads, MOST_WORKERS) if device.type == "cpu" else 1
+    if count == 1:
+        yield 1, lambda function, parts: list(map(function, parts))
+        return
+    torch.set_num_threads(threads // count)
+    try:
+        with ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(threads // count,)) as pool:
+            yield count, lambda function, parts: list(pool.map(function, parts))
+    finally:
+        torch.set_num_threads(threads)
 
 
 def ranges(length: int, step: int) -> Iterator[tuple[int, int]]:

@@ -16,7 +16,7 @@ from probe.validation import Strict
 def _one_of(known: tuple[str, ...]) -> BeforeValidator:
     def check(given: Any) -> Any:
         if given not in known:
-            raise ValueError(f"is not scored; {nearest(str(given), known)}")
+            raise ValueError(f"not one of {', '.join(known)}; {nearest(str(given), known)}")
         return given
 
     return BeforeValidator(check)

@@ -1,7 +1,10 @@
 import math
+from typing import Any
 
 import faiss
+import h5py
 import numpy as np
+import polars as pl
 import pytest
 import torch
 from hypothesis import assume, given, settings
@@ -10,166 +13,235 @@ from torch.nn import functional as F
 
 from probe.errors import ProbeError
 from probe.retrieval import search as search_module
-from probe.retrieval.search import Neighbours, same_image_pairs, search
+from probe.retrieval.search import Distance, Neighbours, same_image_pairs, search
+from probe.retrieval.vectors import Vectors
+from probe.retrieval.work import Blocks
 
 NONE = np.zeros((0, 2), np.int64)
-BLOCKS = [(1, 1, 0), (3, 7, 1), (7, 3, 2), (2, 5, 50)]
+BLOCKS = [
+    Blocks(),
+    Blocks(queries=1, product=5, index=5, group=1, chunk=13, kept=1, sample=1, spare=0, patience=1, float64=1),
+    Blocks(queries=3, product=6, index=9, group=3, chunk=40, kept=1, sample=5, spare=0, patience=9, float64=2),
+    Blocks(queries=7, product=8, index=20, group=4, chunk=59, kept=200, sample=64, spare=2, float64=5),
+]
+DISTANCES: list[Distance] = ["cosine", "euclidean"]
 
 
-def brute_force(queries: np.ndarray, index: np.ndarray, k: int, excluded: np.ndarray) -> Neighbours:
-    """Cosines in float64, one pair at a time; the best k, ties to the earlier row."""
+def similarity(query: np.ndarray, vector: np.ndarray, distance: Distance) -> float:
+    if distance == "euclidean":
+        return -math.sqrt(math.fsum((query - vector) ** 2))
+    return math.fsum(query * vector) / math.sqrt(math.fsum(query**2) * math.fsum(vector**2))
+
+
+def brute_force(
+    queries: np.ndarray, index: np.ndarray, k: int, excluded: np.ndarray, distance: Distance = "cosine"
+) -> Neighbours:
+    """Float64, one pair at a time; the best k, ties to the earlier row."""
     rows, similarities = np.full((len(queries), k), -1), np.full((len(queries), k), -np.inf)
     left_out = {(int(query), int(row)) for query, row in excluded}
+    index = index.astype(np.float64)
     for i, query in enumerate(queries.astype(np.float64)):
-        found = []
-        for j, vector in enumerate(index.astype(np.float64)):
-            if (i, j) not in left_out:
-                cosine = math.fsum(query * vector) / math.sqrt(math.fsum(query**2) * math.fsum(vector**2))
-                found.append((-cosine, j))
+        found = [(-similarity(query, v, distance), j) for j, v in enumerate(index) if (i, j) not in left_out]
         for rank, (negative, j) in enumerate(sorted(found)[:k]):
             rows[i, rank], similarities[i, rank] = j, -negative
     return Neighbours(rows, similarities)
 
 
-def assert_same(found: Neighbours, expected: Neighbours, tolerance: float = 1e-6) -> None:
+def assert_same(found: Neighbours, expected: Neighbours, tolerance: float = 1e-12) -> None:
     np.testing.assert_array_equal(found.rows, expected.rows)
-    np.testing.assert_allclose(found.similarities, expected.similarities, rtol=0, atol=tolerance)
+    np.testing.assert_allclose(found.similarities, expected.similarities, rtol=tolerance, atol=tolerance)
 
 
-@st.composite
-def problems(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, int, np.ndarray]:
-    """Queries and index drawn from a small pool of directions, so that duplicates abound; lengths are powers of two,
-    which leave a direction's bits as they are. Other ties are too rare to happen, or else assumed away."""
-    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+def assert_same_bits(found: Neighbours, expected: Neighbours) -> None:
+    np.testing.assert_array_equal(found.rows, expected.rows)
+    np.testing.assert_array_equal(found.similarities, expected.similarities)
+
+
+def some_pairs(rng: np.random.Generator, queries: int, index: int, share: float) -> np.ndarray:
+    return np.argwhere(rng.random((queries, index)) < share).astype(np.int64)
+
+
+shares, seeds, blocks = st.sampled_from([0.0, 0.1, 0.7, 1.0]), st.integers(0, 2**32 - 1), st.sampled_from(BLOCKS)
+
+
+@settings(max_examples=120, deadline=None)
+@given(seeds, shares, blocks)
+def test_cosine_neighbours_equal_brute_force_in_float64(seed: int, share: float, blocks: Blocks) -> None:
+    """Drawn from a small pool of directions, so that duplicates abound; lengths are powers of two, which leave a
+    direction's bits as they are. Other ties are too rare to happen, or else assumed away."""
+    rng = np.random.default_rng(seed)
     pool = rng.standard_normal((rng.integers(1, 13), rng.integers(2, 10)), np.float32)
     unit = pool / np.linalg.norm(pool.astype(np.float64), axis=1, keepdims=True)
-    similarities = np.sort(unit @ unit.T, axis=1)
-    assume((np.diff(similarities, axis=1) > 1e-5).all())
+    assume((np.diff(np.sort(unit @ unit.T, axis=1), axis=1) > 1e-12).all())
 
     def vectors(most: int) -> np.ndarray:
         size = rng.integers(1, most + 1)
-        lengths = 2.0 ** rng.integers(-20, 21, (size, 1))
-        return (pool[rng.integers(0, len(pool), size)] * lengths).astype(np.float32)
+        return (pool[rng.integers(0, len(pool), size)] * 2.0 ** rng.integers(-20, 21, (size, 1))).astype(np.float32)
 
-    queries, index = vectors(8), vectors(40)
-    pairs = np.argwhere(rng.random((len(queries), len(index))) < draw(st.sampled_from([0.0, 0.1, 0.7, 1.0])))
-    return queries, index, int(rng.integers(1, 46)), pairs.astype(np.int64)
-
-
-@settings(max_examples=250, deadline=None)
-@given(problems())
-def test_neighbours_equal_brute_force_in_float64(problem: tuple[np.ndarray, np.ndarray, int, np.ndarray]) -> None:
-    queries, index, k, pairs = problem
-    found = search(torch.from_numpy(queries), torch.from_numpy(index), k, pairs)
+    queries, index, k = vectors(8), vectors(40), int(rng.integers(1, 46))
+    pairs = some_pairs(rng, len(queries), len(index), share)
+    found = search(torch.from_numpy(queries), torch.from_numpy(index), k, pairs, blocks=blocks)
     assert found.rows.shape == found.similarities.shape == (len(queries), k)
     assert_same(found, brute_force(queries, index, k, pairs))
 
 
-@pytest.mark.parametrize(("query_block", "index_block", "spare"), BLOCKS)
-def test_blocks_that_divide_nothing_give_the_neighbours_of_brute_force(
-    query_block: int, index_block: int, spare: int, monkeypatch: pytest.MonkeyPatch
+@settings(max_examples=120, deadline=None)
+@given(seeds, shares, blocks, st.sampled_from([0, 1000, -(2**20)]))
+def test_euclidean_neighbours_of_whole_numbers_equal_brute_force_ties_and_all(
+    seed: int, share: float, blocks: Blocks, offset: int
 ) -> None:
-    monkeypatch.setattr(search_module, "QUERY_BLOCK", query_block)
-    monkeypatch.setattr(search_module, "INDEX_BLOCK", index_block)
-    monkeypatch.setattr(search_module, "SPARE_CANDIDATES", spare)
+    """Squared distances of whole numbers are exact, so nearly all of these problems consist of ties."""
+    rng = np.random.default_rng(seed)
+    dim, reach = rng.integers(1, 6), rng.integers(1, 4)
+    queries, index = (
+        (rng.integers(-reach, reach + 1, (rng.integers(1, most), dim)) + offset).astype(np.float32) for most in (9, 41)
+    )
+    k, pairs = int(rng.integers(1, 46)), some_pairs(rng, len(queries), len(index), share)
+    found = search(torch.from_numpy(queries), torch.from_numpy(index), k, pairs, "euclidean", blocks=blocks)
+    assert_same_bits(found, brute_force(queries, index, k, pairs, "euclidean"))
 
-    @settings(max_examples=75, deadline=None)
-    @given(problems())
-    def check(problem: tuple[np.ndarray, np.ndarray, int, np.ndarray]) -> None:
-        queries, index, k, pairs = problem
-        found = search(torch.from_numpy(queries), torch.from_numpy(index), k, pairs)
-        assert_same(found, brute_force(queries, index, k, pairs))
 
-    check()
+@settings(max_examples=60, deadline=None)
+@given(seeds, blocks, st.sampled_from(DISTANCES), st.sampled_from([np.float32, np.float64]), st.booleans())
+def test_unnormalised_vectors_have_the_neighbours_of_brute_force(
+    seed: int, blocks: Blocks, distance: Distance, dtype: type, far: bool
+) -> None:
+    rng = np.random.default_rng(seed)
+    dim, centre = rng.integers(1, 9), 1e5 * rng.standard_normal() if far else 0
+    queries, index = (
+        (rng.standard_normal((rng.integers(1, most), dim)) * rng.lognormal(size=1) + centre).astype(dtype)
+        for most in (7, 60)
+    )
+    k, pairs = int(rng.integers(1, 70)), some_pairs(rng, len(queries), len(index), 0.1)
+    found = search(torch.from_numpy(queries), torch.from_numpy(index), k, pairs, distance, blocks=blocks)
+    expected = brute_force(queries, index, k, pairs, distance)
+    np.testing.assert_allclose(found.similarities, expected.similarities, rtol=1e-11, atol=1e-14)
+    for query, rows in enumerate(found.rows):
+        rows = rows[rows >= 0]
+        assert len(set(rows)) == len(rows) == (expected.rows[query] >= 0).sum()
+        assert not {(query, row) for row in rows.tolist()} & set(map(tuple, pairs.tolist()))
+        exact = [similarity(queries[query].astype(float), index[row].astype(float), distance) for row in rows]
+        np.testing.assert_allclose(found.similarities[query, : len(rows)], exact, rtol=1e-11, atol=1e-14)
 
 
 def random_vectors(rows: int, dim: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(rows, dim, generator=torch.Generator().manual_seed(seed))
 
 
-@pytest.mark.parametrize(("query_block", "index_block", "spare"), BLOCKS)
-def test_blocks_change_no_bit(query_block: int, index_block: int, spare: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    queries, index = random_vectors(11, 16), random_vectors(200, 16, seed=1)
-    pairs = np.array([(query, (37 * query) % 200) for query in range(11)])
-    whole = search(queries, index, 6, pairs)
-    for name, value in (("QUERY_BLOCK", query_block), ("INDEX_BLOCK", index_block), ("SPARE_CANDIDATES", spare)):
-        monkeypatch.setattr(search_module, name, value)
-    blockwise = search(queries, index, 6, pairs)
-    np.testing.assert_array_equal(blockwise.rows, whole.rows)
-    np.testing.assert_array_equal(blockwise.similarities, whole.similarities)
+@pytest.mark.parametrize("distance", DISTANCES)
+@pytest.mark.parametrize("spread", [1.0, 1e-7], ids=["apart", "close"])
+def test_blocks_and_threads_change_no_bit(distance: Distance, spread: float) -> None:
+    base = random_vectors(1, 16, seed=2)
+    queries, index = base + spread * random_vectors(7, 16), base + spread * random_vectors(150, 16, seed=1)
+    index[70:130] = index[:60].clone()
+    pairs = np.array([(query, (37 * query) % 150) for query in range(7)])
+    whole = search(queries, index, 6, pairs, distance)
+    threads = torch.get_num_threads()
+    try:
+        for count in (1, 3):
+            torch.set_num_threads(count)
+            for each in BLOCKS:
+                assert_same_bits(search(queries, index, 6, pairs, distance, blocks=each), whole)
+            assert torch.get_num_threads() == count
+    finally:
+        torch.set_num_threads(threads)
 
 
-def test_neighbours_equal_those_of_faiss() -> None:
-    queries, index = random_vectors(50, 64), random_vectors(3000, 64, seed=1)
-    flat = faiss.IndexFlatIP(64)
-    flat.add(F.normalize(index).numpy())  # pyright: ignore[reportCallIssue]
-    similarities, rows = flat.search(F.normalize(queries).numpy(), 6)  # pyright: ignore[reportCallIssue]
-    assert_same(search(queries, index, 6, NONE), Neighbours(rows, similarities))
+@pytest.mark.parametrize("distance", DISTANCES)
+@pytest.mark.parametrize("k", [6, 101])
+def test_neighbours_equal_those_of_faiss(distance: Distance, k: int) -> None:
+    queries, index = random_vectors(50, 64), random_vectors(5000, 64, seed=1)
+    if distance == "cosine":
+        queries, index = F.normalize(queries), F.normalize(index)
+    flat: Any = faiss.IndexFlatIP(64) if distance == "cosine" else faiss.IndexFlatL2(64)
+    flat.add(index.numpy())
+    similarities, rows = flat.search(queries.numpy(), k)
+    if distance == "euclidean":
+        similarities = -np.sqrt(similarities)
+    found = search(queries, index, k, NONE, distance)
+    np.testing.assert_allclose(found.similarities, similarities, rtol=1e-5, atol=1e-6)
+    assert (found.rows == rows).mean() > 0.99, "float32 puts few in another order"
+    common = [len(np.intersect1d(*each)) for each in zip(found.rows, rows, strict=True)]
+    assert min(common) >= k - 1
 
 
-class Exhausted:
-    """Counts the queries that are scored against the whole index."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.queries = 0
-        exhaustive = search_module._exhaustive
-
-        def counting(*arguments):
-            self.queries += 1
-            return exhaustive(*arguments)
-
-        monkeypatch.setattr(search_module, "_exhaustive", counting)
+@pytest.mark.parametrize("distance", DISTANCES)
+def test_another_order_of_the_index_changes_only_the_order_of_exact_ties(distance: Distance) -> None:
+    queries, index = random_vectors(20, 8), random_vectors(400, 8, seed=1)
+    index[200:250] = index[:50].clone()
+    order = np.random.default_rng(0).permutation(400)
+    found = search(queries, index, 30, NONE, distance)
+    permuted = search(queries, index[torch.from_numpy(order)], 30, NONE, distance)
+    np.testing.assert_array_equal(permuted.similarities, found.similarities)
+    assert torch.equal(index[torch.from_numpy(order[permuted.rows])], index[torch.from_numpy(found.rows)])
 
 
 @pytest.fixture
-def exhausted(monkeypatch: pytest.MonkeyPatch) -> Exhausted:
-    return Exhausted(monkeypatch)
+def left_open(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """How many queries float32 leaves open, and the index rows that they are then compared with."""
+    seen, decide = [], search_module.decide
+
+    def counting(work: Any) -> Any:
+        seen.append((len(work.queries), len(work.index)))
+        return decide(work)
+
+    monkeypatch.setattr(search_module, "decide", counting)
+    return seen
 
 
-def test_random_vectors_need_no_exhaustive_search(exhausted: Exhausted) -> None:
-    search(random_vectors(50, 64), random_vectors(3000, 64, seed=1), 5, NONE)
-    assert exhausted.queries == 0
+@pytest.mark.parametrize("distance", DISTANCES)
+def test_float32_settles_random_vectors(distance: Distance, left_open: list) -> None:
+    search(random_vectors(50, 64), random_vectors(20_000, 64, seed=1), 5, NONE, distance)
+    assert not left_open
 
 
-def test_more_duplicates_than_candidates_are_searched_exhaustively_and_found_in_index_order(
-    exhausted: Exhausted,
-) -> None:
-    queries, index = random_vectors(3, 16), random_vectors(400, 16, seed=1)
-    copies = np.arange(3, 303, 3)
-    index[copies] = queries[1] * 4
-    pairs = np.array([(1, 3), (1, 9)])
-    found = search(queries, index, 5, pairs)
-    assert exhausted.queries == 1
+def test_float32_settles_distances_far_from_the_origin(left_open: list) -> None:
+    queries, index = (1000 + random_vectors(count, 64, seed=count) for count in (50, 5000))
+    found = search(queries, index, 5, NONE, "euclidean")
+    assert not left_open
+    distances = torch.cdist(queries.double(), index.double(), compute_mode="donot_use_mm_for_euclid_dist")
+    expected = distances.neg().topk(5)
+    assert_same(found, Neighbours(expected.indices.numpy(), expected.values.numpy()))
+
+
+@pytest.mark.parametrize("distance", DISTANCES)
+def test_of_thousands_of_duplicates_only_the_first_are_compared(distance: Distance, left_open: list) -> None:
+    queries, index = random_vectors(4, 16), random_vectors(10_000, 16, seed=1)
+    copies = np.arange(3, 9003, 3)
+    index[copies] = queries[1].clone()
+    found = search(queries, index, 5, np.array([(1, 3), (1, 9)]), distance)
     assert found.rows[1].tolist() == [6, 12, 15, 18, 21]
-    assert_same(found, brute_force(queries.numpy(), index.numpy(), 5, pairs))
+    assert left_open == [(1, 10_000 - len(copies) + 7)]
 
 
-def test_an_index_of_one_vector_many_times_is_answered_in_index_order(exhausted: Exhausted) -> None:
-    index = random_vectors(1, 8).expand(100, -1).contiguous()
-    found = search(index, index, 5, np.stack([np.arange(100), np.arange(100)], axis=1))
-    assert exhausted.queries == 100
-    expected = [[row for row in range(100) if row != query][:5] for query in range(100)]
+@pytest.mark.parametrize("distance", DISTANCES)
+def test_an_index_of_one_vector_many_times_is_answered_in_index_order(distance: Distance, left_open: list) -> None:
+    index = random_vectors(1, 8).expand(3000, -1)
+    found = search(index, index, 5, np.stack([np.arange(3000), np.arange(3000)], axis=1), distance)
+    assert left_open == [(3000, 6)]
+    expected = [[row for row in range(6) if row != query][:5] for query in range(3000)]
     np.testing.assert_array_equal(found.rows, expected)
     assert (found.similarities == found.similarities[0, 0]).all(), "equal vectors have equal similarities, to the bit"
 
 
-@pytest.mark.parametrize("spare", [0, 3, 32])
+def test_binary_vectors_are_answered_in_index_order() -> None:
+    index = torch.from_numpy(np.random.default_rng(0).integers(0, 2, (3000, 10)).astype(np.float32))
+    found = search(index[:20], index, 101, NONE, "euclidean")
+    assert_same_bits(found, brute_force(index[:20].numpy(), index.numpy(), 101, NONE, "euclidean"))
+
+
+@pytest.mark.parametrize("distance", DISTANCES)
 def test_similarities_that_float32_cannot_tell_apart_are_ordered_in_float64(
-    spare: int, exhausted: Exhausted, monkeypatch: pytest.MonkeyPatch
+    distance: Distance, left_open: list
 ) -> None:
-    monkeypatch.setattr(search_module, "SPARE_CANDIDATES", spare)
     rng = np.random.default_rng(3)
     base = rng.standard_normal(64).astype(np.float32)
-    index = torch.from_numpy((base + rng.normal(0, 1e-7, (150, 64))).astype(np.float32))
-    queries = torch.from_numpy((base + rng.normal(0, 0.5, (4, 64))).astype(np.float32))
-    # exact is what happens after the division by the length, which rounds to float32
-    unit_queries, unit_index = (search_module._normalized(each, "").double().numpy() for each in (queries, index))
-    exact = np.array([[math.fsum(query * vector) for vector in unit_index] for query in unit_queries])
-    found = search(queries, index, 5, NONE)
-    assert exhausted.queries == 4
-    for query, rows in enumerate(found.rows):
-        np.testing.assert_allclose(found.similarities[query], exact[query, rows], rtol=0, atol=1e-15)
-        assert (np.sort(exact[query])[::-1][:5] - exact[query, rows] < 1e-15).all()
+    index = (base + rng.normal(0, 1e-7, (150, 64))).astype(np.float32)
+    queries = (base + rng.normal(0, 0.5, (4, 64))).astype(np.float32)
+    found = search(torch.from_numpy(queries), torch.from_numpy(index), 5, NONE, distance)
+    assert left_open or distance == "euclidean", "which is centred, and so keeps its digits"
+    expected = brute_force(queries, index, 5, NONE, distance)
+    np.testing.assert_allclose(found.similarities, expected.similarities, rtol=4e-15, atol=0)
 
 
 def test_duplicates_of_the_query_are_found_and_only_the_query_itself_is_left_out() -> None:
@@ -189,22 +261,30 @@ def test_one_image_that_is_the_query_itself_finds_nothing() -> None:
     assert np.isneginf(found.similarities).all()
 
 
-def test_past_the_end_of_the_index_there_is_minus_one() -> None:
-    found = search(random_vectors(2, 8), random_vectors(3, 8, seed=1), 5, np.array([(1, 0)]))
-    assert (found.rows[0, :3] >= 0).all()
-    assert (found.rows[1, :2] > 0).all()
-    for row, count in zip(range(2), (3, 2), strict=True):
-        assert (found.rows[row, count:] == -1).all()
-        assert np.isneginf(found.similarities[row, count:]).all()
+@pytest.mark.parametrize(("queries", "index"), [(0, 3), (2, 0), (0, 0)])
+def test_no_queries_or_no_index_finds_nothing(queries: int, index: int) -> None:
+    for distance in DISTANCES:
+        found = search(random_vectors(queries, 4), random_vectors(index, 4), 2, NONE, distance)
+        assert found.rows.tolist() == [[-1, -1]] * queries
 
 
 @pytest.mark.parametrize("length", [1e-25, 1e-15, 1e-9, 1e9, 1e25])
-def test_the_length_of_a_vector_does_not_count(length: float) -> None:
+def test_the_length_of_a_vector_does_not_count_for_the_cosine(length: float) -> None:
     queries, index = random_vectors(4, 16), random_vectors(30, 16, seed=1)
     expected = brute_force(queries.numpy(), index.numpy(), 5, NONE)
     lengths = torch.ones(30, 1)
     lengths[::3] = length
-    assert_same(search(queries, index * lengths, 5, NONE), expected)
+    assert_same(search(queries, index * lengths, 5, NONE), expected, 1e-6)
+    assert_same(search(queries.double(), index.double() * lengths.double() ** 8, 5, NONE), expected, 1e-6)
+
+
+@pytest.mark.parametrize("length", [1e-30, 1e30])
+def test_distances_neither_overflow_nor_vanish(length: float) -> None:
+    queries, index = random_vectors(4, 16) * length, random_vectors(30, 16, seed=1) * length
+    expected = brute_force(queries.numpy(), index.numpy(), 5, NONE, "euclidean")
+    found = search(queries, index, 5, NONE, "euclidean")
+    np.testing.assert_array_equal(found.rows, expected.rows)
+    np.testing.assert_allclose(found.similarities, expected.similarities, rtol=1e-12)
 
 
 @pytest.mark.parametrize("value", [0.0, math.nan, math.inf])
@@ -216,19 +296,72 @@ def test_a_vector_without_a_direction_is_a_clear_error(role: str, value: float) 
         search(vectors["query"], vectors["index"], 3, NONE)
 
 
+@pytest.mark.parametrize("value", [math.nan, -math.inf, 1e200])
+def test_a_vector_without_a_distance_is_a_clear_error_in_a_later_block_too(value: float) -> None:
+    index = torch.zeros(70_000, 2, dtype=torch.float64)
+    index[[66_000, 69_000]] = value
+    with pytest.raises(ProbeError, match=r"2 index embedding\(s\) are not finite, or beyond 1e\+150, the first in row 66"):
+        search(index[:2], index, 3, NONE, "euclidean")
+
+
+def test_progress_adds_up_to_all_comparisons() -> None:
+    for each in BLOCKS:
+        told = []
+        search(random_vectors(5, 4), random_vectors(50, 4), 3, NONE, "cosine", told.append, blocks=each)
+        assert sum(told) == 5 * 50
+
+
+def test_reduced_precision_that_the_caller_has_set_is_neither_used_nor_lost() -> None:
+    queries, index = random_vectors(5, 16), random_vectors(300, 16, seed=1)
+    expected, before = search(queries, index, 6, NONE), torch.get_float32_matmul_precision()
+    try:
+        torch.set_float32_matmul_precision("medium")
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+            assert_same_bits(search(queries.clone(), index, 6, NONE), expected)
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def test_vectors_on_disk_have_the_neighbours_of_the_tensor(tmp_path) -> None:
+    queries, index = random_vectors(6, 8), random_vectors(90, 8, seed=1).half()
+    expected = search(queries, index.float(), 7, np.array([(2, 3)]))
+    np.save(tmp_path / "index.npy", index.numpy())
+    memory_map = np.load(tmp_path / "index.npy", mmap_mode="r")
+    with h5py.File(tmp_path / "index.h5", "w") as file:
+        dataset = file.create_dataset("features", data=index.numpy()[::-1], chunks=(16, 8))
+        for each in BLOCKS:
+            for vectors in (Vectors(memory_map), Vectors(dataset, np.arange(90)[::-1])):
+                assert_same_bits(search(Vectors(queries), vectors, 7, np.array([(2, 3)]), blocks=each), expected)
+
+
 def test_the_input_is_left_as_it_was() -> None:
-    queries, index = random_vectors(4, 8) * 3, random_vectors(9, 8, seed=1) * 5
-    before = queries.clone(), index.clone()
-    search(queries, index, 3, np.array([(0, 0)]))
-    assert torch.equal(queries, before[0])
-    assert torch.equal(index, before[1])
+    for distance in DISTANCES:
+        queries, index = random_vectors(4, 8).double() * 3, random_vectors(9, 8, seed=1).double() * 5
+        before = queries.clone(), index.clone()
+        search(queries, index, 3, np.array([(0, 0)]), distance)
+        assert torch.equal(queries, before[0])
+        assert torch.equal(index, before[1])
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("distance", DISTANCES)
+def test_a_gpu_finds_the_same_bits(distance: Distance) -> None:
+    queries, index = random_vectors(100, 64), random_vectors(20_000, 64, seed=1)
+    index[10_000:11_000] = index[0].clone()
+    pairs = np.array([(3, 5), (4, 7)])
+    expected = search(queries, index, 101, pairs, distance)
+    for there in (index, index.cuda()):
+        assert_same_bits(search(queries.cuda(), there, 101, pairs, distance), expected)
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.lists(st.sampled_from("abcd"), max_size=8), st.lists(st.sampled_from("abcde"), max_size=12))
-def test_same_image_pairs_are_all_pairs_of_equal_ids_in_order(queries: list[str], index: list[str]) -> None:
+@given(st.lists(st.sampled_from("abcd"), max_size=8), st.lists(st.sampled_from("abcde"), max_size=12), st.booleans())
+def test_same_image_pairs_are_all_pairs_of_equal_ids_in_order(
+    queries: list[str], index: list[str], series: bool
+) -> None:
     expected = [(i, j) for i, query in enumerate(queries) for j, image in enumerate(index) if query == image]
-    pairs = same_image_pairs(queries, index)
+    pairs = same_image_pairs(pl.Series(queries, dtype=pl.String) if series else queries, index)
     assert pairs.shape == (len(expected), 2)
     assert pairs.dtype == np.int64
     assert [tuple(pair) for pair in pairs.tolist()] == expected

@@ -1,0 +1,112 @@
+"""What a recipe's `show` says is what its table shows; it changes no run."""
+
+import csv
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from probe.errors import UsageError
+from probe.fit.run import Run
+from probe.fit.sweep import sweep
+from probe.tables.bench import Bench
+from probe.tables.recipe import Recipe, read_recipe
+from probe.tables.render import long_csv, markdown
+from probe.tables.shown import Shown
+from probe.tables.specialists import oracle_scores
+from probe.tables.table import build_table
+from tests.tables.world import RECIPE, World
+
+
+def showing(world: World, show: str) -> Recipe:
+    world.recipe.path.write_text(f"{RECIPE}\nshow: {show}\n")
+    return read_recipe(world.recipe.path)
+
+
+def test_a_table_shows_the_metrics_the_index_and_the_protocol_that_its_recipe_names(world: World):
+    world.write_store()
+    before = Bench(world.recipe, world.workspace)
+    sweep(before.runs(), "cpu")
+    recipe = showing(world, "{metrics: [mAP@100, mMP@5], index: separate, protocol: official}")
+    bench = Bench(recipe, world.workspace)
+    assert [run.path for run, _ in bench.runs()] == [run.path for run, _ in before.runs()]
+    table = build_table(bench)
+    test = json.loads((bench.runs()[0][0].path / "metrics.json").read_text())["test"]
+    summary = test["official"]["separate"]
+    assert summary["mean"] != test["clean"]["merged"]["mean"]
+    full = table.rows[0]
+    assert {metric: cell.mean for metric, cell in full.cells["Mean"].items()} == {
+        metric: 100 * summary["mean"][metric] for metric in ("mAP@100", "mMP@5")
+    }
+    text = markdown(table)
+    assert "| row | dim | seeds | Mean mAP@100 | Mean mMP@5 | " in text
+    assert "Test split, separate index, official protocol" in text
+    lines = list(csv.DictReader(io.StringIO(long_csv(table))))
+    assert {line["metric"] for line in lines} == {"mAP@100", "mMP@5"}
+
+
+def test_by_default_a_table_shows_two_metrics_of_the_merged_index(world: World):
+    assert world.recipe.show == Shown(metrics=("mMP@5", "R@1"), index="merged", protocol="clean")
+    assert "Test split, merged index, clean protocol; mMP@5 / R@1 in %" in markdown(
+        build_table(Bench(world.recipe, world.workspace))
+    )
+
+
+@pytest.mark.parametrize(
+    ("show", "says"),
+    [
+        ("{metric: [R@1]}", "show: unknown key 'metric'; did you mean 'metrics'?"),
+        (
+            "{metrics: [mMP@10]}",
+            "show.metrics.0: not one of mMP@5, R@1, mAP@100; did you mean 'mAP@100'? (got 'mMP@10')",
+        ),
+        ("{metrics: [R@1, R@1]}", "show.metrics: a metric is named twice"),
+        ("{metrics: []}", "show.metrics"),
+        ("{index: merge}", "show.index: not one of merged, separate; did you mean 'merged'? (got 'merge')"),
+        ("{protocol: offical}", "show.protocol: not one of clean, official; did you mean 'official'? (got 'offical')"),
+        ("merged", "show"),
+    ],
+)
+def test_what_cannot_be_shown_is_an_error_before_any_work(world: World, show: str, says: str):
+    with pytest.raises(UsageError) as error:
+        showing(world, show)
+    assert says in str(error.value)
+
+
+def test_a_row_and_the_defaults_have_a_distance_and_it_changes_the_run(world: World):
+    text = RECIPE.replace("{name: Random}", "{name: Random, distance: euclidean}")
+    world.recipe.path.write_text(text)
+    rows = read_recipe(world.recipe.path).rows
+    assert [row.runs[0].distance for row in rows] == ["cosine", "euclidean"]
+    paths = {Run(replace_distance(rows[0].runs[0], each), {}, Path("runs")).path for each in ("cosine", "euclidean")}
+    assert len(paths) == 2
+    world.recipe.path.write_text(text.replace("  seeds: [0, 1, 2]", "  seeds: [0]\n  distance: euclidean"))
+    assert [row.runs[0].distance for row in read_recipe(world.recipe.path).rows] == ["euclidean"] * 2
+
+
+def replace_distance(config, distance):
+    return config.model_copy(update={"distance": distance})
+
+
+def test_runs_by_euclidean_distance_are_scored_by_it(world: World):
+    world.write_store()
+    world.recipe.path.write_text(RECIPE.replace("{name: Full,", "{name: Full, distance: euclidean,"))
+    recipe = read_recipe(world.recipe.path)
+    bench = Bench(replace(recipe, rows=recipe.rows[:1]), world.workspace)
+    sweep(bench.runs(), "cpu")
+    [(run, _)] = bench.runs()
+    assert (pl.read_parquet(run.path / "per_query.parquet")["similarities"].explode() < 0).all()
+
+
+def test_an_oracles_official_mean_is_rounded(world: World):
+    class _Run:
+        def __init__(self, domain: str, value: float) -> None:
+            self.config = type("Config", (), {"domain": domain})
+            self.metrics = {"test": {"official": {"merged": {"domains": {domain: {"R@1": value}}}}}}
+
+    shown = Shown(metrics=("R@1",), protocol="official")
+    runs = [_Run("a", 0.333), _Run("b", 0.5), _Run("c", 0.25)]
+    assert oracle_scores(runs, shown)["mean"] == {"R@1": 0.361}  # type: ignore[arg-type]
