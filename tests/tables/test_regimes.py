@@ -98,6 +98,13 @@ def test_the_published_specialist_steps_are_best_epochs_times_whole_batches():
     assert row.runs[0].training.specialist_steps == dict(zip(UNED, expected, strict=True))
 
 
+def test_the_regimes_of_the_documentation_are_rows_of_a_recipe(world: World):
+    text = (RECIPES.parent / "docs" / "regimes.md").read_text()
+    rows = text.split("```yaml\n")[1].split("```")[0]
+    recipe = regimes(world, REGIMES.split("rows:")[0] + "rows:\n" + rows)
+    assert [(row.specialists, row.steps_of) for row in recipe.rows] == [(True, None), (False, "Oracle")]
+
+
 def test_a_row_that_groups_share_is_named_with_its_group(tmp_path: Path):
     path = tmp_path / "two.csv"
     head = "paper,table,group,row,column,metric,value,std\n"
