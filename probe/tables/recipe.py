@@ -13,12 +13,13 @@ rows are named (`- ArcFace`) or changed (`- {like: ArcFace, printed: Arc}`).
 """
 
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field
 
-from probe.backbones.catalogue import Backbone
+from probe.backbones.catalogue import Backbone, find_backbone
 from probe.backbones.row import BackboneRow
 from probe.data.sample import SAMPLE
 from probe.errors import UsageError, nearest
@@ -102,8 +103,9 @@ def read_recipe(path: Path, changes: Overrides | None = None) -> Recipe:
     reference = read_reference(path.parent / "reference" / file.reference) if file.reference else None
     changes = changes or Overrides()
     defaults = file.defaults.model_dump()
+    find = cache(partial(find_backbone, catalogue=catalogue))  # which reads the catalogue each time
     rows = [
-        read_row(f"{path}: row '{fields.get('name', '?')}'", fields, defaults, catalogue, reference, changes)
+        read_row(f"{path}: row '{fields.get('name', '?')}'", fields, defaults, find, reference, changes)
         for fields in file.rows
     ]
     names = [row.name for row in rows]

@@ -6,14 +6,13 @@ paper printed has none.
     row.configs(["cars196", "food2k"], steps=None)     # every run, once the domains and the measured steps are known
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from probe.backbones.catalogue import Backbone, find_backbone
+from probe.backbones.catalogue import Backbone
 from probe.errors import UsageError, nearest
 from probe.extract.selection import Selection
 from probe.fit.config import RunConfig, Seed
@@ -112,11 +111,11 @@ def read_row(
     where: str,
     fields: dict[str, Any],
     defaults: dict[str, Any],
-    catalogue: Path | None,
+    find: Callable[[str], Backbone],
     reference: Reference | None,
     changes: Overrides,
 ) -> Row:
-    """`fields`: as written. Raises UsageError that names the key, and file and row as `where` says."""
+    """`fields`: as written; `find`: a backbone by its name. Raises UsageError that names `where` and the key."""
     if fields.get("compared") == "printed-only":
         return _printed_only(where, fields, reference)
     if "seed" in fields:
@@ -130,7 +129,7 @@ def read_row(
         raise UsageError(f"{where}: {describe(error, _Row)}") from error
     stores = dict.fromkeys(name for split in ("train", "test") for name in row.stores(split))
     try:
-        backbones = [find_backbone(name, catalogue) for name in stores]
+        backbones = [find(name) for name in stores]
     except UsageError as error:
         raise UsageError(f"{where}: {error}") from error
     return Row(row.name, backbones, runs, _comparison(where, row, reference), row.specialists, steps_of)

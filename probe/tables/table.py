@@ -111,7 +111,10 @@ def _reasons(rows: list[TableRow]) -> list[str]:
     for row in rows:
         if row.comparison.because:
             named.setdefault((row.comparison.mark, row.comparison.because.strip()), []).append(row.name)
-    return [f"{', '.join(names)}: {mark}: {because}" for (mark, because), names in named.items()]
+    return [
+        f"{'every row' if len(names) == len(rows) else ', '.join(names)}: {mark}: {because}"
+        for (mark, because), names in named.items()
+    ]
 
 
 def _row(row: Row, bench: Bench) -> TableRow:
