@@ -140,8 +140,7 @@ def against_peers(count: int, length: int, dim: int, depths: list[int], rounds: 
             for name, run, factor, _ in peers:
                 theirs[name].append(timed(run) * factor)
         for name, _, _, target in peers:
-            ratios = [other / own for own, other in zip(mine, theirs[name], strict=True)]
-            comparisons.append(Comparison(f"k = {k}", name, mine, theirs[name], ratios, target))
+            comparisons.append(Comparison(f"k = {k}", name, mine, theirs[name], target))
         share = f"{statistics.median(shares):.2f} ({min(shares):.2f} to {max(shares):.2f})"
         lines.append(f"k = {k}: {count / statistics.median(mine):,.0f} queries a second, {share} of the peak")
     report(f"{count:,} queries, index {length:,} x {dim}, {torch.get_num_threads()} thread(s)", comparisons)

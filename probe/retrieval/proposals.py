@@ -87,27 +87,27 @@ class _Part:
                 torch.mm(rows[first + at : first + to], self.across, out=products[at:to])  # (n, D) @ (D, q)
                 groups = products[at:to].view(-1, blocks.group, count)
                 torch.amax(groups, 1, out=best[at // blocks.group : to // blocks.group])
-            self.take(products[: last - first], best[: (last - first) // blocks.group], start + first)
+            self.take(products[: last - first], best[: (last - first) // blocks.group], start + first, end)
             if self.pending_count > self.best.numel() // 2:
-                self.merge(end)
+                self.merge()
 
-    def take(self, products: torch.Tensor, best: torch.Tensor, first: int) -> None:
+    def take(self, products: torch.Tensor, best: torch.Tensor, first: int, end: int) -> None:
         """The products (n, q) that reach the cut, and by their maxima only those groups (n / group, q) that do."""
         group, query = (best >= self.cut).nonzero(as_tuple=True)
         if len(group):
             values = products.view(-1, self.work.blocks.group, len(self.rows))[group, :, query]
-            hit, member = (values >= self.cut[query, None]).nonzero(as_tuple=True)
-            row = group[hit] * self.work.blocks.group + member + first
-            self.pending.append((query[hit], row, values[hit, member]))
-            self.pending_count += len(hit)
+            rows = group[:, None] * self.work.blocks.group + torch.arange(values.shape[1], device=group.device) + first
+            hit = ((values >= self.cut[query, None]) & (rows < end)).nonzero(as_tuple=True)
+            self.pending.append((query[hit[0]], rows[hit], values[hit]))
+            self.pending_count += len(hit[0])
 
-    def merge(self, end: int) -> None:
+    def merge(self) -> None:
         """Brings what was found into the best, and raises the cut."""
         if not self.pending:
             return
         query, row, value = (torch.cat(column) for column in zip(*self.pending, strict=True))
         self.pending, self.pending_count = [], 0
-        real = (row < end) & ~self.work.is_excluded(query + self.start, row)
+        real = ~self.work.is_excluded(query + self.start, row)
         query, row, value = query[real], row[real], value[real]
         self.seen += query.bincount(minlength=len(self.rows))
         chosen, rank = best_of_each(query, value, self.width + 1)
@@ -148,7 +148,7 @@ def _start_from_sample(work: Work, parts: list[_Part]) -> None:
 
 def _rank(work: Work, parts: list[_Part]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     for part in parts:
-        part.merge(len(work.index))
+        part.merge()
     resolved = torch.cat([~part.given_up & ~((part.let_go >= part.cut) & (part.let_go > -INF)) for part in parts])
     rows = torch.cat([part.best_rows for part in parts])
     near = torch.cat([part.best >= part.cut[:, None] for part in parts]) & resolved[:, None] & (rows >= 0)
