@@ -1,13 +1,14 @@
 """Float32 proposes each query's candidates in one pass over the index, and float64 ranks them.
 
-A product of a block of index rows and a block of queries stays in the cache. Its maxima over groups of rows are compared
-with a lower bound of each query's k-th best, which rises as candidates are found, and starts at the k-th best of a
-sample. What is kept are the best k and some spare ones; a query is resolved if nothing that was let go comes near.
+A product of a block of index rows and a block of queries stays in the cache. Its maxima over groups of rows are
+compared with a lower bound of each query's k-th best, which rises as candidates are found, and starts at the k-th best
+of a sample. What is kept are the best k and some spare ones; a query is resolved if nothing that was let go comes near.
 
     rows, similarities, resolved = propose(work, advance)
 """
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -170,7 +171,7 @@ def _exact(work: Work, query: torch.Tensor, row: torch.Tensor) -> torch.Tensor:
     row, order = row.sort()
     query, found = query[order], torch.empty(len(row), dtype=torch.float64, device=work.device)
     edges = np.searchsorted(row.cpu().numpy(), np.arange(0, len(work.index) + work.blocks.chunk, work.blocks.chunk))
-    for number, (first, last) in enumerate(zip(edges, edges[1:], strict=False)):
+    for number, (first, last) in enumerate(pairwise(edges)):
         if last > first:
             start, here = number * work.blocks.chunk, row[first:last]
             if last - first < work.blocks.chunk // 16:
