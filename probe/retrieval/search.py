@@ -75,17 +75,18 @@ def search(
             rows, similarities, resolved = propose(work, advance)
             found.rows[some, :count], found.similarities[some, :count] = rows, similarities
             unresolved.append(some[~resolved])
-        if len(some := np.concatenate(unresolved)):
-            pairs = positions(same_image, some, None)
+        left_open = np.concatenate(unresolved)
+        if len(left_open):
+            pairs = positions(same_image, left_open, None)
             copies = count + (int(np.bincount(pairs[:, 0]).max()) if len(pairs) else 0)
             kept = without_late_copies(index, copies)
-            pairs = positions(pairs, np.arange(len(some)), kept)
-            work = Work(space, queries.take(some), index.take(kept), count, pairs, device, blocks)
-            rows, similarities = decide(work)
-            found.rows[some, :count], found.similarities[some, :count] = (
-                np.where(rows < 0, -1, kept[rows]),
-                similarities,
-            )
+            for start in range(0, len(left_open), at_once):
+                some = left_open[start : start + at_once]
+                pairs = positions(same_image, some, kept)
+                work = Work(space, queries.take(some), index.take(kept), count, pairs, device, blocks)
+                rows, similarities = decide(work)
+                found.rows[some, :count] = np.where(rows < 0, -1, kept[rows])
+                found.similarities[some, :count] = similarities
     return found
 
 

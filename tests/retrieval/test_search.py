@@ -64,7 +64,7 @@ def some_pairs(rng: np.random.Generator, queries: int, index: int, share: float)
 shares, seeds, blocks = st.sampled_from([0.0, 0.1, 0.7, 1.0]), st.integers(0, 2**32 - 1), st.sampled_from(BLOCKS)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=45, deadline=None)
 @given(seeds, shares, blocks)
 def test_cosine_neighbours_equal_brute_force_in_float64(seed: int, share: float, blocks: Blocks) -> None:
     """Drawn from a small pool of directions, so that duplicates abound; lengths are powers of two, which leave a
@@ -86,7 +86,7 @@ def test_cosine_neighbours_equal_brute_force_in_float64(seed: int, share: float,
     assert_same(found, brute_force(queries, index, k, pairs))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=45, deadline=None)
 @given(seeds, shares, blocks, st.sampled_from([0, 1000, -(2**20)]))
 def test_euclidean_neighbours_of_whole_numbers_equal_brute_force_ties_and_all(
     seed: int, share: float, blocks: Blocks, offset: int
@@ -102,7 +102,7 @@ def test_euclidean_neighbours_of_whole_numbers_equal_brute_force_ties_and_all(
     assert_same_bits(found, brute_force(queries, index, k, pairs, "euclidean"))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(seeds, blocks, st.sampled_from(DISTANCES), st.sampled_from([np.float32, np.float64]), st.booleans())
 def test_unnormalised_vectors_have_the_neighbours_of_brute_force(
     seed: int, blocks: Blocks, distance: Distance, dtype: type, far: bool
@@ -358,7 +358,7 @@ def test_a_gpu_finds_the_same_bits(distance: Distance) -> None:
         assert_same_bits(search(queries.cuda(), there, 101, pairs, distance), expected)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.lists(st.sampled_from("abcd"), max_size=8), st.lists(st.sampled_from("abcde"), max_size=12), st.booleans())
 def test_same_image_pairs_are_all_pairs_of_equal_ids_in_order(
     queries: list[str], index: list[str], series: bool
