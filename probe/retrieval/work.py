@@ -23,9 +23,9 @@ BATCH = 2**18  # numbers of the pairs that are scored at once
 class Blocks:
     """How much is worked on at once: this decides time and memory, and no bit of what is found."""
 
-    queries: int = 1024  # of one product
-    product: int = 256  # index rows of one, which should stay in a core's cache; a multiple of `group`
-    index: int = 2048  # index rows of the products that are looked through together; a multiple of `group`
+    queries: int = 512  # of one product
+    product: int = 512  # index rows of one, which should stay in a core's cache; a multiple of `group`
+    index: int = 4096  # index rows of the products that are looked through together; a multiple of `group`
     group: int = 32  # index rows that are compared with the k-th best together, by their maximum
     chunk: int = 65_536  # index rows read at once; a multiple of `group`
     kept: int = 2**24  # numbers kept of the queries for which the index is read once
