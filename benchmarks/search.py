@@ -1,5 +1,5 @@
-"""Exact search: queries a second against blocked torch, faiss and scikit-learn, the share of the machine's float32 matrix
-products, memory in a process of its own, and the cost of more rows and dimensions.
+"""Exact search: queries a second against blocked torch, faiss and scikit-learn, the share of the machine's float32
+matrix products, memory in a process of its own, and the cost of more rows and dimensions.
 
 python -m benchmarks.search --queries 4096 --index 1397126 --dim 64 --rounds 3
 python -m benchmarks.search --full 101     # UnED's test set in size, end to end
@@ -58,7 +58,7 @@ def main() -> None:
 
 
 def vectors(count: int, index: int, dim: int) -> tuple[torch.Tensor, torch.Tensor, np.ndarray]:
-    """Queries that are rows of an index of clusters, the index in order of its clusters, and which row each query is."""
+    """Queries that are rows of an index in the order of its clusters, and which row each query is."""
     generator = torch.Generator().manual_seed(0)
     clusters = torch.randint(0, max(1, index // 40), (index,), generator=generator).sort().values
     centres = torch.randn(int(clusters[-1]) + 1, dim, generator=generator)
@@ -140,8 +140,7 @@ def against_peers(count: int, length: int, dim: int, depths: list[int], rounds: 
             for name, run, factor, _ in peers:
                 theirs[name].append(timed(run) * factor)
         for name, _, _, target in peers:
-            ratios = [other / own for own, other in zip(mine, theirs[name], strict=True)]
-            comparisons.append(Comparison(f"k = {k}", name, mine, theirs[name], ratios, target))
+            comparisons.append(Comparison(f"k = {k}", name, mine, theirs[name], target))
         share = f"{statistics.median(shares):.2f} ({min(shares):.2f} to {max(shares):.2f})"
         lines.append(f"k = {k}: {count / statistics.median(mine):,.0f} queries a second, {share} of the peak")
     report(f"{count:,} queries, index {length:,} x {dim}, {torch.get_num_threads()} thread(s)", comparisons)
@@ -206,8 +205,8 @@ def full(k: int) -> None:
     found = search(queries, index, k, pairs, "cosine", advance)
     seconds, processor = time.perf_counter() - start, time.process_time()
     print(
-        f"{len(queries):,} x {len(index):,} x {index.shape[1]}, k = {k}: {seconds:,.0f} s ({processor:,.0f} s of processor "
-        f"time with the making of the data), {len(queries) / seconds:,.0f} queries a second, "
+        f"{len(queries):,} x {len(index):,} x {index.shape[1]}, k = {k}: {seconds:,.0f} s ({processor:,.0f} s of "
+        f"processor time with the making of the data), {len(queries) / seconds:,.0f} queries a second, "
         f"{total * index.shape[1] / seconds / rate:.2f} of the rate at the start; "
         f"peak {peak_bytes() / 1e6:,.0f} MB, of which {before / 1e6:,.0f} MB before the search "
         f"(index {index.nbytes / 1e6:,.0f} MB, queries {queries.nbytes / 1e6:,.0f} MB), "

@@ -4,7 +4,8 @@ A proposal is the product of a query's row and an index row. It orders the index
 `error`, a bound that holds whatever the order in which the product sums. Exact similarities are the same bits on any
 device and in any batch, as products are summed by halves, pair by pair.
 
-    space = Cosine(queries, index); proposals = space.query_rows(q, torch.float32) @ space.index_rows(x, torch.float32).T
+    space = Cosine(queries, index, device)
+    proposals = space.query_rows(q, torch.float32) @ space.index_rows(x, torch.float32).T
 """
 
 import math
@@ -108,7 +109,7 @@ def _rounding(dtype: torch.dtype) -> float:
 
 
 def _scaled(vectors: torch.Tensor) -> torch.Tensor:
-    """A float64 copy; what came as float64 is brought near 1 by a power of two, so that no square over- or underflows."""
+    """A float64 copy; what came as float64 is brought near 1 by a power of two, lest a square over- or underflows."""
     if vectors.dtype != torch.float64:
         return vectors.double()
     exponents = torch.frexp(vectors.abs().amax(dim=1, keepdim=True)).exponent.clamp(-1000, 1000)

@@ -1,6 +1,6 @@
 """Equal vectors of an index, of which only the first few can be among anyone's k best, as ties go to the earlier row.
 
-    kept = without_late_copies(index, copies=6)  # a collapsed index of a million vectors shrinks to six
+kept = without_late_copies(index, copies=6)  # a collapsed index of a million vectors shrinks to six
 """
 
 import numpy as np
@@ -13,9 +13,7 @@ READ = 16_384
 
 def without_late_copies(index: Vectors, copies: int) -> np.ndarray:
     """The rows, in order, that have fewer than `copies` equals, bit by bit, in front of them."""
-    hashes = np.concatenate(
-        [_hashes(index.block(start, start + READ)).numpy() for start in range(0, len(index), READ)]
-    )
+    hashes = np.concatenate([_hashes(index.block(start, start + READ)).numpy() for start in range(0, len(index), READ)])
     order = np.argsort(hashes, kind="stable")
     starts = np.flatnonzero(np.r_[True, np.diff(hashes[order]) != 0])
     lengths = np.diff(np.r_[starts, len(order)])

@@ -1,13 +1,14 @@
 """Float32 proposes each query's candidates in one pass over the index, and float64 ranks them.
 
-A product of a block of index rows and a block of queries stays in the cache. Its maxima over groups of rows are compared
-with a lower bound of each query's k-th best, which rises as candidates are found, and starts at the k-th best of a
-sample. What is kept are the best k and some spare ones; a query is resolved if nothing that was let go comes near.
+A product of a block of index rows and a block of queries stays in the cache. Its maxima over groups of rows are
+compared with a lower bound of each query's k-th best, which rises as candidates are found, and starts at the k-th best
+of a sample. What is kept are the best k and some spare ones; a query is resolved if nothing that was let go comes near.
 
     rows, similarities, resolved = propose(work, advance)
 """
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -87,27 +88,27 @@ class _Part:
                 torch.mm(rows[first + at : first + to], self.across, out=products[at:to])  # (n, D) @ (D, q)
                 groups = products[at:to].view(-1, blocks.group, count)
                 torch.amax(groups, 1, out=best[at // blocks.group : to // blocks.group])
-            self.take(products[: last - first], best[: (last - first) // blocks.group], start + first)
+            self.take(products[: last - first], best[: (last - first) // blocks.group], start + first, end)
             if self.pending_count > self.best.numel() // 2:
-                self.merge(end)
+                self.merge()
 
-    def take(self, products: torch.Tensor, best: torch.Tensor, first: int) -> None:
+    def take(self, products: torch.Tensor, best: torch.Tensor, first: int, end: int) -> None:
         """The products (n, q) that reach the cut, and by their maxima only those groups (n / group, q) that do."""
         group, query = (best >= self.cut).nonzero(as_tuple=True)
         if len(group):
             values = products.view(-1, self.work.blocks.group, len(self.rows))[group, :, query]
-            hit, member = (values >= self.cut[query, None]).nonzero(as_tuple=True)
-            row = group[hit] * self.work.blocks.group + member + first
-            self.pending.append((query[hit], row, values[hit, member]))
-            self.pending_count += len(hit)
+            rows = group[:, None] * self.work.blocks.group + torch.arange(values.shape[1], device=group.device) + first
+            hit = ((values >= self.cut[query, None]) & (rows < end)).nonzero(as_tuple=True)
+            self.pending.append((query[hit[0]], rows[hit], values[hit]))
+            self.pending_count += len(hit[0])
 
-    def merge(self, end: int) -> None:
+    def merge(self) -> None:
         """Brings what was found into the best, and raises the cut."""
         if not self.pending:
             return
         query, row, value = (torch.cat(column) for column in zip(*self.pending, strict=True))
         self.pending, self.pending_count = [], 0
-        real = (row < end) & ~self.work.is_excluded(query + self.start, row)
+        real = ~self.work.is_excluded(query + self.start, row)
         query, row, value = query[real], row[real], value[real]
         self.seen += query.bincount(minlength=len(self.rows))
         chosen, rank = best_of_each(query, value, self.width + 1)
@@ -148,7 +149,7 @@ def _start_from_sample(work: Work, parts: list[_Part]) -> None:
 
 def _rank(work: Work, parts: list[_Part]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     for part in parts:
-        part.merge(len(work.index))
+        part.merge()
     resolved = torch.cat([~part.given_up & ~((part.let_go >= part.cut) & (part.let_go > -INF)) for part in parts])
     rows = torch.cat([part.best_rows for part in parts])
     near = torch.cat([part.best >= part.cut[:, None] for part in parts]) & resolved[:, None] & (rows >= 0)
@@ -170,7 +171,7 @@ def _exact(work: Work, query: torch.Tensor, row: torch.Tensor) -> torch.Tensor:
     row, order = row.sort()
     query, found = query[order], torch.empty(len(row), dtype=torch.float64, device=work.device)
     edges = np.searchsorted(row.cpu().numpy(), np.arange(0, len(work.index) + work.blocks.chunk, work.blocks.chunk))
-    for number, (first, last) in enumerate(zip(edges, edges[1:], strict=False)):
+    for number, (first, last) in enumerate(pairwise(edges)):
         if last > first:
             start, here = number * work.blocks.chunk, row[first:last]
             if last - first < work.blocks.chunk // 16:

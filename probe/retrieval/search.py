@@ -1,4 +1,4 @@
-"""Exact nearest neighbours by cosine or Euclidean distance; ties go to the earlier index row; a query never finds itself.
+"""Exact nearest neighbours by cosine or Euclidean distance; ties go to the earlier row; a query never finds itself.
 
 Matrix products in float32 propose, float64 decides. A proposal errs by a proven bound, so an index row whose proposal
 lies further below a query's k-th best cannot be among its neighbours; all others are scored again in float64, one by
@@ -21,8 +21,8 @@ from probe.retrieval.distances import Cosine, Euclidean
 from probe.retrieval.duplicates import without_late_copies
 from probe.retrieval.exhaustive import decide
 from probe.retrieval.proposals import propose
-from probe.retrieval.work import BLOCKS, Blocks, Work, positions
 from probe.retrieval.vectors import Vectors
+from probe.retrieval.work import BLOCKS, Blocks, Work, positions
 
 Distance = Literal["cosine", "euclidean"]
 DISTANCES = {"cosine": Cosine, "euclidean": Euclidean}
@@ -58,8 +58,8 @@ def search(
 
     queries (Q, D) and index (N, D) are of any length and lie anywhere; the work is done on the queries' device.
     same_image: (P, 2) int64 (query row, index row), sorted. advance: told the comparisons done since it was last told,
-    Q * N in all. Similarities are cosines, or minus the distances. Raises ProbeError for a vector that is not finite or,
-    of a cosine, zero. Memory: the input where it lies, the result, and less than 1 GB on a CPU.
+    Q * N in all. Similarities are cosines, or minus the distances. Raises ProbeError for a vector that is not finite
+    or, of a cosine, zero. Memory: the input where it lies, the result, and less than 1 GB on a CPU.
     """
     queries, index = (each if isinstance(each, Vectors) else Vectors(each) for each in (queries, index))
     device, count = queries.device, min(k, len(index))
@@ -75,14 +75,18 @@ def search(
             rows, similarities, resolved = propose(work, advance)
             found.rows[some, :count], found.similarities[some, :count] = rows, similarities
             unresolved.append(some[~resolved])
-        if len(some := np.concatenate(unresolved)):
-            pairs = positions(same_image, some, None)
+        left_open = np.concatenate(unresolved)
+        if len(left_open):
+            pairs = positions(same_image, left_open, None)
             copies = count + (int(np.bincount(pairs[:, 0]).max()) if len(pairs) else 0)
             kept = without_late_copies(index, copies)
-            pairs = positions(pairs, np.arange(len(some)), kept)
-            work = Work(space, queries.take(some), index.take(kept), count, pairs, device, blocks)
-            rows, similarities = decide(work)
-            found.rows[some, :count], found.similarities[some, :count] = np.where(rows < 0, -1, kept[rows]), similarities
+            for start in range(0, len(left_open), at_once):
+                some = left_open[start : start + at_once]
+                pairs = positions(same_image, some, kept)
+                work = Work(space, queries.take(some), index.take(kept), count, pairs, device, blocks)
+                rows, similarities = decide(work)
+                found.rows[some, :count] = np.where(rows < 0, -1, kept[rows])
+                found.similarities[some, :count] = similarities
     return found
 
 

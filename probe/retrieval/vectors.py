@@ -41,6 +41,7 @@ class Vectors:
 
     def block(self, start: int, stop: int) -> torch.Tensor:
         """(n, D) float32, or float64 where the values are: rows `start` to `stop`; maybe a view, not to be changed."""
+        found: Any
         if self.rows is None:
             found = self.values[start:stop]
         elif isinstance(self.values, torch.Tensor):
@@ -53,7 +54,8 @@ class Vectors:
         if not isinstance(found, torch.Tensor):
             double = found.dtype.itemsize == 8
             found = torch.from_numpy(np.array(found, np.float64 if double else np.float32, order="C"))
-        return found.detach() if found.dtype == torch.float64 else found.detach().float()
+        block: torch.Tensor = found.detach()
+        return block if block.dtype == torch.float64 else block.float()
 
     def take(self, rows: np.ndarray) -> "Vectors":
         """The vectors in these positions."""
@@ -63,5 +65,7 @@ class Vectors:
 def _read_spans(dataset: Any, rows: np.ndarray) -> np.ndarray:
     """Rows of an HDF5 dataset in any order: what lies close together is read as one slice."""
     distinct, place = np.unique(rows, return_inverse=True)
+    if not len(rows):
+        return dataset[:0]
     spans = np.split(distinct, np.flatnonzero(np.diff(distinct) > GAP) + 1)
-    return np.concatenate([dataset[span[0] : span[-1] + 1][span - span[0]] for span in spans if len(span)])[place]
+    return np.concatenate([dataset[span[0] : span[-1] + 1][span - span[0]] for span in spans])[place]

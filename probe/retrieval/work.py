@@ -1,6 +1,6 @@
 """A part of a search as its stages see it: some queries, an index, what is left out, and how much is done at once.
 
-    work = Work(space, queries.take(some), index, k, positions(same_image, some, None), device, Blocks())
+work = Work(space, queries.take(some), index, k, positions(same_image, some, None), device, Blocks())
 """
 
 import threading
@@ -25,7 +25,7 @@ class Blocks:
 
     queries: int = 512  # of one product
     product: int = 512  # index rows of one, which should stay in a core's cache; a multiple of `group`
-    index: int = 1024  # index rows of the products that are looked through together; a multiple of `group`
+    index: int = 4096  # index rows of the products that are looked through together; a multiple of `group`
     group: int = 32  # index rows that are compared with the k-th best together, by their maximum
     chunk: int = 65_536  # index rows read at once; a multiple of `group`
     kept: int = 2**24  # numbers kept of the queries for which the index is read once
@@ -35,7 +35,10 @@ class Blocks:
     float64: int = 256  # queries of one product in float64, with as many index rows as give 2^22 numbers
 
 
-BLOCKS = {"cpu": Blocks(), "cuda": Blocks(queries=8192, product=65_536, index=65_536, chunk=262_144, kept=2**26, float64=1024)}
+BLOCKS = {
+    "cpu": Blocks(),
+    "cuda": Blocks(queries=8192, product=65_536, index=65_536, chunk=262_144, kept=2**26, float64=1024),
+}
 
 
 class Work:
@@ -78,7 +81,8 @@ class Work:
         """(P,) float64: the similarities of queries and rows of `vectors`."""
         size = max(1, BATCH // self.index.dim)
         found = [
-            self.space.exact(self.queries[q], vectors[x]) for q, x in zip(query.split(size), at.split(size), strict=True)
+            self.space.exact(self.queries[q], vectors[x])
+            for q, x in zip(query.split(size), at.split(size), strict=True)
         ]
         return torch.cat(found) if found else self.queries.new_zeros(0, dtype=torch.float64)
 
@@ -99,7 +103,7 @@ def positions(pairs: np.ndarray, queries: np.ndarray, rows: np.ndarray | None) -
 
 @contextmanager
 def workers(device: torch.device) -> Iterator[tuple[int, Callable[[Callable, Sequence], list]]]:
-    """Their number, and what runs a function on each part, a core a part: most of the work is too small to be shared."""
+    """Their number, and what runs a function on each part, a core a part: most operations are too small to share."""
     threads = torch.get_num_threads()
     count = min(threads, MOST_WORKERS) if device.type == "cpu" else 1
     if count == 1:
@@ -118,7 +122,7 @@ def ranges(length: int, step: int) -> Iterator[tuple[int, int]]:
 
 
 def best_of_each(query: torch.Tensor, values: torch.Tensor, most: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Positions of each query's `most` greatest values, in order of query and value, and their ranks; ties stay in order."""
+    """Positions of each query's `most` greatest values, by query and value, and their ranks; ties stay in order."""
     order = values.argsort(descending=True, stable=True)
     order = order[query[order].argsort(stable=True)]
     counts = query.bincount()

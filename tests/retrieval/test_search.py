@@ -64,7 +64,7 @@ def some_pairs(rng: np.random.Generator, queries: int, index: int, share: float)
 shares, seeds, blocks = st.sampled_from([0.0, 0.1, 0.7, 1.0]), st.integers(0, 2**32 - 1), st.sampled_from(BLOCKS)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=45, deadline=None)
 @given(seeds, shares, blocks)
 def test_cosine_neighbours_equal_brute_force_in_float64(seed: int, share: float, blocks: Blocks) -> None:
     """Drawn from a small pool of directions, so that duplicates abound; lengths are powers of two, which leave a
@@ -72,7 +72,8 @@ def test_cosine_neighbours_equal_brute_force_in_float64(seed: int, share: float,
     rng = np.random.default_rng(seed)
     pool = rng.standard_normal((rng.integers(1, 13), rng.integers(2, 10)), np.float32)
     unit = pool / np.linalg.norm(pool.astype(np.float64), axis=1, keepdims=True)
-    assume((np.diff(np.sort(unit @ unit.T, axis=1), axis=1) > 1e-12).all())
+    similarities = np.sort(unit @ unit.T, axis=1).astype(np.float64)
+    assume(float(np.diff(similarities, axis=1).min(initial=1)) > 1e-12)
 
     def vectors(most: int) -> np.ndarray:
         size = rng.integers(1, most + 1)
@@ -85,7 +86,7 @@ def test_cosine_neighbours_equal_brute_force_in_float64(seed: int, share: float,
     assert_same(found, brute_force(queries, index, k, pairs))
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=45, deadline=None)
 @given(seeds, shares, blocks, st.sampled_from([0, 1000, -(2**20)]))
 def test_euclidean_neighbours_of_whole_numbers_equal_brute_force_ties_and_all(
     seed: int, share: float, blocks: Blocks, offset: int
@@ -101,7 +102,7 @@ def test_euclidean_neighbours_of_whole_numbers_equal_brute_force_ties_and_all(
     assert_same_bits(found, brute_force(queries, index, k, pairs, "euclidean"))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(seeds, blocks, st.sampled_from(DISTANCES), st.sampled_from([np.float32, np.float64]), st.booleans())
 def test_unnormalised_vectors_have_the_neighbours_of_brute_force(
     seed: int, blocks: Blocks, distance: Distance, dtype: type, far: bool
@@ -300,7 +301,9 @@ def test_a_vector_without_a_direction_is_a_clear_error(role: str, value: float) 
 def test_a_vector_without_a_distance_is_a_clear_error_in_a_later_block_too(value: float) -> None:
     index = torch.zeros(70_000, 2, dtype=torch.float64)
     index[[66_000, 69_000]] = value
-    with pytest.raises(ProbeError, match=r"2 index embedding\(s\) are not finite, or beyond 1e\+150, the first in row 66"):
+    with pytest.raises(
+        ProbeError, match=r"2 index embedding\(s\) are not finite, or beyond 1e\+150, the first in row 66"
+    ):
         search(index[:2], index, 3, NONE, "euclidean")
 
 
@@ -355,7 +358,7 @@ def test_a_gpu_finds_the_same_bits(distance: Distance) -> None:
         assert_same_bits(search(queries.cuda(), there, 101, pairs, distance), expected)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.lists(st.sampled_from("abcd"), max_size=8), st.lists(st.sampled_from("abcde"), max_size=12), st.booleans())
 def test_same_image_pairs_are_all_pairs_of_equal_ids_in_order(
     queries: list[str], index: list[str], series: bool
