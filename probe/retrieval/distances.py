@@ -21,12 +21,15 @@ LARGEST = 1e150  # its square, times a dimension, is a float64
 
 
 class Cosine:
-    """The cosine of the angle. No vector may be zero or not finite."""
+    """The cosine of the angle. No vector may be zero or not finite; of the index, that is found when it is read."""
 
     def __init__(self, queries: Vectors, index: Vectors, device: torch.device) -> None:
-        self.dim = index.dim
-        for role, vectors in (("query", queries), ("index", index)):
-            _refuse(role, vectors, device, zero=True)
+        self.dim, self._index, self._device = index.dim, index, device
+        _refuse("query", queries, device, zero=True)
+
+    def refuse_index(self) -> None:
+        """Raises ProbeError, as some index row was not a finite number."""
+        _refuse("index", self._index, self._device, zero=True)
 
     def index_rows(self, vectors: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
         """(N, D) -> (N, D), of length 1."""

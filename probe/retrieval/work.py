@@ -16,6 +16,7 @@ from probe.retrieval.distances import Cosine, Euclidean
 from probe.retrieval.vectors import Vectors
 
 MOST_WORKERS = 8
+LARGE_K = 32
 BATCH = 2**18  # numbers of the pairs that are scored at once
 
 
@@ -23,21 +24,25 @@ BATCH = 2**18  # numbers of the pairs that are scored at once
 class Blocks:
     """How much is worked on at once: this decides time and memory, and no bit of what is found."""
 
-    queries: int = 512  # of one product
-    product: int = 512  # index rows of one, which should stay in a core's cache; a multiple of `group`
-    index: int = 4096  # index rows of the products that are looked through together; a multiple of `group`
-    group: int = 32  # index rows that are compared with the k-th best together, by their maximum
-    chunk: int = 65_536  # index rows read at once; a multiple of `group`
+    queries: int = 1024  # of one product
+    product: int = 2048  # index rows of one; a multiple of `group`
+    group: int = 64  # index rows of which only the maximum is kept; of half as many where k is beyond 32
+    chunk: int = 2**19  # index rows read at once, at most
+    numbers: int = 2**25  # of the index rows that are read at once
+    gathered: int = 2**18  # numbers of the rows of groups that are computed once more together
     kept: int = 2**24  # numbers kept of the queries for which the index is read once
-    sample: int = 16_384  # index rows that give a first k-th best
-    spare: int = 32  # candidates kept besides the k best
-    patience: int = 16_384  # candidates of a query after which float64 proposes
+    spare: int = 10  # candidates kept besides the k best
     float64: int = 256  # queries of one product in float64, with as many index rows as give 2^22 numbers
+
+
+    def rows_of_chunk(self, dim: int) -> int:
+        """How many index rows are read at once; whole groups."""
+        return max(self.group, min(self.chunk, self.numbers // dim) // self.group * self.group)
 
 
 BLOCKS = {
     "cpu": Blocks(),
-    "cuda": Blocks(queries=8192, product=65_536, index=65_536, chunk=262_144, kept=2**26, float64=1024),
+    "cuda": Blocks(queries=8192, product=65_536, gathered=2**26, kept=2**26, float64=1024),
 }
 
 
@@ -57,6 +62,8 @@ class Work:
         self.space, self.index, self.k, self.device, self.blocks = space, index, k, device, blocks
         self.queries = queries.block(0, len(queries)).to(device)
         self.excluded = excluded
+        self.most_excluded = int(np.bincount(excluded[:, 0]).max()) if len(excluded) else 0  # of a query
+        self.group = blocks.group if k <= LARGE_K else max(1, blocks.group // 2)
         self._buffers = threading.local()
         self._keys = torch.from_numpy(excluded[:, 0] * len(index) + excluded[:, 1]).to(device)
 
@@ -102,18 +109,19 @@ def positions(pairs: np.ndarray, queries: np.ndarray, rows: np.ndarray | None) -
 
 
 @contextmanager
-def workers(device: torch.device) -> Iterator[tuple[int, Callable[[Callable, Sequence], list]]]:
+def workers(device: torch.device) -> Iterator[tuple[int, Callable[[Callable, Sequence], Iterator]]]:
     """Their number, and what runs a function on each part, a core a part: most operations are too small to share."""
     threads = torch.get_num_threads()
     count = min(threads, MOST_WORKERS) if device.type == "cpu" else 1
     if count == 1:
-        yield 1, lambda function, parts: list(map(function, parts))
+        yield 1, map
         return
     torch.set_num_threads(threads // count)
+    pool = ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(threads // count,))
     try:
-        with ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(threads // count,)) as pool:
-            yield count, lambda function, parts: list(pool.map(function, parts))
-    finally:
+        yield count, pool.map
+    finally:  # interrupted, it does not begin what waits
+        pool.shutdown(cancel_futures=True)
         torch.set_num_threads(threads)
 
 

@@ -20,9 +20,9 @@ from probe.retrieval.work import Blocks
 NONE = np.zeros((0, 2), np.int64)
 BLOCKS = [
     Blocks(),
-    Blocks(queries=1, product=5, index=5, group=1, chunk=13, kept=1, sample=1, spare=0, patience=1, float64=1),
-    Blocks(queries=3, product=6, index=9, group=3, chunk=40, kept=1, sample=5, spare=0, patience=9, float64=2),
-    Blocks(queries=7, product=8, index=20, group=4, chunk=59, kept=200, sample=64, spare=2, float64=5),
+    Blocks(queries=1, product=5, group=1, chunk=13, gathered=1, kept=1, spare=0, float64=1),
+    Blocks(queries=3, product=6, group=3, chunk=40, gathered=40, kept=1, spare=0, float64=2),
+    Blocks(queries=7, product=8, group=4, chunk=59, numbers=100, gathered=999, kept=200, spare=2, float64=5),
 ]
 DISTANCES: list[Distance] = ["cosine", "euclidean"]
 
