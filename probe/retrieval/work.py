@@ -34,7 +34,6 @@ class Blocks:
     spare: int = 10  # candidates kept besides the k best
     float64: int = 256  # queries of one product in float64, with as many index rows as give 2^22 numbers
 
-
     def rows_of_chunk(self, dim: int) -> int:
         """How many index rows are read at once; whole groups."""
         return max(self.group, min(self.chunk, self.numbers // dim) // self.group * self.group)

@@ -243,11 +243,20 @@ def test_the_key_changes_with_every_field_of_the_configuration(section: str, fie
 def test_the_test_above_covers_every_field() -> None:
     content = linear().model_dump(
         exclude=dict.fromkeys(Selection.model_fields, True)
-        | {"seed": True, "domain": True, "distance": True, "head": {"kind"}}
+        | {"seed": True, "domain": True, "distance": True, "distillation": True, "head": {"kind"}}
     )
     assert {section: fields.keys() for section, fields in content.items()} == {
         section: fields.keys() for section, fields in CHANGES.items()
     }
+
+
+@pytest.mark.parametrize(
+    "change", [{"teacher_dim": 8}, {"logit_weight": 2}, {"relation_weight": 2}, {"temperature": 1}]
+)
+def test_the_key_changes_with_every_field_of_the_distillation(change: dict[str, Any]) -> None:
+    separate = linear(sampler="balanced", classifier="separate").model_dump(mode="json")
+    plain, usual, other = (RunConfig.model_validate(separate | {"distillation": d}) for d in (None, {}, change))
+    assert len({key(each, {}) for each in (plain, usual, other)}) == 3
 
 
 def test_the_key_changes_with_the_seed() -> None:

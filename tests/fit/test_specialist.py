@@ -71,7 +71,7 @@ def test_it_equals_a_run_on_a_manifest_of_its_domain_alone(
 def test_it_is_validated_on_its_own_domain_and_tested_on_all(cached: CachedFeatures) -> None:
     run = fitted(of("food", linear(epochs=1)), cached)
     assert run.metrics["val"]["domains"].keys() == {"food"}
-    assert run.metrics["test"]["domains"].keys() == {"cars", "food"}
+    assert run.metrics["test"]["clean"]["merged"]["domains"].keys() == {"cars", "food"}
     assert (run.metrics["classes"], run.metrics["training_images"]) == (CLASSES["train"] // 2, 120)
 
 
