@@ -28,7 +28,7 @@ class Cosine:
         _refuse("query", queries, device, zero=True)
 
     def refuse_index(self) -> None:
-        """Raises ProbeError, as some index row was not a finite number."""
+        """Raises ProbeError where an index row is zero or not finite."""
         _refuse("index", self._index, self._device, zero=True)
 
     def index_rows(self, vectors: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
@@ -64,9 +64,9 @@ class Euclidean:
     """
 
     def __init__(self, queries: Vectors, index: Vectors, device: torch.device) -> None:
-        self.dim = index.dim
-        for role, vectors in (("query", queries), ("index", index)):
-            _refuse(role, vectors, device, zero=False)
+        self.dim, self._index, self._device = index.dim, index, device
+        _refuse("query", queries, device, zero=False)
+        self.refuse_index()
         spread = [index.block(start, start + 64) for start in range(0, len(index), max(64, len(index) // 64))]
         self.centre = torch.cat(spread).to(device).double().mean(0) if spread else torch.zeros(self.dim, device=device)
         self.scale, radii = 1.0, []
@@ -76,6 +76,10 @@ class Euclidean:
         if max(radii) > 0:  # by a power of two, so that no product over- or underflows
             self.scale = 2.0 ** min(1000, -math.frexp(max(radii))[1])
         self.radius = radii[1] * self.scale
+
+    def refuse_index(self) -> None:
+        """Raises ProbeError where an index row is not finite, or too large."""
+        _refuse("index", self._index, self._device, zero=False)
 
     def index_rows(self, vectors: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
         """(N, D) -> (N, D + 1)."""

@@ -255,6 +255,7 @@ def test_the_test_above_covers_every_field() -> None:
 )
 def test_the_key_changes_with_every_field_of_the_distillation(change: dict[str, Any]) -> None:
     separate = linear(sampler="balanced", classifier="separate").model_dump(mode="json")
+    separate["loss"] = {"kind": "normalised-softmax"}
     plain, usual, other = (RunConfig.model_validate(separate | {"distillation": d}) for d in (None, {}, change))
     assert len({key(each, {}) for each in (plain, usual, other)}) == 3
 
