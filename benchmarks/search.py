@@ -20,7 +20,7 @@ from rich.table import Table
 from sklearn.neighbors import NearestNeighbors
 from torch.nn import functional as F
 
-from benchmarks.losses import peak_bytes
+from benchmarks.memory import peak_bytes
 from benchmarks.pairs import Comparison, console, report
 from benchmarks.store import timed
 from probe.retrieval.search import search

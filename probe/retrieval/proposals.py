@@ -17,6 +17,7 @@ from probe.retrieval.work import Work, ranges, workers
 
 INF = float("inf")
 PIECE = 4096
+FEW = 8  # where more than an eighth of the groups is wanted, all are computed once more: one product is faster
 
 
 def propose(work: Work, advance: Callable[[int], None]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -84,7 +85,10 @@ class _Part:
             cut = torch.maximum(cut, self._below(maxima[:, enough - 1]))
         wanted = maxima[:, :count] >= cut[:, None]
         wanted = wanted[:, : int(wanted.sum(1).max())]  # maxima are in order
-        if wanted.shape[1]:
+        if wanted.shape[1] * FEW > groups:
+            group = torch.arange(groups, device=rows.device).expand(len(group), -1)
+            self._keep(self._all_scores(rows, end - start), group, start)
+        elif wanted.shape[1]:
             self._keep(self._scores(rows, group, wanted, end - start), group[:, : wanted.shape[1]], start)
         return self
 
@@ -101,15 +105,23 @@ class _Part:
         across = self.work.buffer("across", *maxima.shape[::-1])
         return across.copy_(maxima.T)
 
+    def _all_scores(self, rows: torch.Tensor, count: int) -> torch.Tensor:
+        """(q, groups, group) Products with all rows; minus infinity for the padding."""
+        products = self.rows @ rows.T  # (q, D) @ (D, n)
+        products[:, count:] = -INF
+        return products.view(len(products), -1, self.work.group)
+
     def _scores(self, rows: torch.Tensor, group: torch.Tensor, wanted: torch.Tensor, count: int) -> torch.Tensor:
-        """(q, columns, group) Products with the rows of each wanted group (q, columns); minus infinity elsewhere."""
-        size = self.work.group
+        """(q, columns, group) Products with the rows of at least each wanted group (q, columns); else minus infinity."""
+        size, columns = self.work.group, wanted.sum(1)
         scores = self.rows.new_full((*wanted.shape, size), -INF)
-        query, column = wanted.nonzero(as_tuple=True)
         by_group = rows.view(-1, size, rows.shape[1])
-        at_once = max(1, self.work.blocks.gathered // (size * rows.shape[1]))
-        for q, c in zip(query.split(at_once), column.split(at_once), strict=True):
-            scores[q, c] = torch.bmm(by_group[group[q, c]], self.rows[q, :, None])[..., 0]  # (p, g, D) @ (p, D, 1)
+        at_once = max(1, self.work.blocks.gathered // (wanted.shape[1] * by_group[0].numel()))
+        for first, last in ranges(len(scores), at_once):
+            most = int(columns[first:last].max())
+            vectors = by_group[group[first:last, :most]].flatten(1, 2)  # (s, rows, D)
+            products = torch.bmm(vectors, self.rows[first:last, :, None])
+            scores[first:last, :most] = products.view(last - first, most, size)
         if count < len(rows):
             last = (group[:, : wanted.shape[1]] == len(by_group) - 1)[..., None]
             padding = torch.arange(size, device=rows.device) >= count - (len(by_group) - 1) * size

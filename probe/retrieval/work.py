@@ -29,7 +29,7 @@ class Blocks:
     group: int = 64  # index rows of which only the maximum is kept; of half as many where k is beyond 32
     chunk: int = 2**19  # index rows read at once, at most
     numbers: int = 2**25  # of the index rows that are read at once
-    gathered: int = 2**18  # numbers of the rows of groups that are computed once more together
+    gathered: int = 2**20  # numbers of the rows of groups that are computed once more together
     kept: int = 2**24  # numbers kept of the queries for which the index is read once
     spare: int = 10  # candidates kept besides the k best
     float64: int = 256  # queries of one product in float64, with as many index rows as give 2^22 numbers
