@@ -48,12 +48,22 @@ class Cosine:
         """What an exact similarity (Q,) to these queries is proposed as, up to `error`."""
         return similarities
 
-    @staticmethod
-    def exact(queries: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
+    @classmethod
+    def exact(cls, queries: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
         """(P, D), (P, D) -> (P,) float64."""
-        queries, vectors = _scaled(queries), _scaled(vectors)
-        lengths = _root(_sum_by_halves(queries * queries)) * _root(_sum_by_halves(vectors * vectors))
-        return _sum_by_halves(queries.mul_(vectors)) / lengths
+        return cls.similarity(cls.prepared(queries), cls.prepared(vectors))
+
+    @staticmethod
+    def prepared(vectors: torch.Tensor) -> torch.Tensor:
+        """(N, D) -> (N, D + 1) float64: what `similarity` takes; the last column is the length."""
+        vectors = _scaled(vectors)
+        return torch.cat([vectors, _root(_sum_by_halves(vectors * vectors))[:, None]], dim=1)
+
+    @staticmethod
+    def similarity(queries: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
+        """(P, D + 1), (P, D + 1) -> (P,)."""
+        products = queries * vectors
+        return _sum_by_halves(products[:, :-1]) / products[:, -1]
 
 
 class Euclidean:
@@ -102,10 +112,20 @@ class Euclidean:
         """What an exact similarity (Q,) to these queries is proposed as, up to `error`."""
         return (self._centred(vectors).square().sum(1) - (similarities * self.scale).square()) / 2
 
-    @staticmethod
-    def exact(queries: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
+    @classmethod
+    def exact(cls, queries: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
         """(P, D), (P, D) -> (P,) float64."""
-        return -_root(_sum_by_halves((queries.double() - vectors.double()).square_()))
+        return cls.similarity(cls.prepared(queries), cls.prepared(vectors))
+
+    @staticmethod
+    def prepared(vectors: torch.Tensor) -> torch.Tensor:
+        """(N, D) -> (N, D) float64: what `similarity` takes."""
+        return vectors.double()
+
+    @staticmethod
+    def similarity(queries: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
+        """(P, D), (P, D) -> (P,)."""
+        return -_root(_sum_by_halves((queries - vectors).square_()))
 
     def _centred(self, vectors: torch.Tensor) -> torch.Tensor:
         return (vectors.double() - self.centre) * self.scale

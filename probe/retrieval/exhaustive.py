@@ -19,8 +19,9 @@ def decide(work: Work) -> tuple[np.ndarray, np.ndarray]:
     for start, stop in ranges(len(work.index), step):
         vectors = work.read(start, stop)
         rows = work.space.index_rows(vectors, torch.float64)
+        prepared = work.space.prepared(vectors)
         for part in parts:
-            part.compare(vectors, rows, start)
+            part.compare(prepared, rows, start)
     rows = torch.cat([part.best_rows for part in parts]).cpu().numpy()
     return rows, torch.cat([part.best for part in parts]).cpu().numpy()
 
@@ -32,13 +33,14 @@ class _Part:
         self.work, self.start = work, start
         self.queries = work.queries[start:stop]
         self.rows = work.space.query_rows(self.queries, torch.float64)
+        self.prepared = work.space.prepared(self.queries)
         self.error = work.space.error(self.queries, torch.float64)
         self.best = torch.full((len(self.rows), work.k), -INF, dtype=torch.float64, device=work.device)
         self.best_rows = torch.full(self.best.shape, -1, device=work.device)
         first, last = np.searchsorted(work.excluded[:, 0], (start, stop))
         self.excluded = torch.from_numpy(work.excluded[first:last]).to(work.device)
 
-    def compare(self, vectors: torch.Tensor, rows: torch.Tensor, first: int) -> None:
+    def compare(self, prepared: torch.Tensor, rows: torch.Tensor, first: int) -> None:
         products = self.rows @ rows.T  # (q, D) @ (D, n)
         here = self.excluded[(self.excluded[:, 1] >= first) & (self.excluded[:, 1] < first + len(rows))]
         products[here[:, 0] - self.start, here[:, 1] - first] = -INF
@@ -47,7 +49,7 @@ class _Part:
             cut = torch.maximum(cut, products.topk(self.work.k, dim=1).values[:, -1] - 2 * self.error)
         query, row = ((products >= cut[:, None]) & (products > -INF)).nonzero(as_tuple=True)
         if len(query):
-            self._merge(query, row + first, self.work.exact(query + self.start, vectors, row))
+            self._merge(query, row + first, self.work.similarity(self.prepared, query, prepared, row))
 
     def _merge(self, query: torch.Tensor, row: torch.Tensor, similarity: torch.Tensor) -> None:
         old = (self.best_rows >= 0).nonzero(as_tuple=True)

@@ -17,7 +17,6 @@ from probe.retrieval.vectors import Vectors
 
 MOST_WORKERS = 8
 LARGE_K = 32
-BATCH = 2**18  # numbers of the pairs that are scored at once
 
 
 @dataclass(frozen=True)
@@ -32,6 +31,7 @@ class Blocks:
     gathered: int = 2**20  # numbers of the rows of groups that are computed once more together
     kept: int = 2**24  # numbers kept of the queries for which the index is read once
     spare: int = 10  # candidates kept besides the k best
+    pairs: int = 2**15  # numbers of the pairs that are scored at once
     float64: int = 256  # queries of one product in float64, with as many index rows as give 2^22 numbers
 
     def rows_of_chunk(self, dim: int) -> int:
@@ -41,7 +41,7 @@ class Blocks:
 
 BLOCKS = {
     "cpu": Blocks(),
-    "cuda": Blocks(queries=8192, product=65_536, gathered=2**26, kept=2**26, float64=1024),
+    "cuda": Blocks(queries=8192, product=65_536, gathered=2**26, kept=2**26, pairs=2**22, float64=1024),
 }
 
 
@@ -85,11 +85,19 @@ class Work:
 
     def exact(self, query: torch.Tensor, vectors: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
         """(P,) float64: the similarities of queries and rows of `vectors`."""
-        size = max(1, BATCH // self.index.dim)
-        found = [
-            self.space.exact(self.queries[q], vectors[x])
-            for q, x in zip(query.split(size), at.split(size), strict=True)
-        ]
+        return self._in_batches(self.space.exact, self.queries, query, vectors, at)
+
+    def similarity(
+        self, queries: torch.Tensor, query: torch.Tensor, vectors: torch.Tensor, at: torch.Tensor
+    ) -> torch.Tensor:
+        """As `exact`, of rows that are `prepared`: worth it where each has many pairs."""
+        return self._in_batches(self.space.similarity, queries, query, vectors, at)
+
+    def _in_batches(
+        self, of_pairs: Callable, queries: torch.Tensor, query: torch.Tensor, vectors: torch.Tensor, at: torch.Tensor
+    ) -> torch.Tensor:
+        size = max(1, self.blocks.pairs // self.index.dim)
+        found = [of_pairs(queries[q], vectors[x]) for q, x in zip(query.split(size), at.split(size), strict=True)]
         return torch.cat(found) if found else self.queries.new_zeros(0, dtype=torch.float64)
 
 
