@@ -105,7 +105,7 @@ class Embeddings:
         return Vectors(gathered, place)
 
     def _advice(self, missing: pl.DataFrame) -> str:
-        """What to do where no id is known, but one ends with the first missing image, or has backslashes in its place."""
+        """What to do where no id is known, but one ends with the first missing image or writes it with backslashes."""
         image = missing["image"][0]
         written = self.ids.str.replace_all("\\", "/", literal=True)
         alike = self.ids.filter((written == image) | written.str.ends_with(f"/{image}"))

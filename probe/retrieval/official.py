@@ -61,7 +61,8 @@ def ranked_rows(
 def official_values(metric: Metric, hits: np.ndarray, n: np.ndarray, dropped: np.ndarray) -> np.ndarray:
     """(Q,) float64: a query's share, NaN where there is nothing to find (the published code divides by zero).
 
-    hits (Q, any) bool: past the last, nothing is found; n (Q,): `official_counts`; dropped (Q,) bool: `drops_first`. May be below 0 or above 1.
+    hits (Q, any) bool: past the last, nothing is found; n (Q,): `official_counts`; dropped (Q,) bool: `drops_first`.
+    May be below 0 or above 1.
     """
     values = np.full(len(n), np.nan)
     for drop in (0, 1):
