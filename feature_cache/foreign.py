@@ -148,14 +148,11 @@ def _read(shard: Shard, rows: slice) -> np.ndarray:
 
 
 def memory_map(path: Path) -> np.ndarray:
-    """The array of a .npy file, left on disk."""
+    """The array of a .npy file, left on disk. Raises StoreError for anything else, pickles and archives too."""
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        return np.lib.format.open_memmap(path, mode="r")
     except Exception as error:  # NumPy parses the header as Python, and raises whatever that raises
-        raise StoreError(f"{path} is not a .npy file of numbers ({first_line(error)}).") from error
-    if not isinstance(array, np.ndarray):
-        raise StoreError(f"{path} is not a .npy file of numbers but an archive of several; save the array itself.")
-    return array
+        raise StoreError(f"{path} is not a .npy file of numbers or texts ({first_line(error)}).") from error
 
 
 def _clip_retrieval(folder: Path, id_column: str | None) -> list[Shard]:
@@ -204,7 +201,7 @@ def read_ids(path: Path, column: str | None = None) -> list[str]:
         return parquet.ids(path, column)
     try:
         text = path.read_text(encoding="utf-8-sig")
-        found = json.loads(text) if path.suffix == ".json" else text.removesuffix("\n").split("\n")
+        found = json.loads(text) if path.suffix == ".json" else text.removesuffix("\n").split("\n") if text else []
     except (OSError, ValueError) as error:
         raise StoreError(f"--ids {path} cannot be read ({error}).") from error
     if not isinstance(found, list) or not all(isinstance(image, str) for image in found):

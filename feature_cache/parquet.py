@@ -22,7 +22,10 @@ def ids(path: Path, column: str | None = None) -> list[str]:
     schema = _schema(path)
     column = column or next((name for name in ID_COLUMNS if name in schema), None)
     if column not in schema or schema[column] != pl.String:
-        raise StoreError(f"{path} has no column of ids among {', '.join(schema)}; name one of text with --id-column.")
+        raise StoreError(
+            f"{path} has no column of ids among {', '.join(schema)}; call one of text {', '.join(ID_COLUMNS[:-1])} or "
+            f"{ID_COLUMNS[-1]}, or import the file and name it with --id-column."
+        )
     found = _polars(path, lambda: pl.read_parquet(path, columns=[column])[column])
     if found.null_count():
         raise StoreError(f"{path}: row {found.is_null().arg_max():,} has no id in the column {column}.")
@@ -75,7 +78,7 @@ def _vector_column(path: Path, column: str | None) -> str:
     if column is None and len(vectors) != 1:
         raise StoreError(
             f"{path} has {len(vectors)} columns of floating-point vectors among {', '.join(schema)}; "
-            "name one with --vector-column."
+            "keep one, or import the file and name it with --vector-column."
         )
     return column or vectors[0]
 

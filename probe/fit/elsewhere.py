@@ -44,9 +44,9 @@ def embeddings_subject(
         from probe.retrieval.interchange import read_embeddings
 
         found = read_embeddings(path, manifest, ids=ids, split=question.split, strip=strip)
+        vectors = found.vectors(question.split, question.distance)
         if found.unknown:
             say(f"{found.unknown:,} of {len(found):,} ids are of no image of {manifest.where} and are not used")
-        vectors = found.vectors(question.split, question.distance)
         device, reason = choose_device(device_choice)
         say(f"evaluate on {device.type} ({reason})")
         rows = manifest.split(question.split)

@@ -34,7 +34,8 @@ def read_descriptors(path: Path, info_files: Path | None, split: str) -> tuple[l
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
             scanner = _Scanner(path, text)
-            ids, vectors = _of_folder(scanner) if scanner.is_flat else _of_datasets(scanner, info_files, split)
+            read = _of_folder if scanner.is_flat else _of_datasets
+            ids, vectors = read(scanner, info_files, split)
             scanner.end()
     except (OSError, ValueError) as error:  # an empty file cannot be mapped
         raise UsageError(f"{path} cannot be read as JSON of descriptors: {first_line(error)}.") from error
@@ -43,17 +44,19 @@ def read_descriptors(path: Path, info_files: Path | None, split: str) -> tuple[l
     return ids, vectors
 
 
-def _of_folder(scanner: "_Scanner") -> tuple[list[str], np.ndarray]:
-    """`{"descriptors": [[...], ...], "paths": ["...", ...]}`."""
+def _of_folder(scanner: "_Scanner", info_files: Path | None, _split: str) -> tuple[list[str], np.ndarray]:
+    """`{"descriptors": [[...], ...], "paths": ["...", ...]}`, whatever the split: the ids tell."""
     ids: list[str] = []
     vectors = np.empty((0, 0), np.float32)
     for key in scanner.entries():
+        if key not in ("descriptors", "paths"):
+            scanner.fail(f"the key '{key}' is neither 'descriptors' nor 'paths'")
+        if info_files is not None:
+            raise UsageError(f"{scanner.path} has its ids in it, its 'paths', so leave --ids out.")
         if key == "descriptors":
             vectors = scanner.matrix("descriptors")
-        elif key == "paths":
-            ids = list(scanner.texts())
         else:
-            scanner.fail(f"the key '{key}' is neither 'descriptors' nor 'paths'")
+            ids = list(scanner.texts())
     if len(ids) != len(vectors):
         raise UsageError(
             f"{scanner.path} has {len(vectors):,} descriptors and {len(ids):,} paths; they must be as many."

@@ -193,7 +193,8 @@ class _Scorer:
         )
         if not task.official:
             return clean, None
-        ranked = official.ranked_rows(found, part.own, self._own_similarities(part), part.rows, task.rank + 1)
+        count = min(task.rank + 1, len(part.index))
+        ranked = official.ranked_rows(found, part.own, self._own_similarities(part), part.rows, count)
         hits = relevant_hits(of_query, of_row[:, None], ranked)
         n, dropped = official.official_counts(queries, index), official.drops_first(queries)
         values = [pl.Series(each.name, official.official_values(each, hits, n, dropped)) for each in task.metrics]
@@ -201,12 +202,13 @@ class _Scorer:
 
     def _search(self, part: _Part, advance: Callable[[int], None]) -> Neighbours:
         if not len(part.rows):
-            shape = (len(part.queries), self.task.depth)
-            return Neighbours(np.full(shape, -1, np.int64), np.full(shape, -np.inf))
+            shape = (len(part.queries), 0)
+            return Neighbours(np.empty(shape, np.int64), np.empty(shape))
         (having,) = (part.own >= 0).nonzero()
         pairs = np.column_stack([having, part.own[having]])
         queries, index = self.vectors.take(part.queries), self.vectors.take(part.listed)
-        return search(queries, index, self.task.depth, pairs, self.task.distance, advance)
+        depth = min(self.task.depth, len(part.rows))
+        return search(queries, index, depth, pairs, self.task.distance, advance)
 
     def _own_similarities(self, part: _Part) -> np.ndarray:
         """(Q,) float64 of each query to its own image in the index, as the search has it; -inf where it has none."""

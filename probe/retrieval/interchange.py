@@ -7,6 +7,7 @@ error; what the file has and the manifest does not know is counted.
     embeddings.vectors("test", "cosine")      # a vector for each row of manifest.split("test")
 """
 
+import shlex
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -92,7 +93,7 @@ class Embeddings:
             raise UsageError(
                 f"{self.path} lacks {len(missing):,} of the {total:,} images of the {split} split of {manifest.where} "
                 f"({', '.join(names)}{', ...' if len(missing) > SHOWN else ''}); embed them "
-                f"too, under their path or source/path (an id of the file: {self.ids[0]})."
+                f"too, under their path or source/path (an id of the file: {self.ids[0]}){self._advice(missing)}."
             )
         needed, place = np.unique(rows["row"].to_numpy(), return_inverse=True)
         [first, *others] = self.shards
@@ -102,6 +103,18 @@ class Embeddings:
         gathered = self._gathered(needed)
         self._require_usable(gathered, np.arange(len(needed)), needed, distance)
         return Vectors(gathered, place)
+
+    def _advice(self, missing: pl.DataFrame) -> str:
+        """What to do where no id is known, but one ends with the first missing image or writes it with backslashes."""
+        image = missing["image"][0]
+        written = self.ids.str.replace_all("\\", "/", literal=True)
+        alike = self.ids.filter((written == image) | written.str.ends_with(f"/{image}"))
+        if len(self._places) or len(alike) != 1:
+            return ""
+        [found] = alike
+        if "\\" in found:
+            return f"; is {found} one of them? then write ids with / for each backslash"
+        return f"; is {found} one of them? then add --strip {shlex.quote(found.removesuffix(image))}"
 
     @cached_property
     def _places(self) -> pl.DataFrame:
@@ -220,6 +233,8 @@ def _store(path: Path) -> Shard:
 
 
 def _npz(path: Path) -> Shard:
+    if not zipfile.is_zipfile(path):
+        raise UsageError(f"{path} is no .npz archive, or is cut off; write it again with numpy.savez.")
     try:
         with np.load(path, allow_pickle=False) as archive:
             lacking = [name for name in ("embeddings", "ids") if name not in archive]
@@ -236,10 +251,7 @@ def _npz(path: Path) -> Shard:
 def _ids(path: Path) -> list[str]:
     """The ids in the file that --ids names; `source/image` where it has a column `source`."""
     if path.suffix == ".npy":
-        try:
-            return _texts(np.load(path, allow_pickle=False), path)
-        except DAMAGE as error:
-            raise UsageError(f"{path} is not a .npy of strings without pickle ({first_line(error)}).") from error
+        return _texts(memory_map(path), path)
     if path.suffix not in (".csv", ".parquet"):
         return read_ids(path)
     try:

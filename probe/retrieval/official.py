@@ -38,7 +38,7 @@ def ranked_rows(
 ) -> np.ndarray:
     """(Q, count) int64: the most similar index rows, the query's own among them, ties by row; -1 past the last.
 
-    found: at least `count` images of each query, its own left out. own (Q,): its own image, -1 where the index has it
+    found: `count` images of each query or all, its own left out. own (Q,): its own image, -1 where the index has it
     not, and own_similarities (Q,). rows (I, most): the index rows of each image, -1 past its last.
     """
     ranked = np.full((len(own), count), -1, np.int64)
@@ -61,7 +61,8 @@ def ranked_rows(
 def official_values(metric: Metric, hits: np.ndarray, n: np.ndarray, dropped: np.ndarray) -> np.ndarray:
     """(Q,) float64: a query's share, NaN where there is nothing to find (the published code divides by zero).
 
-    hits (Q, >= k + 1) bool; n (Q,): `official_counts`; dropped (Q,) bool: `drops_first`. May be below 0 or above 1.
+    hits (Q, any) bool: past the last, nothing is found; n (Q,): `official_counts`; dropped (Q,) bool: `drops_first`.
+    May be below 0 or above 1.
     """
     values = np.full(len(n), np.nan)
     for drop in (0, 1):

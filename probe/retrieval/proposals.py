@@ -1,7 +1,7 @@
 """Float32 proposes each query's candidates in one pass over the index, and float64 ranks them.
 
 A product of a block of index rows and a block of queries stays in a core's cache; all that is kept of it are its maxima
-over groups of rows. The best groups of a chunk of the index are computed once more, and of their rows the best are kept.
+over groups of rows. The best groups of a chunk of the index are computed once more, and the best of their rows kept.
 A query is resolved if no group and no row that was let go comes near its k-th best.
 
     rows, similarities, resolved = propose(work, advance)

@@ -367,7 +367,8 @@ def test_a_list_of_ids_that_is_none_is_refused(tmp_path: Path, content: bytes | 
 def test_a_parquet_file_without_a_column_of_ids_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "clip.parquet"
     pl.DataFrame({"file": IDS, "number": range(6), "vector": pl.Series(vectors())}).write_parquet(path)
-    refusal(tmp_path, path, "has no column of ids among file, number, vector; name one of text with --id-column")
+    said = "has no column of ids among file, number, vector; call one of text image_path, .* name it with --id-column"
+    refusal(tmp_path, path, said)
     refusal(tmp_path, path, "has no column of ids", id_column="number")
     refusal(tmp_path, path, "has no column of ids", id_column="nowhere")
     require_imported(tmp_path, path, vectors(), id_column="file")

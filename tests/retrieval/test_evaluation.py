@@ -46,6 +46,23 @@ def test_n_of_two_with_hits_at_ranks_four_and_five_scores_zero() -> None:
     assert value(evaluation, "R@1", "q") == 0
 
 
+@pytest.mark.parametrize("protocol", ["clean", "official"])
+def test_a_k_far_past_the_index_costs_no_more_than_the_index(protocol: str) -> None:
+    rows = [(str(i), "xy"[i % 2], "cars", "both") for i in range(5)] + [("q", "z", "pets", "query")]
+    kinds = ("mMP", "R", "mAP")
+    found = evaluate(
+        benchmark(rows),
+        angles(0, 10, 30, 60, 100, 5),
+        metrics=[f"{kind}@{k}" for kind in kinds for k in (7, 999_999_999)],  # (Q, k) would be past all memory
+        kept=1_000_000_000,
+    )
+    for index in INDEXES:
+        mean = found.summary[protocol][index]["mean"]
+        assert [mean[f"{kind}@7"] for kind in kinds] == [mean[f"{kind}@999999999"] for kind in kinds]
+    assert found.per_query["merged"]["neighbours"].list.len().to_list() == [4] * 5 + [5]
+    assert found.per_query["separate"]["neighbours"].list.len().to_list() == [4] * 5 + [0]
+
+
 def test_a_query_in_its_own_index_does_not_find_itself() -> None:
     rows = [("q", "x", "cars", "both"), ("a", "x", "cars", "both"), ("b", "y", "cars", "both")]
     evaluation = evaluate(benchmark(rows), angles(0, 30, 10))

@@ -190,6 +190,27 @@ def test_images_without_an_embedding_are_counted_and_the_first_five_named(tmp_pa
 
 
 @pytest.mark.parametrize(
+    ("written", "says"),
+    [
+        (lambda image: f"/my data/{image}", "is /my data/test/0.jpg one of them. then add --strip '/my data/'"),
+        (
+            lambda image: image.replace("/", "\\"),
+            "is test.0.jpg one of them. then write ids with / for",
+        ),
+        (lambda image: f"x{image}", r"an id of the file: xtest/3.jpg\)\.$"),
+    ],
+)
+def test_ids_that_begin_differently_are_told_what_to_take_off(
+    tmp_path: Path, written: Callable[[str], str], says: str
+) -> None:
+    refused(says, *npy(tmp_path, VECTORS, [written(image) for image in IDS]))
+
+
+def test_no_prefix_is_proposed_where_some_ids_are_known(tmp_path: Path) -> None:
+    refused(r"an id of the file: other/test/0.jpg\)\.$", *npy(tmp_path, VECTORS[:2], ["other/test/0.jpg", IDS[0]]))
+
+
+@pytest.mark.parametrize(
     ("ids", "says"),
     [
         (["test/0.jpg"] * 2, "1 ids? occur more than once .test/0.jpg."),
@@ -225,7 +246,10 @@ def test_what_is_no_matrix_of_floats_with_as_many_ids_is_refused(tmp_path: Path)
 def test_pickles_are_never_loaded(tmp_path: Path) -> None:
     np.save(tmp_path / "objects.npy", np.array(IDS, object))
     refused("objects.npy is not a .npy file of numbers", tmp_path / "objects.npy", npy(tmp_path, VECTORS, IDS)[1])
-    refused("objects.npy is not a .npy of strings without pickle", tmp_path / "mine.npy", tmp_path / "objects.npy")
+    refused("objects.npy is not a .npy file of numbers", tmp_path / "mine.npy", tmp_path / "objects.npy")
+    (tmp_path / "pickle.npy").write_bytes(np.array(IDS, object).dumps())
+    for path, ids in (("pickle.npy", "objects.npy"), ("mine.npy", "pickle.npy")):
+        refused(r"not a .npy file of numbers or texts \((?!.*allow_pickle)", tmp_path / path, tmp_path / ids)
     np.savez(tmp_path / "mine.npz", embeddings=VECTORS, ids=np.array(IDS, object))
     refused("cannot be read as .npz without pickle", tmp_path / "mine.npz")
 
@@ -254,6 +278,12 @@ def test_archives_and_tables_without_their_columns_are_told_which(tmp_path: Path
     refused("ids.csv has no column 'image' of text; known: file", npy(tmp_path, VECTORS, IDS)[0], tmp_path / "ids.csv")
     pl.DataFrame({"image": [None, *IDS[1:]]}).write_csv(tmp_path / "ids.csv")
     refused("ids.csv: row 1 has no image", tmp_path / "mine.npy", tmp_path / "ids.csv")
+    (tmp_path / "ids.txt").write_text("")
+    refused("has 6 features and 0 ids", tmp_path / "mine.npy", tmp_path / "ids.txt")
+    whole = npz(tmp_path, VECTORS, IDS)[0].read_bytes()
+    for damaged in (whole[:-30], (tmp_path / "mine.npy").read_bytes()):
+        (tmp_path / "mine.npz").write_bytes(damaged)
+        refused("is no .npz archive, or is cut off", tmp_path / "mine.npz")
     with h5py.File(tmp_path / "two.h5", "w") as file:
         file["a"], file["b"], file["ids"] = VECTORS, VECTORS, IDS
     refused("2 datasets of vectors among a, b, ids", tmp_path / "two.h5")
@@ -353,7 +383,9 @@ def test_descriptors_of_another_manifest_are_known_by_the_paths_of_the_info_file
     ],
 )
 def test_what_is_no_json_of_descriptors_is_told_where(tmp_path: Path, content: object, says: str) -> None:
-    refused(says, descriptors(tmp_path, content), info_files(tmp_path / "info_files"), uned())
+    has_ids = isinstance(content, dict) and "descriptors" in content
+    ids = None if has_ids else info_files(tmp_path / "info_files")
+    refused(says, descriptors(tmp_path, content), ids, uned())
 
 
 def test_descriptors_without_ids_need_the_info_files(tmp_path: Path) -> None:
@@ -361,6 +393,11 @@ def test_descriptors_without_ids_need_the_info_files(tmp_path: Path) -> None:
     refused("give UnED's folder of info files, whose order is theirs, with --ids", path)
     (tmp_path / "info").mkdir()
     refused(r"cars.test\.json", path, tmp_path / "info", uned())
+
+
+def test_descriptors_with_paths_take_no_other_ids(tmp_path: Path) -> None:
+    path = descriptors(tmp_path, {"descriptors": CARS, "paths": ["a", "b"]})
+    refused("has its ids in it, its 'paths', so leave --ids out", path, info_files(tmp_path / "info_files"))
 
 
 def test_a_number_that_is_no_number_names_its_image(tmp_path: Path) -> None:
