@@ -136,6 +136,16 @@ class Training(Strict):
             raise ValueError(f"samples ({self.samples}) needs a `validate_every` that divides it")
         return self
 
+    @model_validator(mode="after")
+    def _the_head_is_trained(self) -> "Training":
+        epochs = self.epochs or (self.samples or 0) // (self.validate_every or 1)
+        if self.freeze_head_epochs >= epochs:
+            raise ValueError(
+                f"freeze_head_epochs ({self.freeze_head_epochs}) leaves none of {epochs} epoch(s) to train the head; "
+                "lower it or train longer"
+            )
+        return self
+
 
 def _length(given: dict[str, Any]) -> str:
     return "epochs" if given.get("samples") is None else "samples"

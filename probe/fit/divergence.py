@@ -2,6 +2,7 @@
 
 Losses are kept on the device and looked at every 50 steps, so the step that is reported is exact. Exploded: their mean
 over those steps is ten times the run's first loss, before any update, or chance level (ln C) if that is more.
+A domain of one class has a loss of 0 from the first step: the first loss is the first one that is not.
 
     watch = Watch(training, chance=math.log(34_800), device=device)
     watch.note(step, rate, loss)       # raises DivergedError
@@ -52,8 +53,8 @@ class Watch:
             return
         mean = sum(values) / len(values)
         if self.start is None:
-            self.start = values[0]
-        usual = max(self.start, self._chance)
+            self.start = next((value for value in values if value != 0), None)
+        usual = max(self.start or 0.0, self._chance)
         if mean > EXPLODED * usual:
             raise DivergedError(
                 f"the loss has exploded: {mean:.4g} on average at {self._place(*steps[-1])}, "

@@ -6,9 +6,12 @@ require_domains([run.config], features)         # UsageError for `domain: car`
 
 from collections.abc import Collection, Mapping, Sequence
 
+import polars as pl
+
 from probe.errors import UsageError, nearest
 from probe.extract.features import CachedFeatures
-from probe.fit.config import RunConfig, Training
+from probe.fit.config import BALANCED, RunConfig, Training
+from probe.losses.config import LEAST_CLASSES_OF_ADACOS, AdaCos
 from probe.retrieval.evaluation import domains_with_something_to_find
 
 
@@ -24,15 +27,21 @@ def images_of(config: RunConfig, sizes: Mapping[str, int]) -> int:
 
 def require_domains(configs: Sequence[RunConfig], features: CachedFeatures) -> None:
     """Raises UsageError where a run cannot be trained on these images for what it says of domains."""
-    specialists = [config for config in configs if config.domain is not None]
-    samplers = [config for config in configs if config.training is not None and config.training.one_domain_a_step]
-    sizes = training_images(features) if specialists or samplers else {}
-    findable = domains_with_something_to_find(features.frame("val")) if specialists else []
-    for config in specialists:
-        require_specialist(config.domain or "", sizes, findable)
-    for config in samplers:
+    sizes, val = training_images(features), features.frame("val")
+    specialists = any(config.domain is not None for config in configs)
+    findable = domains_with_something_to_find(val) if specialists else []
+    for config in configs:
+        if config.domain is not None:
+            require_specialist(config.domain, sizes, findable)
+        if config.training is None:
+            continue
         own = sizes if config.domain is None else {config.domain: sizes[config.domain]}
-        require_sampler(config.training or Training(), own)
+        if config.training.one_domain_a_step:
+            require_sampler(config.training, own)
+        require_selection(config.training, val if config.domain is None else val.filter(domain=config.domain))
+        if isinstance(config.loss, AdaCos):
+            joint = config.training.classifier == "joint"
+            require_classes_of_adacos(features.frame("train").filter(pl.col("domain").is_in(list(own))), joint)
 
 
 def require_specialist(domain: str, domains: Collection[str], findable: Collection[str]) -> None:
@@ -63,3 +72,28 @@ def require_sampler(training: Training, sizes: Mapping[str, int]) -> None:
             f"training.batch: an epoch of {images:,} images has no whole batch of {training.batch:,}; lower it, or "
             "take `sampler: uniform`, whose last batch may be short."
         )
+
+
+def require_selection(training: Training, val: pl.DataFrame) -> None:
+    """Raises UsageError where the domain that selects the epoch has no validation query with anything to find."""
+    chosen = training.select_on
+    domains = val["domain"].unique().sort().to_list()
+    if chosen not in (BALANCED, *domains):
+        raise UsageError(
+            f"training.select_on: validation has no domain '{chosen}'; {nearest(chosen, [BALANCED, *domains])}"
+        )
+    if chosen not in (BALANCED, *domains_with_something_to_find(val)):
+        raise UsageError(f"training.select_on: no validation query of '{chosen}' has anything to find; name another.")
+
+
+def require_classes_of_adacos(train: pl.DataFrame, joint: bool) -> None:
+    """Raises UsageError where one of its classifiers has fewer than three classes: its scale is √2 ln(C - 1)."""
+    classes = dict(train.group_by("domain").agg(pl.col("label").n_unique()).sort("domain").iter_rows())
+    if joint:
+        classes = {", ".join(classes): sum(classes.values())}
+    for domains, count in classes.items():
+        if count < LEAST_CLASSES_OF_ADACOS:
+            raise UsageError(
+                f"loss: a classifier of AdaCos needs at least {LEAST_CLASSES_OF_ADACOS} classes, and the training "
+                f"images of {domains} have {count}; take another loss."
+            )

@@ -12,9 +12,10 @@ from probe.fit.config import Training
 
 
 def build_optimizer(weights: Iterable[nn.Parameter], training: Training) -> torch.optim.Optimizer:
-    """Adam with L2 in the gradient, AdamW with decoupled decay, or SGD with momentum; one fused kernel each.
+    """Adam with L2 in the gradient, AdamW with decoupled decay, or SGD with momentum, fused.
 
-    The rate is set before each step.
+    The rate is set before each step. SGD has a group for each weight: in one group PyTorch's fused step takes none that
+    moves for the first time, as a thawed head or another domain's classifier does, beside others with a momentum.
     """
     decay = training.weight_decay
     match training.optimizer:
@@ -24,8 +25,9 @@ def build_optimizer(weights: Iterable[nn.Parameter], training: Training) -> torc
             return torch.optim.AdamW(weights, lr=training.lr, betas=_betas(training), weight_decay=decay, fused=True)
         case "sgd":
             momentum, nesterov = training.momentum or 0.0, bool(training.nesterov)
+            groups = [{"params": [weight]} for weight in weights]
             return torch.optim.SGD(
-                weights, lr=training.lr, momentum=momentum, nesterov=nesterov, weight_decay=decay, fused=True
+                groups, lr=training.lr, momentum=momentum, nesterov=nesterov, weight_decay=decay, fused=True
             )
 
 

@@ -54,6 +54,10 @@ class Run:
     def path(self) -> Path:
         parts = [self.config.features_name, self.config.head.kind]
         parts += [self.config.loss.kind] if self.config.loss else []
+        training = self.config.training
+        parts += [training.sampler] if training and training.one_domain_a_step else []
+        parts += ["separate"] if training and training.classifier == "separate" else []
+        parts += ["distillation"] if self.config.distillation else []
         parts += [self.config.domain] if self.config.domain else []
         return self.folder / file_name(f"{'_'.join(parts)}_seed{self.config.seed}_{self.key[:12]}")
 

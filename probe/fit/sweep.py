@@ -57,11 +57,10 @@ def sweep(runs: Runs, device_choice: str, jobs: int = 1, tensorboard: bool = Fal
         else:
             _fit_in_turn(pending, device_choice, budget, tensorboard, view)
     if view.failures:
-        reasons = "; ".join(f"{name}: {error}" for name, error in view.failures.items())
-        first = next(iter(view.failures.values()))
+        reasons = "; ".join(f"{name}: {error}" for name, error in view.failures)
         raise SweepError(
             f"{len(view.failures)} of {len(pending)} run(s) failed, the others are done. {reasons}"
-        ) from first
+        ) from view.failures[0][1]
     return len(pending)
 
 

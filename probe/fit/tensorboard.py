@@ -34,9 +34,11 @@ class Events:
             self.write(record)
 
     def write(self, record: dict[str, Any]) -> None:
-        """Loss, of each domain too where it is known, learning rate and validation means over the images seen."""
+        """Loss, of each domain and its parts too where there are any, learning rate and validation means over the
+        images seen."""
         values = {"loss": record["loss"], "lr": record["lr"]}
         values |= {f"val/{metric}": value for metric, value in record["val"].items()}
+        values |= {f"part/{name}": value for name, value in record.get("parts", {}).items()}
         of_domains = record.get("domains", {}).items()
         values |= {f"loss/{name}": line["loss"] for name, line in of_domains if line["steps"]}
         for name, value in values.items():

@@ -17,11 +17,11 @@ from typing import Any
 
 import torch
 
-from probe.errors import UsageError, nearest
 from probe.fit.build import build_objective
 from probe.fit.checkpoint import Checkpoint
 from probe.fit.config import BALANCED, RunConfig, Training
 from probe.fit.divergence import Watch
+from probe.fit.domains import require_selection
 from probe.fit.embedding import score_merged
 from probe.fit.objective import Tensors
 from probe.fit.optimizer import build_optimizer, hold_gradients, optimizer_tensors, restore_optimizer, set_rate
@@ -29,7 +29,6 @@ from probe.fit.placement import FitData
 from probe.fit.sampler import Stretch, build_sampler
 from probe.fit.schedule import Plan
 from probe.heads.linear import BatchNormLinear
-from probe.retrieval.evaluation import domains_with_something_to_find
 from probe.retrieval.search import Distance
 
 OnStep = Callable[[int], None]  # images seen since the last call
@@ -56,7 +55,7 @@ class Trainer:
             raise ValueError("a head that is not trained has no trainer")
         self.training, self.data, self.checkpoint = config.training, data, checkpoint
         self.distance: Distance = config.distance
-        _require_domain(self.training, data)
+        require_selection(self.training, data.val.frame)
         self.plan = Plan(self.training, len(data.train))
         self.sampler = build_sampler(self.training, self.plan, data, config.seed)
         self.generator = torch.Generator(data.device).manual_seed(config.seed)
@@ -218,16 +217,3 @@ def _selection_value(summary: dict[str, Any], training: Training) -> float:
     """The validation metric that selects, balanced over the domains or of one."""
     chosen = summary["mean"] if training.select_on == BALANCED else summary["domains"][training.select_on]
     return chosen[training.select_by]
-
-
-def _require_domain(training: Training, data: FitData) -> None:
-    domains = data.val.frame["domain"].unique().to_list()
-    if training.select_on not in (BALANCED, *domains):
-        raise UsageError(
-            f"training.select_on: validation has no domain '{training.select_on}'; "
-            f"{nearest(training.select_on, [BALANCED, *domains])}"
-        )
-    if training.select_on not in (BALANCED, *domains_with_something_to_find(data.val.frame)):
-        raise UsageError(
-            f"training.select_on: no validation query of '{training.select_on}' has anything to find; name another."
-        )

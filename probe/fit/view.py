@@ -18,10 +18,10 @@ from probe.progress import clock, say, track
 
 
 class View:
-    """A bar on a terminal, lines elsewhere. `failures`: what runs failed of, by name."""
+    """A bar on a terminal, lines elsewhere. `failures`: names of runs, which may be equal, and what they failed of."""
 
     def __init__(self, runs: Sequence[tuple[Run, CachedFeatures]]) -> None:
-        self.failures: dict[str, Exception] = {}
+        self.failures: list[tuple[str, Exception]] = []
         self._runs, self._stack = runs, ExitStack()
         self._at_work: dict[str, str] = {}
         self._since: dict[str, float] = {}  # when its search began
@@ -69,7 +69,7 @@ class View:
 
     def failed(self, name: str, error: Exception) -> None:
         self._at_work.pop(name, None)
-        self.failures[name] = error
+        self.failures.append((name, error))
         say(f"{name} failed: {first_line(error)}")
 
 

@@ -8,10 +8,10 @@ import math
 import torch
 
 from probe.errors import ProbeError
+from probe.losses.config import LEAST_CLASSES_OF_ADACOS
 from probe.losses.core import Precision
 from probe.losses.cosine import CosineSoftmax
 
-LEAST_CLASSES = 3
 _RANGE = 4.0
 
 
@@ -35,8 +35,10 @@ class AdaCos(CosineSoftmax):
         generator: torch.Generator,
         precision: Precision = "fp32",
     ) -> None:
-        if classes < LEAST_CLASSES:
-            raise ProbeError(f"AdaCos' scale needs at least {LEAST_CLASSES} classes, and there are {classes}.")
+        if classes < LEAST_CLASSES_OF_ADACOS:
+            raise ProbeError(
+                f"AdaCos' scale needs at least {LEAST_CLASSES_OF_ADACOS} classes, and there are {classes}."
+            )
         self.fixed = math.sqrt(2) * math.log(classes - 1)
         super().__init__(classes, dim, self.fixed, generator, precision=precision)
         self.dynamic = dynamic

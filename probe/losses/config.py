@@ -14,6 +14,7 @@ from probe.validation import Strict
 
 Radians = Annotated[float, Field(ge=0, lt=math.pi)]
 Weight = Annotated[float, Field(gt=0, le=1)]
+LEAST_CLASSES_OF_ADACOS = 3
 
 
 class Softmax(Strict):

@@ -148,6 +148,34 @@ def test_inactive_classifiers_stay_or_move_by_momentum_and_decay_as_it_is_asked(
         assert (ends["skip"][name] - ends["zero-gradients"][name]).abs().max() > 0.05
 
 
+def sgd_of_an_epoch(trainer: Trainer, skip: bool) -> dict[str, torch.Tensor]:
+    """The trainer's epochs by SGD with momentum 0.9, the velocity of a weight that never moved being its gradient."""
+    objective, data = trainer.objective, trainer.data
+    weights, velocities = dict(objective.named_parameters()), {}
+    for epoch in range(1, trainer.plan.epochs + 1):
+        for stretch in trainer.sampler.stretches(epoch):
+            for rows, domain in zip(torch.from_numpy(stretch.rows).split(16), stretch.domains, strict=True):
+                loss = objective(data.train.take(rows.numpy()), data.labels[rows], domain)
+                grads = torch.autograd.grad(loss, list(weights.values()), allow_unused=True)
+                for (name, weight), gradient in zip(weights.items(), grads, strict=True):
+                    if gradient is None and skip:
+                        continue
+                    g = DECAY * weight.detach() + (0 if gradient is None else gradient)
+                    velocities[name] = g if name not in velocities else 0.9 * velocities[name] + g
+                    weight.data -= RATE * velocities[name]
+    return objective.state_dict()
+
+
+@pytest.mark.parametrize("inactive", ["skip", "zero-gradients"])
+def test_sgd_moves_a_classifier_for_the_first_time_beside_weights_with_a_velocity(inactive: str, data: FitData) -> None:
+    training: dict[str, Any] = {"lr": RATE, "schedule": "constant", "warmup_epochs": 0, "weight_decay": DECAY}
+    config = linear(epochs=2, optimizer="sgd", inactive=inactive, **SEPARATE, **training)
+    config = config.model_copy(update={"head": heads.Linear(dim=8, dropout=0), "loss": losses.NormalisedSoftmax()})
+    expected, trainer = sgd_of_an_epoch(Trainer(config, data), inactive == "skip"), Trainer(config, data)
+    trainer.run(lambda images: None, lambda record: None)
+    torch.testing.assert_close(trainer.objective.state_dict(), expected, rtol=0, atol=2e-4)
+
+
 def test_a_step_that_skips_leaves_inactive_classifiers_without_a_gradient_or_a_moment(data: FitData) -> None:
     trainer = Trainer(linear(**SEPARATE), data)
     rows = data.rows_of_domain()[0][:16]

@@ -44,6 +44,8 @@ def test_what_a_sampler_and_a_classifier_have_of_their_own_is_written_out() -> N
         ({"lr": 1e-4}, "is above lr"),
         ({"epochs": 3, "samples": 100, "validate_every": 10}, "not both"),
         ({"samples": 100, "validate_every": 30}, "`validate_every` that divides it"),
+        ({"epochs": 2, "freeze_head_epochs": 2}, "(2) leaves none of 2 epoch(s) to train the head"),
+        ({"samples": 100, "validate_every": 50, "freeze_head_epochs": 3}, "leaves none of 2 epoch(s)"),
         ({"samples": 100}, "needs a `validate_every`"),
         ({"validate_every": 30}, "goes with `samples`"),
         ({"domains": ["a"]}, "`domains` means nothing with `sampler: uniform`"),

@@ -64,3 +64,9 @@ def test_a_run_that_goes_on_is_held_against_its_own_start() -> None:
 def test_a_learning_rate_that_explodes_is_a_clear_error(lr: float, cached: CachedFeatures) -> None:
     with pytest.raises(ProbeError, match=r"loss is (nan|inf)|zero or not finite"):
         fitted(linear(lr=lr, lr_min=0), cached)
+
+
+def test_a_domain_of_one_class_is_not_what_a_run_started_at() -> None:
+    losses = [0.0, 30.0] * EVERY
+    assert watched(losses).start == 30.0
+    assert watched([0.0] * EVERY, chance=0.0).start is None

@@ -16,12 +16,14 @@ from probe.extract.features import CachedFeatures
 from probe.fit import placement
 from probe.fit.checkpoint import Checkpoint
 from probe.fit.config import RunConfig, Training
+from probe.fit.domains import require_domains
 from probe.fit.placement import FitData
 from probe.fit.run import Run
 from probe.fit.sampler import DynamicSampler, Sampler, build_sampler, permuted, schedule
 from probe.fit.schedule import Plan
-from probe.fit.sweep import sweep
+from probe.fit.sweep import SweepError, sweep
 from probe.fit.train import fit
+from probe.losses.config import AdaCos
 from tests.fit.conftest import CPU, PLENTY, World, features_of, fitted, linear, small_manifest
 
 UNED = pl.read_csv(Path(__file__).resolve().parents[2] / "recipes/reference/uned_table2.csv")
@@ -230,6 +232,7 @@ from probe.fit.checkpoint import Checkpoint
 from probe.fit.config import RunConfig
 from probe.fit.placement import FitData
 from probe.fit.train import fit
+from probe.losses.config import AdaCos
 from tests.fit.conftest import CPU, PLENTY, World, small_manifest
 
 def die(record):
@@ -292,6 +295,7 @@ def test_single_domain_batches_are_read_from_the_store_too(
         ({"sampler": "balanced", "domains": ["cars"]}, "training.domains leaves out 'food'"),
         ({"sampler": "balanced", "domains": ["cars", "food", "cars"]}, "has a domain twice"),
         ({"sampler": "specialist-steps", "specialist_steps": {"cars": 3}}, "specialist_steps leaves out 'food'"),
+        ({"select_on": "car"}, "select_on: validation has no domain 'car'; did you mean 'cars'"),
         ({"sampler": "round-robin", "batch": 241}, "an epoch of 240 images has no whole batch of 241"),
     ],
 )
@@ -314,3 +318,30 @@ def test_a_domain_smaller_than_a_batch_is_trained_on(tmp_path: Path) -> None:
     world.store(features_of(frame)[few.to_numpy()])
     run: RunConfig = linear(epochs=1, sampler="round-robin")
     assert fitted(run, world.cached()).history[0]["domains"]["cars"]["steps"] > 0
+
+
+def test_adacos_is_refused_for_a_domain_of_two_classes_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frame = small_manifest()
+    few = (frame["split"] != "train") | (frame["domain"] != "cars") | frame["label"].is_in(["train0", "train1"])
+    world = World(tmp_path, frame.filter(few))
+    world.store(features_of(frame)[few.to_numpy()])
+    features = world.cached()
+    monkeypatch.setattr(CachedFeatures, "load", lambda *_: pytest.fail("features were loaded"))
+    separate = linear(sampler="balanced", classifier="separate").model_copy(update={"loss": AdaCos()})
+    specialist = linear().model_copy(update={"loss": AdaCos(), "domain": "cars"})
+    for config in (separate, specialist):
+        with pytest.raises(UsageError, match="at least 3 classes, and the training images of cars have 2"):
+            require_domains([config], features)
+    require_domains([linear(sampler="balanced").model_copy(update={"loss": AdaCos()})], features)
+
+
+def test_runs_of_different_regimes_have_different_names_and_each_failure_is_told(
+    cached: CachedFeatures, tmp_path: Path
+) -> None:
+    regimes = [{}, {"sampler": "balanced"}, {"sampler": "balanced", "classifier": "separate"}]
+    assert len({Run(linear(**regime), cached.identity, tmp_path).name for regime in regimes}) == 3
+    runs = [Run(linear(epochs=1, lr=lr, lr_min=0), cached.identity, tmp_path) for lr in (1e30, 1e31)]
+    with pytest.raises(SweepError, match=r"2 of 2 run\(s\) failed"):
+        sweep([(run, cached) for run in runs], "cpu")
