@@ -9,20 +9,30 @@ import io
 from collections.abc import Iterator
 from pathlib import Path
 
+from rich import box
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from probe.tables.reference import MEAN, Printed
+from probe.tables.reference import Printed
 from probe.tables.table import Cell, Table, TableRow
+from probe.terminal import WIDE
 
 TIED = "≈"
 MARKS = f"Bold: the best mean; {TIED}: not told from it by a paired permutation test over queries (Holm, p >= 0.05)."
 
 
 def show(table: Table, console: Console) -> None:
-    """Prints the table, why it is not complete, and the commands that complete it, each on one line to copy."""
-    console.print(_grid(table))
+    """Prints the table, why it is not complete, and the commands that complete it, each on one line to copy.
+
+    Where it is too wide for the console, a cell's metrics stand below each other.
+    """
+    grid = _grid(table, " / ")
+    if Measurement.get(console, console.options.update(max_width=WIDE), grid).maximum > console.width:
+        grid = _grid(table, "\n")
+        grid.box, grid.show_edge, grid.padding = box.SIMPLE_HEAD, False, (0, 1, 0, 0)
+    console.print(grid)
     for line in table.reasons:
         console.print(line, style="dim", markup=False, soft_wrap=True)
     for line in table.missing:
@@ -35,29 +45,21 @@ def show(table: Table, console: Console) -> None:
         console.print(f"  {command}", style="cyan", markup=False, soft_wrap=True)
 
 
-def _grid(table: Table) -> RichTable:
-    """The best mean in bold, printed values below the row that they belong to."""
-    grid = RichTable(title=Text(table.recipe.title), caption=_legend(table), title_justify="left")
-    grid.add_column("row", min_width=20)
+def _grid(table: Table, between: str) -> RichTable:
+    """The best mean in bold, printed values below the row that they belong to. `between` the metrics of a cell."""
+    title, legend = Text(table.recipe.title), Text(_legend(table))
+    grid = RichTable(title=title, caption=legend, title_justify="left", caption_justify="left")
+    grid.add_column("row", min_width=20, overflow="fold")
     grid.add_column("dim", justify="right")
     grid.add_column("seeds", justify="right")
     for column in table.columns:
-        grid.add_column(Text(column), justify="right", no_wrap=column == MEAN)
+        grid.add_column(Text(column.replace(", ", "\n")), justify="right", no_wrap=column in table.means)
     for row in table.rows:
-        grid.add_row(
-            Text(row.name),
-            str(row.dim or ""),
-            _seeds(row),
-            *(_pair(table, row, column) for column in table.columns),
-        )
+        measured = [_measured(table, row, column, between) for column in table.columns]
+        grid.add_row(Text(row.name), str(row.dim or ""), _seeds(row), *measured)
         if row.printed:
-            grid.add_row(
-                f"  {_printed_name(row)}",
-                "",
-                "",
-                *(_printed(table, row, column) for column in table.columns),
-                style="dim",
-            )
+            printed = [_printed(table, row, column, between) for column in table.columns]
+            grid.add_row(f"  {_printed_name(row)}", "", "", *printed, style="dim")
     return grid
 
 
@@ -73,12 +75,8 @@ def markdown(table: Table) -> str:
     lines = [f"# {table.recipe.title}", "", *([table.recipe.about.strip(), ""] if table.recipe.about else [])]
     lines += [_line(header), _line(["---", *("---:" for _ in header[1:])])]
     for row in table.rows:
-        cells = [_text(_cell(row, column, metric)) for column in table.columns for metric in metrics]
-        best = [
-            f"**{cell}**" if _is_best(table, row, metric) else cell + _mark(table, row, metric)
-            for cell, metric in zip(cells, metrics, strict=False)
-        ]
-        lines.append(_line([row.name, str(row.dim or ""), _seeds(row), *best, *cells[len(metrics) :]]))
+        cells = [_marked(table, row, column, metric) for column in table.columns for metric in metrics]
+        lines.append(_line([row.name, str(row.dim or ""), _seeds(row), *cells]))
         if row.printed:
             printed = [row.printed.get(column, {}).get(metric) for column in table.columns for metric in metrics]
             lines.append(
@@ -109,7 +107,7 @@ def long_csv(table: Table) -> str:
             measured = (repr(cell.mean), "" if cell.std is None else repr(cell.std)) if cell else ("", "")
             shown = (printed.value, "" if printed.std is None else printed.std) if printed else ("", "")
             mark = row.comparison.compared if printed else ""
-            interval = _interval(table, row, column, metric)
+            interval = _intervals(table, row, metric).get(column, ("", ""))
             writer.writerow([row.name, column, metric, *measured, *interval, row.done, *shown, mark])
     return text.getvalue()
 
@@ -125,7 +123,7 @@ def write_files(table: Table, folder: Path) -> list[Path]:
 
 def _places(table: Table) -> Iterator[tuple[TableRow, str, str]]:
     for row in table.rows:
-        for column in table.columns:
+        for column in dict.fromkeys([*table.columns, *row.cells]):
             for metric in table.recipe.show.metrics:
                 yield row, column, metric
 
@@ -134,11 +132,11 @@ def _cell(row: TableRow, column: str, metric: str) -> Cell | None:
     return row.cells.get(column, {}).get(metric)
 
 
-def _text(cell: Cell | Printed | None) -> str:
+def _text(cell: Cell | Printed | None, std: bool = True) -> str:
     if cell is None:
         return "-"
     value = cell.value if isinstance(cell, Printed) else cell.mean
-    return f"{value:.1f}" if cell.std is None else f"{value:.1f} ± {cell.std:.1f}"
+    return f"{value:.1f}" if cell.std is None or not std else f"{value:.1f} ± {cell.std:.1f}"
 
 
 def _printed_name(row: TableRow) -> str:
@@ -146,39 +144,48 @@ def _printed_name(row: TableRow) -> str:
     return "printed only" if only else f"printed ({row.comparison.mark})"
 
 
-def _pair(table: Table, row: TableRow, column: str) -> Text:
+def _measured(table: Table, row: TableRow, column: str, between: str) -> Text:
     parts = []
     for metric in table.recipe.show.metrics:
-        cell = _cell(row, column, metric)
-        short = "-" if cell is None else f"{cell.mean:.1f}"
-        best = column == MEAN and _is_best(table, row, metric)
-        mark = "" if best or column != MEAN else _mark(table, row, metric)
-        parts.append(Text((_text(cell) if column == MEAN else short) + mark, style="bold" if best else ""))
-    return Text(" / ").join(parts)
+        text = _text(_cell(row, column, metric), std=column in table.means) + _mark(table, row, column, metric)
+        parts.append(Text(text, style="bold" if _is_best(table, row, column, metric) else ""))
+    return Text(between).join(parts) if row.done else Text("-")
 
 
-def _printed(table: Table, row: TableRow, column: str) -> str:
+def _printed(table: Table, row: TableRow, column: str, between: str) -> str:
     values = [row.printed.get(column, {}).get(metric) for metric in table.recipe.show.metrics]
-    return " / ".join(
-        _text(value if column == MEAN or value is None else Printed(value.value, None)) for value in values
-    )
+    if not any(values):
+        return ""
+    return between.join(_text(value, std=column in table.means) for value in values)
 
 
-def _is_best(table: Table, row: TableRow, metric: str) -> bool:
-    means = [cell.mean for other in table.rows if (cell := _cell(other, MEAN, metric))]
-    cell = _cell(row, MEAN, metric)
-    return cell is not None and cell.mean == max(means)
+def _marked(table: Table, row: TableRow, column: str, metric: str) -> str:
+    text = _text(_cell(row, column, metric))
+    if _is_best(table, row, column, metric):
+        return f"**{text}**"
+    return text + _mark(table, row, column, metric)
 
 
-def _mark(table: Table, row: TableRow, metric: str) -> str:
-    found = table.significance.get(metric)
+def _is_best(table: Table, row: TableRow, column: str, metric: str) -> bool:
+    """Of the column of a mean."""
+    means = [cell.mean for other in table.rows if (cell := _cell(other, column, metric))]
+    cell = _cell(row, column, metric)
+    return column in table.means and cell is not None and cell.mean == max(means)
+
+
+def _mark(table: Table, row: TableRow, column: str, metric: str) -> str:
+    found = table.significance.get((column, metric))
     return f" {TIED}" if found and row.name in found.tied else ""
 
 
-def _interval(table: Table, row: TableRow, column: str, metric: str) -> tuple[str, str]:
-    found = table.significance.get(metric)
-    low, high = found.intervals.get(row.name, {}).get(column, (None, None)) if found else (None, None)
-    return "" if low is None else repr(100 * low), "" if high is None else repr(100 * high)
+def _intervals(table: Table, row: TableRow, metric: str) -> dict[str, tuple[float, float]]:
+    """In percent, by column."""
+    found = [found for (_, of), found in table.significance.items() if of == metric]
+    return {
+        column: (100 * low, 100 * high)
+        for each in found
+        for column, (low, high) in each.intervals.get(row.name, {}).items()
+    }
 
 
 def _legend(table: Table) -> str:
@@ -187,7 +194,7 @@ def _legend(table: Table) -> str:
 
 
 def _seeds(row: TableRow) -> str:
-    return str(row.done) if row.done == row.planned else f"{row.done}/{row.planned}"
+    return f"{row.done}/{row.planned}" if row.done < row.planned else str(row.done or "")
 
 
 def _line(cells: list[str]) -> str:

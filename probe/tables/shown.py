@@ -1,6 +1,7 @@
 """What a table shows of its runs, which are all scored with the same metrics, with both indexes and by both protocols.
 
-Shown(metrics=("mAP@100",), index="separate").of(run.metrics["test"])["mean"]["mAP@100"]
+Shown(metrics=("mAP@100",), index="separate").of(run.metrics["test"], "separate")["mean"]["mAP@100"]
+Shown(index="both").column("Mean", "separate")     # "Mean, separate"
 """
 
 from typing import Annotated, Any, Literal
@@ -28,25 +29,40 @@ def _distinct(metrics: tuple[str, ...]) -> tuple[str, ...]:
     return metrics
 
 
+BOTH = "both"
+
+
 class Shown(Strict):
-    """`metrics`: in this order. It changes what is printed, and no run."""
+    """`metrics`: in this order. `index: both`: the merged index, and the mean of the separate one beside its mean.
+
+    It changes what is printed, and no run.
+    """
 
     metrics: Annotated[tuple[Annotated[str, _one_of(METRICS)], ...], Field(min_length=1), AfterValidator(_distinct)] = (
         "mMP@5",
         "R@1",
     )
-    index: Annotated[Literal["merged", "separate"], _one_of(INDEXES)] = "merged"
+    index: Annotated[Literal["merged", "separate", "both"], _one_of((*INDEXES, BOTH))] = "merged"
     protocol: Annotated[Literal["clean", "official"], _one_of(PROTOCOLS)] = "clean"
 
-    def of(self, scores: dict[str, Any]) -> dict[str, Any]:
+    @property
+    def indexes(self) -> tuple[str, ...]:
+        return INDEXES if self.index == BOTH else (self.index,)
+
+    def column(self, name: str, index: str) -> str:
+        """A mean's or a domain's column in an index: where there are two, the separate one's tells so."""
+        return f"{name}, {index}" if index != self.indexes[0] else name
+
+    def of(self, scores: dict[str, Any], index: str) -> dict[str, Any]:
         """The summary, of those of every protocol and index."""
-        return scores[self.protocol][self.index]
+        return scores[self.protocol][index]
 
     @property
     def legend(self) -> str:
         """What the numbers are."""
         rounded = ", the published evaluator's" if self.protocol == "official" else ""
+        separate = " (separate where a column says so)" if self.index == BOTH else ""
         return (
-            f"Test split, {self.index} index, {self.protocol} protocol{rounded}; {' / '.join(self.metrics)} in %; "
-            "mean ± standard deviation over the seeds."
+            f"Test split, {self.indexes[0]} index{separate}, {self.protocol} protocol{rounded}; "
+            f"{' / '.join(self.metrics)} in %; mean ± standard deviation over the seeds."
         )

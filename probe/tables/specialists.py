@@ -2,8 +2,8 @@
 
 The oracle knows the query's domain: that domain's specialist embeds the query and the whole index (UnED section 4.1).
 
-    oracle_scores(runs, recipe.show)       # {"domains": {"cars196": ...}, "mean": {"mMP@5": 0.61, "R@1": 0.7}}
-    measured_steps(runs)            # {"cars196": 539, "food2k": 11070}
+    oracle_scores(runs, recipe.show, "merged")   # {"domains": {"cars196": ...}, "mean": {"mMP@5": 0.61, "R@1": 0.7}}
+    measured_steps(runs)                         # {"cars196": 539, "food2k": 11070}
 """
 
 from collections.abc import Sequence
@@ -21,10 +21,11 @@ def by_seed(runs: Sequence[Run]) -> list[list[Run]]:
     return [[run for run in runs if run.config.seed == seed] for seed in seeds]
 
 
-def oracle_scores(specialists: Sequence[Run], shown: Shown) -> dict[str, Any]:
+def oracle_scores(specialists: Sequence[Run], shown: Shown, index: str) -> dict[str, Any]:
     """A summary as that of one run: each domain's values are its own specialist's, the mean is theirs."""
     domains = {
-        str(run.config.domain): shown.of(run.metrics["test"])["domains"][run.config.domain] for run in specialists
+        str(run.config.domain): shown.of(run.metrics["test"], index)["domains"][run.config.domain]
+        for run in specialists
     }
     return {"mean": balanced_mean(domains, shown.metrics, shown.protocol), "domains": domains}
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from probe.fit.run import Run
 from probe.tables.bench import Bench
 from probe.tables.recipe import Recipe
 from probe.tables.reference import MEAN, Printed
@@ -43,17 +44,23 @@ class TableRow:
 
 @dataclass(frozen=True)
 class Table:
-    """`columns`: Mean, then the domains, as they are printed. `reasons`: why rows are not the printed experiment.
-    `missing` says why rows are empty, `needs` the commands that fill them. `significance`: by metric."""
+    """`means` and `domains`: the columns, as they are printed; rows may have cells of more, the domains in the second
+    index. `reasons`: why rows are not the printed experiment. `missing` says why rows are empty, `needs` the commands
+    that fill them. `significance[mean's column, metric]`."""
 
     recipe: Recipe
-    columns: list[str]
+    means: list[str]
+    domains: list[str]
     rows: list[TableRow]
     reasons: list[str]
     missing: list[str]
     needs: list[str]
     notes: list[str]
-    significance: dict[str, Significance] = field(default_factory=dict)
+    significance: dict[tuple[str, str], Significance] = field(default_factory=dict)
+
+    @property
+    def columns(self) -> list[str]:
+        return [*self.means, *self.domains]
 
 
 def build_table(bench: Bench) -> Table:
@@ -65,21 +72,29 @@ def build_table(bench: Bench) -> Table:
     needs = list(bench.needs)
     if bench.waiting or any(not run.done for runs in bench.runs_of.values() for run in runs):
         needs.append(bench.fit_command)
-    columns = _columns(recipe, domains, rows)
-    significance = {metric: found for metric in recipe.show.metrics if (found := _significance(rows, bench, metric))}
+    significance = {
+        (recipe.show.column(MEAN, index), metric): found
+        for index in recipe.show.indexes
+        for metric in recipe.show.metrics
+        if (found := _significance(rows, bench, metric, index))
+    }
+    means = [recipe.show.column(MEAN, index) for index in recipe.show.indexes]
     notes = [*_notes(bench), *dict.fromkeys(note for found in significance.values() for note in found.notes)]
-    return Table(recipe, columns, rows, _reasons(rows), missing, needs, notes, significance)
+    return Table(
+        recipe, means, _domains(recipe, domains, rows), rows, _reasons(rows), missing, needs, notes, significance
+    )
 
 
-def _significance(rows: list[TableRow], bench: Bench, metric: str) -> Significance | None:
-    means = {row.name: row.cells[MEAN][metric].mean for row in rows if metric in row.cells.get(MEAN, {})}
-    if not means or bench.recipe.show.protocol != "clean":  # of which alone there are values by query
+def _significance(rows: list[TableRow], bench: Bench, metric: str, index: str) -> Significance | None:
+    show, names = bench.recipe.show, bench.recipe.columns
+    mean = show.column(MEAN, index)
+    means = {row.name: row.cells[mean][metric].mean for row in rows if metric in row.cells.get(mean, {})}
+    if not means or show.protocol != "clean":  # of which alone there are values by query
         return None
     seeds = {row.name: _seeds(row, bench) for row in bench.recipe.rows if row.name in means}
-    found = judge(seeds, max(means, key=lambda row: means[row]), metric, bench.recipe.show.index)
-    names = bench.recipe.columns
+    found = judge(seeds, max(means, key=lambda row: means[row]), metric, index)
     intervals = {
-        row: {names.get(domain, domain): interval for domain, interval in of_row.items()}
+        row: {show.column(names.get(domain, domain), index): interval for domain, interval in of_row.items()}
         for row, of_row in found.intervals.items()
     }
     return replace(found, intervals=intervals)
@@ -93,12 +108,12 @@ def _seeds(row: Row, bench: Bench) -> list[Seed]:
     return [runs[0].path for runs in seeds]
 
 
-def _columns(recipe: Recipe, domains: Iterable[str], rows: list[TableRow]) -> list[str]:
-    """The mean, the domains in the order of the print, then what is in no printed table."""
+def _domains(recipe: Recipe, domains: Iterable[str], rows: list[TableRow]) -> list[str]:
+    """In the order of the print, then what is in no printed table."""
     printed = {column for row in rows for column in row.printed}
     known = [*recipe.columns.values(), *(column for column in _printed_order(recipe) if column in printed)]
     measured = {recipe.columns.get(domain, domain) for domain in domains}
-    return list(dict.fromkeys([MEAN, *(column for column in known if column in measured | printed), *sorted(measured)]))
+    return list(dict.fromkeys([*(column for column in known if column in measured | printed), *sorted(measured)]))
 
 
 def _printed_order(recipe: Recipe) -> list[str]:
@@ -122,17 +137,21 @@ def _row(row: Row, bench: Bench) -> TableRow:
     if bench.recipe.reference and row.comparison.printed:
         printed = bench.recipe.reference.rows[row.comparison.printed]
     seeds = [runs for runs in by_seed(bench.runs_of[row.name]) if all(run.done for run in runs)]
-    shown = bench.recipe.show
-    summaries = [oracle_scores(runs, shown) if row.specialists else shown.of(runs[0].metrics["test"]) for runs in seeds]
-    scores = [_by_column(summary, bench.recipe.columns) for summary in summaries]
-    cells = {column: _cells(scores, column, shown.metrics) for column in scores[0]} if scores else {}
+    scores = [_by_column(row, runs, bench.recipe) for runs in seeds]
+    cells = {column: _cells(scores, column, bench.recipe.show.metrics) for column in scores[0]} if scores else {}
     dim = seeds[0][0].metrics["dim"] if seeds else None
     return TableRow(row.name, dim, len(seeds), len(row.runs), cells, printed, row.comparison)
 
 
-def _by_column(summary: dict[str, Any], names: dict[str, str]) -> dict[str, dict[str, float | None]]:
-    domains: dict[str, dict[str, float | None]] = summary["domains"]
-    return {MEAN: summary["mean"]} | {names.get(name, name): values for name, values in domains.items()}
+def _by_column(row: Row, runs: list[Run], recipe: Recipe) -> dict[str, dict[str, float | None]]:
+    """A seed's values, of its run or its specialists."""
+    show, columns = recipe.show, {}
+    for index in show.indexes:
+        summary = oracle_scores(runs, show, index) if row.specialists else show.of(runs[0].metrics["test"], index)
+        columns[show.column(MEAN, index)] = summary["mean"]
+        for domain, values in summary["domains"].items():
+            columns[show.column(recipe.columns.get(domain, domain), index)] = values
+    return columns
 
 
 def _cells(scores: list[dict[str, Any]], column: str, metrics: Sequence[str]) -> dict[str, Cell]:
@@ -156,7 +175,7 @@ def _notes(bench: Bench) -> list[str]:
         for runs in bench.runs_of.values()
         for run in runs
         if run.done
-        for domain, score in bench.recipe.show.of(run.metrics["test"])["domains"].items()
+        for domain, score in bench.recipe.show.of(run.metrics["test"], bench.recipe.show.indexes[0])["domains"].items()
         if score["nothing_to_find"]
     }
     return notes + sorted(nothing)

@@ -12,13 +12,18 @@ import pytest
 from probe.errors import UsageError
 from probe.fit.run import Run
 from probe.fit.sweep import sweep
+from probe.retrieval.summary import INDEXES
 from probe.tables.bench import Bench
 from probe.tables.recipe import Recipe, read_recipe
 from probe.tables.render import long_csv, markdown
 from probe.tables.shown import Shown
 from probe.tables.specialists import oracle_scores
 from probe.tables.table import build_table
+from tests.tables.test_table import shown
 from tests.tables.world import RECIPE, World
+
+KEYS = ("row", "column", "metric")
+MEASURED = ("measured", "std", "low", "high", "seeds")
 
 
 def showing(world: World, show: str) -> Recipe:
@@ -48,6 +53,31 @@ def test_a_table_shows_the_metrics_the_index_and_the_protocol_that_its_recipe_na
     assert {line["metric"] for line in lines} == {"mAP@100", "mMP@5"}
 
 
+def test_one_table_has_the_mean_of_the_separate_index_beside_that_of_the_merged_one(world: World):
+    world.write_store()
+    sweep(Bench(world.recipe, world.workspace).runs(), "cpu")
+    alone = {index: build_table(Bench(showing(world, f"{{index: {index}}}"), world.workspace)) for index in INDEXES}
+    both = build_table(Bench(showing(world, "{index: both}"), world.workspace))
+    assert both.columns == ["Mean", "Mean, separate", "birds", "cars"]
+    for row, merged, separate in zip(both.rows, alone["merged"].rows, alone["separate"].rows, strict=True):
+        assert row.cells == merged.cells | {f"{name}, separate": cell for name, cell in separate.cells.items()}
+    for metric in both.recipe.show.metrics:
+        for column, index in (("Mean", "merged"), ("Mean, separate", "separate")):
+            assert both.significance[column, metric].tied == alone[index].significance["Mean", metric].tied
+    for text in (markdown(both), shown(both)):
+        assert "merged index (separate where a column says so)" in text
+    text = markdown(both)
+    assert "| Mean mMP@5 | Mean R@1 | Mean, separate mMP@5 | Mean, separate R@1 | birds mMP@5 | " in text
+    best = both.rows[0].cells["Mean, separate"]["R@1"].mean
+    assert f"**{best:.1f}**" in text.splitlines()[4].split(" | ")[6]
+    lines = {tuple(line[key] for key in KEYS): line for line in csv.DictReader(io.StringIO(long_csv(both)))}
+    for index, suffix in (("merged", ""), ("separate", ", separate")):
+        for line in csv.DictReader(io.StringIO(long_csv(alone[index]))):
+            if index == "merged" or line["measured"]:
+                of = lines[line["row"], line["column"] + suffix, line["metric"]]
+                assert [of[key] for key in MEASURED] == [line[key] for key in MEASURED]
+
+
 def test_by_default_a_table_shows_two_metrics_of_the_merged_index(world: World):
     assert world.recipe.show == Shown(metrics=("mMP@5", "R@1"), index="merged", protocol="clean")
     assert "Test split, merged index, clean protocol; mMP@5 / R@1 in %" in markdown(
@@ -65,7 +95,7 @@ def test_by_default_a_table_shows_two_metrics_of_the_merged_index(world: World):
         ),
         ("{metrics: [R@1, R@1]}", "show.metrics: a metric is named twice"),
         ("{metrics: []}", "show.metrics"),
-        ("{index: merge}", "show.index: not one of merged, separate; did you mean 'merged'? (got 'merge')"),
+        ("{index: merge}", "show.index: not one of merged, separate, both; did you mean 'merged'? (got 'merge')"),
         ("{protocol: offical}", "show.protocol: not one of clean, official; did you mean 'official'? (got 'offical')"),
         ("merged", "show"),
     ],
@@ -107,6 +137,6 @@ def test_an_oracles_official_mean_is_rounded(world: World):
             self.config = type("Config", (), {"domain": domain})
             self.metrics = {"test": {"official": {"merged": {"domains": {domain: {"R@1": value}}}}}}
 
-    shown = Shown(metrics=("R@1",), protocol="official")
+    official = Shown(metrics=("R@1",), protocol="official")
     runs = [_Run("a", 0.333), _Run("b", 0.5), _Run("c", 0.25)]
-    assert oracle_scores(runs, shown)["mean"] == {"R@1": 0.361}  # type: ignore[arg-type]
+    assert oracle_scores(runs, official, "merged")["mean"] == {"R@1": 0.361}  # type: ignore[arg-type]
