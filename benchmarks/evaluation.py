@@ -1,4 +1,4 @@
-"""A test split of UnED's size, scored from end to end: merged and separate index, clean and official, mMP@5, R@1, mAP@100.
+"""A test split of UnED's size, scored from end to end: both indexes, both protocols, mMP@5, R@1 and mAP@100.
 
 Synthetic embeddings around class centres; domains, roles, images and classes as published. Prints time and peak memory.
 

@@ -112,15 +112,15 @@ class _Part:
         return products.view(len(products), -1, self.work.group)
 
     def _scores(self, rows: torch.Tensor, group: torch.Tensor, wanted: torch.Tensor, count: int) -> torch.Tensor:
-        """(q, columns, group) Products with the rows of at least each wanted group (q, columns); else minus infinity."""
+        """(q, columns, group) Products with the rows of each wanted group (q, columns), of others perhaps; else -INF."""
         size, columns = self.work.group, wanted.sum(1)
         scores = self.rows.new_full((*wanted.shape, size), -INF)
         by_group = rows.view(-1, size, rows.shape[1])
         at_once = max(1, self.work.blocks.gathered // (wanted.shape[1] * by_group[0].numel()))
         for first, last in ranges(len(scores), at_once):
             most = int(columns[first:last].max())
-            vectors = by_group[group[first:last, :most]].flatten(1, 2)  # (s, rows, D)
-            products = torch.bmm(vectors, self.rows[first:last, :, None])
+            vectors = by_group.index_select(0, group[first:last, :most].flatten())
+            products = torch.bmm(vectors.view(last - first, -1, rows.shape[1]), self.rows[first:last, :, None])
             scores[first:last, :most] = products.view(last - first, most, size)
         if count < len(rows):
             last = (group[:, : wanted.shape[1]] == len(by_group) - 1)[..., None]

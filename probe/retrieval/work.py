@@ -28,7 +28,7 @@ class Blocks:
     group: int = 64  # index rows of which only the maximum is kept; of half as many where k is beyond 32
     chunk: int = 2**19  # index rows read at once, at most
     numbers: int = 2**25  # of the index rows that are read at once
-    gathered: int = 2**20  # numbers of the rows of groups that are computed once more together
+    gathered: int = 2**18  # numbers of the rows of groups that are computed once more together
     kept: int = 2**24  # numbers kept of the queries for which the index is read once
     spare: int = 10  # candidates kept besides the k best
     pairs: int = 2**15  # numbers of the pairs that are scored at once
@@ -97,7 +97,10 @@ class Work:
         self, of_pairs: Callable, queries: torch.Tensor, query: torch.Tensor, vectors: torch.Tensor, at: torch.Tensor
     ) -> torch.Tensor:
         size = max(1, self.blocks.pairs // self.index.dim)
-        found = [of_pairs(queries[q], vectors[x]) for q, x in zip(query.split(size), at.split(size), strict=True)]
+        found = [
+            of_pairs(queries.index_select(0, q), vectors.index_select(0, x))  # copies whole rows, unlike queries[q]
+            for q, x in zip(query.split(size), at.split(size), strict=True)
+        ]
         return torch.cat(found) if found else self.queries.new_zeros(0, dtype=torch.float64)
 
 
