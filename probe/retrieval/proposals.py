@@ -112,7 +112,7 @@ class _Part:
         return products.view(len(products), -1, self.work.group)
 
     def _scores(self, rows: torch.Tensor, group: torch.Tensor, wanted: torch.Tensor, count: int) -> torch.Tensor:
-        """(q, columns, group) Products with the rows of each wanted group (q, columns), of others perhaps; else -INF."""
+        """(q, columns, group) Products with the rows of each wanted group (q, columns), perhaps of others; or -INF."""
         size, columns = self.work.group, wanted.sum(1)
         scores = self.rows.new_full((*wanted.shape, size), -INF)
         by_group = rows.view(-1, size, rows.shape[1])
