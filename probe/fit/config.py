@@ -17,6 +17,7 @@ from pydantic import (
 from probe.extract.selection import Selection
 from probe.heads.config import TRAINED, HeadConfig
 from probe.losses.config import LossConfig
+from probe.retrieval.summary import Distance
 from probe.validation import Strict
 
 Decay = Annotated[float, Field(ge=0, lt=1)]
@@ -183,7 +184,7 @@ class RunConfig(Selection):
     training: Training | None = None
     domain: Annotated[str, Field(min_length=1)] | None = None
     distillation: Distillation | None = None
-    distance: Literal["cosine", "euclidean"] = "cosine"
+    distance: Distance = "cosine"
     seed: Seed = 0
 
     @property

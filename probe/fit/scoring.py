@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 import yaml
@@ -20,7 +20,7 @@ from feature_cache import fingerprint
 from probe.errors import UsageError, first_line
 from probe.fit.run import RESULTS_VERSION, appearing, read_metrics, write_json
 from probe.retrieval.metrics import METRICS
-from probe.retrieval.summary import PER_QUERY
+from probe.retrieval.summary import PER_QUERY, Distance
 from probe.workspace import file_name
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
     from probe.retrieval.vectors import Vectors
 
-Distance = Literal["cosine", "euclidean"]
 NEIGHBOURS = 10
 
 

@@ -136,8 +136,9 @@ class _Part:
         row = group.gather(1, at // size) * size + at % size + start
         query = torch.arange(self.start, self.start + len(row), device=row.device)[:, None].expand_as(row)
         value = value.masked_fill(self.work.is_excluded(query, row), -INF)
-        best, at = torch.cat([self.best, value], dim=1).topk(self.width, dim=1)
-        rest = torch.cat([self.best, value], dim=1).scatter_(1, at, -INF).amax(1)
+        values = torch.cat([self.best, value], dim=1)
+        best, at = values.topk(self.width, dim=1)
+        rest = values.scatter_(1, at, -INF).amax(1)
         self.let_go = torch.maximum(self.let_go, rest)
         found = torch.cat([self.best_rows, row], dim=1).gather(1, at)
         self.best, self.best_rows = best, found.masked_fill(best == -INF, -1)

@@ -11,7 +11,6 @@ Neither the sizes of blocks nor the number of threads changes a bit.
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import polars as pl
@@ -21,10 +20,10 @@ from probe.retrieval.distances import Cosine, Euclidean
 from probe.retrieval.duplicates import without_late_copies
 from probe.retrieval.exhaustive import decide
 from probe.retrieval.proposals import propose
+from probe.retrieval.summary import Distance
 from probe.retrieval.vectors import Vectors
 from probe.retrieval.work import BLOCKS, Blocks, Work, positions
 
-Distance = Literal["cosine", "euclidean"]
 DISTANCES = {"cosine": Cosine, "euclidean": Euclidean}
 
 

@@ -4,11 +4,12 @@ summarize(per_query, ["mMP@5"])       # {"mean": {"mMP@5": 0.7}, "domains": {"ca
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
 
+Distance = Literal["cosine", "euclidean"]
 INDEXES = ("merged", "separate")
 PROTOCOLS = ("clean", "official")
 PER_QUERY = {"merged": "per_query.parquet", "separate": "per_query_separate.parquet"}  # in a run's folder
