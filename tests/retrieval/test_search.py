@@ -139,7 +139,7 @@ KINDS = {
 
 
 @pytest.mark.slow
-@settings(max_examples=4000, deadline=None)
+@settings(max_examples=2000, deadline=None)
 @given(seeds, st.sampled_from(list(KINDS)), st.sampled_from(DISTANCES), st.sampled_from([np.float32, np.float64]))
 def test_thousands_of_searches_are_the_sorted_exact_similarities_to_the_bit(
     seed: int, kind: str, distance: Distance, dtype: type
