@@ -48,8 +48,10 @@ class _Part:
         if len(rows) >= self.work.k:
             cut = torch.maximum(cut, products.topk(self.work.k, dim=1).values[:, -1] - 2 * self.error)
         query, row = ((products >= cut[:, None]) & (products > -INF)).nonzero(as_tuple=True)
-        if len(query):
-            self._merge(query, row + first, self.work.similarity(self.prepared, query, prepared, row))
+        similarity = self.work.similarity(self.prepared, query, prepared, row)
+        better = similarity > self.best[query, -1]  # of equals the earlier row stays
+        if better.any():
+            self._merge(query[better], row[better] + first, similarity[better])
 
     def _merge(self, query: torch.Tensor, row: torch.Tensor, similarity: torch.Tensor) -> None:
         old = (self.best_rows >= 0).nonzero(as_tuple=True)

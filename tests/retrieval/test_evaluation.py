@@ -306,7 +306,7 @@ def test_an_evaluation_equals_the_definitions_in_plain_loops(problem: Problem) -
 
 
 @pytest.mark.slow
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=2000, deadline=None)
 @given(problems())
 def test_thousands_of_evaluations_equal_the_definitions_in_plain_loops(problem: Problem) -> None:
     requires_equal_to_the_definitions(problem)

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from probe.errors import ProbeError
 from probe.retrieval import search as search_module
+from probe.retrieval.search import DISTANCES as DISTANCES_OF
 from probe.retrieval.search import Distance, Neighbours, same_image_pairs, search
 from probe.retrieval.vectors import Vectors
 from probe.retrieval.work import Blocks
@@ -123,6 +124,53 @@ def test_unnormalised_vectors_have_the_neighbours_of_brute_force(
         assert not {(query, row) for row in rows.tolist()} & set(map(tuple, pairs.tolist()))
         exact = [similarity(queries[query].astype(float), index[row].astype(float), distance) for row in rows]
         np.testing.assert_allclose(found.similarities[query, : len(rows)], exact, rtol=1e-11, atol=1e-14)
+
+
+KINDS = {
+    "apart": lambda rng, n, d: rng.standard_normal((n, d)),
+    "collapsed": lambda rng, n, d: rng.standard_normal(d) + 10.0 ** rng.integers(-12, -2) * rng.standard_normal((n, d)),
+    "whole numbers": lambda rng, n, d: rng.integers(-2, 3, (n, d)),
+    "one-hot": lambda rng, n, d: np.eye(d)[rng.integers(0, d, n)] * rng.choice([-1.0, 1.0, 3.0], (n, 1)),
+    "copies": lambda rng, n, d: rng.standard_normal((1 + n // 20, d))[rng.integers(0, 1 + n // 20, n)],
+    "far": lambda rng, n, d: 1e4 * rng.standard_normal(d) + rng.standard_normal((n, d)),
+    "of any length": lambda rng, n, d: rng.standard_normal((n, d)) * 10.0 ** rng.integers(-4, 4, (n, 1)),
+    "sparse": lambda rng, n, d: rng.standard_normal((n, d)) * (rng.random((n, d)) < 0.1),
+}
+
+
+@pytest.mark.slow
+@settings(max_examples=2000, deadline=None)
+@given(seeds, st.sampled_from(list(KINDS)), st.sampled_from(DISTANCES), st.sampled_from([np.float32, np.float64]))
+def test_thousands_of_searches_are_the_sorted_exact_similarities_to_the_bit(
+    seed: int, kind: str, distance: Distance, dtype: type
+) -> None:
+    rng = np.random.default_rng(seed)
+    q, n, dim = rng.integers(1, 20), rng.integers(1, 400), rng.choice([1, 2, 3, 8, 33, 64, 200])
+    vectors = KINDS[kind](rng, q + n, dim).astype(dtype)
+    vectors[(vectors == 0).all(axis=1)] = 1
+    queries, index = torch.from_numpy(vectors).split([int(q), int(n)])
+    k = int(rng.choice([1, 5, 11, 33, 101, n, n + 3]))
+    pairs = some_pairs(rng, len(queries), len(index), rng.choice([0, 0.02, 0.5, 0.95, 1]))
+    size = int(rng.choice([1, 2, 8, 64]))
+    tiny = Blocks(
+        queries=int(rng.integers(1, 25)),
+        product=size * int(rng.integers(1, 9)),
+        group=size,
+        chunk=int(rng.integers(size, 500)),
+        gathered=int(rng.integers(1, 5000)),
+        kept=int(rng.choice([1, 300, 100_000])),
+        spare=int(rng.choice([0, 1, 10])),
+        float64=int(rng.integers(1, 20)),
+    )
+    exact = DISTANCES_OF[distance].exact
+    similarities = np.stack([exact(query.expand(len(index), -1), index).numpy() for query in queries])
+    similarities[pairs[:, 0], pairs[:, 1]] = -np.inf
+    rows = np.argsort(-similarities, axis=1, kind="stable")[:, :k]
+    expected = np.take_along_axis(similarities, rows, axis=1)
+    past = ((0, 0), (0, k - rows.shape[1]))
+    rows = np.pad(np.where(np.isneginf(expected), -1, rows), past, constant_values=-1)
+    expected = Neighbours(rows, np.pad(expected, past, constant_values=-np.inf))
+    assert_same_bits(search(queries, index, k, pairs, distance, blocks=tiny), expected)
 
 
 def random_vectors(rows: int, dim: int, seed: int = 0) -> torch.Tensor:
