@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from probe.errors import nearest
 from probe.fit.run import Run
 from probe.tables.bench import Bench
 from probe.tables.recipe import Recipe
@@ -178,4 +179,10 @@ def _notes(bench: Bench) -> list[str]:
         for domain, score in bench.recipe.show.of(run.metrics["test"], bench.recipe.show.indexes[0])["domains"].items()
         if score["nothing_to_find"]
     }
-    return notes + sorted(nothing)
+    return notes + sorted(nothing) + _unknown_columns(bench)
+
+
+def _unknown_columns(bench: Bench) -> list[str]:
+    domains = bench.manifest.domains if bench.manifest else list(bench.recipe.columns)
+    unknown = [domain for domain in bench.recipe.columns if domain not in domains]
+    return [f"columns: '{name}' is no domain of {bench.recipe.data}; {nearest(name, domains)}" for name in unknown]
