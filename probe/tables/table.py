@@ -146,12 +146,13 @@ def _row(row: Row, bench: Bench) -> TableRow:
 
 def _by_column(row: Row, runs: list[Run], recipe: Recipe) -> dict[str, dict[str, float | None]]:
     """A seed's values, of its run or its specialists."""
-    show, columns = recipe.show, {}
+    show = recipe.show
+    columns: dict[str, dict[str, float | None]] = {}
     for index in show.indexes:
         summary = oracle_scores(runs, show, index) if row.specialists else show.of(runs[0].metrics["test"], index)
         columns[show.column(MEAN, index)] = summary["mean"]
-        for domain, values in summary["domains"].items():
-            columns[show.column(recipe.columns.get(domain, domain), index)] = values
+        domains: dict[str, dict[str, float | None]] = summary["domains"]
+        columns |= {show.column(recipe.columns.get(name, name), index): values for name, values in domains.items()}
     return columns
 
 
