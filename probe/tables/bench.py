@@ -20,7 +20,7 @@ from probe.extract.session import extract_sources
 from probe.extract.stores import MissingFeaturesError
 from probe.fit.run import Run
 from probe.fit.sweep import SweepError, sweep
-from probe.tables.recipe import Recipe
+from probe.tables.recipe import Recipe, require_own_columns
 from probe.tables.row import Row
 from probe.tables.specialists import by_seed, measured_steps
 from probe.workspace import Workspace
@@ -66,6 +66,8 @@ class Bench:
         except UsageError as error:  # the manifest is faulty: no command mends that
             self.missing.append(str(error))
             return
+        if self.manifest is not None:
+            require_own_columns(recipe, self.manifest.domains)
         absent = dict.fromkeys(backbone.name for backbone in recipe.backbones)
         if self.manifest is not None:
             absent = self._look_for_features(self.manifest)

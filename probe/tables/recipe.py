@@ -12,6 +12,7 @@ rows are named (`- ArcFace`) or changed (`- {like: ArcFace, printed: Arc}`).
     [row.name for row in recipe.rows]
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -26,7 +27,7 @@ from probe.errors import UsageError, nearest
 from probe.fit.config import RunConfig
 from probe.progress import say
 from probe.tables.overrides import Overrides
-from probe.tables.reference import Reference, read_reference
+from probe.tables.reference import MEAN, Reference, read_reference
 from probe.tables.row import Row, Seeds, read_row
 from probe.tables.shown import Shown
 from probe.validation import Strict, checked, read_keys
@@ -145,9 +146,9 @@ def _row_on(rows: list[dict[str, Any]], row: Any, path: Path, base: str) -> Any:
     like = row.get("like") if isinstance(row, dict) else row if isinstance(row, str) else None
     if like is None:
         return row
-    by_name = {fields.get("name"): fields for fields in rows}
-    if like not in by_name:
-        raise UsageError(f"{path}: {base} has no row '{like}'; {nearest(str(like), map(str, by_name))}")
+    by_name = {str(fields.get("name")): fields for fields in rows}
+    if not isinstance(like, str) or like not in by_name:
+        raise UsageError(f"{path}: {base} has no row '{like}'; {nearest(str(like), by_name)}")
     changes = {key: value for key, value in row.items() if key != "like"} if isinstance(row, dict) else {}
     return by_name[like] | changes
 
@@ -155,11 +156,12 @@ def _row_on(rows: list[dict[str, Any]], row: Any, path: Path, base: str) -> Any:
 def _require_specialists(rows: list[Row], path: Path) -> None:
     specialists = [row.name for row in rows if row.specialists]
     for row in rows:
+        place = f"{path}: row '{row.name}': training.specialist_steps:"
+        if row.steps_of is not None and row.specialists:
+            raise UsageError(f"{place} specialists are what is measured; give them another sampler.")
         if row.steps_of is not None and row.steps_of not in specialists:
-            raise UsageError(
-                f"{path}: row '{row.name}': training.specialist_steps: '{row.steps_of}' is no row with "
-                f"`specialists: true`; {nearest(row.steps_of, specialists)}"
-            )
+            near = nearest(row.steps_of, specialists) if specialists else "there is none here."
+            raise UsageError(f"{place} '{row.steps_of}' is no row with `specialists: true`; {near}")
 
 
 def _require_columns(columns: dict[str, str], reference: Reference | None, path: Path) -> None:
@@ -169,6 +171,17 @@ def _require_columns(columns: dict[str, str], reference: Reference | None, path:
             raise UsageError(f"{path}: columns.{domain}: '{column}' is no column of {reference.path}; {near}")
     if len(set(columns.values())) < len(columns):
         raise UsageError(f"{path}: columns: two domains have the same column.")
+
+
+def require_own_columns(recipe: Recipe, domains: Iterable[str]) -> None:
+    """Raises UsageError where two domains of the data, or one and the mean, would share a column."""
+    taken = {MEAN: MEAN}
+    for domain in domains:
+        column = recipe.columns.get(domain, domain)
+        if column in taken:
+            where = f"{recipe.path}: columns: '{domain}' would be shown as '{column}', which is the column of"
+            raise UsageError(f"{where} '{taken[column]}'; give it a name of its own.")
+        taken[column] = domain
 
 
 def _chosen(rows: list[Row], changes: Overrides, path: Path) -> list[Row]:

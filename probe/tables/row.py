@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from probe.backbones.catalogue import Backbone
 from probe.errors import UsageError, nearest
@@ -22,7 +22,14 @@ from probe.tables.overrides import OF_ROW, Overrides
 from probe.tables.reference import Reference
 from probe.validation import Strict, describe, models_in
 
-Seeds = Annotated[list[Seed], Field(min_length=1)]
+
+def _distinct(seeds: list[int]) -> list[int]:
+    if len(set(seeds)) < len(seeds):
+        raise ValueError("a seed is named twice; each is one run")
+    return seeds
+
+
+Seeds = Annotated[list[Seed], Field(min_length=1), AfterValidator(_distinct)]
 Compared = Literal["exact", "linear-probe", "other-benchmark", "printed-only"]
 SECTIONS = ("head", "loss", "training")
 MEASURED = "measured"
@@ -147,8 +154,12 @@ def _printed_only(where: str, fields: dict[str, Any], reference: Reference | Non
 
 def _comparison(where: str, row: Comparison, reference: Reference | None) -> Comparison:
     if row.printed is not None and (reference is None or row.printed not in reference.rows):
-        near = f"; {nearest(row.printed, reference.rows)}" if reference else "."
-        raise UsageError(f"{where}: printed: '{row.printed}' is no row of the recipe's reference file{near}")
+        if reference is None:
+            raise UsageError(
+                f"{where}: printed: the recipe has no `reference` file, whose row '{row.printed}' could be."
+            )
+        near = nearest(row.printed, reference.rows)
+        raise UsageError(f"{where}: printed: '{row.printed}' is no row of the recipe's reference file; {near}")
     compared = row.compared or ("exact" if row.printed else None)
     return Comparison(printed=row.printed, compared=compared, because=row.because)
 

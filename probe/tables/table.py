@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from probe.errors import nearest
 from probe.fit.run import Run
 from probe.tables.bench import Bench
 from probe.tables.recipe import Recipe
@@ -145,12 +146,13 @@ def _row(row: Row, bench: Bench) -> TableRow:
 
 def _by_column(row: Row, runs: list[Run], recipe: Recipe) -> dict[str, dict[str, float | None]]:
     """A seed's values, of its run or its specialists."""
-    show, columns = recipe.show, {}
+    show = recipe.show
+    columns: dict[str, dict[str, float | None]] = {}
     for index in show.indexes:
         summary = oracle_scores(runs, show, index) if row.specialists else show.of(runs[0].metrics["test"], index)
         columns[show.column(MEAN, index)] = summary["mean"]
-        for domain, values in summary["domains"].items():
-            columns[show.column(recipe.columns.get(domain, domain), index)] = values
+        domains: dict[str, dict[str, float | None]] = summary["domains"]
+        columns |= {show.column(recipe.columns.get(name, name), index): values for name, values in domains.items()}
     return columns
 
 
@@ -178,4 +180,10 @@ def _notes(bench: Bench) -> list[str]:
         for domain, score in bench.recipe.show.of(run.metrics["test"], bench.recipe.show.indexes[0])["domains"].items()
         if score["nothing_to_find"]
     }
-    return notes + sorted(nothing)
+    return notes + sorted(nothing) + _unknown_columns(bench)
+
+
+def _unknown_columns(bench: Bench) -> list[str]:
+    domains = bench.manifest.domains if bench.manifest else list(bench.recipe.columns)
+    unknown = [domain for domain in bench.recipe.columns if domain not in domains]
+    return [f"columns: '{name}' is no domain of {bench.recipe.data}; {nearest(name, domains)}" for name in unknown]

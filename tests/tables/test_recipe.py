@@ -89,7 +89,7 @@ def test_a_head_that_is_not_trained_has_no_loss_and_no_training(tmp_path: Path):
         ("name: No dropout", "name: Trained", "same name"),
         ("{kind: average-pooling}", "{kind: average-pooling}, loss: {kind: arcface}", "not trained: leave out `loss`"),
         ("  loss: {kind: arcface, margin: 0.4}\n", "", "give it a `loss`"),
-        ("{name: Trained}", "{name: Trained, printed: Row}", "printed: 'Row' is no row"),
+        ("{name: Trained}", "{name: Trained, printed: Row}", "printed: the recipe has no `reference` file"),
         ("data: sample", "data: sample\nreference: none.csv", "none.csv cannot be read as a reference file"),
         ("title: A title", "title: [", "cannot be read as a recipe"),
         (RECIPE, "", "it holds no keys"),

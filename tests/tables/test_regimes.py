@@ -35,7 +35,7 @@ defaults:
   training: {epochs: 2, batch: 8, warmup_epochs: 0, schedule: constant, lr: 0.01, select_by: R@1}
   seeds: [0, 1]
 rows:
-  - {name: Steps, training: {sampler: specialist-steps, specialist_steps: {measured: Oracle}}}
+  - {name: Steps, training: &steps {sampler: specialist-steps, specialist_steps: {measured: Oracle}}}
   - {name: Oracle, specialists: true, printed: As printed, compared: linear-probe, because: It is frozen here.}
   - {name: Cars, domain: cars}
   - {name: Never, printed: As printed, compared: printed-only, because: Its weights were never released.}
@@ -226,6 +226,7 @@ def test_a_base_brings_its_backbones_and_the_command_that_extracts_them():
     ("old", "new", "says"),
     [
         ("- Oracle", "- Orakle", "small.yaml has no row 'Orakle'; did you mean 'Oracle'?"),
+        ("like: Cars", "like: [Cars]", "small.yaml has no row '['Cars']'"),
         ("like: Cars", "like: Carts", "small.yaml has no row 'Carts'; did you mean 'Cars'?"),
         ("title: Based", "about: x", "'title' is missing"),
         ("based_on: small.yaml", "based_on: smal.yaml", "smal.yaml cannot be read as the recipe that"),
@@ -240,6 +241,19 @@ def test_a_mistaken_base_is_an_error_that_names_the_file(world: World, old: str,
         based(world, BASED.replace(old, new))
     assert says in str(raised.value)
     assert "based.yaml" in str(raised.value)
+
+
+@pytest.mark.parametrize(("columns", "taken"), [("{birds: cars}", "birds"), ("{birds: Mean}", "Mean")])
+def test_two_columns_never_share_a_name(world: World, columns: str, taken: str):
+    rows = REGIMES.split("rows:")[0].replace("reference: printed.csv\n", "") + "rows:\n  - {name: Cars, domain: cars}\n"
+    recipe = regimes(world, rows.replace("{birds: birds}", columns))
+    with pytest.raises(UsageError, match=rf"which is the column of '{taken}'; give it a name of its own"):
+        Bench(recipe, world.workspace)
+
+
+def test_a_column_of_no_domain_is_said(world: World):
+    table = build_table(Bench(regimes(world, REGIMES.replace("{birds: birds}", "{brids: birds}")), world.workspace))
+    assert "columns: 'brids' is no domain of small; did you mean 'birds'?" in table.notes
 
 
 PRINTED_ONLY = "compared: printed-only, because: Its weights were never released."
@@ -259,6 +273,10 @@ PRINTED_ONLY = "compared: printed-only, because: Its weights were never released
         ("{measured: Oracle}", "{measured: Orakle}", "row 'Steps': training.specialist_steps: 'Orakle' is no row"),
         ("{measured: Oracle}", "{measured: Cars}", "'Cars' is no row with `specialists: true`"),
         ("{measured: Oracle}", "{measured: Oracle, cars: 3}", "`measured` names a row and stands alone"),
+        ("specialists: true", "specialists: true, training: *steps", "specialists are what is measured"),
+        ("seeds: [0, 1]", "seeds: [0, 0]", "defaults.seeds: a seed is named twice"),
+        ("domain: cars", "seeds: [1, 1]", "row 'Cars': seeds: a seed is named twice"),
+        ("reference: printed.csv\n", "", "row 'Oracle': printed: the recipe has no `reference` file"),
         ("domain: cars", "seed: 1", "row 'Cars': unknown key 'seed'; did you mean 'seeds'?"),
         ("domain: cars", "like: Oracle", "row 'Cars': unknown key 'like'"),
         ("{birds: birds}", "{birds: brids}", "columns.birds: 'brids' is no column of"),
