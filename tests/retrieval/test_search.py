@@ -149,7 +149,7 @@ def test_thousands_of_searches_are_the_sorted_exact_similarities_to_the_bit(
     vectors = KINDS[kind](rng, q + n, dim).astype(dtype)
     vectors[(vectors == 0).all(axis=1)] = 1
     queries, index = torch.from_numpy(vectors).split([int(q), int(n)])
-    k = int(rng.choice([1, 5, 11, 33, 101, n, n + 3]))
+    k = int(rng.choice(np.array([1, 5, 11, 33, 101, n, n + 3])))
     pairs = some_pairs(rng, len(queries), len(index), rng.choice([0, 0.02, 0.5, 0.95, 1]))
     size = int(rng.choice([1, 2, 8, 64]))
     tiny = Blocks(
