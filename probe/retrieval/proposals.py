@@ -87,9 +87,10 @@ class _Part:
         wanted = wanted[:, : int(wanted.sum(1).max())]  # maxima are in order
         if wanted.shape[1] * FEW > groups:
             group = torch.arange(groups, device=rows.device).expand(len(group), -1)
-            self._keep(self._all_scores(rows, end - start), group, start)
+            for first, last in ranges(len(group), max(1, self.work.blocks.dense // len(rows))):
+                self._keep(self._all_scores(first, last, rows, end - start), group[first:last], start, first)
         elif wanted.shape[1]:
-            self._keep(self._scores(rows, group, wanted, end - start), group[:, : wanted.shape[1]], start)
+            self._keep(self._scores(rows, group, wanted, end - start), group[:, : wanted.shape[1]], start, 0)
         return self
 
     def _maxima(self, rows: torch.Tensor, count: int) -> torch.Tensor:
@@ -105,9 +106,9 @@ class _Part:
         across = self.work.buffer("across", *maxima.shape[::-1])
         return across.copy_(maxima.T)
 
-    def _all_scores(self, rows: torch.Tensor, count: int) -> torch.Tensor:
-        """(q, groups, group) Products with all rows; minus infinity for the padding."""
-        products = self.rows @ rows.T  # (q, D) @ (D, n)
+    def _all_scores(self, first: int, last: int, rows: torch.Tensor, count: int) -> torch.Tensor:
+        """(last - first, groups, group) Products of some queries with all rows; minus infinity for the padding."""
+        products = self.rows[first:last] @ rows.T  # (q, D) @ (D, n)
         products[:, count:] = -INF
         return products.view(len(products), -1, self.work.group)
 
@@ -128,20 +129,20 @@ class _Part:
             scores.masked_fill_(last & padding, -INF)
         return scores
 
-    def _keep(self, scores: torch.Tensor, group: torch.Tensor, start: int) -> None:
-        """Brings the best of the scores (q, columns, group) into the best so far."""
-        size = scores.shape[2]
+    def _keep(self, scores: torch.Tensor, group: torch.Tensor, start: int, first: int) -> None:
+        """Brings the best of the scores (q, columns, group) of the queries from `first` on into their best so far."""
+        size, here = scores.shape[2], slice(first, first + len(scores))
         scores = scores.flatten(1)
         value, at = scores.topk(min(self.width + 1 + self.work.most_excluded, scores.shape[1]), dim=1)
         row = group.gather(1, at // size) * size + at % size + start
-        query = torch.arange(self.start, self.start + len(row), device=row.device)[:, None].expand_as(row)
+        query = torch.arange(len(row), device=row.device).add(self.start + first)[:, None].expand_as(row)
         value = value.masked_fill(self.work.is_excluded(query, row), -INF)
-        values = torch.cat([self.best, value], dim=1)
+        values = torch.cat([self.best[here], value], dim=1)
         best, at = values.topk(self.width, dim=1)
         rest = values.scatter_(1, at, -INF).amax(1)
-        self.let_go = torch.maximum(self.let_go, rest)
-        found = torch.cat([self.best_rows, row], dim=1).gather(1, at)
-        self.best, self.best_rows = best, found.masked_fill(best == -INF, -1)
+        self.let_go[here] = torch.maximum(self.let_go[here], rest)
+        found = torch.cat([self.best_rows[here], row], dim=1).gather(1, at)
+        self.best[here], self.best_rows[here] = best, found.masked_fill(best == -INF, -1)
 
 
 def _rank(work: Work, parts: list[_Part]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -16,6 +16,7 @@ import numpy as np
 import polars as pl
 import torch
 
+from probe.errors import UsageError
 from probe.retrieval.distances import Cosine, Euclidean
 from probe.retrieval.duplicates import without_late_copies
 from probe.retrieval.exhaustive import decide
@@ -56,11 +57,15 @@ def search(
     """The k most similar index rows of each query, the pairs of `same_image` left out.
 
     queries (Q, D) and index (N, D) are of any length and lie anywhere; the work is done on the queries' device.
-    same_image: (P, 2) int64 (query row, index row), sorted. advance: told the comparisons done since it was last told,
-    Q * N in all. Similarities are cosines, or minus the distances. Raises ProbeError for a vector that is not finite
-    or, of a cosine, zero. Memory: the input where it lies, the result, and less than 1 GB on a CPU.
+    same_image: (P, 2) int64 (query row, index row), in any order. advance: told the comparisons done since it was last
+    told, Q * N in all. Similarities are cosines, or minus the distances. Raises ProbeError for a vector that is not
+    finite or, of a cosine, zero; UsageError for two dimensions, and for a pair outside. Memory: the input where it
+    lies, the result, and less than 1 GB on a CPU.
     """
     queries, index = (each if isinstance(each, Vectors) else Vectors(each) for each in (queries, index))
+    if queries.dim != index.dim:
+        raise UsageError(f"queries have {queries.dim} dimensions, the index has {index.dim}; search in one space.")
+    same_image = _sorted(same_image, len(queries), len(index))
     device, count = queries.device, min(k, len(index))
     blocks = blocks or BLOCKS[device.type]
     found = Neighbours(np.full((len(queries), k), -1, np.int64), np.full((len(queries), k), -np.inf))
@@ -87,6 +92,18 @@ def search(
                 found.rows[some, :count] = np.where(rows < 0, -1, kept[rows])
                 found.similarities[some, :count] = similarities
     return found
+
+
+def _sorted(pairs: np.ndarray, queries: int, rows: int) -> np.ndarray:
+    """Raises UsageError for a pair of a query or row that is not there."""
+    if pairs.ndim != 2 or pairs.shape[1] != 2 or not np.issubdtype(pairs.dtype, np.integer):
+        raise UsageError(f"same_image has shape {pairs.shape} of {pairs.dtype}; it is (P, 2) of int64.")
+    outside = ((pairs < 0) | (pairs >= (queries, rows))).any(1)
+    if outside.any():
+        query, row = pairs[outside.argmax()]
+        raise UsageError(f"same_image names query {query} and row {row}, of {queries} queries and {rows} rows.")
+    keys = pairs[:, 0] * max(rows, 1) + pairs[:, 1]
+    return pairs if (keys[1:] > keys[:-1]).all() else pairs[np.unique(keys, return_index=True)[1]]
 
 
 @contextmanager

@@ -29,6 +29,7 @@ class Blocks:
     chunk: int = 2**19  # index rows read at once, at most
     numbers: int = 2**25  # of the index rows that are read at once
     gathered: int = 2**18  # numbers of the rows of groups that are computed once more together
+    dense: int = 2**25  # numbers of a product that is kept whole, where most groups are wanted
     kept: int = 2**24  # numbers kept of the queries for which the index is read once
     spare: int = 10  # candidates kept besides the k best
     pairs: int = 2**15  # numbers of the pairs that are scored at once
@@ -41,7 +42,7 @@ class Blocks:
 
 BLOCKS = {
     "cpu": Blocks(),
-    "cuda": Blocks(queries=8192, product=65_536, gathered=2**26, kept=2**26, pairs=2**22, float64=1024),
+    "cuda": Blocks(queries=8192, product=65_536, gathered=2**26, dense=2**28, kept=2**26, pairs=2**22, float64=1024),
 }
 
 

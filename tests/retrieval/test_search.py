@@ -11,7 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from probe.errors import ProbeError
+from probe.errors import ProbeError, UsageError
 from probe.retrieval import search as search_module
 from probe.retrieval.search import DISTANCES as DISTANCES_OF
 from probe.retrieval.search import Distance, Neighbours, same_image_pairs, search
@@ -21,9 +21,9 @@ from probe.retrieval.work import Blocks
 NONE = np.zeros((0, 2), np.int64)
 BLOCKS = [
     Blocks(),
-    Blocks(queries=1, product=5, group=1, chunk=13, gathered=1, kept=1, spare=0, float64=1),
-    Blocks(queries=3, product=6, group=3, chunk=40, gathered=40, kept=1, spare=0, float64=2),
-    Blocks(queries=7, product=8, group=4, chunk=59, numbers=100, gathered=999, kept=200, spare=2, float64=5),
+    Blocks(queries=1, product=5, group=1, chunk=13, gathered=1, dense=1, kept=1, spare=0, float64=1),
+    Blocks(queries=3, product=6, group=3, chunk=40, gathered=40, dense=100, kept=1, spare=0, float64=2),
+    Blocks(queries=7, product=8, group=4, chunk=59, numbers=100, gathered=999, dense=300, kept=200, spare=2, float64=5),
 ]
 DISTANCES: list[Distance] = ["cosine", "euclidean"]
 
@@ -158,6 +158,7 @@ def test_thousands_of_searches_are_the_sorted_exact_similarities_to_the_bit(
         group=size,
         chunk=int(rng.integers(size, 500)),
         gathered=int(rng.integers(1, 5000)),
+        dense=int(rng.integers(1, 5000)),
         kept=int(rng.choice([1, 300, 100_000])),
         spare=int(rng.choice([0, 1, 10])),
         float64=int(rng.integers(1, 20)),
@@ -353,6 +354,28 @@ def test_a_vector_without_a_distance_is_a_clear_error_in_a_later_block_too(value
         ProbeError, match=r"2 index embedding\(s\) are not finite, or beyond 1e\+150, the first in row 66"
     ):
         search(index[:2], index, 3, NONE, "euclidean")
+
+
+@pytest.mark.parametrize(
+    ("dim", "pairs", "says"),
+    [
+        (9, NONE, "queries have 8 dimensions, the index has 9"),
+        (8, np.array([(1, 3), (4, 0)]), "same_image names query 4 and row 0, of 4 queries and 30 rows"),
+        (8, np.array([(-1, 3)]), "same_image names query -1 and row 3"),
+        (8, np.array([1, 2]), "it is \\(P, 2\\) of int64"),
+        (8, np.array([(1.0, 2.0)]), "it is \\(P, 2\\) of int64"),
+    ],
+)
+def test_a_question_that_cannot_be_asked_is_a_clear_error(dim: int, pairs: np.ndarray, says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        search(random_vectors(4, 8), random_vectors(30, dim), 3, pairs)
+
+
+def test_pairs_to_leave_out_come_in_any_order_and_number() -> None:
+    queries, index = random_vectors(4, 8), random_vectors(30, 8, seed=1)
+    pairs = np.array([(3, 9), (0, 4), (3, 2), (0, 4), (1, 29)])
+    expected = search(queries, index, 30, np.unique(pairs, axis=0))
+    assert_same_bits(search(queries, index, 30, pairs), expected)
 
 
 def test_progress_adds_up_to_all_comparisons() -> None:
