@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Sequence
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
+from multiprocessing.resource_tracker import ensure_running
 from typing import Any
 
 from probe.errors import ProbeError
@@ -59,11 +60,12 @@ class _Worker:
         self.current: int | None = None
         self._runs = runs
         self._process = context.Process(target=_work, args=(other, runs, *settings), daemon=True)
-        usual = signal.signal(signal.SIGINT, signal.SIG_IGN)  # which the process inherits
+        ensure_running()  # before the mask, which it would take off
+        usual = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which the process inherits
         try:
             self._process.start()
         finally:
-            signal.signal(signal.SIGINT, usual)
+            signal.pthread_sigmask(signal.SIG_SETMASK, usual)  # a Ctrl-C of meanwhile comes now
         other.close()
         self._dead = False
 

@@ -69,18 +69,18 @@ def require_right(store: FeatureStore, chance: random.Random) -> None:
 
 
 def read(store: FeatureStore, seed: int, until: float) -> int:
-    """Reads at random from a store that was opened elsewhere, and from one opened here; returns how often."""
+    """Reads at random from a store that was opened elsewhere, and from one opened here, at least five times."""
     chance, reads = random.Random(seed), 0
-    while time.time() < until:
+    while time.time() < until or reads < 5:
         require_right(store if chance.random() < 0.7 else FeatureStore(store.path), chance)
         reads += 1
     return reads
 
 
 def read_while_it_changes(store: FeatureStore, seed: int, until: float) -> Counter[str]:
-    """Goes on with a store until that is refused, then opens it anew; the rows only become more."""
+    """Goes on with a store until that is refused, then opens it anew, at least once; the rows only become more."""
     chance, seen, rows = random.Random(seed), Counter[str](), len(store)
-    while time.time() < until:
+    while time.time() < until or seen["right"] < 5 or not seen["replaced"]:
         try:
             require_right(store, chance)
             seen["right"] += 1
@@ -94,10 +94,10 @@ def read_while_it_changes(store: FeatureStore, seed: int, until: float) -> Count
     return seen
 
 
-def write_others(folder: Path, until: float) -> int:
-    """Writes one new store after another, and adds to each; returns how many."""
+def write_others(folder: Path, end: Path) -> int:
+    """Writes one new store after another, and adds to each, until there is a file `end`; returns how many."""
     count = 0
-    while time.time() < until:
+    while not end.exists() or count < 2:
         ids = names(f"other {count}", 120)
         path = write(folder / f"other-{count}.h5", ids[:70])
         write(path, ids[70:])
@@ -106,19 +106,19 @@ def write_others(folder: Path, until: float) -> int:
     return count
 
 
-def grow(path: Path, until: float) -> int:
+def grow(path: Path, end: Path) -> int:
     """Adds rows to the store and finishes it, again and again; returns how often."""
     count = 0
-    while time.time() < until:
+    while not end.exists() or count < 2:
         write(path, names(f"added {count}", 1 + 37 * count % 101))
         count += 1
     return count
 
 
-def shuffle(path: Path, until: float) -> int:
+def shuffle(path: Path, end: Path) -> int:
     """Puts the same rows in another order in the store's place, as if extracted anew, and some more each time."""
     count, chance = 0, random.Random(7)
-    while time.time() < until:
+    while not end.exists() or count < 2:
         ids = FeatureStore(path).ids + names(f"added {count}", 1)
         chance.shuffle(ids)
         write(path.with_name("new.h5"), ids).replace(path)
@@ -153,11 +153,15 @@ def processes() -> Iterator[Callable[[str, int], Executor]]:
 def test_four_processes_read_right_rows_while_one_writes_other_stores(store: FeatureStore, processes) -> None:
     forked, spawned = processes("fork", 3), processes("spawn", 2)
     until = time.time() + SECONDS
-    writer = forked.submit(write_others, store.path.parent, until)
+    end = store.path.with_name("end")
+    writer = forked.submit(write_others, store.path.parent, end)
     readers = [
         executor.submit(read, store, seed, until) for seed, executor in enumerate((forked, spawned, forked, spawned))
     ]
-    assert min(reader.result() for reader in readers) >= 5
+    try:
+        assert min(reader.result() for reader in readers) >= 5
+    finally:
+        end.touch()
     assert writer.result() >= 2
     np.testing.assert_array_equal(store.load(), rows_of(store.ids).features)
 
@@ -165,16 +169,20 @@ def test_four_processes_read_right_rows_while_one_writes_other_stores(store: Fea
 @pytest.mark.slow
 @pytest.mark.parametrize("change", [grow, shuffle])
 def test_readers_of_a_store_that_changes_see_right_rows_or_that_it_was_replaced(
-    store: FeatureStore, processes, change: Callable[[Path, float], int]
+    store: FeatureStore, processes, change: Callable[[Path, Path], int]
 ) -> None:
     forked, spawned = processes("fork", 3), processes("spawn", 2)
     until = time.time() + SECONDS
-    writer = forked.submit(change, store.path, until)
+    end = store.path.with_name("end")
+    writer = forked.submit(change, store.path, end)
     readers = [
         executor.submit(read_while_it_changes, store, seed, until)
         for seed, executor in enumerate((forked, spawned, forked, spawned))
     ]
-    seen = sum((reader.result() for reader in readers), Counter())
+    try:
+        seen = sum((reader.result() for reader in readers), Counter())
+    finally:
+        end.touch()
     assert writer.result() >= 2
     assert seen["right"] >= 20
     assert seen["replaced"] >= 4

@@ -90,6 +90,19 @@ def test_ctrl_c_stops_all_that_goes_on_side_by_side(quickstart: Shell, finished:
     assert not list(tmp_path.glob("runs/.*"))
 
 
+@pytest.mark.slow
+def test_ctrl_c_counts_while_the_processes_are_started(quickstart: Shell, tmp_path: Path):
+    process = quickstart.start(f"{FIT} --row ArcFace --jobs 3 --out {tmp_path}")
+    assert process.stderr
+    while "side by side" not in process.stderr.readline() and process.poll() is None:
+        pass
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate()
+    assert process.returncode == 130
+    assert "interrupted: what is finished is kept" in said
+    assert "Traceback" not in said
+
+
 def test_a_run_that_diverges_does_not_stop_the_others_and_is_reported(quickstart: Shell, tmp_path: Path):
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(
