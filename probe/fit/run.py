@@ -57,6 +57,7 @@ class Run:
         training = self.config.training
         parts += [training.sampler] if training and training.one_domain_a_step else []
         parts += ["separate"] if training and training.classifier == "separate" else []
+        parts += ["zero-gradients"] if training and training.inactive == "zero-gradients" else []
         parts += ["distillation"] if self.config.distillation else []
         parts += [self.config.domain] if self.config.domain else []
         return self.folder / file_name(f"{'_'.join(parts)}_seed{self.config.seed}_{self.key[:12]}")

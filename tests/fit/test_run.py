@@ -15,7 +15,7 @@ from probe.errors import UsageError
 from probe.extract.features import CachedFeatures
 from probe.extract.selection import Selection
 from probe.fit import run as run_module
-from probe.fit.config import RunConfig
+from probe.fit.config import RunConfig, Training
 from probe.fit.embedding import score
 from probe.fit.placement import SplitRows
 from probe.fit.run import Run, read_run
@@ -331,6 +331,15 @@ def test_the_path_names_the_run_and_starts_with_no_character_that_needs_quoting(
     path = Run(config, {}, tmp_path).path
     assert path.parent == tmp_path
     assert path.name == f"open_clip-ViT-B-16-openai_linear_sub-center-arcface_seed3_{key(config, {})[:12]}"
+
+
+def test_the_paths_of_two_regimes_differ_by_more_than_their_key(tmp_path: Path) -> None:
+    """So that a shell's pattern never mixes them."""
+    separate = {"sampler": "round-robin", "classifier": "separate"}
+    regimes = [{}, {"sampler": "round-robin"}, separate, separate | {"inactive": "zero-gradients"}]
+    configs = [linear(seed=3).model_copy(update={"training": Training.model_validate(regime)}) for regime in regimes]
+    names = [Run(config, {}, tmp_path).path.name.rsplit("_", 1)[0] for config in configs]
+    assert len(set(names)) == len(regimes)
 
 
 def test_a_sweep_fits_only_what_is_not_done(cached: CachedFeatures, tmp_path: Path) -> None:
