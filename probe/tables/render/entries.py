@@ -49,7 +49,7 @@ def entry_of(table: Table, row: TableRow, column: str, metric: str) -> Entry:
 def entries(table: Table, row: TableRow) -> Iterator[tuple[str, Entry]]:
     """Each column with the entry of each metric, in the order of the table."""
     for column in table.columns:
-        for metric in table.recipe.show.metrics:
+        for metric in table.metrics(column):
             yield column, entry_of(table, row, column, metric)
 
 

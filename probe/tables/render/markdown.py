@@ -40,7 +40,7 @@ def markdown(table: Table) -> str:
 def _grid(table: Table) -> list[str]:
     runs = has_runs(table)
     header = ["row", *(["dim", "seeds"] if runs else [])]
-    header += [f"{column} {metric}" for column in table.columns for metric in table.recipe.show.metrics]
+    header += [f"{column} {metric}" for column in table.columns for metric in table.metrics(column)]
     lines = [_line(header), _line(["---", *("---:" for _ in header[1:])])]
     for row in table.rows:
         facts = [dim_text(row), seeds_text(row)] if runs else []

@@ -75,7 +75,7 @@ def _grid(table: Table, between: str) -> RichTable:
 
 
 def _entries(table: Table, row: TableRow, column: str) -> list[Entry]:
-    return [entry_of(table, row, column, metric) for metric in table.recipe.show.metrics]
+    return [entry_of(table, row, column, metric) for metric in table.metrics(column)]
 
 
 def _measured(table: Table, row: TableRow, column: str, between: str) -> Text:
