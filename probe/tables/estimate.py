@@ -25,6 +25,7 @@ from probe.fit.schedule import Plan
 from probe.tables.past import PastRuns
 from probe.tables.size import Search, Size, Training
 
+UNKNOWN = "how long is not known: nothing like it was run here"
 HERE, REFERENCE = "as finished work here took", "at the speed of 2 CPU cores"
 # Two CPU cores, docs/losses.md: a step with 128 images in 64 dimensions, and what it takes whatever the classes.
 SECONDS_A_CENTRE, SECONDS_A_STEP = 0.5e-6, 1e-3

@@ -61,8 +61,8 @@ class TableRow:
 class Table:
     """`means` and `domains`: the columns, as they are printed; rows may have cells of more, the domains in the second
     index. `reasons`: why rows are not the printed experiment. `missing` says why rows are empty, `needs` the commands
-    that fill them. `significance[mean's column, metric]`. `stale`: what is here, but not of what is here now; `times`: of
-    commands of `needs`, None where nothing is known."""
+    that fill them. `significance[mean's column, metric]`. `stale`: what was measured of something else than is here
+    now; `times`: of commands of `needs`, None where nothing is known."""
 
     recipe: Recipe
     means: list[str]

@@ -71,7 +71,11 @@ def latex(table: Table) -> str:
     lines = [
         r"% \usepackage[T1]{fontenc}",
         r"% \usepackage{booktabs}",
-        *(f"% {line}" for each in (*table.reasons, *table.missing, *table.notes) for line in each.splitlines()),
+        *(
+            f"% {line}"
+            for each in (*table.reasons, *table.stale, *table.missing, *table.notes)
+            for line in each.splitlines()
+        ),
         r"\begin{table}",
         r"\centering",
         rf"\caption{{{escaped(table.recipe.title)}}}",

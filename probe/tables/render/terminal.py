@@ -25,6 +25,7 @@ from probe.tables.render.entries import (
     printed_name,
     printed_text,
     seeds_text,
+    time_text,
 )
 from probe.tables.table import Table, TableRow
 from probe.terminal import WIDE
@@ -41,7 +42,8 @@ def show(table: Table, console: Console) -> None:
         grid.box, grid.show_edge, grid.padding = box.SIMPLE_HEAD, False, (0, 1, 0, 0)
     console.print(grid)
     agreement = agreement_line(table)
-    said = [(agreement, ""), *((line, "dim") for line in table.reasons), *((line, "yellow") for line in table.missing)]
+    said = [(agreement, ""), *((line, "dim") for line in table.reasons)]
+    said += [(line, "yellow") for line in (*table.stale, *table.missing)]
     for line, style in [*said, *((line, "dim") for line in table.notes)]:
         if line:
             console.print(line, style=style, markup=False, soft_wrap=True)
@@ -49,6 +51,8 @@ def show(table: Table, console: Console) -> None:
         console.print("to complete this table:")
     for command in table.needs:
         console.print(f"  {command}", style="cyan", markup=False, soft_wrap=True)
+        if time := time_text(table, command):
+            console.print(f"    {time}", style="dim", markup=False, soft_wrap=True)
 
 
 def _grid(table: Table, between: str) -> RichTable:
