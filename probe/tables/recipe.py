@@ -105,12 +105,28 @@ class Recipe:
         return list({backbone.name: backbone for row in self.rows for backbone in row.backbones}.values())
 
 
-def find_recipes(paths: list[Path]) -> list[Path]:
+FOLDER = Path("recipes")  # of the current folder
+
+
+def find_recipe(named: Path) -> Path:
+    """A recipe's file: itself, or the one of that name in `recipes/`. Raises UsageError, with the nearest name, where a
+    name is none."""
+    if named.exists() or named.suffix or len(named.parts) != 1:
+        return named
+    known = sorted(path.stem for path in FOLDER.glob("*.yaml"))
+    if named.name in known:
+        return FOLDER / f"{named}.yaml"
+    near = nearest(named.name, known) if known else f"there is no folder '{FOLDER}' here; name its file."
+    raise UsageError(f"there is no recipe '{named}'; {near}")
+
+
+def find_recipes(named: list[Path]) -> list[Path]:
     """The recipes named, and those in the folders named, in order. Raises UsageError where there are none."""
+    paths = [find_recipe(path) for path in named]
     found = [file for path in paths for file in (sorted(path.glob("*.yaml")) if path.is_dir() else [path])]
     if not found:
         raise UsageError(f"there are no recipes (*.yaml) in {', '.join(map(str, paths))}; name a recipe.")
-    return found
+    return list(dict.fromkeys(found))
 
 
 def read_recipe(path: Path, changes: Overrides | None = None) -> Recipe:

@@ -15,6 +15,7 @@ from probe.errors import nearest
 from probe.fit.run import Run
 from probe.tables.bench import Bench
 from probe.tables.counted import Found
+from probe.tables.estimate import Estimate
 from probe.tables.parameters import SIZE, parameters
 from probe.tables.recipe import Recipe
 from probe.tables.reference import MEAN, VALUE, Printed
@@ -60,7 +61,8 @@ class TableRow:
 class Table:
     """`means` and `domains`: the columns, as they are printed; rows may have cells of more, the domains in the second
     index. `reasons`: why rows are not the printed experiment. `missing` says why rows are empty, `needs` the commands
-    that fill them. `significance[mean's column, metric]`."""
+    that fill them. `significance[mean's column, metric]`. `stale`: what was measured of something else than is here
+    now; `times`: of commands of `needs`, None where nothing is known."""
 
     recipe: Recipe
     means: list[str]
@@ -71,6 +73,8 @@ class Table:
     needs: list[str]
     notes: list[str]
     significance: dict[tuple[str, str], Significance] = field(default_factory=dict)
+    stale: list[str] = field(default_factory=list)
+    times: dict[str, Estimate | None] = field(default_factory=dict)
 
     @property
     def columns(self) -> list[str]:
@@ -92,7 +96,7 @@ def build_table(bench: Bench) -> Table:
     domains = bench.manifest.domains if bench.manifest else recipe.columns
     missing = [*bench.missing, *(f"{row}: waits for the steps of {of}" for row, of in bench.waiting.items())]
     needs = list(bench.needs)
-    if bench.waiting or any(not run.done for runs in bench.runs_of.values() for run in runs):
+    if needs or bench.waiting or any(not run.done for runs in bench.runs_of.values() for run in runs):
         needs.append(bench.fit_command)
     significance = {
         (recipe.show.column(MEAN, index), metric): found
