@@ -14,8 +14,8 @@ from probe.tables.bench import Bench
 from probe.tables.parameters import SIZE
 from probe.tables.recipe import Recipe, read_recipe
 from probe.tables.reference import COLUMNS, read_reference
-from probe.tables.shown import PARAMETERS, is_score
 from probe.tables.render.markdown import markdown
+from probe.tables.shown import PARAMETERS, is_score
 from probe.tables.table import Table, build_table
 from probe.workspace import Workspace
 from tests.data.published import PUBLISHED
@@ -144,14 +144,16 @@ def test_a_metric_may_say_where_it_was_measured():
 
 def test_a_file_with_one_line_a_row_has_counts_and_texts(tmp_path: Path):
     path = tmp_path / "wide.csv"
-    path.write_text("dataset,split,year,n_images,n_classes,unseen_classes\nA,val,2020,4.1M,349k,partly(dagger)\nB,test,2021,7,,\n")
+    path.write_text(
+        "dataset,split,year,n_images,n_classes,unseen_classes\nA,val,2020,4.1M,349k,partly(dagger)\nB,test,2021,7,,\n"
+    )
     rows = read_reference(path).rows
     assert list(rows) == ["A val", "B test"]
-    values = rows["A val"]["Value"]
+    values = {metric: of_column[metric] for metric, of_column in rows["A val"].items()}
     assert (values["images"].value, values["images"].text) == (4_100_000, "4.1M")
     assert math.isnan(values["unseen classes"].value)
     assert values["unseen classes"].shown == "partly†"
-    assert list(rows["B test"]["Value"]) == ["images"]
+    assert list(rows["B test"]) == ["images"]
 
 
 def test_unifexs_sizes_are_those_of_one_centre_a_class():
@@ -168,7 +170,7 @@ def test_a_counted_table_shows_what_is_in_the_annotations(tmp_path: Path):
     for name in ("uned-met", "uned-sop"):
         PUBLISHED[name].write(tmp_path)
     table = build_table(Bench(recipe_of("uned_table2"), Workspace(tmp_path, tmp_path / "features", tmp_path / "out")))
-    cells = {row.name: {m: cell.mean for m, cell in row.cells["Value"].items()} for row in table.rows if row.cells}
+    cells = {row.name: {name: cell[name].mean for name, cell in row.cells.items()} for row in table.rows if row.cells}
     assert cells == {"SOP": {"images": 1, "classes": 1}, "Met": {"images": 2, "classes": 2}}
     assert table.missing == ["not found: Food2k, CARS196, InShop, iNaturalist (2018), GLDv2, Rp2k"]
     assert [command.split(" --")[0] for command in table.needs][:2] == [
@@ -182,8 +184,8 @@ def test_the_settings_of_unifexs_model_are_those_of_the_recipe():
     different = []
     for row in table_of("unifex_appendix_table5").rows:
         if row.cells:
-            measured = str(row.cells["Value"]["setting"].shown)
-            printed = str(row.printed["Value"]["setting"].shown)
+            measured = str(row.cells["setting"]["setting"].shown)
+            printed = str(row.printed["setting"]["setting"].shown)
             try:
                 same = float(measured) == float(printed)
             except ValueError:
@@ -197,9 +199,9 @@ def test_printed_totals_of_uned_add_up():
         rows = read_reference(REFERENCE / f"{name}.csv").rows
         for total in (row for row in rows if row.startswith("Total")):
             split = total.removeprefix("Total")
-            parts = [values["Value"] for row, values in rows.items() if row.endswith(split) and row != total]
-            for metric, value in rows[total]["Value"].items():
-                assert sum(part[metric].value for part in parts) == value.value, (name, total, metric)
+            parts = [values for row, values in rows.items() if row.endswith(split) and row != total]
+            for metric, value in rows[total].items():
+                assert sum(part[metric][metric].value for part in parts) == value[metric].value, (name, total, metric)
 
 
 def test_references_are_of_a_known_layout():
