@@ -150,7 +150,7 @@ def read_recipe(path: Path, changes: Overrides | None = None) -> Recipe:
     if len(set(names)) < len(names):
         raise UsageError(f"{path}: two rows have the same name; names tell rows apart.")
     _require_specialists(rows, path)
-    _require_columns(file.columns, reference, path)
+    _require_columns(file.columns, None if any(row.comparison.column for row in rows) else reference, path)
     rows = _chosen(rows, changes, path)
     _require_taken(rows, {fields["name"]: fields for fields in file.rows}, changes, path)
     words, show = changes.words, file.show
@@ -224,6 +224,7 @@ def _require_specialists(rows: list[Row], path: Path) -> None:
 
 
 def _require_columns(columns: dict[str, str], reference: Reference | None, path: Path) -> None:
+    """`reference`: where its columns are the table's, and no row names others."""
     for domain, column in columns.items():
         if reference and reference.domains and column not in reference.domains:
             near = nearest(column, reference.domains)

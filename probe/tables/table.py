@@ -18,7 +18,7 @@ from probe.tables.counted import Found
 from probe.tables.estimate import Estimate
 from probe.tables.parameters import SIZE, parameters
 from probe.tables.recipe import Recipe
-from probe.tables.reference import MEAN, VALUE, Printed
+from probe.tables.reference import MEAN, Printed
 from probe.tables.row import Comparison, Row
 from probe.tables.shown import PARAMETERS
 from probe.tables.significance import Seed, Significance, judge
@@ -112,15 +112,14 @@ def build_table(bench: Bench) -> Table:
 
 
 def _counted(recipe: Recipe, found: Found) -> Table:
-    """The table of a recipe without runs, in one column."""
+    """The table of a recipe without runs: a column for each metric, called like it."""
     rows = []
     for row in recipe.rows:
         values = found.values.get(row.name, {})
-        cells = {VALUE: {metric: _cell(value) for metric, value in values.items()}} if values else {}
+        cells = {metric: {metric: _cell(value)} for metric, value in values.items()}
         printed = row.comparison.values(recipe.reference)
         rows.append(TableRow(row.name, None, 0, 0, cells, printed, row.comparison))
-    columns = list(dict.fromkeys(column for row in rows for column in row.printed)) or [VALUE]
-    return Table(recipe, [], columns, rows, _reasons(rows), found.missing, found.needs, [])
+    return Table(recipe, [], list(recipe.show.metrics), rows, _reasons(rows), found.missing, found.needs, [])
 
 
 def _cell(value: float | str) -> Cell:

@@ -48,7 +48,8 @@ def _commands(table: Table) -> list[str]:
 def _grid(table: Table) -> list[str]:
     runs = has_runs(table)
     header = ["row", *(["dim", "seeds"] if runs else [])]
-    header += [f"{column} {metric}" for column in table.columns for metric in table.metrics(column)]
+    places = [(column, metric) for column in table.columns for metric in table.metrics(column)]
+    header += [column if column == metric else f"{column} {metric}" for column, metric in places]
     lines = [_line(header), _line(["---", *("---:" for _ in header[1:])])]
     for row in table.rows:
         facts = [dim_text(row), seeds_text(row)] if runs else []

@@ -88,7 +88,7 @@ def _measured(table: Table, row: TableRow, column: str, between: str) -> Text:
         text = measured_text(entry, std=column in table.means)
         mark = f" {TIED}" if entry.standing == "tied" else ""
         parts.append(Text(text + mark, style="bold" if entry.standing == "best" else ""))
-    return Text(between).join(parts) if row.done else Text(NOTHING)
+    return Text(between).join(parts) if row.cells else Text(NOTHING)
 
 
 def _printed(table: Table, row: TableRow, column: str, between: str) -> str:
