@@ -229,6 +229,7 @@ def table(
     from probe.tables.render.files import FORMS, write_files
     from probe.tables.render.overview import is_begun, show_overview
     from probe.tables.render.terminal import show
+    from probe.tables.shelf import Shelf
     from probe.tables.status import Status
     from probe.tables.table import build_table
     from probe.terminal import printer
@@ -239,9 +240,9 @@ def table(
     for recipe in read:
         if recipe.self_contained:
             complete(recipe, workspace, device)
-    status, tables = Status(workspace), []
+    shelf, status, tables = Shelf(workspace), Status(workspace), []
     for recipe in read:
-        bench = Bench(recipe, workspace)
+        bench = Bench(recipe, workspace, shelf)
         tables.append(status.of(build_table(bench), bench))
         write_files(tables[-1], workspace.tables)
         if is_begun(tables[-1]) or not any(path.is_dir() for path in named):
