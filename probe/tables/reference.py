@@ -15,10 +15,19 @@ MEAN = "Mean"
 
 
 class Printed(NamedTuple):
-    """In percent; `std` where the paper gives one."""
+    """A score in percent, or a count; `std` where the paper gives one.
+
+    `text`: as printed, where that is shorter than the number (431M), or no number, whose value is NaN.
+    `written(metric, printed.shown)` is how it is written.
+    """
 
     value: float
     std: float | None
+    text: str | None = None
+
+    @property
+    def shown(self) -> float | str:
+        return self.value if self.text is None else self.text
 
 
 @dataclass(frozen=True)

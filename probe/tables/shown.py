@@ -1,7 +1,9 @@
-"""What a table shows of its runs, which are all scored with the same metrics, with both indexes and by both protocols.
+"""What a table shows of its runs, which are all scored with the same metrics, with both indexes and by both protocols,
+and how a value is written, which its metric alone decides: a metric that is no count is a score, in percent.
 
 Shown(metrics=("mAP@100",), index="separate").of(run.metrics["test"], "separate")["mean"]["mAP@100"]
 Shown(index="both").column("Mean", "separate")     # "Mean, separate"
+written("mMP@5", 61.29), written("images", 316446), written("trainable parameters", 2.3e6)   # 61.3, 316,446, 2.3 M
 """
 
 from typing import Annotated, Any, Literal
@@ -30,6 +32,23 @@ def _distinct(metrics: tuple[str, ...]) -> tuple[str, ...]:
 
 
 BOTH = "both"
+PARAMETERS = ("total parameters", "trainable parameters")
+COUNTS = ("domains", "classes", "images", "query images", "query classes", "index images", "index classes", "uses")
+TEXTS = ("setting", "index = queries", "unseen classes")
+
+
+def written(metric: str, value: float | str) -> str:
+    """A measured or printed value of this metric, as every table, file and figure writes it; a text as it is."""
+    if isinstance(value, str):
+        return value
+    if metric in PARAMETERS:
+        return f"{value / 1e6:,.1f} M"
+    return f"{round(value):,}" if metric in COUNTS else f"{value:.1f}"
+
+
+def is_score(metric: str) -> bool:
+    """Whether more is better, so that there is a best, and a difference in points."""
+    return metric not in (*PARAMETERS, *COUNTS, *TEXTS)
 
 
 class Shown(Strict):

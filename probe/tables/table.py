@@ -21,10 +21,18 @@ from probe.tables.specialists import by_seed, oracle_scores
 
 @dataclass(frozen=True)
 class Cell:
-    """A metric in percent: its mean over the seeds, and their standard deviation where there are several."""
+    """A score in percent, its mean over the seeds and their standard deviation where there are several; or a count.
+
+    `text`: of what is no number, whose mean is NaN. `written(metric, cell.shown)` is how it is written.
+    """
 
     mean: float
     std: float | None
+    text: str | None = None
+
+    @property
+    def shown(self) -> float | str:
+        return self.mean if self.text is None else self.text
 
 
 @dataclass(frozen=True)
