@@ -10,10 +10,13 @@ import numpy as np
 import polars as pl
 import pytest
 
+from probe.tables.reference import Printed
+from probe.tables.report.document import html
 from probe.tables.report.gallery import choose, equal_shares, gallery_sets
 from probe.tables.report.grid import DIFFERENCE, PRINTED, build_grid
 from probe.tables.report.page import Written, as_json, write_report
-from probe.tables.table import build_table
+from probe.tables.shown import Shown
+from probe.tables.table import Cell, build_table
 from tests.tables.measured import DOMAINS, HOSTILE, Measured
 
 
@@ -147,3 +150,39 @@ def test_shares_are_as_equal_as_the_counts_allow():
     assert equal_shares({"a": 10, "b": 2, "c": 10}, 12) == {"a": 5, "b": 2, "c": 5}
     assert equal_shares({"a": 10, "b": 10, "c": 10}, 11) == {"a": 4, "b": 4, "c": 3}
     assert equal_shares({"a": 1, "b": 1}, 9) == {"a": 1, "b": 1}
+
+
+def test_a_table_alone_is_one_page_that_holds_what_the_reports_table_holds(measured: Measured, text: str):
+    table = build_table(measured.bench)
+    alone = html(table)
+    assert alone == html(table)
+    assert HOSTILE not in alone
+    assert len(re.findall("<script", alone)) == 1
+    assert "default-src 'none'; img-src data:;" in unescape(alone)
+
+    def cells(page: str) -> list[str]:
+        return re.findall(r"<td data-metric.*?</td>", page, re.DOTALL)
+
+    assert cells(alone) == cells(text)
+    assert len(cells(alone)) == len(table.rows) * len(build_grid(table).columns)
+
+
+def test_counts_and_texts_have_no_best_and_say_how_they_differ(measured: Measured):
+    table = build_table(measured.bench)
+    shown = Shown.model_construct(metrics=("images", "setting"))
+    nan = float("nan")
+    rows = [
+        replace(
+            row,
+            cells={"GUIEC": {"images": Cell(316446.0, None), "setting": Cell(nan, None, "Adam")}},
+            printed={"GUIEC": {"images": Printed(316450.0, None), "setting": Printed(nan, None, "Adam")}},
+        )
+        for row in table.rows
+    ]
+    of_counts = replace(table, recipe=replace(table.recipe, show=shown), means=["GUIEC"], domains=[], rows=rows)
+    grid = build_grid(of_counts)
+    assert grid.at_first == ""
+    for line in grid.lines:
+        assert [value.text for value in line.values] == ["316,446", "316,450", "−4", "Adam", "Adam", "same"]
+        assert [value.key for value in line.values[3:]] == ["Adam", "Adam", "same"]
+        assert not any(value.best for value in line.values)

@@ -1,7 +1,6 @@
 """The report as one HTML file: tables, figures, runs, and a gallery of queries with what was found for them.
 
-It asks nothing of the network, and its security policy would not let it: the page's one script is allowed by its
-digest, so that nothing that a label holds could ever run. The same runs give the same bytes.
+The same runs give the same bytes.
 
     write_report(benches, Path("out/report.html"), queries=1000, beside=False)
 """
@@ -11,17 +10,14 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
-
-from jinja2 import Environment, StrictUndefined
 
 from probe.progress import track
 from probe.tables.bench import Bench
 from probe.tables.figures.drawn import Drawn, figures
 from probe.tables.pictures import Pictures
-from probe.tables.render import MARKS
+from probe.tables.report.document import BESIDE, EMBEDDED, document
 from probe.tables.report.gallery import GallerySet, data, gallery_sets
 from probe.tables.report.grid import Grid, build_grid
 from probe.tables.report.provenance import Entry, provenance
@@ -43,6 +39,11 @@ class Section:
     @property
     def done(self) -> int:
         return sum(run.done for run in self.runs)
+
+    @property
+    def runs_of(self) -> dict[str, str]:
+        """The anchor of each row's first run."""
+        return {run.row: run.anchor for run in reversed(self.runs)}
 
 
 @dataclass(frozen=True)
@@ -80,31 +81,22 @@ def page(
     beside: bool,
 ) -> str:
     """The HTML. `pictures`: an address or a data URI for each image of each set, empty for what is absent."""
-    script, style = _resource("report.js"), _resource("report.css")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string(_resource("report.html")).render(
+    return document(
+        "report.html",
+        ["page.js", "gallery.js"] if sets else ["page.js"],
+        BESIDE if beside else EMBEDDED,
         sections=[_section(bench, number) for number, bench in enumerate(benches, start=1)],
         sets=sets,
         gallery=as_json(entries),
         pictures=[as_json(of_set) for of_set in pictures],
         absent=absent,
-        marks=MARKS,
-        script=script,
-        style=style,
-        policy=_policy(digest, beside),
     )
 
 
-def _policy(digest: str, beside: bool) -> str:
-    places = "data: 'self' file:" if beside else "data:"
-    return f"default-src 'none'; img-src {places}; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
-
-
 def _section(bench: Bench, number: int) -> Section:
-    table = build_table(bench)
+    table, anchor = build_table(bench), f"recipe-{number}"
     drawn = figures(bench, table, photographs=False)
-    return Section(f"recipe-{number}", table, build_grid(table), drawn, provenance(bench))
+    return Section(anchor, table, build_grid(table), drawn, provenance(bench, anchor))
 
 
 def _gallery(sets: Sequence[GallerySet], folder: Path | None) -> tuple[list[dict[str, Any]], list[list[str]]]:
@@ -143,7 +135,3 @@ def as_json(value: Any) -> str:
     """JSON that can stand in a script element: nothing in it ends the element or opens another."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
-
-
-def _resource(name: str) -> str:
-    return files("probe.tables.report").joinpath(name).read_text(encoding="utf-8")

@@ -1,6 +1,6 @@
 """What stands behind a number: each run's configuration, inputs and environment, as its directory has them.
 
-for entry in provenance(bench):
+for entry in provenance(bench, "recipe-1"):
     entry.title, entry.files["config.yaml"]
 """
 
@@ -17,18 +17,20 @@ FILES = ("config.yaml", "environment.json")
 class Entry:
     """`facts`: name -> text, of the run as a whole; `files`: name -> content; both empty where it is not finished."""
 
+    row: str
+    anchor: str
     title: str
     done: bool
     facts: dict[str, str]
     files: dict[str, str]
 
 
-def provenance(bench: Bench) -> list[Entry]:
-    """One entry a run, finished or not."""
+def provenance(bench: Bench, anchor: str) -> list[Entry]:
+    """One entry a run, finished or not; `anchor`: what theirs begin with."""
+    runs = [(row.name, run) for row in bench.recipe.rows for run in bench.runs_of[row.name]]
     return [
-        Entry(_title(row.name, run), run.done, _facts(run), _files(run))
-        for row in bench.recipe.rows
-        for run in bench.runs_of[row.name]
+        Entry(row, f"{anchor}-run-{number}", _title(row, run), run.done, _facts(run), _files(run))
+        for number, (row, run) in enumerate(runs, start=1)
     ]
 
 
