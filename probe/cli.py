@@ -178,7 +178,7 @@ def fit(
     from probe.tables.bench import Bench, fit_waves
     from probe.tables.overrides import Overrides
     from probe.tables.recipe import read_recipe
-    from probe.tables.render import show
+    from probe.tables.render.terminal import show
     from probe.tables.table import build_table
     from probe.terminal import printer
 
@@ -227,7 +227,8 @@ def table(
     from probe.progress import say
     from probe.tables.bench import Bench, complete
     from probe.tables.recipe import find_recipes, read_recipe
-    from probe.tables.render import show, write_files
+    from probe.tables.render.files import write_files
+    from probe.tables.render.terminal import show
     from probe.tables.table import build_table
     from probe.terminal import printer
 
