@@ -17,7 +17,7 @@ from probe.losses.config import CosineMargins
 from probe.tables.bench import Bench
 from probe.tables.figures import curves, examples, heatmap, margin_map, parameters
 from probe.tables.figures.drawn import figures, write_figures
-from probe.tables.figures.style import house_style, inline, look, svg
+from probe.tables.figures.style import COLOURS, house_style, inline, look, svg
 from probe.tables.table import build_table
 from tests.integration.commands import SHARED
 from tests.tables.measured import DOMAINS, HOSTILE, Measured
@@ -67,11 +67,32 @@ def test_curves_are_the_histories(measured: Measured):
 
 
 def test_the_heat_map_has_measured_and_printed_values(measured: Measured):
-    found, printed = heatmap.values(build_table(measured.bench))
-    assert found.shape == printed.shape == (3, 2)
-    assert np.isfinite(found).all()
-    assert np.isfinite(printed).sum() == 1
-    assert printed[0, 0] == 61.0
+    table = build_table(measured.bench)
+    found = heatmap.values(table)
+    assert found.rows == ["Full", "Random <i>", "Dynamic"]
+    assert found.measured.shape == found.printed.shape == (3, 2)
+    assert found.measured[2, 1] == table.rows[2].cells[DOMAINS[1]]["mMP@5"].mean
+    assert np.isfinite(found.printed).sum() == 1
+    assert found.printed[0, 0] == 61.0
+
+
+def test_rows_of_which_nothing_is_known_are_not_in_the_heat_map(measured: Measured):
+    table = build_table(measured.bench)
+    rows = [table.rows[0], replace(table.rows[1], cells={}), table.rows[2]]
+    assert heatmap.values(replace(table, rows=rows)).rows == ["Full", "Dynamic"]
+
+
+def test_many_learning_curves_have_a_panel_each(monkeypatch: pytest.MonkeyPatch, measured: Measured):
+    lines = [curves.Curve(f"row {n}", np.ones((2, 3)), np.full((2, 3), n)) for n in range(curves.TOGETHER + 1)]
+    monkeypatch.setattr(curves, "curves", lambda _: lines)
+    figure = curves.draw(measured.bench, build_table(measured.bench))
+    assert figure
+    named = [axes for axes in figure.axes if axes.get_title()]
+    assert [axes.get_title() for axes in named] == [line.name for line in lines]
+    for axes, line in zip(named, lines, strict=True):
+        own = [drawn for drawn in axes.lines if drawn.get_color() == COLOURS[0]]
+        assert [list(np.asarray(drawn.get_ydata())) for drawn in own] == [line.val[0].tolist()]
+        assert len(axes.lines) == len(lines)
 
 
 def test_text_on_every_cell_of_the_heat_map_can_be_read():

@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 
 from probe.tables.reference import Printed
+from probe.tables.render.entries import entry_of
 from probe.tables.report.document import html
 from probe.tables.report.gallery import choose, equal_shares, gallery_sets
 from probe.tables.report.grid import DIFFERENCE, PRINTED, build_grid
@@ -109,12 +110,14 @@ def test_the_grid_holds_what_the_table_holds(measured: Measured):
     grid = build_grid(table)
     for row, line in zip(table.rows, grid.lines, strict=True):
         for column, value in zip(grid.columns, line.values, strict=True):
-            cell = row.cells[column.domain][column.metric]
-            printed = row.printed.get(column.domain, {}).get(column.metric)
-            expected = {PRINTED: printed and printed.value, DIFFERENCE: printed and cell.mean - printed.value}
-            assert value.number == expected.get(column.kind, cell.mean)
-    kinds = [column.kind for column in grid.columns if (column.domain, column.metric) == ("Mean", "mMP@5")]
-    assert kinds == ["measured", PRINTED, DIFFERENCE]
+            entry = entry_of(table, row, column.group.domain, column.group.metric)
+            assert entry.measured
+            known = {PRINTED: entry.printed and entry.printed.value, DIFFERENCE: entry.difference}
+            number = known.get(column.kind, entry.measured.mean)
+            assert value.key == ("" if number is None else f"{number:.6f}")
+            assert value.standing == (entry.standing if column.kind == "measured" else "")
+    assert grid.groups[0].kinds == ["measured", PRINTED, DIFFERENCE]
+    assert not any(PRINTED in group.kinds for group in grid.groups if group.domain == DOMAINS[1])
     assert grid.lines[0].values[1].spread == "± 0.4"
 
 
@@ -167,7 +170,7 @@ def test_a_table_alone_is_one_page_that_holds_what_the_reports_table_holds(measu
     assert len(cells(alone)) == len(table.rows) * len(build_grid(table).columns)
 
 
-def test_counts_and_texts_have_no_best_and_say_how_they_differ(measured: Measured):
+def test_counts_and_texts_have_no_best_and_all_are_shown(measured: Measured):
     table = build_table(measured.bench)
     shown = Shown.model_construct(metrics=("images", "setting"))
     nan = float("nan")
@@ -183,6 +186,6 @@ def test_counts_and_texts_have_no_best_and_say_how_they_differ(measured: Measure
     grid = build_grid(of_counts)
     assert grid.at_first == ""
     for line in grid.lines:
-        assert [value.text for value in line.values] == ["316,446", "316,450", "−4", "Adam", "Adam", "same"]
-        assert [value.key for value in line.values[3:]] == ["Adam", "Adam", "same"]
-        assert not any(value.best for value in line.values)
+        assert [value.text for value in line.values] == ["316,446", "316,450", "Adam", "Adam"]
+        assert [value.key for value in line.values] == ["316446.000000", "316450.000000", "Adam", "Adam"]
+        assert not any(value.standing for value in line.values)

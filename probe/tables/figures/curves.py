@@ -4,20 +4,27 @@ draw(bench, table)        # a Figure, or None where no trained run is finished
 """
 
 import json
+import textwrap
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from probe.fit.run import Run
 from probe.tables.bench import Bench
-from probe.tables.figures.style import house_style, look
+from probe.tables.figures.style import COLOURS, FAINT, house_style, look
 from probe.tables.table import Table
 
 SELECTS = "mMP@5"
+TOGETHER = 8  # lines that one pair of axes can hold
+ACROSS = 4
+PLAIN = FuncFormatter(lambda value, _: f"{value:g}")
 CAPTION = (
-    "Training loss and validation mMP@5 after each epoch: mean over the seeds, band from the lowest to the highest."
+    "Training loss and validation mMP@5 after each epoch: mean over the seeds, band from the lowest to the highest. "
+    f"Where there are more than {TOGETHER} lines, each has a panel, of validation alone, and the others are grey in it."
 )
 
 
@@ -59,23 +66,51 @@ def draw(bench: Bench, _table: Table) -> Figure | None:
     if not lines:
         return None
     with house_style():
-        figure = Figure(figsize=(9, 3.6), layout="constrained")
-        left, right = figure.subplots(1, 2)
-        for axes, part, title in ((left, "loss", "Training loss"), (right, "val", "Validation mMP@5 (%)")):
-            for number, line in enumerate(lines):
-                values = getattr(line, part)
-                epochs = np.arange(1, values.shape[1] + 1)
-                style = look(number)
-                axes.plot(epochs, values.mean(0), label=line.name, markersize=4, linewidth=1.6, **style)
-                if len(values) > 1:
-                    axes.fill_between(epochs, values.min(0), values.max(0), color=style["color"], alpha=0.15, lw=0)
-            axes.set_title(title)
-            axes.set_xlabel("epoch")
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        if min(line.loss.min() for line in lines) > 0:
-            left.set_yscale("log")
-            left.yaxis.set_major_formatter(LogFormatter())
-            left.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1, 0.5)))  # within a decade, some of them
-        handles, labels = right.get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(lines)))
+        return _panels(lines) if len(lines) > TOGETHER else _together(lines)
+
+
+def _together(lines: list[Curve]) -> Figure:
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for axes, part, title in ((left, "loss", "Training loss"), (right, "val", f"Validation {SELECTS} (%)")):
+        for number, line in enumerate(lines):
+            _plot(axes, getattr(line, part), look(number) | {"markersize": 4, "linewidth": 1.6, "label": line.name})
+        axes.set_title(title)
+        axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if min(line.loss.min() for line in lines) > 0:
+        left.set_yscale("log")
+        left.yaxis.set_major_formatter(PLAIN)
+        left.yaxis.set_minor_formatter(lambda value, _: PLAIN(value, 0) if f"{value:e}"[0] in "25" else "")
+    handles, labels = right.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(lines)))
     return figure
+
+
+def _panels(lines: list[Curve]) -> Figure:
+    """Validation only: a panel a line, the others grey behind it."""
+    down = -(-len(lines) // ACROSS)
+    figure = Figure(figsize=(9, 0.5 + 1.5 * down), layout="constrained")
+    panels = figure.subplots(down, ACROSS, sharex=True, sharey=True, squeeze=False).ravel()
+    for axes, line in zip(panels, lines, strict=False):
+        for other in lines:
+            if other is not line:
+                mean = other.val.mean(0)
+                axes.plot(np.arange(1, len(mean) + 1), mean, color=FAINT, alpha=0.35, linewidth=0.8)
+        _plot(axes, line.val, {"color": COLOURS[0], "linewidth": 1.8})
+        axes.set_title(textwrap.fill(line.name, 30), fontsize=8)
+        axes.tick_params(labelsize=8)
+        axes.xaxis.set_major_locator(MaxNLocator(3, integer=True))
+    for axes in panels[len(lines) :]:
+        axes.set_axis_off()
+    figure.supxlabel("epoch", fontsize=9)
+    figure.supylabel(f"validation {SELECTS} (%)", fontsize=9)
+    return figure
+
+
+def _plot(axes: Axes, values: np.ndarray, style: dict[str, Any]) -> None:
+    """`values` (seeds, epochs): their mean, and a band where there are several."""
+    epochs = np.arange(1, values.shape[1] + 1)
+    axes.plot(epochs, values.mean(0), **style)
+    if len(values) > 1:
+        axes.fill_between(epochs, values.min(0), values.max(0), color=style["color"], alpha=0.15, lw=0)

@@ -3,43 +3,62 @@
 draw(bench, table)        # a Figure, or None where there are not two rows and two domains
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 from matplotlib.figure import Figure
 
 from probe.tables.bench import Bench
 from probe.tables.figures.style import INK, house_style
-from probe.tables.table import Table
+from probe.tables.reference import Printed
+from probe.tables.shown import is_score, written
+from probe.tables.table import Cell, Table
 
-METRIC = "mMP@5"
+METRIC = "mMP@5"  # or the first that the table shows, where it does not show this one
 ON_DARK, ON_BRIGHT = "#fefefe", "#000000"  # cells keep their colours on a dark page, and so does their text
-CAPTION = "mMP@5 in % of each row on each domain. The scale is the same for measured and printed values."
+CAPTION = (
+    "Each row on each domain, in %. The scale is the same for measured and printed values; rows of which there is "
+    "neither are left out."
+)
 
 
-def values(table: Table) -> tuple[np.ndarray, np.ndarray]:
-    """Measured and printed (rows, domains) in percent, NaN where there is nothing."""
-    columns = table.domains
-    measured = [
-        [row.cells[column][METRIC].mean if METRIC in row.cells.get(column, {}) else np.nan for column in columns]
-        for row in table.rows
-    ]
-    printed = [
-        [row.printed[column][METRIC].value if METRIC in row.printed.get(column, {}) else np.nan for column in columns]
-        for row in table.rows
-    ]
-    return np.array(measured, float), np.array(printed, float)
+@dataclass(frozen=True)
+class Values:
+    """`measured` and `printed` (rows, domains) in percent, NaN where nothing is, of the rows that have any."""
+
+    metric: str
+    rows: list[str]
+    measured: np.ndarray
+    printed: np.ndarray
+
+
+def values(table: Table) -> Values:
+    """Of METRIC, or of the first metric of the table."""
+    metrics, domains = table.recipe.show.metrics, table.domains
+    metric = METRIC if METRIC in metrics else metrics[0]
+    measured = [[_number(row.cells.get(domain, {}).get(metric)) for domain in domains] for row in table.rows]
+    printed = [[_number(row.printed.get(domain, {}).get(metric)) for domain in domains] for row in table.rows]
+    both = np.array([measured, printed], float).reshape(2, len(table.rows), len(domains))
+    kept = np.isfinite(both).any((0, 2))
+    names = [row.name for row, keep in zip(table.rows, kept, strict=True) if keep]
+    return Values(metric, names, both[0, kept], both[1, kept])
+
+
+def _number(found: Cell | Printed | None) -> float:
+    return np.nan if found is None else found.mean if isinstance(found, Cell) else found.value
 
 
 def draw(_bench: Bench, table: Table) -> Figure | None:
-    """None where fewer than two rows or two domains have a value."""
-    columns = table.domains
+    """None where fewer than two rows or two domains have a value, or it is no score."""
+    found = values(table)
+    names, columns = found.rows, table.domains
     panels = {
-        title: panel
-        for title, panel in zip(("Measured", "Printed"), values(table), strict=True)
-        if panel.size and np.isfinite(panel).sum() >= 2
+        f"{title} {found.metric}": panel
+        for title, panel in (("Measured", found.measured), ("Printed", found.printed))
+        if np.isfinite(panel).sum() >= 2
     }
-    if len(table.rows) < 2 or len(columns) < 2 or not panels:
+    if len(names) < 2 or len(columns) < 2 or not panels or not is_score(found.metric):
         return None
-    names = [row.name for row in table.rows]
     every = np.concatenate([*panels.values()])
     lowest, highest = 10 * np.floor(np.nanmin(every) / 10), 10 * np.ceil(np.nanmax(every) / 10 + 1e-9)
     with house_style():
@@ -50,7 +69,7 @@ def draw(_bench: Bench, table: Table) -> Figure | None:
             cells = axes.imshow(panel, cmap="cividis", vmin=lowest, vmax=highest, aspect="auto")
             for (row, column), value in np.ndenumerate(panel):
                 ink = INK if np.isnan(value) else ink_on(cells.cmap(cells.norm(value)))
-                text = "–" if np.isnan(value) else f"{value:.1f}"
+                text = "–" if np.isnan(value) else written(found.metric, value)
                 axes.text(column, row, text, ha="center", va="center", fontsize=8.5, color=ink)
             axes.set_xticks(range(len(columns)), columns, rotation=35, ha="right", rotation_mode="anchor")
             axes.set_yticks(range(len(names)), names if number == 1 else [""] * len(names))

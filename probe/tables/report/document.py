@@ -16,7 +16,8 @@ from typing import Any
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 
-from probe.tables.render import MARKS
+from probe.tables.agreement import agreement_line
+from probe.tables.render.entries import legend
 from probe.tables.report.grid import build_grid
 from probe.tables.table import Table
 
@@ -34,13 +35,15 @@ def document(template: str, scripts: Sequence[str], places: str = EMBEDDED, **va
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     policy = f"default-src 'none'; img-src {places}; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
     found = _environment().get_template(template)
-    return found.render(script=script, style=_resource("page.css"), policy=policy, marks=MARKS, **values)
+    return found.render(script=script, style=_resource("page.css"), policy=policy, **values)
 
 
 @cache
 def _environment() -> Environment:
     loader = FunctionLoader(_resource)
-    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    made = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    made.globals |= {"legend": legend, "agreement_line": agreement_line}
+    return made
 
 
 def _resource(name: str) -> str:
