@@ -52,12 +52,15 @@ def is_score(metric: str) -> bool:
 
 
 class Shown(Strict):
-    """`metrics`: in this order. `index: both`: the merged index, and the mean of the separate one beside its mean.
+    """`metrics`: in this order; numbers of parameters have a column of their own. `index: both`: the merged index, and
+    the mean of the separate one beside its mean.
 
     It changes what is printed, and no run.
     """
 
-    metrics: Annotated[tuple[Annotated[str, _one_of(METRICS)], ...], Field(min_length=1), AfterValidator(_distinct)] = (
+    metrics: Annotated[
+        tuple[Annotated[str, _one_of((*METRICS, *PARAMETERS))], ...], Field(min_length=1), AfterValidator(_distinct)
+    ] = (
         "mMP@5",
         "R@1",
     )
@@ -67,6 +70,10 @@ class Shown(Strict):
     @property
     def indexes(self) -> tuple[str, ...]:
         return INDEXES if self.index == BOTH else (self.index,)
+
+    @property
+    def scores(self) -> tuple[str, ...]:
+        return tuple(metric for metric in self.metrics if is_score(metric))
 
     def column(self, name: str, index: str) -> str:
         """A mean's or a domain's column in an index: where there are two, the separate one's tells so."""
@@ -81,7 +88,19 @@ class Shown(Strict):
         """What the numbers are."""
         rounded = ", the published evaluator's" if self.protocol == "official" else ""
         separate = " (separate where a column says so)" if self.index == BOTH else ""
+        sizes = "; parameters in millions (M)" if len(self.scores) < len(self.metrics) else ""
         return (
             f"Test split, {self.indexes[0]} index{separate}, {self.protocol} protocol{rounded}; "
-            f"{' / '.join(self.metrics)} in %; mean ± standard deviation over the seeds."
+            f"{' / '.join(self.scores)} in %; mean ± standard deviation over the seeds{sizes}."
         )
+
+
+class Counted(Shown):
+    """What a table without runs shows: counts or texts. `says`: its legend."""
+
+    metrics: tuple[str, ...]
+    says: str
+
+    @property
+    def legend(self) -> str:
+        return self.says

@@ -18,11 +18,9 @@ from probe.tables.bench import Bench
 from probe.tables.figures import curves, examples, heatmap, margin_map, parameters
 from probe.tables.figures.drawn import figures, write_figures
 from probe.tables.figures.style import COLOURS, house_style, inline, look, svg
+from probe.tables.reference import Printed
 from probe.tables.table import build_table
-from tests.integration.commands import SHARED
 from tests.tables.measured import DOMAINS, HOSTILE, Measured
-
-PRINTED = SHARED / "reference" / "unifex_table6.csv"
 
 
 @pytest.fixture(scope="module")
@@ -129,13 +127,12 @@ def test_examples_are_the_queries_on_which_two_rows_differ_most(measured: Measur
             assert 0 < len(side.neighbours) <= 3  # as many as there are to be found: 4 images a class, less the query
 
 
-@pytest.mark.skipif(not PRINTED.is_file(), reason="the printed tables are not on this machine")
-def test_printed_points_are_those_of_unifex_table_6():
-    points = {point.name: point for point in parameters.printed(PRINTED)}
-    ours = points["Own approach, linear probing"]
-    assert (ours.total, ours.trained, ours.score) == (431e6, 2.3e6, pytest.approx(72.1))
-    assert points["10th [24], linear probing"].total == 1045e6
-    assert len(points) == 5
+def test_printed_points_are_the_rows_that_have_a_printed_size_and_score(measured: Measured):
+    table = build_table(measured.bench)
+    sizes = {"total parameters": Printed(431e6, None, "431M"), "trainable parameters": Printed(2.3e6, None, "2.3M")}
+    sized = replace(table.rows[0], printed={"Mean": {"mMP@5": Printed(72.1, None)}, "model size": sizes})
+    points = parameters.printed(replace(table, rows=[sized, sized, *table.rows[1:]]))
+    assert points == [parameters.Point("As printed", 431e6, 2.3e6, 72.1)]
 
 
 def test_a_bubbles_area_is_its_trained_parameters():
@@ -144,10 +141,6 @@ def test_a_bubbles_area_is_its_trained_parameters():
     drawn = [found for found in figure.axes[0].collections if isinstance(found, PathCollection)]
     first, second = (float(found.get_sizes()[0]) for found in drawn)
     assert second == pytest.approx(4 * first)
-
-
-def test_counts_are_read_as_they_are_printed():
-    assert [parameters.count(text) for text in ("1,045M", "2.3M", "22.0k", "17")] == [1045e6, 2.3e6, 22e3, 17]
 
 
 def test_two_figures_on_one_page_share_no_id(measured: Measured):

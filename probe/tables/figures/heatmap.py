@@ -28,20 +28,22 @@ class Values:
 
     metric: str
     rows: list[str]
+    domains: list[str]
     measured: np.ndarray
     printed: np.ndarray
 
 
 def values(table: Table) -> Values:
     """Of METRIC, or of the first metric of the table."""
-    metrics, domains = table.recipe.show.metrics, table.domains
+    metrics = table.recipe.show.metrics
     metric = METRIC if METRIC in metrics else metrics[0]
+    domains = [domain for domain in table.domains if metric in table.metrics(domain)]
     measured = [[_number(row.cells.get(domain, {}).get(metric)) for domain in domains] for row in table.rows]
     printed = [[_number(row.printed.get(domain, {}).get(metric)) for domain in domains] for row in table.rows]
     both = np.array([measured, printed], float).reshape(2, len(table.rows), len(domains))
     kept = np.isfinite(both).any((0, 2))
     names = [row.name for row, keep in zip(table.rows, kept, strict=True) if keep]
-    return Values(metric, names, both[0, kept], both[1, kept])
+    return Values(metric, names, domains, both[0, kept], both[1, kept])
 
 
 def _number(found: Cell | Printed | None) -> float:
@@ -51,7 +53,7 @@ def _number(found: Cell | Printed | None) -> float:
 def draw(_bench: Bench, table: Table) -> Figure | None:
     """None where fewer than two rows or two domains have a value, or it is no score."""
     found = values(table)
-    names, columns = found.rows, table.domains
+    names, columns = found.rows, found.domains
     panels = {
         f"{title} {found.metric}": panel
         for title, panel in (("Measured", found.measured), ("Printed", found.printed))

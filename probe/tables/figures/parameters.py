@@ -1,31 +1,33 @@
 """mMP@5 against the number of parameters (UniFEx, Fig. 1): a bubble's area is the number of those that are trained.
 
-What is printed comes from a reference file with the columns `# total params` and `# train params` (unifex_table6.csv).
-Trained are the head and the loss's class matrix; a training-free head trains nothing.
+Both numbers are counted from the row's configuration, or printed; the class matrix is trained, and part of the total.
 
     draw(bench, table)        # a Figure, or None where all rows have the same size
 """
 
-import csv
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
 
+from probe.data.selection import CLASS
 from probe.tables.bench import Bench
 from probe.tables.figures.style import COLOURS, INK, house_style
+from probe.tables.parameters import SIZE, parameters
 from probe.tables.reference import MEAN
+from probe.tables.row import Row
+from probe.tables.shown import PARAMETERS, written
 from probe.tables.table import Table
 
 METRIC = "mMP@5"
-TOTAL, TRAINED = "# total params", "# train params"
-UNITS = {"k": 1e3, "M": 1e6, "B": 1e9}
+TOTAL, TRAINED = PARAMETERS
 LOG_FROM = 8  # times as many parameters in the largest as in the smallest
 LARGEST = 1600  # points², the area of the bubble with most trained parameters
 CAPTION = (
-    "mMP@5 against the parameters of backbone and head; the area of a bubble is the number of trained ones, a class "
-    "matrix included. Printed values are of the paper's own benchmark: compare their order, not their height."
+    "mMP@5 against the parameters of backbone, head and class matrix; the area of a bubble is the number of trained "
+    "ones. Printed values are of the paper's own benchmark: compare their order, not their height. Rows without a score "
+    "or a known size have no bubble."
 )
 
 
@@ -40,43 +42,36 @@ class Point:
 
 
 def measured(bench: Bench, table: Table) -> list[Point]:
-    """One a row that has a finished run and backbones whose size is known; specialists, several models, have none."""
+    """One a row that is measured and whose size is known; specialists, several models, have none."""
     found = []
     for row, line in zip(bench.recipe.rows, table.rows, strict=True):
-        run = next((run for run in bench.runs_of[row.name] if run.done), None)
-        sizes = [backbone.row.params for backbone in row.backbones]
         cell = line.cells.get(MEAN, {}).get(METRIC)
-        if run is not None and cell is not None and not row.specialists and None not in sizes:
-            trained = sum(run.metrics.get("parameters", {}).values())
-            found.append(Point(row.name, sum(filter(None, sizes)) + trained, trained, cell.mean))
+        sizes = _counted(row, bench) if cell else {}
+        if cell and sizes:
+            found.append(Point(row.name, sizes[TOTAL], sizes[TRAINED], cell.mean))
     return found
 
 
-def printed(path: Path) -> list[Point]:
-    """The rows of a reference file that have a size and a score; a score of at most 1 is a fraction."""
-    rows: dict[str, dict[str, float]] = {}
-    with path.open(newline="", encoding="utf-8") as file:
-        for line in csv.DictReader(file):
-            if line["metric"] in (TOTAL, TRAINED, METRIC):
-                rows.setdefault(f"{line['row']}, {line['group'].lower()}", {})[line["metric"]] = count(line["value"])
-    return [
-        Point(name, row[TOTAL], row[TRAINED], row[METRIC] * (100 if row[METRIC] <= 1 else 1))
-        for name, row in rows.items()
-        if row.keys() >= {TOTAL, TRAINED, METRIC}
-    ]
+def _counted(row: Row, bench: Bench) -> Mapping[str, float]:
+    features = bench.features.get(row.features_name) if row.runs else None
+    return parameters(row, features.frame("train").select(CLASS).n_unique()) if features else {}
 
 
-def count(text: str) -> float:
-    """`1,045M` -> 1.045e9."""
-    text = text.replace(",", "")
-    return float(text[:-1]) * UNITS[text[-1]] if text[-1] in UNITS else float(text)
+def printed(table: Table) -> list[Point]:
+    """One a row that has a printed size and score."""
+    found = {}
+    for row in table.rows:
+        score, sizes = row.printed.get(MEAN, {}).get(METRIC), row.printed.get(SIZE, {})
+        if score and sizes.keys() >= set(PARAMETERS):
+            name = row.comparison.printed or row.name
+            found[name] = Point(name, sizes[TOTAL].value, sizes[TRAINED].value, score.value)
+    return list(found.values())
 
 
 def draw(bench: Bench, table: Table) -> Figure | None:
-    """None where the reference prints no sizes and all measured rows have the same backbones."""
+    """None where no sizes are printed and all measured rows have the same backbones."""
     ours = measured(bench, table)
-    reference = bench.recipe.reference
-    theirs = printed(reference.path) if reference else []
+    theirs = printed(table)
     backbones = {tuple(backbone.name for backbone in row.backbones) for row in bench.recipe.rows}
     if not (ours or theirs) or (not theirs and len(backbones) < 2):
         return None
@@ -94,7 +89,7 @@ def figure(ours: list[Point], theirs: list[Point]) -> Figure:
             area = max(12.0, LARGEST * point.trained / largest)
             colour, face = (INK, "none") if number <= len(theirs) else (COLOURS[0], COLOURS[0])
             said = "printed" if number <= len(theirs) else "measured"
-            label = f"{number}  {point.name}\n    {said}, {short(point.trained)} trained"
+            label = f"{number}  {point.name}\n    {said}, {written(TRAINED, point.trained)} trained"
             axes.scatter(point.total, point.score, area, facecolor=face, edgecolor=colour, alpha=0.75, linewidth=1.4)
             axes.plot([], [], "o", color=colour, markerfacecolor=face, markersize=6, label=label)
             beside = 3 + (area / np.pi) ** 0.5 * 0.75
@@ -103,17 +98,9 @@ def figure(ours: list[Point], theirs: list[Point]) -> Figure:
         if max(totals) > LOG_FROM * min(totals):
             axes.set_xscale("log")
         axes.margins(x=0.12, y=0.15)
-        axes.xaxis.set_major_formatter(lambda value, _: short(value))
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value / 1e6:,g} M")
         axes.xaxis.set_minor_formatter(lambda value, _: "")
         axes.set_xlabel("parameters, total")
         axes.set_ylabel(f"{METRIC} (%)")
         drawn.legend(loc="outside right upper", fontsize=8.5, labelspacing=0.9)
     return drawn
-
-
-def short(number: float) -> str:
-    """1045000000 -> 1.04B."""
-    for unit, size in (("B", 1e9), ("M", 1e6), ("k", 1e3)):
-        if number >= size:
-            return f"{number / size:.3g}{unit}"
-    return f"{number:.3g}"

@@ -74,8 +74,8 @@ class Line:
 
 @dataclass(frozen=True)
 class Grid:
-    """`at_first`: the metric that is shown first; empty where all are. `has_runs`: whether dimensions and seeds mean
-    anything."""
+    """`metrics`: to choose from; `at_first`: the one that is shown first, empty where all are. `has_runs`: whether
+    dimensions and seeds mean anything."""
 
     metrics: Sequence[str]
     at_first: str
@@ -98,8 +98,7 @@ class Grid:
 
 def build_grid(table: Table) -> Grid:
     """Everything that the table holds; nothing is computed."""
-    metrics = table.recipe.show.metrics
-    places = [(column, metric) for column in table.columns for metric in metrics]
+    places = [(column, metric) for column in table.columns for metric in table.metrics(column)]
     entries = {place: [entry_of(table, row, *place) for row in table.rows] for place in places}
     planned = has_runs(table)
     groups = [
@@ -118,8 +117,8 @@ def build_grid(table: Table) -> Grid:
         )
         for y, row in enumerate(table.rows)
     ]
-    several = len(metrics) > 1 and len(table.columns) > 1 and all(map(is_score, metrics))
-    return Grid(metrics, metrics[0] if several else "", planned, groups, lines)
+    scores = table.recipe.show.scores
+    return Grid(scores, scores[0] if len(scores) > 1 else "", planned, groups, lines)
 
 
 def _kinds(entries: list[Entry], planned: bool) -> list[str]:

@@ -68,12 +68,14 @@ function tables() {
   }
   for (const controls of document.querySelectorAll(".controls")) {
     const table = byId(controls.dataset.for);
+    const known = [...controls.querySelectorAll("input[type=radio]")].map((input) => input.value);
     const apply = () => {
       const metric = controls.querySelector("input[type=radio]:checked")?.value ?? "";
       const printed = controls.querySelector(".with-printed")?.checked ?? true;
       for (const cell of table.querySelectorAll("[data-metric]")) {
         const extra = cell.dataset.kind === "printed" || cell.dataset.kind === "difference";
-        cell.hidden = (metric !== "" && cell.dataset.metric !== metric) || (extra && !printed);
+        const other = metric !== "" && known.includes(cell.dataset.metric) && cell.dataset.metric !== metric;
+        cell.hidden = other || (extra && !printed);
       }
       for (const group of table.querySelectorAll("[scope=colgroup]")) {
         const below = table.querySelectorAll(`[scope=col][data-group="${group.dataset.group}"]:not([hidden])`);
