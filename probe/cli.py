@@ -1,6 +1,7 @@
 """The command line: parse, call, print. Heavy libraries are loaded by the commands that need them, when they do.
 
-probe backbones · extract DATA --backbone NAME · fit RECIPE · evaluate WHAT · compare · table · data list · cache list
+probe backbones · extract DATA --backbone NAME · fit RECIPE · evaluate WHAT · compare · table · report · figures
+probe data list · cache list
 """
 
 import os
@@ -15,6 +16,7 @@ from probe.commands.cache import app as cache_commands
 from probe.commands.compare import ManyAgainst, compare
 from probe.commands.data import app as data_commands
 from probe.commands.evaluate import evaluate
+from probe.commands.report import figures, report
 from probe.device import DeviceChoice
 from probe.options import DEFAULT, Cache, DataRoot, Device, Out, StoredAs, View
 from probe.precision import PrecisionChoice
@@ -252,6 +254,10 @@ def table(
         show_overview(tables, printer())
     name = read[0].name if len(read) == 1 else "NAME"
     say(f"written to {workspace.tables / name}.{{{','.join(FORMS)}}}")
+
+
+app.command(epilog="Example: probe report recipes/quickstart.yaml")(report)
+app.command(epilog="Example: probe figures recipes/quickstart.yaml")(figures)
 
 
 def main() -> None:
