@@ -1,6 +1,7 @@
 """The command line: parse, call, print. Heavy libraries are loaded by the commands that need them, when they do.
 
-probe backbones · extract DATA --backbone NAME · fit RECIPE · evaluate WHAT · compare · table · data list · cache list
+probe backbones · extract DATA --backbone NAME · fit RECIPE · evaluate WHAT · compare · table · report · figures
+probe data list · cache list
 """
 
 import os
@@ -15,6 +16,7 @@ from probe.commands.cache import app as cache_commands
 from probe.commands.compare import ManyAgainst, compare
 from probe.commands.data import app as data_commands
 from probe.commands.evaluate import evaluate
+from probe.commands.report import figures, report
 from probe.device import DeviceChoice
 from probe.options import DEFAULT, Cache, DataRoot, Device, Out, StoredAs, View
 from probe.precision import PrecisionChoice
@@ -229,6 +231,7 @@ def table(
     from probe.tables.render.files import FORMS, write_files
     from probe.tables.render.overview import is_begun, show_overview
     from probe.tables.render.terminal import show
+    from probe.tables.shelf import Shelf
     from probe.tables.status import Status
     from probe.tables.table import build_table
     from probe.terminal import printer
@@ -239,9 +242,9 @@ def table(
     for recipe in read:
         if recipe.self_contained:
             complete(recipe, workspace, device)
-    status, tables = Status(workspace), []
+    shelf, status, tables = Shelf(workspace), Status(workspace), []
     for recipe in read:
-        bench = Bench(recipe, workspace)
+        bench = Bench(recipe, workspace, shelf)
         tables.append(status.of(build_table(bench), bench))
         write_files(tables[-1], workspace.tables)
         if is_begun(tables[-1]) or not any(path.is_dir() for path in named):
@@ -251,6 +254,10 @@ def table(
         show_overview(tables, printer())
     name = read[0].name if len(read) == 1 else "NAME"
     say(f"written to {workspace.tables / name}.{{{','.join(FORMS)}}}")
+
+
+app.command(epilog="Example: probe report recipes/quickstart.yaml")(report)
+app.command(epilog="Example: probe figures recipes/quickstart.yaml")(figures)
 
 
 def main() -> None:

@@ -27,6 +27,7 @@ from probe.fit.checkpoint import Checkpoint
 from probe.fit.config import RunConfig
 from probe.fit.schedule import Plan
 from probe.fit.tensorboard import TENSORBOARD
+from probe.validation import parse_yaml
 from probe.workspace import file_name
 
 if TYPE_CHECKING:
@@ -165,7 +166,7 @@ def read_run(path: Path) -> FinishedRun:
     """A finished run's directory. Raises UsageError when it is not one."""
     path = path.resolve()  # `.` has a name too
     try:
-        content = yaml.safe_load((path / "config.yaml").read_text())
+        content = parse_yaml((path / "config.yaml").read_text())
         features = content["features"]
         config = RunConfig.model_validate(content["config"])
         return FinishedRun(path, content["key"], config, features["spec"], features["dim"])

@@ -13,7 +13,6 @@ from feature_cache import StoreError
 from probe.backbones.catalogue import Backbone
 from probe.data.manifest import Manifest
 from probe.data.resolve import MissingDataError, resolve_data
-from probe.data.selection import with_training
 from probe.errors import UsageError
 from probe.extract.features import CachedFeatures
 from probe.extract.plan import Settings
@@ -24,6 +23,7 @@ from probe.fit.run import Run
 from probe.fit.sweep import SweepError, sweep
 from probe.tables.recipe import Recipe, require_own_columns
 from probe.tables.row import Row
+from probe.tables.shelf import Shelf
 from probe.tables.specialists import by_seed, measured_steps
 from probe.tables.training import draw_commands
 from probe.workspace import Workspace
@@ -54,10 +54,12 @@ def fit_waves(bench: "Bench", device_choice: str, jobs: int = 1, tensorboard: bo
 
 
 class Bench:
-    """Looks at the disk once, when it is made; `missing` says why what is not there is not there."""
+    """Looks at the disk once, when it is made; `missing` says why what is not there is not there. `shelf`: what the
+    benches of other recipes have read already."""
 
-    def __init__(self, recipe: Recipe, workspace: Workspace) -> None:
+    def __init__(self, recipe: Recipe, workspace: Workspace, shelf: Shelf | None = None) -> None:
         self.recipe, self.workspace = recipe, workspace
+        self._shelf = shelf or Shelf(workspace)
         self.manifest: Manifest | None = None
         self.missing: list[str] = []
         self.needs: list[str] = []
@@ -66,7 +68,7 @@ class Bench:
         if not recipe.data:
             return
         try:
-            self.manifest = resolve_data(recipe.data, workspace.data_root)
+            self.manifest = self._shelf.data(recipe.data)
         except MissingDataError as error:
             self.missing.append(str(error))
         except UsageError as error:  # the manifest is faulty: no command mends that
@@ -89,9 +91,9 @@ class Bench:
         undrawn = []
         for name in dict.fromkeys(row.train for row in self.recipe.rows if row.train):
             try:
-                training = resolve_data(name, self.workspace.data_root)
+                self._shelf.data(name)
                 if self.manifest:
-                    trained_on[name] = with_training(self.manifest, training)
+                    trained_on[name] = self._shelf.data(self.recipe.data, name)
             except MissingDataError:
                 undrawn.append(name)
             except UsageError as error:
@@ -110,7 +112,7 @@ class Bench:
                 continue
             asked = {backbone.name: backbone.identity() for backbone in row.backbones}
             try:
-                self.features[name] = CachedFeatures(manifest, row.selection, asked, self.workspace)
+                self.features[name] = self._shelf.features(manifest, row.selection, asked)
             except MissingFeaturesError as error:
                 absent |= error.missing
             except (UsageError, StoreError) as error:  # stale or damaged: the message has the remedy

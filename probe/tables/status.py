@@ -28,7 +28,7 @@ class Status:
         self._past = PastRuns(workspace.runs)
         self._estimator = Estimator(self._past, read_speeds(workspace.cache))
         self._printed = cache(printed_size)
-        self._sizes: dict[str, Size] = {}  # by a manifest's digest
+        self._sizes: dict[int, tuple[Manifest, Size]] = {}
 
     def of(self, table: Table, bench: Bench) -> Table:
         """The table with its `stale` and `times`."""
@@ -89,9 +89,9 @@ class Status:
         return None if training is None else replace(own, train=training.train)
 
     def _size_of(self, manifest: Manifest) -> Size:
-        if manifest.digest not in self._sizes:
-            self._sizes[manifest.digest] = size_of_manifest(manifest)
-        return self._sizes[manifest.digest]
+        if id(manifest) not in self._sizes:
+            self._sizes[id(manifest)] = manifest, size_of_manifest(manifest)
+        return self._sizes[id(manifest)][1]
 
 
 def _stored(manifest: Manifest, backbone: Backbone, bench: Bench) -> int:

@@ -16,12 +16,13 @@ from probe.fit.run import Run
 from probe.tables.bench import Bench
 from probe.tables.counted import Found
 from probe.tables.estimate import Estimate
+from probe.tables.judged import judged
 from probe.tables.parameters import SIZE, parameters
 from probe.tables.recipe import Recipe
 from probe.tables.reference import MEAN, Printed
 from probe.tables.row import Comparison, Row
 from probe.tables.shown import PARAMETERS
-from probe.tables.significance import Seed, Significance, judge
+from probe.tables.significance import Seed, Significance
 from probe.tables.specialists import by_seed, oracle_scores
 
 
@@ -133,7 +134,8 @@ def _significance(rows: list[TableRow], bench: Bench, metric: str, index: str) -
     if not means or show.protocol != "clean":  # of which alone there are values by query
         return None
     seeds = {row.name: _seeds(row, bench) for row in bench.recipe.rows if row.name in means}
-    found = judge(seeds, max(means, key=lambda row: means[row]), metric, index)
+    file = bench.workspace.tables / ".judged" / f"{bench.recipe.name}-{metric}-{index}.json"
+    found = judged(file, seeds, max(means, key=lambda row: means[row]), metric, index)
     intervals = {
         row: {show.column(names.get(domain, domain), index): interval for domain, interval in of_row.items()}
         for row, of_row in found.intervals.items()

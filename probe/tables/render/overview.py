@@ -21,16 +21,18 @@ def show_overview(tables: list[Table], console: Console) -> None:
     """One line a table; what does not fit the console is cut."""
     grid = RichTable(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), expand=console.is_terminal)
     grid.add_column("table", no_wrap=True)
+    grid.add_column("title", no_wrap=True, overflow="ellipsis", ratio=1)
     grid.add_column("rows", justify="right", no_wrap=True)
     grid.add_column("time", no_wrap=True)
     grid.add_column("missing first", no_wrap=True, overflow="ellipsis", ratio=1)
     for table in tables:
         style = "dim" if not is_begun(table) else ""
-        grid.add_row(Text(table.recipe.name), _rows(table), _time(table), Text(_first(table)), style=style)
+        names = Text(table.recipe.name), Text(table.recipe.title)
+        grid.add_row(*names, _rows(table), _time(table), Text(_first(table)), style=style)
     console.print(grid)
     console.print("rows: measured of those that can be; time: of what is missing, estimated", style="dim")
     if any(table.needs for table in tables):
-        console.print("`probe table NAME` shows a table with its title and the commands that complete it", style="dim")
+        console.print("`probe table NAME` shows a table whole, with the commands that complete it", style="dim")
 
 
 def _measured(row: TableRow) -> bool:
