@@ -26,7 +26,7 @@ def is_begun(table: Table) -> bool:
 
 def show_overview(tables: list[Table], console: Console) -> None:
     """One line a table; titles and reasons that do not fit are cut."""
-    lines = [(table.recipe.name, _rows(table), _time(table)) for table in tables]
+    lines = [(table.recipe.name, rows_text(table), time_text(table)) for table in tables]
     width = console.width if console.is_terminal else WIDTH
     facts_width = sum(max(map(len, texts)) for texts in zip(*lines, ("table", "rows", "time"), strict=True))
     spare = width - facts_width - BETWEEN * 5
@@ -39,7 +39,7 @@ def show_overview(tables: list[Table], console: Console) -> None:
     grid.add_column("missing first", no_wrap=True, overflow="ellipsis", max_width=max(spare - title, 20))
     for table, facts in zip(tables, lines, strict=True):
         titles = [Text(table.recipe.title)] if title else []
-        grid.add_row(*map(Text, facts), *titles, Text(_first(table)), style="" if is_begun(table) else "dim")
+        grid.add_row(*map(Text, facts), *titles, Text(first_missing(table)), style="" if is_begun(table) else "dim")
     console.print(grid)
     console.print("rows: measured of those that can be", style="dim")
     console.print("time: estimated, of what is missing, also of what tables share; ?: not known", style="dim")
@@ -51,15 +51,15 @@ def _measured(row: TableRow) -> bool:
     return row.done > 0 if row.planned else any(row.cells.values())
 
 
-def _rows(table: Table) -> str:
+def rows_text(table: Table) -> str:
     """Whole rows; none where all are printed only."""
     rows = [row for row in table.rows if row.planned or row.comparison.compared != "printed-only"]
     whole = [row for row in rows if _measured(row) and row.done == row.planned]
     return f"{len(whole)}/{len(rows)}" if rows else ""
 
 
-def _time(table: Table) -> str:
-    """Of all commands together."""
+def time_text(table: Table) -> str:
+    """Of all commands together, estimated."""
     known = [estimate for estimate in table.times.values() if estimate]
     if not known:
         return "?" if table.times else ""
@@ -67,10 +67,11 @@ def _time(table: Table) -> str:
     return rounded(sum(estimate.seconds for estimate in known)) + (" + ?" if left_out else "")
 
 
-def _first(table: Table) -> str:
+def first_missing(table: Table) -> str:
+    """What is stale or missing first, or that nothing is."""
     runs = sum(row.planned - row.done for row in table.rows)
     to_fit = [f"{runs} seed(s) to fit"] if runs and table.needs else []
     found = [*table.stale, *table.missing, *to_fit, *table.needs]
     if found:
         return found[0]
-    return "complete" if _rows(table) else "printed only: nothing here can be measured"
+    return "complete" if rows_text(table) else "printed only: nothing here can be measured"
