@@ -65,12 +65,14 @@ def test_its_rows_are_the_checklists_and_what_frozen_features_allow_has_a_place(
         assert where or not wanted[4].startswith("yes"), f"row {number} has no place"
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["probe fitt", "probe fit --job", "make tables", "docs/loss.md", "recipes/quickstart.yaml::Arcface", "head: linar"]
-    + ["loss: {kind: arcface, margins: 1}", "backbone: [descriptor, clip-b16]", "data: sops", "sampler: even", "lost: 1"]
-    + ["tests/test_coverage.py::test_nothing", "recipes/curation/appendix-a1.yaml::a1", "metrics: [mMP@6]"],
-)
+NOTHING = """
+probe fitt · probe fit --job · make tables · docs/loss.md · recipes/quickstart.yaml::Arcface · head: linar · lost: 1
+loss: {kind: arcface, margins: 1} · backbone: [descriptor, clip-b16] · data: sops · sampler: even · metrics: [mMP@6]
+tests/test_coverage.py::test_nothing · recipes/curation/appendix-a1.yaml::a1
+"""
+
+
+@pytest.mark.parametrize("name", re.split(r" · |\n", NOTHING.strip()))
 def test_a_name_of_nothing_is_noticed(name: str):
     with pytest.raises((AssertionError, UsageError, ValidationError)):
         require(name)

@@ -1,10 +1,20 @@
-"""README and docs/: what they name exists. Their commands and Python are run by tests/integration/test_quickstart.py."""
+"""README and docs/: what they name exists. tests/integration/test_quickstart.py runs their commands and their Python."""
 
 import re
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
+from probe.data.curation import read_curations
+from probe.fit.config import CLASSIFIERS, SAMPLERS
+from probe.heads.config import HeadConfig
+from probe.losses.config import LossConfig
+from probe.tables.recipe import _File, read_recipe
+from probe.tables.row import _Row
+from probe.validation import models_in
 from tests.documents import PAGES, ROOT, check_command, fences, lines, prose, spans
 
 NAMES = [page.name for page in PAGES]
@@ -31,6 +41,52 @@ def test_a_block_that_is_run_holds_nothing_that_the_tests_pass_over(name: str):
             assert all(line.startswith("probe ") for line in lines(block)), f"{name}: {block}"
 
 
+def test_the_readmes_commands_stand_where_they_are_run():
+    for section in re.split(r"^## ", page("README.md"), flags=re.MULTILINE):
+        for language, block in fences(section):
+            if language == "sh" and section.partition("\n")[0] not in ("A tour", "Your own folder"):
+                assert all(line.startswith("make ") for line in lines(block)), block
+
+
+@pytest.fixture(scope="module")
+def recipes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the project's recipes, for others beside them."""
+    return shutil.copytree(ROOT / "recipes", tmp_path_factory.mktemp("pages") / "recipes")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_yaml_of_a_page_is_a_recipe_or_a_piece_of_one(name: str, recipes: Path):
+    for number, block in enumerate(block for language, block in fences(page(name)) if language == "yaml"):
+        path = recipes / f"{name}-{number}.yaml"
+        content = yaml.safe_load(block)
+        if "sources" in content:
+            path.write_text(block)
+            assert read_curations(path)
+        else:
+            path.write_text(yaml.safe_dump(whole(content)))
+            assert read_recipe(path).rows
+
+
+def whole(piece: Any) -> dict[str, Any]:
+    """A recipe of which this is the rows, some keys, or some keys of a row."""
+    if isinstance(piece, list):
+        piece = {"rows": piece}
+    of_row = {key: piece[key] for key in ("head", "loss", "training", "distillation") if key in piece}
+    defaults = {"backbone": "descriptor", "head": {"kind": "linear"}, "loss": {"kind": "normalised-softmax"}}
+    blank = {"title": "A table", "data": "sample"} | ({} if "based_on" in piece else {"defaults": defaults})
+    return blank | {"rows": [{"name": "A row"} | of_row]} | {key: piece[key] for key in piece.keys() - of_row.keys()}
+
+
+def test_the_page_of_recipes_has_every_key_and_every_kind():
+    """The keys of a file and of a row as the code knows them, and what a row's choices are called."""
+    text = page("recipes.md")
+    keys = {span for line in text.splitlines() if line.startswith("| `") for span in spans(line.split("|")[1])}
+    known = {*_File.model_fields, *_Row.model_fields, "based_on", "like"} - {"seed"}
+    assert known <= keys, known - keys
+    kinds = {model.model_fields["kind"].default for of in (HeadConfig, LossConfig) for model in models_in(of)}
+    assert {*kinds, *SAMPLERS, *CLASSIFIERS} <= set(spans(text))
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_every_command_exists_with_its_options_wherever_it_stands(name: str):
     text = page(name)
@@ -51,7 +107,7 @@ def test_the_commands_at_the_head_of_a_recipe_exist(name: str):
 
 def test_a_command_or_option_or_choice_that_there_is_not_is_noticed():
     for line in ("probe fitt", "probe fit RECIPE --job 2", "probe evaluate RUN --data sample --combine soap"):
-        with pytest.raises(AssertionError, match="there is no|takes soup"):
+        with pytest.raises(AssertionError, match=r"there is no|takes soup"):
             check_command(line)
 
 
