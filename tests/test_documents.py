@@ -1,4 +1,4 @@
-"""README and docs/: what they name exists. tests/integration/test_quickstart.py runs their commands and their Python."""
+"""README and docs/: what they name exists. What they tell to run is run by tests/integration/test_quickstart.py."""
 
 import re
 import shutil
