@@ -4,32 +4,45 @@ table = build_table(Bench(recipe, workspace))
 table.rows[0].cells["Mean"]["mMP@5"].mean
 """
 
+import math
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from probe.data.selection import CLASS
 from probe.errors import nearest
 from probe.fit.run import Run
 from probe.tables.bench import Bench
+from probe.tables.counted import Found
+from probe.tables.parameters import SIZE, parameters
 from probe.tables.recipe import Recipe
-from probe.tables.reference import MEAN, Printed
+from probe.tables.reference import MEAN, VALUE, Printed
 from probe.tables.row import Comparison, Row
+from probe.tables.shown import PARAMETERS
 from probe.tables.significance import Seed, Significance, judge
 from probe.tables.specialists import by_seed, oracle_scores
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A metric in percent: its mean over the seeds, and their standard deviation where there are several."""
+    """A score in percent, its mean over the seeds and their standard deviation where there are several; or a count.
+
+    `text`: of what is no number, whose mean is NaN. `written(metric, cell.shown)` is how it is written.
+    """
 
     mean: float
     std: float | None
+    text: str | None = None
+
+    @property
+    def shown(self) -> float | str:
+        return self.mean if self.text is None else self.text
 
 
 @dataclass(frozen=True)
 class TableRow:
-    """`cells[column][metric]`, empty until something is measured; `done` of `planned` seeds.
+    """`cells[column][metric]`, empty until something is measured or counted; `done` of `planned` seeds.
 
     `comparison`: how what is measured relates to what is printed.
     """
@@ -63,10 +76,18 @@ class Table:
     def columns(self) -> list[str]:
         return [*self.means, *self.domains]
 
+    def metrics(self, column: str) -> tuple[str, ...]:
+        """What a column shows: of the recipe's metrics, those that any row has measured or printed there."""
+        places = [values for row in self.rows for values in (row.cells.get(column, {}), row.printed.get(column, {}))]
+        there = tuple(metric for metric in self.recipe.show.metrics if any(metric in place for place in places))
+        return there or self.recipe.show.scores or self.recipe.show.metrics
+
 
 def build_table(bench: Bench) -> Table:
     """Reads the finished runs; what is not measured is said, with the command to run."""
     recipe = bench.recipe
+    if recipe.counter is not None:
+        return _counted(recipe, recipe.counter.count(bench.workspace))
     rows = [_row(row, bench) for row in recipe.rows]
     domains = bench.manifest.domains if bench.manifest else recipe.columns
     missing = [*bench.missing, *(f"{row}: waits for the steps of {of}" for row, of in bench.waiting.items())]
@@ -76,7 +97,7 @@ def build_table(bench: Bench) -> Table:
     significance = {
         (recipe.show.column(MEAN, index), metric): found
         for index in recipe.show.indexes
-        for metric in recipe.show.metrics
+        for metric in recipe.show.scores
         if (found := _significance(rows, bench, metric, index))
     }
     means = [recipe.show.column(MEAN, index) for index in recipe.show.indexes]
@@ -84,6 +105,22 @@ def build_table(bench: Bench) -> Table:
     return Table(
         recipe, means, _domains(recipe, domains, rows), rows, _reasons(rows), missing, needs, notes, significance
     )
+
+
+def _counted(recipe: Recipe, found: Found) -> Table:
+    """The table of a recipe without runs, in one column."""
+    rows = []
+    for row in recipe.rows:
+        values = found.values.get(row.name, {})
+        cells = {VALUE: {metric: _cell(value) for metric, value in values.items()}} if values else {}
+        printed = row.comparison.values(recipe.reference)
+        rows.append(TableRow(row.name, None, 0, 0, cells, printed, row.comparison))
+    columns = list(dict.fromkeys(column for row in rows for column in row.printed)) or [VALUE]
+    return Table(recipe, [], columns, rows, _reasons(rows), found.missing, found.needs, [])
+
+
+def _cell(value: float | str) -> Cell:
+    return Cell(math.nan, None, value) if isinstance(value, str) else Cell(float(value), None)
 
 
 def _significance(rows: list[TableRow], bench: Bench, metric: str, index: str) -> Significance | None:
@@ -110,11 +147,12 @@ def _seeds(row: Row, bench: Bench) -> list[Seed]:
 
 
 def _domains(recipe: Recipe, domains: Iterable[str], rows: list[TableRow]) -> list[str]:
-    """In the order of the print, then what is in no printed table."""
-    printed = {column for row in rows for column in row.printed}
-    known = [*recipe.columns.values(), *(column for column in _printed_order(recipe) if column in printed)]
+    """In the order of the print, then what is in no printed table; the models' size last."""
+    printed = dict.fromkeys(column for row in rows for column in row.printed)
     measured = {recipe.columns.get(domain, domain) for domain in domains}
-    return list(dict.fromkeys([*(column for column in known if column in measured | printed), *sorted(measured)]))
+    order = [*recipe.columns.values(), *_printed_order(recipe), *printed, *sorted(measured)]
+    shown = [column for column in dict.fromkeys(order) if column in {*printed, *measured} - {MEAN, SIZE}]
+    return shown + [SIZE] * any(SIZE in columns for row in rows for columns in (row.cells, row.printed))
 
 
 def _printed_order(recipe: Recipe) -> list[str]:
@@ -134,14 +172,24 @@ def _reasons(rows: list[TableRow]) -> list[str]:
 
 
 def _row(row: Row, bench: Bench) -> TableRow:
-    printed = {}
-    if bench.recipe.reference and row.comparison.printed:
-        printed = bench.recipe.reference.rows[row.comparison.printed]
+    printed = row.comparison.values(bench.recipe.reference)
     seeds = [runs for runs in by_seed(bench.runs_of[row.name]) if all(run.done for run in runs)]
     scores = [_by_column(row, runs, bench.recipe) for runs in seeds]
-    cells = {column: _cells(scores, column, bench.recipe.show.metrics) for column in scores[0]} if scores else {}
+    cells = {column: _cells(scores, column, bench.recipe.show.scores) for column in scores[0]} if scores else {}
+    sizes = _sizes(row, bench)
+    cells |= {SIZE: sizes} if sizes else {}
     dim = seeds[0][0].metrics["dim"] if seeds else None
     return TableRow(row.name, dim, len(seeds), len(row.runs), cells, printed, row.comparison)
+
+
+def _sizes(row: Row, bench: Bench) -> dict[str, Cell]:
+    """How large the row's model is, where the recipe shows that: with the classes that it is trained on where these are
+    here, else with as many as the recipe says."""
+    shown = bench.recipe.show.metrics
+    features = bench.features.get(row.features_name) if row.runs else None
+    classes = features.frame("train").select(CLASS).n_unique() if features else bench.recipe.classes
+    found = parameters(row, classes) if set(PARAMETERS) & set(shown) else {}
+    return {metric: Cell(value, None) for metric, value in found.items() if metric in shown}
 
 
 def _by_column(row: Row, runs: list[Run], recipe: Recipe) -> dict[str, dict[str, float | None]]:

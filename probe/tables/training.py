@@ -1,0 +1,29 @@
+"""The training sets that rows name in the place of the recipe's own: how one that is not here is drawn.
+
+draw_commands(["m4d-35k"], Path("recipes"), workspace)     # ["probe data curate recipes/curation/m4d-35k.yaml"]
+"""
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from probe.data.curation import read_curations
+from probe.workspace import Workspace
+
+FOLDER = "curation"  # beside the recipes
+
+
+def draw_commands(names: Sequence[str], recipes: Path, workspace: Workspace) -> list[str]:
+    """One for each curation recipe that has some of them: all of its training sets where all are asked for, each by its
+    own command otherwise. None for a name that no curation recipe has. `recipes`: the folder of the recipes."""
+    commands = []
+    for file in sorted((recipes / FOLDER).glob("*.yaml")):
+        drawn = [curation.name for curation in read_curations(file)]
+        asked = [name for name in drawn if name in names]
+        command = ["probe", "data", "curate", str(file)]
+        options = workspace.options("data_root")
+        if asked == drawn:
+            commands.append(command + options)
+        else:
+            commands += [[*command, "--row", name, *options] for name in asked]
+    return [shlex.join(command) for command in commands]
