@@ -1,6 +1,7 @@
 """The command line: parse, call, print. Heavy libraries are loaded by the commands that need them, when they do.
 
-probe backbones · extract DATA --backbone NAME · fit RECIPE · evaluate WHAT · compare · table · data list · cache list
+probe backbones · extract DATA --backbone NAME · fit RECIPE · evaluate WHAT · compare · table · report · figures
+probe data list · cache list
 """
 
 import os
@@ -15,6 +16,7 @@ from probe.commands.cache import app as cache_commands
 from probe.commands.compare import ManyAgainst, compare
 from probe.commands.data import app as data_commands
 from probe.commands.evaluate import evaluate
+from probe.commands.report import figures, report
 from probe.device import DeviceChoice
 from probe.options import DEFAULT, Cache, DataRoot, Device, Out, StoredAs, View
 from probe.precision import PrecisionChoice
@@ -176,7 +178,7 @@ def fit(
     from probe.tables.bench import Bench, fit_waves
     from probe.tables.overrides import Overrides
     from probe.tables.recipe import read_recipe
-    from probe.tables.render import show
+    from probe.tables.render.terminal import show
     from probe.tables.table import build_table
     from probe.terminal import printer
 
@@ -225,7 +227,8 @@ def table(
     from probe.progress import say
     from probe.tables.bench import Bench, complete
     from probe.tables.recipe import find_recipes, read_recipe
-    from probe.tables.render import show, write_files
+    from probe.tables.render.files import write_files
+    from probe.tables.render.terminal import show
     from probe.tables.table import build_table
     from probe.terminal import printer
 
@@ -236,6 +239,10 @@ def table(
         result = build_table(Bench(recipe, workspace))
         show(result, printer())
         say(f"written to {' and '.join(map(str, write_files(result, workspace.tables)))}\n")
+
+
+app.command(epilog="Example: probe report recipes/quickstart.yaml")(report)
+app.command(epilog="Example: probe figures recipes/quickstart.yaml")(figures)
 
 
 def main() -> None:

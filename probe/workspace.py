@@ -54,6 +54,14 @@ class Workspace:
     def tables(self) -> Path:
         return self.out / "tables"
 
+    @property
+    def figures(self) -> Path:
+        return self.out / "figures"
+
+    @property
+    def report(self) -> Path:
+        return self.out / "report.html"
+
 
 def file_name(name: str) -> str:
     """A name as one path component: `open_clip:ViT-B-16/openai` -> `open_clip-ViT-B-16-openai`."""

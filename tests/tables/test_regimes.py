@@ -12,7 +12,8 @@ from probe.tables.bench import Bench, fit_waves
 from probe.tables.overrides import Overrides
 from probe.tables.recipe import Recipe, read_recipe
 from probe.tables.reference import Printed, read_reference
-from probe.tables.render import long_csv, markdown
+from probe.tables.render.long_csv import long_csv
+from probe.tables.render.markdown import markdown
 from probe.tables.specialists import by_seed
 from probe.tables.table import build_table
 from tests.tables.test_table import shown

@@ -15,7 +15,8 @@ from probe.fit.sweep import sweep
 from probe.retrieval.summary import INDEXES
 from probe.tables.bench import Bench
 from probe.tables.recipe import Recipe, read_recipe
-from probe.tables.render import long_csv, markdown
+from probe.tables.render.long_csv import long_csv
+from probe.tables.render.markdown import markdown
 from probe.tables.shown import Shown, is_score, written
 from probe.tables.specialists import oracle_scores
 from probe.tables.table import build_table

@@ -15,7 +15,10 @@ from probe.backbones.catalogue import find_backbone
 from probe.fit.sweep import sweep
 from probe.tables.bench import Bench
 from probe.tables.recipe import read_recipe
-from probe.tables.render import long_csv, markdown, show, write_files
+from probe.tables.render.files import write_files
+from probe.tables.render.long_csv import long_csv
+from probe.tables.render.markdown import markdown
+from probe.tables.render.terminal import show
 from probe.tables.table import Table, build_table
 from tests.tables.world import RECIPE, World
 
@@ -176,5 +179,5 @@ def test_names_are_shown_as_they_are_whatever_their_brackets(world: World):
 def test_files_are_named_after_the_recipe(world: World):
     world.write_store()
     files = write_files(measured(world), world.workspace.tables)
-    assert [file.name for file in files] == ["small.md", "small.csv"]
+    assert [file.name for file in files] == ["small.md", "small.csv", "small.tex"]
     assert files[0].read_text().startswith("# A small table\n")
