@@ -164,6 +164,10 @@ def test_no_two_of_28_lines_look_alike():
     assert len({tuple(look(number).values()) for number in range(28)}) == 28
 
 
-def test_nothing_is_drawn_where_nothing_is_measured(measured: Measured, tmp_path: Path):
+def test_without_runs_and_data_only_the_closed_form_of_the_margins_is_drawn(measured: Measured, tmp_path: Path):
     bench = Bench(measured.bench.recipe, replace(measured.bench.workspace, out=tmp_path, data_root=tmp_path))
-    assert figures(bench, build_table(bench), photographs=True) == []
+    [drawn] = figures(bench, build_table(bench), photographs=True)
+    assert drawn.kind == "margins"
+    [line] = drawn.figure.axes[0].lines
+    _, margins = (np.asarray(values) for values in line.get_data())
+    assert (margins[0], margins[50], margins[100]) == pytest.approx((0.5, 0.35, 0.2))

@@ -6,7 +6,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from probe.tables.report.document import html
 from probe.tables.report.page import write_report
+from probe.tables.table import build_table
 from tests.tables.browser import CHROMIUM, DRIVER, Page, browser
 from tests.tables.measured import DOMAINS, HOSTILE, Measured
 
@@ -100,6 +102,31 @@ def test_a_table_is_sorted_by_a_click_and_by_the_keyboard(page: Page):
     assert page.run("return document.querySelectorAll('.results [aria-sort=ascending]').length") == 1
 
 
+def test_a_table_alone_opens_without_an_error_or_a_request_and_is_sorted(
+    window: Page, measured: Measured, tmp_path: Path
+):
+    alone = tmp_path / "table.html"
+    alone.write_text(html(build_table(measured.bench)), encoding="utf-8")
+    window.log("browser")
+    window.requested()
+    window.open(alone, 390, 844)
+    assert window.run("return document.documentElement.scrollWidth") == 390
+    window.click(".results thead tr:last-child th:nth-child(4) .sort")
+    keys = [float(key) for key in window.run(KEYS, 3)]
+    assert keys == sorted(keys, reverse=True)
+    assert window.log("browser") == []
+    assert window.requested() == [alone.as_uri()]
+
+
+def test_the_seeds_of_a_row_lead_to_its_configuration(page: Page, measured: Measured):
+    page.click(".results tbody tr:nth-child(2) td:nth-child(3) a")
+    opened = "return document.querySelector(location.hash).closest('details.runs').open"
+    assert page.run(opened)
+    assert page.run("return document.querySelector(location.hash).querySelector('summary').textContent").startswith(
+        "Random <i>, seed 0"
+    )
+
+
 def test_rows_without_a_value_stay_last_in_both_directions(page: Page):
     button = ".results thead tr:last-child th:nth-child(5) .sort"  # what is printed: of one row
     for _ in range(2):
@@ -164,7 +191,7 @@ def test_two_runs_stand_side_by_side(page: Page):
     choose(page, "order", "largest difference in mMP@5 first")
     scores = page.run(
         """return [...document.querySelectorAll('.query')].map((card) =>
-        [...card.querySelectorAll('h4')].map((h) => Number(h.textContent.match(/mMP@5 (\\d+)/)[1])))"""
+        [...card.querySelectorAll('.sides h4')].map((h) => Number(h.textContent.match(/mMP@5 (\\d+)/)[1])))"""
     )
     gaps = [abs(first - second) for first, second in scores]
     assert gaps == sorted(gaps, reverse=True)
@@ -172,7 +199,7 @@ def test_two_runs_stand_side_by_side(page: Page):
     assert page.run(CARDS) > 0
     sides = page.run(
         """return [...document.querySelectorAll('.query')].map((card) =>
-        [...card.querySelectorAll('h4')].map((h) => Number(h.textContent.match(/mMP@5 (\\d+)/)[1])))"""
+        [...card.querySelectorAll('.sides h4')].map((h) => Number(h.textContent.match(/mMP@5 (\\d+)/)[1])))"""
     )
     assert all(first > second for first, second in sides)
 

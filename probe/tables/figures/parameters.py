@@ -26,8 +26,8 @@ LOG_FROM = 8  # times as many parameters in the largest as in the smallest
 LARGEST = 1600  # points², the area of the bubble with most trained parameters
 CAPTION = (
     "mMP@5 against the parameters of backbone, head and class matrix; the area of a bubble is the number of trained "
-    "ones. Printed values are of the paper's own benchmark: compare their order, not their height. Rows without a score "
-    "or a known size have no bubble."
+    "ones. Printed values are of the paper's own benchmark: compare their order, not their height. Rows without a "
+    "score or a known size have no bubble."
 )
 
 
