@@ -13,11 +13,11 @@ from probe.backbones.catalogue import find_backbone
 from probe.data.curation import Source, read_curations
 from probe.data.dataset import all_datasets
 from probe.errors import UsageError
-from probe.fit.config import RunConfig, Training
+from probe.fit.config import Training
 from probe.heads.config import HeadConfig
 from probe.losses.config import LossConfig
 from probe.tables.recipe import read_recipe
-from probe.tables.row import Seeds
+from probe.tables.row import _Row
 from probe.tables.shown import Shown
 from tests.documents import ROOT, check_command, spans
 
@@ -28,11 +28,9 @@ KEYS: dict[str, Any] = {
     **{name: field.annotation for name, field in Source.model_fields.items() if name != "data"},
     **{name: field.rebuild_annotation() for name, field in Shown.model_fields.items()},
     **{name: field.annotation for name, field in Training.model_fields.items()},
-    **{name: field.annotation for name, field in RunConfig.model_fields.items()},
+    **{name: field.annotation for name, field in _Row.model_fields.items()},
     "head": HeadConfig,
     "loss": LossConfig,
-    "seeds": Seeds,
-    "specialists": bool,
 }
 
 
@@ -99,7 +97,7 @@ def require_key(key: str, text: str) -> None:
     if key == "backbone":
         for name in [value] if isinstance(value, str) else value:
             assert name in own_backbones() or find_backbone(name), name
-    elif key == "data":
+    elif key in ("data", "train"):
         assert value in {dataset.name for dataset in all_datasets()}, f"no data set is called '{value}'"
     else:
         value = {"kind": value} if key in ("head", "loss") and isinstance(value, str) else value
