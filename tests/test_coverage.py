@@ -56,6 +56,14 @@ def test_every_name_that_a_row_gives_exists(line: list[str]):
         require(name)
 
 
+@pytest.mark.parametrize("line", LINES, ids=lambda line: line[0])
+def test_a_recipe_beside_a_backbone_head_loss_or_sampler_has_it(line: list[str]):
+    named = {use for name in spans(line[2]) if ": " in name for use in uses_named(*name.split(": ", 1))}
+    for file in [name for name in spans(line[2]) if re.fullmatch(r"recipes/[\w-]+\.yaml", name)]:
+        uses = uses_of(ROOT / file)
+        assert not named or not uses or named & uses, f"{file} has none of {named}"
+
+
 @pytest.mark.skipif(not CHECKLIST.exists(), reason="the checklist is not on this machine")
 def test_its_rows_are_the_checklists_and_what_frozen_features_allow_has_a_place():
     for (number, item, where, _), wanted in zip(LINES, cells(CHECKLIST.read_text()), strict=True):
@@ -102,6 +110,25 @@ def require_key(key: str, text: str) -> None:
     else:
         value = {"kind": value} if key in ("head", "loss") and isinstance(value, str) else value
         TypeAdapter(KEYS[key]).validate_python(value)
+
+
+def uses_named(key: str, text: str) -> set[tuple[str, str]]:
+    value = yaml.safe_load(text)
+    if key not in ("backbone", "head", "loss", "sampler"):
+        return set()
+    names = [value["kind"]] if isinstance(value, dict) else [value] if isinstance(value, str) else value
+    return {(key, name) for name in names}
+
+
+@cache
+def uses_of(file: Path) -> set[tuple[str, str]]:
+    """The backbones, heads, losses and samplers of a recipe's runs."""
+    uses = set()
+    for run in [run for row in read_recipe(file).rows for run in row.runs[:1]]:
+        uses |= {("head", run.head.kind), *(("backbone", name) for name in run.backbones)}
+        uses |= {("loss", run.loss.kind)} if run.loss else set()
+        uses |= {("sampler", run.training.sampler)} if run.training else set()
+    return uses
 
 
 @cache
