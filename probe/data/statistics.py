@@ -14,7 +14,6 @@ from importlib.resources import files
 from typing import Literal, Self
 
 import polars as pl
-import yaml
 from pydantic import model_validator
 
 from probe.data.curated import rounds_to
@@ -23,7 +22,7 @@ from probe.data.manifest import Manifest
 from probe.data.selection import CLASS, IMAGE
 from probe.errors import UsageError, nearest
 from probe.progress import say
-from probe.validation import Strict
+from probe.validation import Strict, parse_yaml
 
 Value = int | str
 Column = Literal[
@@ -96,7 +95,7 @@ class Table:
 @cache
 def printed_tables() -> tuple[PrintedTable, ...]:
     file = files("probe.data") / "statistics.yaml"
-    return _File.model_validate(yaml.safe_load(file.read_text(encoding="utf-8"))).tables
+    return _File.model_validate(parse_yaml(file.read_text(encoding="utf-8"))).tables
 
 
 def find_table(title: str) -> PrintedTable:

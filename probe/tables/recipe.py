@@ -105,12 +105,28 @@ class Recipe:
         return list({backbone.name: backbone for row in self.rows for backbone in row.backbones}.values())
 
 
-def find_recipes(paths: list[Path]) -> list[Path]:
+FOLDER = Path("recipes")  # of the current folder
+
+
+def find_recipe(named: Path) -> Path:
+    """A recipe's file: itself, or the one of that name in `recipes/`. Raises UsageError, with the nearest name, where a
+    name is none."""
+    if named.exists() or named.suffix or len(named.parts) != 1:
+        return named
+    known = sorted(path.stem for path in FOLDER.glob("*.yaml"))
+    if named.name in known:
+        return FOLDER / f"{named}.yaml"
+    near = nearest(named.name, known) if known else f"there is no folder '{FOLDER}' here; name its file."
+    raise UsageError(f"there is no recipe '{named}'; {near}")
+
+
+def find_recipes(named: list[Path]) -> list[Path]:
     """The recipes named, and those in the folders named, in order. Raises UsageError where there are none."""
+    paths = [find_recipe(path) for path in named]
     found = [file for path in paths for file in (sorted(path.glob("*.yaml")) if path.is_dir() else [path])]
     if not found:
         raise UsageError(f"there are no recipes (*.yaml) in {', '.join(map(str, paths))}; name a recipe.")
-    return found
+    return list(dict.fromkeys(found))
 
 
 def read_recipe(path: Path, changes: Overrides | None = None) -> Recipe:
@@ -134,7 +150,7 @@ def read_recipe(path: Path, changes: Overrides | None = None) -> Recipe:
     if len(set(names)) < len(names):
         raise UsageError(f"{path}: two rows have the same name; names tell rows apart.")
     _require_specialists(rows, path)
-    _require_columns(file.columns, reference, path)
+    _require_columns(file.columns, None if any(row.comparison.column for row in rows) else reference, path)
     rows = _chosen(rows, changes, path)
     _require_taken(rows, {fields["name"]: fields for fields in file.rows}, changes, path)
     words, show = changes.words, file.show
@@ -208,6 +224,7 @@ def _require_specialists(rows: list[Row], path: Path) -> None:
 
 
 def _require_columns(columns: dict[str, str], reference: Reference | None, path: Path) -> None:
+    """`reference`: where its columns are the table's, and no row names others."""
     for domain, column in columns.items():
         if reference and reference.domains and column not in reference.domains:
             near = nearest(column, reference.domains)

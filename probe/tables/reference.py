@@ -1,5 +1,5 @@
 """Printed values of a paper's table: a CSV in recipes/reference/, with one line a value (the columns below), or with
-one line a row and the columns that VALUES knows, all of which are one column of the table, called Value.
+one line a row and the columns that VALUES knows, each of which is a metric and the column of the table with its name.
 
 Scores are in percent: where the paper is UniFEx, whose scores are fractions, they are multiplied by 100, as are those
 of files with one line a row. A metric of the form `mMP@5 (GUIEC private split, %)` is mMP@5 in the column GUIEC private
@@ -21,7 +21,7 @@ from probe.errors import UsageError
 from probe.tables.shown import TEXTS, is_score
 
 COLUMNS = ["paper", "table", "group", "row", "column", "metric", "value", "std"]
-MEAN, VALUE = "Mean", "Value"
+MEAN = "Mean"
 METRICS = {"# total params": "total parameters", "# train params": "trainable parameters"}
 PLACED = re.compile(r"(?P<metric>\S+) \((?P<column>.+), %\)")
 UNITS = {"k": 1_000, "M": 1_000_000}
@@ -118,7 +118,8 @@ def _values(reader: csv.DictReader, path: Path) -> Iterator[_Value]:
         row = " ".join(line[name] for name in names)
         for name in values:
             if line[name]:
-                yield _Value(("", row), VALUE, VALUES[name], _printed(VALUES[name], line[name], "", fractions=True))
+                metric = VALUES[name]
+                yield _Value(("", row), metric, metric, _printed(metric, line[name], "", fractions=True))
 
 
 def _of_line(line: dict[str, str]) -> _Value:

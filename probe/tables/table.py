@@ -15,12 +15,14 @@ from probe.errors import nearest
 from probe.fit.run import Run
 from probe.tables.bench import Bench
 from probe.tables.counted import Found
+from probe.tables.estimate import Estimate
+from probe.tables.judged import judged
 from probe.tables.parameters import SIZE, parameters
 from probe.tables.recipe import Recipe
-from probe.tables.reference import MEAN, VALUE, Printed
+from probe.tables.reference import MEAN, Printed
 from probe.tables.row import Comparison, Row
 from probe.tables.shown import PARAMETERS
-from probe.tables.significance import Seed, Significance, judge
+from probe.tables.significance import Seed, Significance
 from probe.tables.specialists import by_seed, oracle_scores
 
 
@@ -60,7 +62,8 @@ class TableRow:
 class Table:
     """`means` and `domains`: the columns, as they are printed; rows may have cells of more, the domains in the second
     index. `reasons`: why rows are not the printed experiment. `missing` says why rows are empty, `needs` the commands
-    that fill them. `significance[mean's column, metric]`."""
+    that fill them. `significance[mean's column, metric]`. `stale`: what was measured of something else than is here
+    now; `times`: of commands of `needs`, None where nothing is known."""
 
     recipe: Recipe
     means: list[str]
@@ -71,6 +74,8 @@ class Table:
     needs: list[str]
     notes: list[str]
     significance: dict[tuple[str, str], Significance] = field(default_factory=dict)
+    stale: list[str] = field(default_factory=list)
+    times: dict[str, Estimate | None] = field(default_factory=dict)
 
     @property
     def columns(self) -> list[str]:
@@ -92,7 +97,7 @@ def build_table(bench: Bench) -> Table:
     domains = bench.manifest.domains if bench.manifest else recipe.columns
     missing = [*bench.missing, *(f"{row}: waits for the steps of {of}" for row, of in bench.waiting.items())]
     needs = list(bench.needs)
-    if bench.waiting or any(not run.done for runs in bench.runs_of.values() for run in runs):
+    if needs or bench.waiting or any(not run.done for runs in bench.runs_of.values() for run in runs):
         needs.append(bench.fit_command)
     significance = {
         (recipe.show.column(MEAN, index), metric): found
@@ -108,15 +113,14 @@ def build_table(bench: Bench) -> Table:
 
 
 def _counted(recipe: Recipe, found: Found) -> Table:
-    """The table of a recipe without runs, in one column."""
+    """The table of a recipe without runs: a column for each metric, called like it."""
     rows = []
     for row in recipe.rows:
         values = found.values.get(row.name, {})
-        cells = {VALUE: {metric: _cell(value) for metric, value in values.items()}} if values else {}
+        cells = {metric: {metric: _cell(value)} for metric, value in values.items()}
         printed = row.comparison.values(recipe.reference)
         rows.append(TableRow(row.name, None, 0, 0, cells, printed, row.comparison))
-    columns = list(dict.fromkeys(column for row in rows for column in row.printed)) or [VALUE]
-    return Table(recipe, [], columns, rows, _reasons(rows), found.missing, found.needs, [])
+    return Table(recipe, [], list(recipe.show.metrics), rows, _reasons(rows), found.missing, found.needs, [])
 
 
 def _cell(value: float | str) -> Cell:
@@ -130,7 +134,8 @@ def _significance(rows: list[TableRow], bench: Bench, metric: str, index: str) -
     if not means or show.protocol != "clean":  # of which alone there are values by query
         return None
     seeds = {row.name: _seeds(row, bench) for row in bench.recipe.rows if row.name in means}
-    found = judge(seeds, max(means, key=lambda row: means[row]), metric, index)
+    file = bench.workspace.tables / ".judged" / f"{bench.recipe.name}-{metric}-{index}.json"
+    found = judged(file, seeds, max(means, key=lambda row: means[row]), metric, index)
     intervals = {
         row: {show.column(names.get(domain, domain), index): interval for domain, interval in of_row.items()}
         for row, of_row in found.intervals.items()

@@ -179,5 +179,5 @@ def test_names_are_shown_as_they_are_whatever_their_brackets(world: World):
 def test_files_are_named_after_the_recipe(world: World):
     world.write_store()
     files = write_files(measured(world), world.workspace.tables)
-    assert [file.name for file in files] == ["small.md", "small.csv", "small.tex"]
+    assert [file.name for file in files] == ["small.md", "small.csv", "small.tex", "small.html"]
     assert files[0].read_text().startswith("# A small table\n")

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from probe.tables.estimate import UNKNOWN
 from probe.tables.reference import Printed
 from probe.tables.shown import is_score, written
 from probe.tables.table import Cell, Table, TableRow
@@ -49,7 +50,7 @@ def entry_of(table: Table, row: TableRow, column: str, metric: str) -> Entry:
 def entries(table: Table, row: TableRow) -> Iterator[tuple[str, Entry]]:
     """Each column with the entry of each metric, in the order of the table."""
     for column in table.columns:
-        for metric in table.recipe.show.metrics:
+        for metric in table.metrics(column):
             yield column, entry_of(table, row, column, metric)
 
 
@@ -92,6 +93,11 @@ def dim_text(row: TableRow) -> str:
 def has_runs(table: Table) -> bool:
     """Whether dimensions and seeds mean anything: not in a table of counts."""
     return any(row.planned for row in table.rows)
+
+
+def time_text(table: Table, command: str) -> str | None:
+    """How long a command takes; None for one that is not timed."""
+    return str(table.times[command] or UNKNOWN) if command in table.times else None
 
 
 def legend(table: Table) -> str:

@@ -1,6 +1,6 @@
 """The files of a table in out/tables, named after its recipe.
 
-write_files(table, Path("out/tables"))       # quickstart.md, quickstart.csv, quickstart.tex
+write_files(table, Path("out/tables"))       # quickstart.md, quickstart.csv, .tex, .html
 """
 
 import os
@@ -10,9 +10,10 @@ from pathlib import Path
 from probe.tables.render.latex import latex
 from probe.tables.render.long_csv import long_csv
 from probe.tables.render.markdown import markdown
+from probe.tables.report.document import html
 from probe.tables.table import Table
 
-FORMS: dict[str, Callable[[Table], str]] = {"md": markdown, "csv": long_csv, "tex": latex}
+FORMS: dict[str, Callable[[Table], str]] = {"md": markdown, "csv": long_csv, "tex": latex, "html": html}
 
 
 def write_files(table: Table, folder: Path) -> list[Path]:

@@ -63,15 +63,19 @@ SPECIAL = {
 
 def latex(table: Table) -> str:
     """A `table` environment with title, numbers and legend; why rows are missing, in comments."""
-    metrics, runs = table.recipe.show.metrics, has_runs(table)
+    runs = has_runs(table)
     facts = ["dim", "seeds"] if runs else []
-    cells = "r" * (len(facts) + len(table.columns) * len(metrics))
+    cells = "r" * (len(facts) + sum(len(table.metrics(column)) for column in table.columns))
     agreement = agreement_line(table)
     said = " ".join([legend(table), *([agreement] if agreement else [])])
     lines = [
         r"% \usepackage[T1]{fontenc}",
         r"% \usepackage{booktabs}",
-        *(f"% {line}" for each in (*table.reasons, *table.missing, *table.notes) for line in each.splitlines()),
+        *(
+            f"% {line}"
+            for each in (*table.reasons, *table.stale, *table.missing, *table.notes)
+            for line in each.splitlines()
+        ),
         r"\begin{table}",
         r"\centering",
         rf"\caption{{{escaped(table.recipe.title)}}}",
@@ -102,15 +106,17 @@ def _plain(character: str) -> str:
 
 
 def _header(table: Table, facts: list[str]) -> list[str]:
-    """The columns, and below them their metrics where there are several."""
-    metrics = table.recipe.show.metrics
-    if len(metrics) == 1:
+    """The columns, and below them their metrics where any has several."""
+    metrics = [table.metrics(column) for column in table.columns]
+    if all(len(of_column) == 1 for of_column in metrics):
         return [_line(["", *facts, *map(escaped, table.columns)])]
-    first, width = 2 + len(facts), len(metrics)
-    spans = [rf"\multicolumn{{{width}}}{{c}}{{{escaped(column)}}}" for column in table.columns]
-    starts = [first + width * number for number in range(len(spans))]
-    rules = " ".join(rf"\cmidrule(lr){{{start}-{start + width - 1}}}" for start in starts)
-    return [_line(["", *("" for _ in facts), *spans]), rules, _line(["", *facts, *map(escaped, metrics * len(spans))])]
+    spans, rules, first = [], [], 2 + len(facts)
+    for column, of_column in zip(table.columns, metrics, strict=True):
+        spans.append(rf"\multicolumn{{{len(of_column)}}}{{c}}{{{escaped(column)}}}")
+        rules.append(rf"\cmidrule(lr){{{first}-{first + len(of_column) - 1}}}")
+        first += len(of_column)
+    names = [escaped(metric) for of_column in metrics for metric in of_column]
+    return [_line(["", *("" for _ in facts), *spans]), " ".join(rules), _line(["", *facts, *names])]
 
 
 def _row(table: Table, row: TableRow, runs: bool) -> list[str]:

@@ -20,6 +20,7 @@ from probe.tables.render.entries import (
     printed_name,
     printed_text,
     seeds_text,
+    time_text,
 )
 from probe.tables.table import Table, TableRow
 
@@ -31,16 +32,24 @@ def markdown(table: Table) -> str:
     lines = [f"# {table.recipe.title}", "", *([table.recipe.about.strip(), ""] if table.recipe.about else [])]
     lines += [*_grid(table), "", legend(table)]
     lines += [""] * bool(said) + [f"- {line}" for line in said]
-    lines += [""] * bool(table.missing or table.notes) + [f"- {line}" for line in [*table.missing, *table.notes]]
+    notes = [*table.stale, *table.missing, *table.notes]
+    lines += [""] * bool(notes) + [f"- {line}" for line in notes]
     if table.needs:
-        lines += ["", "To complete this table:", "", "```", *table.needs, "```"]
+        lines += ["", "To complete this table:", "", "```", *_commands(table), "```"]
     return "\n".join(lines) + "\n"
+
+
+def _commands(table: Table) -> list[str]:
+    """Each below a comment of how long it takes."""
+    timed = [(time_text(table, command), command) for command in table.needs]
+    return [line for time, command in timed for line in ([f"# {time}", command] if time else [command])]
 
 
 def _grid(table: Table) -> list[str]:
     runs = has_runs(table)
     header = ["row", *(["dim", "seeds"] if runs else [])]
-    header += [f"{column} {metric}" for column in table.columns for metric in table.recipe.show.metrics]
+    places = [(column, metric) for column in table.columns for metric in table.metrics(column)]
+    header += [column if column == metric else f"{column} {metric}" for column, metric in places]
     lines = [_line(header), _line(["---", *("---:" for _ in header[1:])])]
     for row in table.rows:
         facts = [dim_text(row), seeds_text(row)] if runs else []
@@ -71,4 +80,4 @@ def _difference(entry: Entry) -> str:
 
 
 def _line(cells: list[str]) -> str:
-    return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"
+    return f"| {' | '.join(' '.join(cell.replace('|', '/').split()) for cell in cells)} |"

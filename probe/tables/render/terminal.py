@@ -25,6 +25,7 @@ from probe.tables.render.entries import (
     printed_name,
     printed_text,
     seeds_text,
+    time_text,
 )
 from probe.tables.table import Table, TableRow
 from probe.terminal import WIDE
@@ -41,7 +42,8 @@ def show(table: Table, console: Console) -> None:
         grid.box, grid.show_edge, grid.padding = box.SIMPLE_HEAD, False, (0, 1, 0, 0)
     console.print(grid)
     agreement = agreement_line(table)
-    said = [(agreement, ""), *((line, "dim") for line in table.reasons), *((line, "yellow") for line in table.missing)]
+    said = [(agreement, ""), *((line, "dim") for line in table.reasons)]
+    said += [(line, "yellow") for line in (*table.stale, *table.missing)]
     for line, style in [*said, *((line, "dim") for line in table.notes)]:
         if line:
             console.print(line, style=style, markup=False, soft_wrap=True)
@@ -49,6 +51,8 @@ def show(table: Table, console: Console) -> None:
         console.print("to complete this table:")
     for command in table.needs:
         console.print(f"  {command}", style="cyan", markup=False, soft_wrap=True)
+        if time := time_text(table, command):
+            console.print(f"    {time}", style="dim", markup=False, soft_wrap=True)
 
 
 def _grid(table: Table, between: str) -> RichTable:
@@ -75,7 +79,7 @@ def _grid(table: Table, between: str) -> RichTable:
 
 
 def _entries(table: Table, row: TableRow, column: str) -> list[Entry]:
-    return [entry_of(table, row, column, metric) for metric in table.recipe.show.metrics]
+    return [entry_of(table, row, column, metric) for metric in table.metrics(column)]
 
 
 def _measured(table: Table, row: TableRow, column: str, between: str) -> Text:
@@ -84,7 +88,7 @@ def _measured(table: Table, row: TableRow, column: str, between: str) -> Text:
         text = measured_text(entry, std=column in table.means)
         mark = f" {TIED}" if entry.standing == "tied" else ""
         parts.append(Text(text + mark, style="bold" if entry.standing == "best" else ""))
-    return Text(between).join(parts) if row.done else Text(NOTHING)
+    return Text(between).join(parts) if row.cells else Text(NOTHING)
 
 
 def _printed(table: Table, row: TableRow, column: str, between: str) -> str:
