@@ -28,7 +28,7 @@ def show_overview(tables: list[Table], console: Console) -> None:
     for table in tables:
         style = "dim" if not is_begun(table) else ""
         names = Text(table.recipe.name), Text(table.recipe.title)
-        grid.add_row(*names, _rows(table), _time(table), Text(_first(table)), style=style)
+        grid.add_row(*names, rows_text(table), time_text(table), Text(first_missing(table)), style=style)
     console.print(grid)
     console.print("rows: measured of those that can be; time: of what is missing, estimated", style="dim")
     if any(table.needs for table in tables):
@@ -39,15 +39,15 @@ def _measured(row: TableRow) -> bool:
     return row.done > 0 if row.planned else any(row.cells.values())
 
 
-def _rows(table: Table) -> str:
+def rows_text(table: Table) -> str:
     """Whole rows; none where all are printed only."""
     rows = [row for row in table.rows if row.planned or row.comparison.compared != "printed-only"]
     whole = [row for row in rows if _measured(row) and row.done == row.planned]
     return f"{len(whole)}/{len(rows)}" if rows else ""
 
 
-def _time(table: Table) -> str:
-    """Of all commands together."""
+def time_text(table: Table) -> str:
+    """Of all commands together, estimated."""
     known = [estimate for estimate in table.times.values() if estimate]
     if not known:
         return "unknown" if table.times else ""
@@ -55,10 +55,11 @@ def _time(table: Table) -> str:
     return rounded(sum(estimate.seconds for estimate in known)) + (" + unknown" if left_out else "")
 
 
-def _first(table: Table) -> str:
+def first_missing(table: Table) -> str:
+    """What is stale or missing first, or that nothing is."""
     runs = sum(row.planned - row.done for row in table.rows)
     to_fit = [f"{runs} seed(s) to fit"] if runs and table.needs else []
     found = [*table.stale, *table.missing, *to_fit, *table.needs]
     if found:
         return found[0]
-    return "complete" if _rows(table) else "printed only: nothing here can be measured"
+    return "complete" if rows_text(table) else "printed only: nothing here can be measured"
