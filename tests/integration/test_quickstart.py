@@ -16,7 +16,7 @@ from probe.tables.recipe import read_recipe
 from tests.integration.commands import ROOT, Shell, blocks, commands, photos, readme_blocks, readme_commands
 
 PAGES = sorted(path.name for path in (ROOT / "docs").glob("*.md"))
-SLOW = ("recipes.md", "report.md", "tables.md")
+SLOW = ("data.md", "evaluation.md", "fitting.md", "heads.md", "report.md")
 PAGES_RUN = [pytest.param(page, marks=[pytest.mark.slow] if page in SLOW else []) for page in PAGES]
 
 
@@ -119,7 +119,7 @@ def test_per_query_values_average_to_the_table(quickstart: Shell):
 
 
 TOUR = [
-    pytest.param(line, marks=[pytest.mark.slow] if line.startswith("probe report") else [])
+    pytest.param(line, marks=[pytest.mark.slow] if line.startswith("probe report") else [], id=line.partition("  ")[0])
     for line in readme_commands("A tour")
 ]
 
