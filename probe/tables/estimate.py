@@ -27,8 +27,8 @@ from probe.tables.size import Search, Size, Training
 
 UNKNOWN = "how long is not known: nothing like it was run here"
 HERE, REFERENCE = "as finished work here took", "at the speed of 2 CPU cores"
-# Two CPU cores, docs/losses.md: a step with 128 images in 64 dimensions, and what it takes whatever the classes.
-SECONDS_A_CENTRE, SECONDS_A_STEP = 0.5e-6, 1e-3
+# Two CPU cores, docs/losses.md: a step with 128 images in 64 dimensions; what a step and a run take whatever the data.
+SECONDS_A_CENTRE, SECONDS_A_STEP, SECONDS_A_RUN = 0.5e-6, 1e-3, 1.0
 OPERATIONS_A_SECOND = 5e10  # of matrix products on two CPU cores that have other work too; their peak is four times it
 LOOKED_AT = 8  # finished runs
 USUAL_DIM = 768
@@ -144,7 +144,7 @@ def model(config: RunConfig, dim: int, size: Size) -> float | None:
     training, embedded = size.training(config.domain), getattr(config.head, "dim", None) or dim
     if training is None:
         return None
-    test = _search(size.test, dim, embedded)
+    test = SECONDS_A_RUN + _search(size.test, dim, embedded)
     if config.training is None:
         return 2.0 * training.images * dim * dim / OPERATIONS_A_SECOND + test
     plan = Plan(config.training, training.images)

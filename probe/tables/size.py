@@ -65,12 +65,12 @@ def printed_size(data: str) -> Size | None:
         if count.role == "train" and (count.domain or domain)
     }
     whole = [count for count in dataset.counts if count.domain is None]
-    searches = [Search(_count(whole, split, "query"), _count(whole, split, "index")) for split in ("val", "test")]
+    val, test = (Search(_count(whole, split, "query"), _count(whole, split, "index")) for split in ("val", "test"))
     if not train and (images := _count(whole, "train", "train")):
         train = {"": Training(images, next(count.classes or 0 for count in whole if count.role == "train"))}
     training = sum(images for images, _ in train.values())
-    images = training + sum(max(search) for search in searches)
-    return Size(train, *searches, images) if images else None
+    images = training + max(val) + max(test)
+    return Size(train, val, test, images) if images else None
 
 
 def _count(counts: list[Count], split: str, role: str) -> int:

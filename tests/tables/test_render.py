@@ -26,7 +26,7 @@ from probe.tables.significance import Significance
 from probe.tables.table import Cell, Table, TableRow
 
 METRICS = ("mMP@5", "R@1")
-COLUMNS = ("Mean", "cars", "food_2k")
+COLUMNS: tuple[str, ...] = ("Mean", "cars", "food_2k")
 NASTY = r"100% [a]*_b & {c} \d #1 $x$ ~^ <é> “q” 中"
 
 percent = st.floats(0, 100)
@@ -59,7 +59,9 @@ def tables(draw: st.DrawFn) -> Table:
         measured = {column: {m: Cell(draw(percent), draw(deviation)) for m in METRICS} for column in cells}
         printed = {column: {METRICS[0]: Printed(draw(percent), draw(deviation))} for column in COLUMNS[:2]}
         because = "it is another" if compared not in (None, "exact") else None
-        comparison = Comparison(printed=name if compared else None, compared=compared, because=because)
+        comparison = Comparison.model_validate(
+            {"printed": name if compared else None, "compared": compared, "because": because}
+        )
         rows.append(TableRow(name, 64, 3, 3, measured, printed if compared else {}, comparison))
     return table_of(rows)
 
