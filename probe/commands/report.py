@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 Recipes = Annotated[
     list[Path] | None,
-    typer.Argument(metavar="RECIPE", help="Recipes, or folders of them.", show_default="recipes"),
+    typer.Argument(metavar="RECIPE", help="Recipes by name or file, or folders of them.", show_default="recipes"),
 ]
 
 
@@ -75,6 +75,8 @@ def figures(
 def _benches(recipes: list[Path] | None, workspace: Workspace) -> "list[Bench]":
     from probe.tables.bench import Bench
     from probe.tables.recipe import find_recipes, read_recipe
+    from probe.tables.shelf import Shelf
 
     read = [read_recipe(path) for path in find_recipes(recipes or [Path("recipes")])]
-    return [Bench(recipe, workspace) for recipe in read]
+    shelf = Shelf(workspace)
+    return [Bench(recipe, workspace, shelf) for recipe in read]

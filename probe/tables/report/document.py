@@ -17,7 +17,8 @@ from typing import Any
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 
 from probe.tables.agreement import agreement_line
-from probe.tables.render.entries import legend
+from probe.tables.render import overview
+from probe.tables.render.entries import legend, time_text
 from probe.tables.report.grid import build_grid
 from probe.tables.table import Table
 
@@ -42,7 +43,7 @@ def document(template: str, scripts: Sequence[str], places: str = EMBEDDED, **va
 def _environment() -> Environment:
     loader = FunctionLoader(_resource)
     made = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    made.globals |= {"legend": legend, "agreement_line": agreement_line}
+    made.globals |= {"legend": legend, "agreement_line": agreement_line, "time_text": time_text, "overview": overview}
     return made
 
 

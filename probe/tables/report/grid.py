@@ -19,8 +19,8 @@ MEASURED, PRINTED, DIFFERENCE = "measured", "printed", "difference"
 
 @dataclass(frozen=True)
 class Group:
-    """The columns of one domain and one metric, below a common header, by `number`. `named`: whether a column below
-    names the metric."""
+    """The columns of one domain and one metric, below a common header, by `number`. Where no column below names the
+    metric, the header does."""
 
     number: int
     domain: str
@@ -28,8 +28,8 @@ class Group:
     kinds: list[str]
 
     @property
-    def named(self) -> bool:
-        return MEASURED in self.kinds
+    def title(self) -> str:
+        return self.domain if MEASURED in self.kinds or self.domain == self.metric else f"{self.domain}, {self.metric}"
 
 
 @dataclass(frozen=True)
@@ -41,11 +41,12 @@ class Column:
 
     @property
     def title(self) -> str:
-        return {MEASURED: self.group.metric, PRINTED: "printed", DIFFERENCE: "diff."}[self.kind]
+        metric = MEASURED if self.group.domain == self.group.metric else self.group.metric
+        return {MEASURED: metric, PRINTED: "printed", DIFFERENCE: "diff."}[self.kind]
 
     @property
     def label(self) -> str:
-        return f"{self.group.domain} {self.group.metric} {self.kind}"
+        return " ".join(dict.fromkeys([self.group.domain, self.group.metric, self.kind]))
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from probe.tables.report.document import BESIDE, EMBEDDED, document
 from probe.tables.report.gallery import GallerySet, data, gallery_sets
 from probe.tables.report.grid import Grid, build_grid
 from probe.tables.report.provenance import Entry, provenance
+from probe.tables.status import Status
 from probe.tables.table import Table, build_table
 
 PX = 96  # the longer side of a picture
@@ -81,11 +82,13 @@ def page(
     beside: bool,
 ) -> str:
     """The HTML. `pictures`: an address or a data URI for each image of each set, empty for what is absent."""
+    status = Status(benches[0].workspace)
+    sections = [_section(bench, status, f"recipe-{number}") for number, bench in enumerate(benches, start=1)]
     return document(
         "report.html",
         ["page.js", "gallery.js"] if sets else ["page.js"],
         BESIDE if beside else EMBEDDED,
-        sections=[_section(bench, number) for number, bench in enumerate(benches, start=1)],
+        sections=sections,
         sets=sets,
         gallery=as_json(entries),
         pictures=[as_json(of_set) for of_set in pictures],
@@ -93,8 +96,8 @@ def page(
     )
 
 
-def _section(bench: Bench, number: int) -> Section:
-    table, anchor = build_table(bench), f"recipe-{number}"
+def _section(bench: Bench, status: Status, anchor: str) -> Section:
+    table = status.of(build_table(bench), bench)
     drawn = figures(bench, table, photographs=False)
     return Section(anchor, table, build_grid(table), drawn, provenance(bench, anchor))
 
