@@ -34,7 +34,7 @@ from probe.workspace import Workspace
 
 @dataclass(frozen=True)
 class Found:
-    """`values`: by row and metric; `missing`: why rows have none; `needs`: the commands that get what they need; `notes`:
+    """`values`: by row and metric; `missing`: why rows have none; `needs`: the commands that get these; `notes`:
     what else there is to say of them."""
 
     values: dict[str, dict[str, float | str]]
