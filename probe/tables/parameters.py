@@ -6,9 +6,8 @@ all. A class matrix is needed for training alone: without it, what is deployed i
     parameters(row, classes=34_800)      # {"total parameters": 434980992, "trainable parameters": 6755392}
 """
 
-from probe.fit.config import RunConfig
-from probe.heads.config import BatchNormLinear, loss_dim
-from probe.losses.config import Softmax
+from probe.heads.config import BatchNormLinear, Trained, loss_dim
+from probe.losses.config import LossConfig, Softmax
 from probe.tables.row import Row
 from probe.tables.shown import PARAMETERS
 
@@ -25,20 +24,14 @@ def parameters(row: Row, classes: int | None) -> dict[str, float]:
     sizes, dims = ([getattr(backbone, name) for backbone in backbones] for name in ("params", "dim"))
     if None in sizes or None in dims or (run.trained and classes is None):
         return {}
-    trained = _head(run, sum(dims) + len(run.append)) + _class_matrix(run, classes or 0)
+    trained = 0
+    if isinstance(run.head, Trained) and run.loss is not None:
+        trained = _trained(run.head, run.loss, sum(dims) + len(run.append), classes or 0)
     return dict(zip(PARAMETERS, (sum(sizes) + trained, trained), strict=True))
 
 
-def _head(run: RunConfig, dim: int) -> int:
+def _trained(head: Trained, loss: LossConfig, dim: int, classes: int) -> int:
     """`dim`: length of the features, D."""
-    if not run.trained:
-        return 0
-    norm = 2 * dim if isinstance(run.head, BatchNormLinear) else 0
-    return norm + (dim + 1) * loss_dim(run.head)  # type: ignore[arg-type]
-
-
-def _class_matrix(run: RunConfig, classes: int) -> int:
-    if not run.trained:
-        return 0
-    bias = classes if isinstance(run.loss, Softmax) and run.loss.bias else 0
-    return classes * getattr(run.loss, "sub_centers", 1) * loss_dim(run.head) + bias  # type: ignore[arg-type]
+    norm = 2 * dim if isinstance(head, BatchNormLinear) else 0
+    bias = classes if isinstance(loss, Softmax) and loss.bias else 0
+    return norm + (dim + 1) * loss_dim(head) + classes * getattr(loss, "sub_centers", 1) * loss_dim(head) + bias

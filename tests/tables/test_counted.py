@@ -32,7 +32,7 @@ def changed(folder: Path, name: str, old: str, new: str) -> Path:
         ("unifex_appendix_table5", "row: Sub", "row: Sob", "unifex_table5.yaml has no row 'Sob-Center ArcFace'"),
         ("unifex_appendix_table5", "training.lr\n", "training.lrate\n", "'Sub-Center ArcFace' has no training.lrate"),
         ("unifex_appendix_table5", "Dropout:", "Drop-out:", "'Drop-out' is no row of the recipe's reference file"),
-        ("unifex_fig2_table", "because: >-", "becuase: >-", "unknown key 'becuase'; did you mean 'because'?"),
+        ("unifex_fig2_table", "about: >-", "abuot: >-", "unknown key 'abuot'; did you mean 'about'?"),
     ],
 )
 def test_a_mistake_is_an_error_that_names_file_and_key(tmp_path: Path, name: str, old: str, new: str, says: str):
