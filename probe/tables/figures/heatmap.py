@@ -71,7 +71,7 @@ def draw(_bench: Bench, table: Table) -> Figure | None:
             axes = figure.add_subplot(1, len(panels), number)
             cells = axes.imshow(panel, cmap="cividis", vmin=lowest, vmax=highest, aspect="auto")
             for (row, column), value in np.ndenumerate(panel):
-                ink = INK if np.isnan(value) else ink_on(cells.cmap(cells.norm(value)))
+                ink = INK if np.isnan(value) else ink_on(cells.cmap(float((value - lowest) / (highest - lowest))))
                 text = "–" if np.isnan(value) else written(found.metric, value)
                 axes.text(column, row, text, ha="center", va="center", fontsize=8.5, color=ink)
             axes.set_xticks(range(len(columns)), columns, rotation=35, ha="right", rotation_mode="anchor")
