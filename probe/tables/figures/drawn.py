@@ -14,8 +14,9 @@ from probe.tables.bench import Bench
 from probe.tables.figures import collage, curves, examples, heatmap, margin_map, parameters
 from probe.tables.figures.style import inline, png, svg
 from probe.tables.table import Table, build_table
+from probe.workspace import write_whole
 
-LINES = {"parameters": parameters, "heatmap": heatmap, "curves": curves, "margins": margin_map}
+LINES = {"parameters": parameters, "curves": curves, "heatmap": heatmap, "margins": margin_map}
 PHOTOGRAPHS = {"examples": examples, "collage": collage}
 TITLES = {
     "parameters": "mMP@5 against parameters",
@@ -68,8 +69,6 @@ def write_figures(bench: Bench, folder: Path) -> list[Path]:
     for drawn in figures(bench, build_table(bench), photographs=True):
         for suffix, content in ((".svg", drawn.svg.encode()), (".png", drawn.png)):
             path = folder / f"{drawn.name}{suffix}"
-            temporary = path.with_name(f".{path.name}.partial")
-            temporary.write_bytes(content)
-            temporary.rename(path)
+            write_whole(path, content)
             written.append(path)
     return written

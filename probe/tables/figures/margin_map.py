@@ -6,6 +6,8 @@ largest class, which alone they depend on.
     draw(bench, table)        # a Figure, or None for a recipe without dynamic-arcface
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 import polars as pl
 import torch
@@ -61,7 +63,7 @@ def _class_sizes(bench: Bench) -> np.ndarray | None:
     return sizes if len(sizes) else None
 
 
-def _plot(axes: Axes, settings: dict[str, Margins], n: torch.Tensor, at: np.ndarray) -> None:
+def _plot(axes: Axes, settings: Mapping[str, Margins], n: torch.Tensor, at: np.ndarray) -> None:
     for number, (name, margins) in enumerate(settings.items()):
         style = look(number) | {"marker": "", "linewidth": 2}
         axes.plot(at, margins_by_size(n, margins).numpy(), label=name, **style)

@@ -3,7 +3,6 @@
 write_files(table, Path("out/tables"))       # quickstart.md, quickstart.csv, .tex, .html
 """
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from probe.tables.render.long_csv import long_csv
 from probe.tables.render.markdown import markdown
 from probe.tables.report.document import html
 from probe.tables.table import Table
+from probe.workspace import write_whole
 
 FORMS: dict[str, Callable[[Table], str]] = {"md": markdown, "csv": long_csv, "tex": latex, "html": html}
 
@@ -22,8 +22,6 @@ def write_files(table: Table, folder: Path) -> list[Path]:
     written = []
     for suffix, text in FORMS.items():
         file = folder / f"{table.recipe.name}.{suffix}"
-        temporary = file.with_name(f".{file.name}.{os.getpid()}")
-        temporary.write_text(text(table), encoding="utf-8")
-        temporary.replace(file)
+        write_whole(file, text(table).encode())
         written.append(file)
     return written

@@ -8,6 +8,7 @@ The same runs give the same bytes.
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,14 +18,17 @@ from probe.progress import track
 from probe.tables.bench import Bench
 from probe.tables.figures.drawn import Drawn, figures
 from probe.tables.pictures import Pictures
+from probe.tables.render.overview import is_begun
 from probe.tables.report.document import BESIDE, EMBEDDED, document
 from probe.tables.report.gallery import GallerySet, data, gallery_sets
 from probe.tables.report.grid import Grid, build_grid
 from probe.tables.report.provenance import Entry, provenance
 from probe.tables.status import Status
 from probe.tables.table import Table, build_table
+from probe.workspace import write_whole
 
 PX = 96  # the longer side of a picture
+PICTURE = re.compile(r"[0-9a-f]{24}\.webp")  # named after its content
 
 
 @dataclass(frozen=True)
@@ -64,12 +68,9 @@ def write_report(benches: Sequence[Bench], path: Path, queries: int, beside: boo
     folder = path.with_name(f"{path.stem}-pictures") if beside else None
     entries, pictures = _gallery(sets, folder)
     absent = sum(not picture for of_set in pictures for picture in of_set)
+    write_whole(path, page(benches, sets, entries, pictures, absent, beside).encode())
     if folder is not None:
         _keep_only({Path(picture).name for of_set in pictures for picture in of_set}, folder)
-    text = page(benches, sets, entries, pictures, absent, beside)
-    temporary = path.with_name(f".{path.name}.partial")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.rename(path)
     return Written(path, sum(len(found.queries) for found in sets), sum(map(len, pictures)) - absent, absent)
 
 
@@ -84,6 +85,7 @@ def page(
     """The HTML. `pictures`: an address or a data URI for each image of each set, empty for what is absent."""
     status = Status(benches[0].workspace)
     sections = [_section(bench, status, f"recipe-{number}") for number, bench in enumerate(benches, start=1)]
+    sections.sort(key=lambda section: not is_begun(section.table))  # what is measured comes first
     return document(
         "report.html",
         ["page.js", "gallery.js"] if sets else ["page.js"],
@@ -121,16 +123,14 @@ def _address(content: bytes, folder: Path | None) -> str:
     name = f"{hashlib.sha256(content).hexdigest()[:24]}.webp"
     folder.mkdir(exist_ok=True)
     if not (folder / name).exists():
-        temporary = folder / f".{name}.partial"
-        temporary.write_bytes(content)
-        temporary.rename(folder / name)
+        write_whole(folder / name, content)
     return f"{folder.name}/{name}"
 
 
 def _keep_only(names: set[str], folder: Path) -> None:
     """Pictures of earlier reports go."""
     for file in folder.glob("*.webp"):
-        if file.name not in names:
+        if PICTURE.fullmatch(file.name) and file.name not in names:
             file.unlink()
 
 
