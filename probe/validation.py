@@ -23,9 +23,10 @@ class Strict(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _truth_is_no_number(cls, given: Any) -> Any:
-        for key, field in cls.model_fields.items() if isinstance(given, dict) else ():
-            types = _types_in(field.annotation)
-            if isinstance(given.get(key), bool) and bool not in types and types & {int, float}:
+        for key, value in given.items() if isinstance(given, dict) else ():
+            field = cls.model_fields.get(key) if isinstance(value, bool) else None
+            types = _types_in(field.annotation) if field else set()
+            if bool not in types and types & {int, float}:
                 raise ValueError(f"`{key}` is a number, not {str(given[key]).lower()}")
         return given
 

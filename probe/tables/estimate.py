@@ -10,6 +10,7 @@ import re
 import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -71,6 +72,7 @@ class Estimator:
 
     def __init__(self, past: PastRuns, speeds: Sequence[Speed]) -> None:
         self._past, self._speeds = past, speeds
+        self._config = cache(self._read_config)
 
     def runs(self, wanted: Sequence[Wanted]) -> Estimate | None:
         """All of them, one after the other; None where nothing is known of any."""
@@ -108,16 +110,16 @@ class Estimator:
 
     def _likest(self, run: Run) -> Iterator[tuple[Path, RunConfig, float]]:
         """Finished runs of the same name but for the seed, else of the same features; trained where this one is."""
-        names = self._past.by_name
-        alike = [name for name in names if _without_seed(name) == _without_seed(run.name)]
-        same_features = [name for name in names if name.startswith(f"{_without_seed(run.name).partition('_')[0]}_")]
+        names, plain = self._past.by_name, _without_seed(run.name)
+        alike = [name for name in names if _without_seed(name) == plain]
+        same_features = [name for name in names if name.startswith(f"{plain.partition('_')[0]}_")]
         for name in alike or same_features:
             for path in names[name]:
                 found, seconds = self._config(path), self._past.environment(path).get("seconds")
                 if found and found.trained == run.config.trained and isinstance(seconds, int | float) and seconds > 0:
                     yield path, found, float(seconds)
 
-    def _config(self, path: Path) -> RunConfig | None:
+    def _read_config(self, path: Path) -> RunConfig | None:
         try:
             return RunConfig.model_validate(self._past.written(path).get("config"))
         except ValidationError:

@@ -67,7 +67,7 @@ class PastRuns:
 def changed_inputs(before: dict[str, str], now: dict[str, str]) -> str:
     """`other features`; where the inputs are the same, the code is another."""
     if not now:
-        return "features that are not here any more"
+        return "features or data that are not here any more"
     changed = (what for name, what in INPUTS.items() if before.get(name) != now.get(name))
     return next(changed, "an earlier version of probe")
 

@@ -8,6 +8,7 @@ import math
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from probe.data.selection import CLASS
@@ -83,9 +84,19 @@ class Table:
 
     def metrics(self, column: str) -> tuple[str, ...]:
         """What a column shows: of the recipe's metrics, those that any row has measured or printed there."""
-        places = [values for row in self.rows for values in (row.cells.get(column, {}), row.printed.get(column, {}))]
-        there = tuple(metric for metric in self.recipe.show.metrics if any(metric in place for place in places))
-        return there or self.recipe.show.scores or self.recipe.show.metrics
+        return self._metrics[column]
+
+    @cached_property
+    def _metrics(self) -> dict[str, tuple[str, ...]]:
+        show = self.recipe.show
+        places = {
+            column: {
+                metric for row in self.rows for part in (row.cells, row.printed) for metric in part.get(column, {})
+            }
+            for column in self.columns
+        }
+        there = {column: tuple(each for each in show.metrics if each in places[column]) for column in places}
+        return {column: metrics or show.scores or show.metrics for column, metrics in there.items()}
 
 
 def build_table(bench: Bench) -> Table:

@@ -5,6 +5,7 @@ draw_commands(["m4d-35k"], Path("recipes"), workspace)     # ["probe data curate
 
 import shlex
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 from probe.data.curation import read_curations
@@ -18,7 +19,7 @@ def draw_commands(names: Sequence[str], recipes: Path, workspace: Workspace) -> 
     own command otherwise. None for a name that no curation recipe has. `recipes`: the folder of the recipes."""
     commands = []
     for file in sorted((recipes / FOLDER).glob("*.yaml")):
-        drawn = [curation.name for curation in read_curations(file)]
+        drawn = _drawn_by(file, file.stat().st_mtime_ns)
         asked = [name for name in drawn if name in names]
         command = ["probe", "data", "curate", str(file)]
         options = workspace.options("data_root")
@@ -27,3 +28,9 @@ def draw_commands(names: Sequence[str], recipes: Path, workspace: Workspace) -> 
         else:
             commands += [[*command, "--row", name, *options] for name in asked]
     return [shlex.join(command) for command in commands]
+
+
+@cache
+def _drawn_by(file: Path, changed: int) -> list[str]:
+    """The training sets of a curation recipe, read once for all that ask while it is not `changed`."""
+    return [curation.name for curation in read_curations(file)]

@@ -61,7 +61,7 @@ def test_runs_whose_features_are_gone_are_stale(world: World):
     fitted(world)
     world.workspace.store("small", "descriptor").unlink()
     [line] = told(world).stale
-    assert line == "stale: 4 run(s) of Full, Random were made with features that are not here any more"
+    assert line == "stale: 4 run(s) of Full, Random were made with features or data that are not here any more"
 
 
 def test_runs_of_another_manifest_are_stale(world: World):
