@@ -32,6 +32,7 @@ SECONDS_A_CENTRE, SECONDS_A_STEP = 0.5e-6, 1e-3
 OPERATIONS_A_SECOND = 5e10  # of matrix products on two CPU cores that have other work too; their peak is four times it
 LOOKED_AT = 8  # finished runs
 USUAL_DIM = 768
+DAY = 86400.0
 
 
 class Estimate(NamedTuple):
@@ -50,10 +51,10 @@ def rounded(seconds: float) -> str:
     """As people say it: `about 40 min`."""
     if seconds < 45:
         return "less than a minute"
-    for limit, unit, name in ((90 * 60, 60, "min"), (36 * 3600, 3600, "h")):
+    for limit, unit, name in ((90 * 60, 60, "min"), (36 * 3600, 3600, "h"), (700 * DAY, DAY, "days")):
         if seconds < limit:
             return f"about {max(1, round(seconds / unit))} {name}"
-    return f"about {round(seconds / 86400)} days"
+    return f"about {round(seconds / (365 * DAY))} years"
 
 
 @dataclass(frozen=True)

@@ -85,8 +85,8 @@ def test_many_learning_curves_have_a_panel_each(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setattr(curves, "curves", lambda _: lines)
     figure = curves.draw(measured.bench, build_table(measured.bench))
     assert figure
-    named = [axes for axes in figure.axes if axes.get_title()]
-    assert [axes.get_title() for axes in named] == [line.name for line in lines]
+    named = [axes for axes in figure.axes if axes.get_title("left")]
+    assert [axes.get_title("left") for axes in named] == [line.name for line in lines]
     for axes, line in zip(named, lines, strict=True):
         own = [drawn for drawn in axes.lines if drawn.get_color() == COLOURS[0]]
         assert [list(np.asarray(drawn.get_ydata())) for drawn in own] == [line.val[0].tolist()]

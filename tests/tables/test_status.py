@@ -196,6 +196,7 @@ def test_a_view_takes_as_long_as_the_other(tmp_path: Path):
         (5_000, "about 83 min"),
         (7_000, "about 2 h"),
         (4e5, "about 5 days"),
+        (1e8, "about 3 years"),
     ],
 )
 def test_a_time_is_said_as_people_say_it(seconds: float, text: str):

@@ -82,11 +82,12 @@ def test_a_recipe_without_data_shows_its_printed_values_and_what_to_do(world: Wo
     assert table.columns == ["Mean", "birds"]
 
 
-def test_a_recipe_without_features_names_the_extract_command(world: World):
+def test_a_recipe_without_features_names_the_extract_command_and_then_the_fit_command(world: World):
     table = build_table(Bench(world.recipe, world.workspace))
-    workspace = world.workspace
+    places = f"--data-root {world.workspace.data_root} --cache {world.workspace.cache}"
     assert table.needs == [
-        f"probe extract small --backbone descriptor --data-root {workspace.data_root} --cache {workspace.cache}"
+        f"probe extract small --backbone descriptor {places}",
+        f"probe fit {world.recipe.path} {places} --out {world.workspace.out}",
     ]
 
 

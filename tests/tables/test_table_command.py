@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.mark.parametrize(
     ("fault", "said"),
     [
-        ("rows: [{name: A, backbone: descriptor, hed: {}}]", "did you mean 'head'"),
+        ("rows: [{name: A, backbone: descriptor, head: {kind: full-dimension}, seds: [1]}]", "did you mean 'seeds'"),
         ("rows: [{name: A, backbone: descriptr, head: {kind: full-dimension}}]", "did you mean 'descriptor'"),
         ("rows: [{name: A, backbone: descriptor, head: {kind: full-dimension}, printed: X}]", "no `reference` file"),
     ],
