@@ -74,10 +74,13 @@ def test_the_heat_map_has_measured_and_printed_values(measured: Measured):
     assert found.printed[0, 0] == 61.0
 
 
-def test_rows_of_which_nothing_is_known_are_not_in_the_heat_map(measured: Measured):
+def test_rows_and_domains_of_which_nothing_is_known_are_not_in_the_heat_map(measured: Measured):
     table = build_table(measured.bench)
     rows = [table.rows[0], replace(table.rows[1], cells={}), table.rows[2]]
-    assert heatmap.values(replace(table, rows=rows)).rows == ["Full", "Dynamic"]
+    found = heatmap.values(replace(table, rows=rows, domains=[DOMAINS[0], "elsewhere", DOMAINS[1]]))
+    assert found.rows == ["Full", "Dynamic"]
+    assert found.domains == list(DOMAINS)
+    assert found.measured.shape == found.printed.shape == (2, 2)
 
 
 def test_many_learning_curves_have_a_panel_each(monkeypatch: pytest.MonkeyPatch, measured: Measured):

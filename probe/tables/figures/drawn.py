@@ -15,7 +15,7 @@ from probe.tables.figures import collage, curves, examples, heatmap, margin_map,
 from probe.tables.figures.style import inline, png, svg
 from probe.tables.table import Table, build_table
 
-LINES = {"parameters": parameters, "heatmap": heatmap, "curves": curves, "margins": margin_map}
+LINES = {"parameters": parameters, "curves": curves, "heatmap": heatmap, "margins": margin_map}
 PHOTOGRAPHS = {"examples": examples, "collage": collage}
 TITLES = {
     "parameters": "mMP@5 against parameters",

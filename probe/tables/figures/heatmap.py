@@ -17,14 +17,15 @@ from probe.tables.table import Cell, Table
 METRIC = "mMP@5"  # or the first that the table shows, where it does not show this one
 ON_DARK, ON_BRIGHT = "#fefefe", "#000000"  # cells keep their colours on a dark page, and so does their text
 CAPTION = (
-    "Each row on each domain, in %. The scale is the same for measured and printed values; rows of which there is "
-    "neither are left out."
+    "Each row on each domain, in %. The scale is the same for measured and printed values; rows and domains "
+    "of which there is neither are left out."
 )
 
 
 @dataclass(frozen=True)
 class Values:
-    """`measured` and `printed` (rows, domains) in percent, NaN where nothing is, of the rows that have any."""
+    """`measured` and `printed` (rows, domains) in percent, NaN where nothing is, of the rows and domains that have
+    any."""
 
     metric: str
     rows: list[str]
@@ -37,13 +38,13 @@ def values(table: Table) -> Values:
     """Of METRIC, or of the first metric of the table."""
     metrics = table.recipe.show.metrics
     metric = METRIC if METRIC in metrics else metrics[0]
-    domains = [domain for domain in table.domains if metric in table.metrics(domain)]
+    domains = table.domains
     measured = [[_number(row.cells.get(domain, {}).get(metric)) for domain in domains] for row in table.rows]
     printed = [[_number(row.printed.get(domain, {}).get(metric)) for domain in domains] for row in table.rows]
     both = np.array([measured, printed], float).reshape(2, len(table.rows), len(domains))
-    kept = np.isfinite(both).any((0, 2))
-    names = [row.name for row, keep in zip(table.rows, kept, strict=True) if keep]
-    return Values(metric, names, domains, both[0, kept], both[1, kept])
+    rows, columns = (np.flatnonzero(np.isfinite(both).any((0, axis))) for axis in (2, 1))
+    names = [table.rows[row].name for row in rows]
+    return Values(metric, names, [domains[column] for column in columns], *both[:, rows][:, :, columns])
 
 
 def _number(found: Cell | Printed | None) -> float:

@@ -55,7 +55,7 @@ function gallery() {
       [`both ${main}`, `both ${main} = 0`],
     ];
     fill(show, [["", "all queries"], ...failures, ["nothing", "nothing to find"], ...(other.value ? pairs : [])]);
-    const orders = [["", "as in the manifest"], [`worst ${main}`, `lowest ${main} first`], [`best ${main}`, `highest ${main} first`]];
+    const orders = [["", "as listed"], [`worst ${main}`, `lowest ${main} first`], [`best ${main}`, `highest ${main} first`]];
     fill(order, other.value ? [...orders, [`gap ${main}`, `largest difference in ${main} first`]] : orders);
   }
 
