@@ -17,6 +17,7 @@ from probe.progress import track
 from probe.tables.bench import Bench
 from probe.tables.figures.drawn import Drawn, figures
 from probe.tables.pictures import Pictures
+from probe.tables.render.overview import is_begun
 from probe.tables.report.document import BESIDE, EMBEDDED, document
 from probe.tables.report.gallery import GallerySet, data, gallery_sets
 from probe.tables.report.grid import Grid, build_grid
@@ -84,6 +85,7 @@ def page(
     """The HTML. `pictures`: an address or a data URI for each image of each set, empty for what is absent."""
     status = Status(benches[0].workspace)
     sections = [_section(bench, status, f"recipe-{number}") for number, bench in enumerate(benches, start=1)]
+    sections.sort(key=lambda section: not is_begun(section.table))  # what is measured comes first
     return document(
         "report.html",
         ["page.js", "gallery.js"] if sets else ["page.js"],
