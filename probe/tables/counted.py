@@ -13,7 +13,7 @@ because: The solutions were not released.
 """
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol
@@ -21,11 +21,12 @@ from typing import Annotated, Any, Literal, Protocol
 from pydantic import Field
 
 from probe.data.resolve import known_data
-from probe.data.statistics import PrintedTable, find_table, measured_tables
+from probe.data.statistics import PrintedTable, agrees, find_table, measured_tables
+from probe.data.statistics import Row as Counts
 from probe.errors import UsageError, nearest
 from probe.tables.reference import Reference
 from probe.tables.row import Comparison, Row, read_comparison
-from probe.tables.shown import Counted
+from probe.tables.shown import Counted, written
 from probe.tables.training import draw_commands
 from probe.validation import Strict
 from probe.workspace import Workspace
@@ -33,11 +34,13 @@ from probe.workspace import Workspace
 
 @dataclass(frozen=True)
 class Found:
-    """`values`: by row and metric; `missing`: why rows have none; `needs`: the commands that get what they need."""
+    """`values`: by row and metric; `missing`: why rows have none; `needs`: the commands that get these; `notes`:
+    what else there is to say of them."""
 
     values: dict[str, dict[str, float | str]]
     missing: list[str] = field(default_factory=list)
     needs: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 class Counter(Protocol):
@@ -90,11 +93,20 @@ class Statistics:
         needs: dict[str, None] = {}
         for row in counted.rows:
             if row.measured is not None:
-                values[row.printed.place] = dict(row.measured)
+                values[row.printed.place] = {str(column): value for column, value in row.measured.items()}
             elif row.printed.data is not None:
                 states.setdefault(row.state, []).append(row.printed.place)
                 needs |= dict.fromkeys(self._commands(row.printed.data, workspace))
-        return Found(values, [f"{state}: {', '.join(names)}" for state, names in states.items()], list(needs))
+        missing = [f"{state}: {', '.join(names)}" for state, names in states.items()]
+        return Found(values, missing, list(needs), list(self._differences(counted.rows)))
+
+    def _differences(self, rows: Sequence[Counts]) -> Iterator[str]:
+        """Where a count, rounded as the paper rounds it, is not the printed one."""
+        for row in rows:
+            for column, printed in zip(self.table.columns, row.printed.printed, strict=False):
+                if row.measured is not None and not agrees(row.measured[column], printed):
+                    said = (written(column, value) for value in (row.measured[column], printed))
+                    yield f"{row.printed.place}: {column}: {' counted, '.join(said)} printed"
 
     def _commands(self, data: str, workspace: Workspace) -> list[str]:
         """What draws a data set, or else tells where to get it."""

@@ -98,7 +98,7 @@ class Shown(Strict):
 class Counted(Shown):
     """What a table without runs shows: counts or texts. `says`: its legend."""
 
-    metrics: tuple[str, ...]
+    metrics: tuple[str, ...] = ()
     says: str
 
     @property

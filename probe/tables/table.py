@@ -120,7 +120,7 @@ def _counted(recipe: Recipe, found: Found) -> Table:
         cells = {metric: {metric: _cell(value)} for metric, value in values.items()}
         printed = row.comparison.values(recipe.reference)
         rows.append(TableRow(row.name, None, 0, 0, cells, printed, row.comparison))
-    return Table(recipe, [], list(recipe.show.metrics), rows, _reasons(rows), found.missing, found.needs, [])
+    return Table(recipe, [], list(recipe.show.metrics), rows, _reasons(rows), found.missing, found.needs, found.notes)
 
 
 def _cell(value: float | str) -> Cell:
