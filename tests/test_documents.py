@@ -88,6 +88,24 @@ def test_the_page_of_recipes_has_every_key_and_every_kind():
     assert {*kinds, *SAMPLERS, *CLASSIFIERS} <= set(spans(text))
 
 
+KINDS = ("exact", "recomputed", "linear-probe", "other-benchmark", "printed-only")
+TABLES = [
+    line.split("|")[2:4] for line in page("tables.md").splitlines() if re.match(r"\| [\w ,]+ \| `\w+\.yaml`", line)
+]
+
+
+@pytest.mark.parametrize(("files", "told"), TABLES, ids=lambda cell: cell.strip())
+def test_the_rows_of_a_papers_table_are_of_the_kinds_that_the_page_tells(files: str, told: str):
+    rows = [row.comparison.compared for file in spans(files) for row in read_recipe(ROOT / "recipes" / file).rows]
+    assert {kind for kind in KINDS if kind.replace("-", " ") in told} == {kind for kind in rows if kind}
+    for count, kind in re.findall(r"(\d+) ([a-z]+(?: (?:probe|benchmark|only))?)", told):
+        assert rows.count(kind.replace(" ", "-")) == int(count), f"{count} {kind}"
+
+
+def test_every_recipe_is_on_the_page_of_tables():
+    assert {path.name for path in (ROOT / "recipes").glob("*.yaml")} <= set(spans(page("tables.md")))
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_every_command_exists_with_its_options_wherever_it_stands(name: str):
     text = page(name)

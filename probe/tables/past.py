@@ -53,8 +53,8 @@ class PastRuns:
     def superseded(self, run: Run) -> str | None:
         """What has changed since a run was made in place of this one, which is not done; None where there is none."""
         config = run.config.model_dump(mode="json")
-        for path in self.by_name.get(run.name, []):
-            if self.written(path).get("config") == config:
+        for path in self.by_name.get(run.name, []):  # also those of recipes on other data
+            if self.environment(path).get("made_for") == run.made_for and self.written(path).get("config") == config:
                 return changed_inputs(self.written(path).get("inputs", {}), run.inputs)
         for path in self._made_for.get((run.made_for, run.config.seed), []) if run.made_for else []:
             lines = differences(self.written(path).get("config", {}), config)

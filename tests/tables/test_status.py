@@ -64,6 +64,14 @@ def test_runs_whose_features_are_gone_are_stale(world: World):
     assert line == "stale: 4 run(s) of Full, Random were made with features or data that are not here any more"
 
 
+def test_runs_of_another_recipe_make_nothing_stale(world: World):
+    fitted(world)
+    world.workspace.store("small", "descriptor").unlink()
+    other = world.recipe.path.with_name("other.yaml")
+    other.write_text(RECIPE)
+    assert not told(replace(world, recipe=read_recipe(other))).stale
+
+
 def test_runs_of_another_manifest_are_stale(world: World):
     fitted(world)
     manifest = world.workspace.data_root / "small" / "manifest.csv"
