@@ -2,14 +2,14 @@
 
 PYTHON ?= python3
 BIN    := .venv/bin
-RECIPES ?=
+TABLE  ?=
 BENCH   ?= $(patsubst benchmarks/%.py,%,$(shell grep -l '^def main' benchmarks/*.py))
 PARALLEL := -n 2 --dist loadfile
 
 .PHONY: table test test-fast lint format bench setup clean
 
-table: setup        ## run the bundled quickstart and print every recipe's table
-	@$(BIN)/probe table $(RECIPES)
+table: setup        ## run the bundled quickstart, print what is measured and missing; one table: make table TABLE=unifex_table5
+	@$(BIN)/probe table $(TABLE)
 
 test: setup         ## all tests
 	@HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL)

@@ -1,6 +1,7 @@
 """The command line: parse, call, print. Heavy libraries are loaded by the commands that need them, when they do.
 
-probe backbones · extract DATA --backbone NAME · fit RECIPE · evaluate WHAT · compare · table · data list · cache list
+probe backbones · extract DATA --backbone NAME · fit RECIPE · evaluate WHAT · compare · table · report · figures
+probe data list · cache list
 """
 
 import os
@@ -15,6 +16,7 @@ from probe.commands.cache import app as cache_commands
 from probe.commands.compare import ManyAgainst, compare
 from probe.commands.data import app as data_commands
 from probe.commands.evaluate import evaluate
+from probe.commands.report import figures, report
 from probe.device import DeviceChoice
 from probe.options import DEFAULT, Cache, DataRoot, Device, Out, StoredAs, View
 from probe.precision import PrecisionChoice
@@ -149,7 +151,7 @@ def backbones(
 
 @app.command(epilog="Example: probe fit recipes/quickstart.yaml --row ArcFace --set loss.margin=0.4 --seeds 0-4")
 def fit(
-    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe's YAML file.")],
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe's name or YAML file.")],
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Change the recipe's defaults; repeatable."),
@@ -175,13 +177,13 @@ def fit(
     from probe.progress import say
     from probe.tables.bench import Bench, fit_waves
     from probe.tables.overrides import Overrides
-    from probe.tables.recipe import read_recipe
-    from probe.tables.render import show
+    from probe.tables.recipe import find_recipe, read_recipe
+    from probe.tables.render.terminal import show
     from probe.tables.table import build_table
     from probe.terminal import printer
 
     workspace = Workspace(data_root, cache, out)
-    changed = read_recipe(recipe, Overrides.parse(settings or [], seeds, row or []))
+    changed = read_recipe(find_recipe(recipe), Overrides.parse(settings or [], seeds, row or []))
     bench = Bench(changed, workspace)
     bench.require_complete()
     try:
@@ -207,35 +209,55 @@ app.command(
 )(compare)
 
 
-@app.command(epilog="Example: probe table recipes/quickstart.yaml")
+@app.command(epilog="Example: probe table unifex_table5")
 def table(
     recipes: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="RECIPE", help="Recipes, or folders of them.", show_default="recipes"),
+        typer.Argument(metavar="RECIPE", help="Recipes by name or file, or folders of them.", show_default="recipes"),
     ] = None,
     device: Device = DeviceChoice.auto,
     data_root: DataRoot = DEFAULT.data_root,
     cache: Cache = DEFAULT.cache,
     out: Out = DEFAULT.out,
 ) -> None:
-    """Print the table of every recipe: what is measured, and the commands that get what is missing.
+    """Print the table of every recipe: what is measured, what is stale, and the commands that get what is missing.
 
-    A recipe that needs nothing from outside (bundled images, built-in backbone) is run from end to end.
+    A recipe that needs nothing from outside (bundled images, built-in backbone) is run from end to end. Of a folder of
+    recipes, a table of which nothing is measured is one line; all are written to files.
     """
     from probe.progress import say
     from probe.tables.bench import Bench, complete
     from probe.tables.recipe import find_recipes, read_recipe
-    from probe.tables.render import show, write_files
+    from probe.tables.render.files import FORMS, write_files
+    from probe.tables.render.overview import is_begun, show_overview
+    from probe.tables.render.terminal import show
+    from probe.tables.shelf import Shelf
+    from probe.tables.status import Status
     from probe.tables.table import build_table
     from probe.terminal import printer
 
     workspace = Workspace(data_root, cache, out)
-    for recipe in [read_recipe(path) for path in find_recipes(recipes or [Path("recipes")])]:
+    named = recipes or [Path("recipes")]
+    read = [read_recipe(path) for path in find_recipes(named)]
+    for recipe in read:
         if recipe.self_contained:
             complete(recipe, workspace, device)
-        result = build_table(Bench(recipe, workspace))
-        show(result, printer())
-        say(f"written to {' and '.join(map(str, write_files(result, workspace.tables)))}\n")
+    shelf, status, tables = Shelf(workspace), Status(workspace), []
+    for recipe in read:
+        bench = Bench(recipe, workspace, shelf)
+        tables.append(status.of(build_table(bench), bench))
+        write_files(tables[-1], workspace.tables)
+        if is_begun(tables[-1]) or not any(path.is_dir() for path in named):
+            show(tables[-1], printer())
+            printer().print()
+    if len(tables) > 1:
+        show_overview(tables, printer())
+    name = read[0].name if len(read) == 1 else "NAME"
+    say(f"written to {workspace.tables / name}.{{{','.join(FORMS)}}}")
+
+
+app.command(epilog="Example: probe report recipes/quickstart.yaml")(report)
+app.command(epilog="Example: probe figures recipes/quickstart.yaml")(figures)
 
 
 def main() -> None:

@@ -23,7 +23,7 @@ from probe.backbones.hub import cached, fetch
 from probe.backbones.row import BackboneRow
 from probe.errors import UsageError, nearest
 from probe.precision import Precision
-from probe.validation import describe
+from probe.validation import describe, parse_yaml
 
 PACKAGES = {
     "built-in": ("numpy", "pillow", "scikit-image", "torchvision"),
@@ -187,13 +187,13 @@ def adapter(library: str) -> Any:
 
 @cache
 def bundled_rows() -> dict[str, BackboneRow]:
-    return parse_rows(yaml.safe_load(files("probe.backbones").joinpath("catalogue.yaml").read_text()), "the catalogue")
+    return parse_rows(parse_yaml(files("probe.backbones").joinpath("catalogue.yaml").read_text()), "the catalogue")
 
 
 def read_rows(path: Path) -> dict[str, BackboneRow]:
     """The `backbones:` section of a YAML file (a catalogue or a recipe)."""
     try:
-        content = yaml.safe_load(path.read_text())
+        content = parse_yaml(path.read_text())
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise UsageError(f"--catalogue {path} cannot be read: {str(error).splitlines()[0]}.") from error
     if not isinstance(content, dict) or not isinstance(content.get("backbones"), dict):

@@ -29,7 +29,7 @@ from probe.data.readers.matlab import Matlab
 from probe.data.readers.records import Records
 from probe.data.readers.tree import Tree
 from probe.errors import UsageError, nearest
-from probe.validation import Strict, describe
+from probe.validation import Strict, describe, parse_yaml
 
 Reader = Annotated[Coco | Delimited | Grouped | Items | Matlab | Records | Tree, Field(discriminator="kind")]
 
@@ -282,7 +282,7 @@ def read_dataset(name: str, data_root: Path) -> Manifest:
 def read_catalogue(content: str, where: str) -> Catalogue:
     """Raises UsageError for text that is no catalogue, with the nearest known key."""
     try:
-        return Catalogue.model_validate(yaml.safe_load(content))
+        return Catalogue.model_validate(parse_yaml(content))
     except yaml.YAMLError as error:
         raise UsageError(f"{where} is not YAML: {error}.") from error
     except ValidationError as error:

@@ -154,7 +154,7 @@ def print_tables(tables: list[Statistics], console: Console) -> None:
 
 
 def _add_row(table: Table, row: Row, columns: tuple[Column, ...]) -> None:
-    name = f"{row.printed.name} {row.printed.split}" if row.printed.split in ("val", "test") else row.printed.name
+    name = row.printed.place
     printed = [f"({_shown(value)})" for value in row.printed.printed]
     if row.measured is not None:
         cells = []

@@ -125,6 +125,15 @@ def concatenate(manifests: Sequence[Manifest], where: str = "the joined manifest
     return Manifest(pl.concat(frames), roots, where)
 
 
+def with_training(benchmark: Manifest, training: Manifest) -> Manifest:
+    """What `training` trains on, and what the benchmark validates and tests on; labels are namespaced.
+
+    Raises UsageError where one lacks its part, or the two keep a source in different folders.
+    """
+    parts = [only(training, splits=["train"]), only(benchmark, splits=["val", "test"])]
+    return concatenate(parts, f"{benchmark.where}, trained on {training.where}")
+
+
 def count(manifest: Manifest, by: Sequence[str] = ("domain", "split")) -> pl.DataFrame:
     """The numbers of different `images` and `classes`: a row for each value of `by` (not image or label), sorted."""
     images = manifest.frame.select(*by, *(name for name in IMAGE if name not in by)).unique()

@@ -7,23 +7,22 @@ is the sum of its parts, which share no domain and no source.
         table.title, table.rows[0].measured     # {"images": 472349, "classes": 900}, None where it is not here
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from typing import Literal, Self
 
 import polars as pl
-import yaml
 from pydantic import model_validator
 
 from probe.data.curated import rounds_to
 from probe.data.dataset import MissingDataError, find_dataset
 from probe.data.manifest import Manifest
 from probe.data.selection import CLASS, IMAGE
-from probe.errors import UsageError
+from probe.errors import UsageError, nearest
 from probe.progress import say
-from probe.validation import Strict
+from probe.validation import Strict, parse_yaml
 
 Value = int | str
 Column = Literal[
@@ -50,6 +49,11 @@ class PrintedRow(Strict):
     domain: str | None = None
     total: bool = False
     note: str = ""
+
+    @property
+    def place(self) -> str:
+        """`SOP val`: what tells it from the table's other rows."""
+        return f"{self.name} {self.split}" if self.split in ("val", "test") else self.name
 
 
 class PrintedTable(Strict):
@@ -91,22 +95,31 @@ class Table:
 @cache
 def printed_tables() -> tuple[PrintedTable, ...]:
     file = files("probe.data") / "statistics.yaml"
-    return _File.model_validate(yaml.safe_load(file.read_text(encoding="utf-8"))).tables
+    return _File.model_validate(parse_yaml(file.read_text(encoding="utf-8"))).tables
 
 
-def data_of_tables() -> list[str]:
+def find_table(title: str) -> PrintedTable:
+    """Raises UsageError with the nearest title for one that is not there."""
+    tables = {table.title: table for table in printed_tables()}
+    if title not in tables:
+        raise UsageError(f"there are no statistics '{title}'; {nearest(title, tables)}")
+    return tables[title]
+
+
+def data_of_tables(tables: Sequence[PrintedTable] | None = None) -> list[str]:
     """The data sets of the catalogue that the tables are about, those that join others by their parts."""
-    names = [row.data for table in printed_tables() for row in table.rows if row.data]
+    names = [row.data for table in tables or printed_tables() for row in table.rows if row.data]
     return list(dict.fromkeys(part.name for name in names for part in find_dataset(name).parts))
 
 
-def measured_tables(read: Callable[[str], Manifest]) -> list[Table]:
-    """Every table beside what is here. `read` raises MissingDataError for a data set that is not, and UsageError for
-    one that cannot be read, which says so and stops no other."""
-    wanted = [(row, table.columns) for table in printed_tables() for row in table.rows if row.data]
+def measured_tables(read: Callable[[str], Manifest], tables: Sequence[PrintedTable] | None = None) -> list[Table]:
+    """Every table, or these, beside what is here. `read` raises MissingDataError for a data set that is not, and
+    UsageError for one that cannot be read, which says so and stops no other."""
+    tables = tables or printed_tables()
+    wanted = [(row, table.columns) for table in tables for row in table.rows if row.data]
     measured: Measured = {}
     faulty = set()
-    for name in data_of_tables():
+    for name in data_of_tables(tables):
         try:
             manifest = read(name)
         except MissingDataError:
@@ -118,7 +131,7 @@ def measured_tables(read: Callable[[str], Manifest]) -> list[Table]:
         for row, columns in wanted:
             if name in _parts(row):
                 measured[name, row] = measure(manifest, columns, row.split, row.domain)
-    return [Table(table, _rows(table, measured, faulty)) for table in printed_tables()]
+    return [Table(table, _rows(table, measured, faulty)) for table in tables]
 
 
 def _rows(table: PrintedTable, measured: Measured, faulty: set[str]) -> list[Row]:

@@ -3,6 +3,7 @@
 extract_sources([manifest], backbone, workspace, Settings(batch=64), device_choice="auto")
 """
 
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from probe.data.manifest import Manifest
 from probe.device import choose_device
 from probe.errors import UsageError
 from probe.extract.plan import Settings, Task, plan
+from probe.extract.speed import Speed, record
 from probe.precision import Precision, PrecisionChoice, choose_precision
 from probe.progress import say
 from probe.workspace import Workspace
@@ -58,7 +60,12 @@ def extract_sources(
     settings = replace(settings, pinned=device.type == "cuda")
     encoder = load_encoder(backbone, device, precision)
     for task in pending:
-        _report(task, extract(task, encoder, spec, settings))
+        undisturbed, start = written_files(task.store) in ([], [task.store]), time.monotonic()
+        failures = extract(task, encoder, spec, settings)
+        if undisturbed:
+            seconds = time.monotonic() - start
+            record(workspace.cache, Speed(backbone.name, device.type, len(task.todo), seconds))
+        _report(task, failures)
 
 
 def _merge_left_parts(store: Path) -> None:

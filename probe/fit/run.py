@@ -27,6 +27,7 @@ from probe.fit.checkpoint import Checkpoint
 from probe.fit.config import RunConfig
 from probe.fit.schedule import Plan
 from probe.fit.tensorboard import TENSORBOARD
+from probe.validation import parse_yaml
 from probe.workspace import file_name
 
 if TYPE_CHECKING:
@@ -38,11 +39,13 @@ PACKAGES = ("probe", "torch", "numpy", "polars", "h5py", "scikit-learn", "timm")
 
 @dataclass(frozen=True)
 class Run:
-    """One configuration on one manifest's features. `inputs`: CachedFeatures.identity."""
+    """One configuration on one manifest's features. `inputs`: CachedFeatures.identity. `made_for`: `recipe: row`, which
+    is written down and decides nothing."""
 
     config: RunConfig
     inputs: dict[str, str]
     folder: Path
+    made_for: str = ""
 
     @cached_property
     def key(self) -> str:
@@ -108,7 +111,7 @@ class Run:
         with appearing(self.path) as folder:
             (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
             (folder / "history.jsonl").write_text("".join(f"{json.dumps(record)}\n" for record in fitted.history))
-            environment = _environment(device) | {"seconds": fitted.seconds}
+            environment = _environment(device) | {"seconds": fitted.seconds, "made_for": self.made_for}
             (folder / "environment.json").write_text(json.dumps(environment, indent=1))
             save_head(fitted.head, folder / "head.safetensors")
             if fitted.loss_state:
@@ -164,7 +167,7 @@ def read_run(path: Path) -> FinishedRun:
     """A finished run's directory. Raises UsageError when it is not one."""
     path = path.resolve()  # `.` has a name too
     try:
-        content = yaml.safe_load((path / "config.yaml").read_text())
+        content = parse_yaml((path / "config.yaml").read_text())
         features = content["features"]
         config = RunConfig.model_validate(content["config"])
         return FinishedRun(path, content["key"], config, features["spec"], features["dim"])

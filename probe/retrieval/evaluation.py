@@ -98,13 +98,6 @@ def require_known(name: str, known: Sequence[str], what: str) -> None:
         raise UsageError(f"'{name}' is no {what}; {nearest(name, known)}")
 
 
-def domains_with_something_to_find(frame: pl.DataFrame) -> list[str]:
-    """Domains of one split in which at least one query has another image of its class in the index, sorted."""
-    queries, index = (frame.filter(pl.col("role").is_in([role, "both"])) for role in ("query", "index"))
-    findable = queries.filter(pl.Series(relevant_counts(queries, index) > 0, dtype=pl.Boolean))
-    return sorted(findable["domain"].unique())
-
-
 @dataclass(frozen=True)
 class _Part:
     """Queries and the index rows that they search, as positions in the frame; `_images` of the two."""

@@ -102,6 +102,13 @@ def relevant_counts(queries: pl.DataFrame, index: pl.DataFrame) -> np.ndarray:
     return counts
 
 
+def domains_with_something_to_find(frame: pl.DataFrame) -> list[str]:
+    """Domains of one split in which at least one query has another image of its class in the index, sorted."""
+    queries, index = (frame.filter(pl.col("role").is_in([role, "both"])) for role in ("query", "index"))
+    findable = queries.filter(pl.Series(relevant_counts(queries, index) > 0, dtype=pl.Boolean))
+    return sorted(findable["domain"].unique())
+
+
 def _counts_of_one_label(queries: pl.DataFrame, index: pl.DataFrame) -> np.ndarray:
     per_class = index.group_by("domain", "label").agg(pl.len().alias("n"))
     own = index.group_by("domain", "label", "source", "image").agg(pl.len().alias("own"))

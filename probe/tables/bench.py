@@ -6,7 +6,7 @@ fit_waves(bench, "auto")
 """
 
 import shlex
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from functools import cached_property
 
 from feature_cache import StoreError
@@ -18,11 +18,14 @@ from probe.extract.features import CachedFeatures
 from probe.extract.plan import Settings
 from probe.extract.session import extract_sources
 from probe.extract.stores import MissingFeaturesError
+from probe.fit.config import RunConfig
 from probe.fit.run import Run
 from probe.fit.sweep import SweepError, sweep
 from probe.tables.recipe import Recipe, require_own_columns
 from probe.tables.row import Row
+from probe.tables.shelf import Shelf
 from probe.tables.specialists import by_seed, measured_steps
+from probe.tables.training import draw_commands
 from probe.workspace import Workspace
 
 
@@ -51,16 +54,21 @@ def fit_waves(bench: "Bench", device_choice: str, jobs: int = 1, tensorboard: bo
 
 
 class Bench:
-    """Looks at the disk once, when it is made; `missing` says why what is not there is not there."""
+    """Looks at the disk once, when it is made; `missing` says why what is not there is not there. `shelf`: what the
+    benches of other recipes have read already."""
 
-    def __init__(self, recipe: Recipe, workspace: Workspace) -> None:
+    def __init__(self, recipe: Recipe, workspace: Workspace, shelf: Shelf | None = None) -> None:
         self.recipe, self.workspace = recipe, workspace
+        self._shelf = shelf or Shelf(workspace)
         self.manifest: Manifest | None = None
         self.missing: list[str] = []
         self.needs: list[str] = []
+        self.extractions: dict[str, Backbone] = {}  # those of `needs`
         self.features: dict[str, CachedFeatures] = {}
+        if not recipe.data:
+            return
         try:
-            self.manifest = resolve_data(recipe.data, workspace.data_root)
+            self.manifest = self._shelf.data(recipe.data)
         except MissingDataError as error:
             self.missing.append(str(error))
         except UsageError as error:  # the manifest is faulty: no command mends that
@@ -68,22 +76,43 @@ class Bench:
             return
         if self.manifest is not None:
             require_own_columns(recipe, self.manifest.domains)
+        trained_on, undrawn = self._with_training_sets()
         absent = dict.fromkeys(backbone.name for backbone in recipe.backbones)
         if self.manifest is not None:
-            absent = self._look_for_features(self.manifest)
-        self.needs = [self._extract_command(backbone) for backbone in recipe.backbones if backbone.name in absent]
+            absent = self._look_for_features(trained_on)
+            absent |= {backbone.name: "" for row in recipe.rows if row.train in undrawn for backbone in row.backbones}
+        self.needs = draw_commands(undrawn, recipe.path.parent, workspace)
+        self.extractions = {self._extract_command(each): each for each in recipe.backbones if each.name in absent}
+        self.needs += self.extractions
 
-    def _look_for_features(self, manifest: Manifest) -> dict[str, str]:
+    def _with_training_sets(self) -> tuple[dict[str | None, Manifest], list[str]]:
+        """The manifest by what it is trained on, and the training sets that are not here."""
+        trained_on: dict[str | None, Manifest] = {None: self.manifest} if self.manifest else {}
+        undrawn = []
+        for name in dict.fromkeys(row.train for row in self.recipe.rows if row.train):
+            try:
+                self._shelf.data(name)
+                if self.manifest:
+                    trained_on[name] = self._shelf.data(self.recipe.data, name)
+            except MissingDataError:
+                undrawn.append(name)
+            except UsageError as error:
+                self.missing.append(f"trained on {name}: {error}")
+        if undrawn:
+            self.missing.append(f"not drawn yet: {', '.join(undrawn)}")
+        return trained_on, undrawn
+
+    def _look_for_features(self, trained_on: Mapping[str | None, Manifest]) -> dict[str, str]:
         """Joins what each row reads, once; what is not there, by backbone."""
         absent: dict[str, str] = {}
         faults: dict[str, str] = {}
-        for row in (row for row in self.recipe.rows if row.runs):
-            name = row.selection.features_name
+        for row in (row for row in self.recipe.rows if row.runs and row.train in trained_on):
+            name, manifest = row.features_name, trained_on[row.train]
             if name in self.features or name in faults:
                 continue
             asked = {backbone.name: backbone.identity() for backbone in row.backbones}
             try:
-                self.features[name] = CachedFeatures(manifest, row.selection, asked, self.workspace)
+                self.features[name] = self._shelf.features(manifest, row.selection, asked)
             except MissingFeaturesError as error:
                 absent |= error.missing
             except (UsageError, StoreError) as error:  # stale or damaged: the message has the remedy
@@ -121,7 +150,7 @@ class Bench:
     def runs(self, rows: Collection[str] | None = None) -> list[tuple[Run, CachedFeatures]]:
         """All runs that could be made, or those of some rows, with their features."""
         return [
-            (run, self.features[row.selection.features_name])
+            (run, self.features[row.features_name])
             for row in self.recipe.rows
             for run in self.runs_of[row.name]
             if rows is None or row.name in rows
@@ -137,10 +166,15 @@ class Bench:
                 return []
             steps = measured_steps(of_first_seed)
         configs = row.configs(features.manifest.domains, steps)
-        return [Run(config, features.identity, self.workspace.runs) for config in configs]
+        return [self.run(row, config, features.identity) for config in configs]
+
+    def run(self, row: Row, config: RunConfig, inputs: dict[str, str]) -> Run:
+        """A run of a row; what the command line changed is not the row's."""
+        made_for = "" if self.recipe.options else f"{self.recipe.name}: {row.name}"
+        return Run(config, inputs, self.workspace.runs, made_for)
 
     def _features_of(self, row: Row) -> CachedFeatures | None:
-        return self.features.get(row.selection.features_name) if row.runs else None
+        return self.features.get(row.features_name) if row.runs else None
 
     @property
     def fit_command(self) -> str:
@@ -151,9 +185,20 @@ class Bench:
     def _extract_command(self, backbone: Backbone) -> str:
         if backbone.row.library == "foreign":
             return f"probe cache import FILE --source SOURCE --name {shlex.quote(backbone.row.model)}"
-        words = ["probe", "extract", self.recipe.data, "--backbone", backbone.name]
+        words = ["probe", "extract", *self.data_of(backbone), "--backbone", backbone.name]
         if backbone.catalogue:
             words += ["--catalogue", str(backbone.catalogue)]
         if backbone.row.weights:
             words += ["--weights", backbone.row.weights]
         return shlex.join(words + self.workspace.options("data_root", "cache"))
+
+    def data_of(self, backbone: Backbone) -> list[str]:
+        """The data that rows see through a backbone, or through a view of it."""
+        names: dict[str, None] = {}
+        for row in self.recipe.rows:
+            if backbone in row.backbones:
+                if row.train and backbone.name in row.selection.stores("train"):
+                    names[row.train] = None
+                if not row.train or backbone.name in row.selection.stores("test"):
+                    names[self.recipe.data] = None
+        return list(names)

@@ -1,24 +1,27 @@
 """A recipe: one YAML file that regenerates one table. Rows are small overrides of the defaults; no key is ignored.
 
-`data`: what `probe extract DATA` takes. `backbones`: catalogue rows of the recipe's own. `columns`: a domain's printed
-name. `show`: the metrics, index and protocol that the table shows. `rows`: each has a `name`, `seeds`, what a run has
-(`backbone`, `head`, `loss`, `training`, `domain`, `distance`, ...), and what probe/tables/row.py adds: `specialists`,
-`printed`, `compared`, `because`. A section is merged into the default's; with another `kind`, it takes over the
-default's keys that this kind has too. A head that is not trained has no use for the default `loss` and `training`; a
-trained one with no `training` has UniFEx's. `based_on`: another recipe, whose keys hold where this one has none; its
-rows are named (`- ArcFace`) or changed (`- {like: ArcFace, printed: Arc}`).
+`data`: what `probe extract DATA` takes; recipes of other kinds have none (probe/tables/counted.py). `backbones`:
+catalogue rows of the recipe's own. `columns`: a domain's printed name. `show`: the metrics, index and protocol that the
+table shows. `classes`: how many a model is trained on, for its size, where the data are not here. `rows`: each has a
+`name`, `seeds`, what a run has (`backbone`, `head`, `loss`, `training`, `domain`, `distance`, ...), and what
+probe/tables/row.py adds: `specialists`, `train`, `printed`, `column`, `compared`, `because`. A section is merged into
+the default's; with another `kind`, it takes over the default's keys that this kind has too. A head that is not trained
+has no use for the default `loss` and `training`; a trained one with no `training` has UniFEx's. `based_on`: another
+recipe, whose keys hold where this one has none; its rows are named (`- ArcFace`) or changed (`- {like: ArcFace,
+printed: Arc}`).
 
     recipe = read_recipe(Path("recipes/quickstart.yaml"))
     [row.name for row in recipe.rows]
 """
 
+import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, PositiveInt
 
 from probe.backbones.catalogue import Backbone, find_backbone
 from probe.backbones.row import BackboneRow
@@ -26,6 +29,15 @@ from probe.data.sample import SAMPLE
 from probe.errors import UsageError, nearest
 from probe.fit.config import RunConfig
 from probe.progress import say
+from probe.tables.counted import (
+    FILES,
+    Counter,
+    SettingsFile,
+    StatisticsFile,
+    printed_rows,
+    settings_rows,
+    statistics_rows,
+)
 from probe.tables.overrides import Overrides
 from probe.tables.reference import MEAN, Reference, read_reference
 from probe.tables.row import Row, Seeds, read_row
@@ -34,6 +46,7 @@ from probe.validation import Strict, checked, read_keys
 
 
 class _Defaults(Strict):
+    train: Any = None
     backbone: Any = None
     views: Any = None
     append: Any = None
@@ -52,6 +65,7 @@ class _File(Strict):
     reference: str | None = None
     columns: dict[str, str] = Field(default_factory=dict)
     show: Shown = Shown()
+    classes: PositiveInt | None = None
     defaults: _Defaults = _Defaults()
     rows: Annotated[list[dict[str, Any]], Field(min_length=1)]
 
@@ -60,7 +74,9 @@ class _File(Strict):
 class Recipe:
     """A checked recipe. `about`: what is and is not comparable with the printed numbers.
 
-    `columns`: the printed name of a domain, by domain. `options`: of the command line, that changed it from its file.
+    `data`: empty where there are no runs, and `counter` finds what the table shows. `columns`: the printed name of a
+    domain, by domain. `classes`: for the size of a model. `options`: of the command line, that changed it from its
+    file.
     """
 
     path: Path
@@ -72,6 +88,8 @@ class Recipe:
     columns: dict[str, str]
     show: Shown
     options: tuple[str, ...] = ()
+    classes: int | None = None
+    counter: Counter | None = None
 
     @property
     def name(self) -> str:
@@ -87,12 +105,28 @@ class Recipe:
         return list({backbone.name: backbone for row in self.rows for backbone in row.backbones}.values())
 
 
-def find_recipes(paths: list[Path]) -> list[Path]:
+FOLDER = Path("recipes")  # of the current folder
+
+
+def find_recipe(named: Path) -> Path:
+    """A recipe's file: itself, or the one of that name in `recipes/`. Raises UsageError, with the nearest name, where a
+    name is none."""
+    if named.exists() or named.suffix or len(named.parts) != 1:
+        return named
+    known = sorted(path.stem for path in FOLDER.glob("*.yaml"))
+    if named.name in known:
+        return FOLDER / f"{named}.yaml"
+    near = nearest(named.name, known) if known else f"there is no folder '{FOLDER}' here; name its file."
+    raise UsageError(f"there is no recipe '{named}'; {near}")
+
+
+def find_recipes(named: list[Path]) -> list[Path]:
     """The recipes named, and those in the folders named, in order. Raises UsageError where there are none."""
+    paths = [find_recipe(path) for path in named]
     found = [file for path in paths for file in (sorted(path.glob("*.yaml")) if path.is_dir() else [path])]
     if not found:
         raise UsageError(f"there are no recipes (*.yaml) in {', '.join(map(str, paths))}; name a recipe.")
-    return found
+    return list(dict.fromkeys(found))
 
 
 def read_recipe(path: Path, changes: Overrides | None = None) -> Recipe:
@@ -100,9 +134,12 @@ def read_recipe(path: Path, changes: Overrides | None = None) -> Recipe:
 
     `changes` are said where a row keeps a value of its own.
     """
-    file, catalogue = _read(path)
-    reference = read_reference(path.parent / "reference" / file.reference) if file.reference else None
     changes = changes or Overrides()
+    own = read_keys(path, "a recipe")
+    if "kind" in own:
+        return _read_counted(path, own, changes)
+    file, catalogue = _read(path, own)
+    reference = _reference(path, file.reference) if file.reference else None
     defaults = file.defaults.model_dump()
     find = cache(partial(find_backbone, catalogue=catalogue))  # which reads the catalogue each time
     rows = [
@@ -113,15 +150,37 @@ def read_recipe(path: Path, changes: Overrides | None = None) -> Recipe:
     if len(set(names)) < len(names):
         raise UsageError(f"{path}: two rows have the same name; names tell rows apart.")
     _require_specialists(rows, path)
-    _require_columns(file.columns, reference, path)
+    _require_columns(file.columns, None if any(row.comparison.column for row in rows) else reference, path)
     rows = _chosen(rows, changes, path)
     _require_taken(rows, {fields["name"]: fields for fields in file.rows}, changes, path)
-    return Recipe(path, file.title, file.about, file.data, rows, reference, file.columns, file.show, changes.words)
+    words, show = changes.words, file.show
+    return Recipe(path, file.title, file.about, file.data, rows, reference, file.columns, show, words, file.classes)
 
 
-def _read(path: Path) -> tuple[_File, Path | None]:
+def _reference(path: Path, name: str) -> Reference:
+    return read_reference(path.parent / "reference" / name)
+
+
+def _read_counted(path: Path, own: dict[str, Any], changes: Overrides) -> Recipe:
+    """A recipe without runs, and without what could be changed of them."""
+    kind = own["kind"]
+    if kind not in FILES:
+        raise UsageError(f"{path}: kind: there is no '{kind}'; {nearest(str(kind), FILES)}")
+    if changes.words:
+        raise UsageError(f"{path} has no runs that {shlex.join(changes.words)} could change.")
+    file = checked(own, FILES[kind], path)
+    reference = _reference(path, file.reference)
+    if isinstance(file, StatisticsFile):
+        rows, show, counter = statistics_rows(file, reference, path)
+    elif isinstance(file, SettingsFile):
+        rows, show, counter = settings_rows(file, read_recipe(path.parent / file.of).rows, reference, path)
+    else:
+        rows, show, counter = printed_rows(file, reference, path)
+    return Recipe(path, file.title, file.about, "", rows, reference, {}, show, counter=counter)
+
+
+def _read(path: Path, own: dict[str, Any]) -> tuple[_File, Path | None]:
     """The file, completed by the recipe that it is based on, and where its own backbones are written."""
-    own = read_keys(path, "a recipe")
     if "based_on" not in own:
         file = checked(own, _File, path)
         return file, path if file.backbones else None
@@ -165,6 +224,7 @@ def _require_specialists(rows: list[Row], path: Path) -> None:
 
 
 def _require_columns(columns: dict[str, str], reference: Reference | None, path: Path) -> None:
+    """`reference`: where its columns are the table's, and no row names others."""
     for domain, column in columns.items():
         if reference and reference.domains and column not in reference.domains:
             near = nearest(column, reference.domains)

@@ -19,7 +19,7 @@ from probe.fit.config import RunConfig, Seed
 from probe.heads.config import TRAINED, HeadConfig
 from probe.losses.config import LossConfig
 from probe.tables.overrides import OF_ROW, Overrides
-from probe.tables.reference import Reference
+from probe.tables.reference import MEAN, Printed, Reference
 from probe.validation import Strict, describe, models_in
 
 
@@ -30,7 +30,8 @@ def _distinct(seeds: list[int]) -> list[int]:
 
 
 Seeds = Annotated[list[Seed], Field(min_length=1), AfterValidator(_distinct)]
-Compared = Literal["exact", "linear-probe", "other-benchmark", "printed-only"]
+Compared = Literal["exact", "linear-probe", "other-benchmark", "recomputed", "printed-only"]
+PLAIN = (None, "exact", "recomputed")  # that need no reason
 SECTIONS = ("head", "loss", "training")
 MEASURED = "measured"
 KEYS_OF = {
@@ -41,19 +42,38 @@ KEYS_OF = {
 
 
 class Comparison(Strict):
-    """How a row relates to its printed values. `because`: why it is not the same experiment, or what is not known."""
+    """How a row relates to its printed values, those of the row `printed` of the reference file.
+
+    `column`: which printed column stands with the row's mean, or, for each column of the table, which printed one; the
+    printed columns as they are called unless given. `because`: why it is not the same experiment, or what is not known.
+    """
 
     printed: str | None = None
+    column: str | dict[str, str] | None = None
     compared: Compared | None = None
     because: str | None = None
 
     @model_validator(mode="after")
     def _is_explained(self) -> "Comparison":
-        if self.printed is None and (self.compared or self.because):
-            raise ValueError("`compared` and `because` are about printed values; name their row with `printed`")
-        if self.compared not in (None, "exact") and not self.because:
+        if self.printed is None and (self.column or self.compared or self.because):
+            raise ValueError(
+                "`column`, `compared` and `because` are about printed values; name their row with `printed`"
+            )
+        if self.compared not in PLAIN and not self.because:
             raise ValueError(f"compared: {self.compared} needs a `because`")
         return self
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """Column of the table -> printed column; empty for those that are called the same."""
+        return {MEAN: self.column} if isinstance(self.column, str) else self.column or {}
+
+    def values(self, reference: Reference | None) -> dict[str, dict[str, Printed]]:
+        """The printed values by column of the table; none where nothing is printed."""
+        if reference is None or self.printed is None:
+            return {}
+        of_row = reference.rows[self.printed]
+        return {column: of_row[name] for column, name in self.columns.items()} or of_row
 
     @property
     def mark(self) -> str:
@@ -62,9 +82,13 @@ class Comparison(Strict):
 
 
 class _Row(RunConfig, Comparison):
-    """`specialists`: a run for each domain, trained and selected on it alone; their table row is the oracle's."""
+    """`specialists`: a run for each domain, trained and selected on it alone; their table row is the oracle's.
+
+    `train`: data whose training images take the place of those of the recipe's `data`.
+    """
 
     name: str
+    train: str | None = None
     specialists: bool = False
     seeds: Seeds
 
@@ -84,7 +108,8 @@ class _PrintedRow(Comparison):
 @dataclass(frozen=True)
 class Row:
     """`runs`: one a seed; of specialists, without their domain. `steps_of`: the row of the specialists whose steps its
-    sampler takes. No runs and no backbones where the row is printed only."""
+    sampler takes. `train`: what it is trained on, if not on the recipe's data. No runs and no backbones where the row
+    is printed only, or counted."""
 
     name: str
     backbones: list[Backbone]
@@ -92,11 +117,17 @@ class Row:
     comparison: Comparison
     specialists: bool = False
     steps_of: str | None = None
+    train: str | None = None
 
     @property
     def selection(self) -> Selection:
         """The features that all its runs read. A row that is printed only has none."""
         return self.runs[0]
+
+    @property
+    def features_name(self) -> str:
+        """What tells its features from another row's."""
+        return self.selection.features_name + (f", trained on {self.train}" if self.train else "")
 
     def configs(self, domains: Sequence[str], steps: Mapping[str, int] | None) -> list[RunConfig]:
         """Every run, by seed and then by domain. `steps`: of each domain, where the row takes measured ones."""
@@ -139,7 +170,7 @@ def read_row(
         backbones = [find(name) for name in stores]
     except UsageError as error:
         raise UsageError(f"{where}: {error}") from error
-    return Row(row.name, backbones, runs, _comparison(where, row, reference), row.specialists, steps_of)
+    return Row(row.name, backbones, runs, read_comparison(where, row, reference), row.specialists, steps_of, row.train)
 
 
 def _printed_only(where: str, fields: dict[str, Any], reference: Reference | None) -> Row:
@@ -149,10 +180,11 @@ def _printed_only(where: str, fields: dict[str, Any], reference: Reference | Non
         runs = sorted(fields.keys() & {"seeds", "specialists", *RunConfig.model_fields})
         has_no_runs = f"it is printed only and has no runs; leave out `{'`, `'.join(runs)}`."
         raise UsageError(f"{where}: {has_no_runs if runs else describe(error, _PrintedRow)}") from error
-    return Row(row.name, [], [], _comparison(where, row, reference))
+    return Row(row.name, [], [], read_comparison(where, row, reference))
 
 
-def _comparison(where: str, row: Comparison, reference: Reference | None) -> Comparison:
+def read_comparison(where: str, row: Comparison, reference: Reference | None) -> Comparison:
+    """Raises UsageError for a row or a column that is not printed."""
     if row.printed is not None and (reference is None or row.printed not in reference.rows):
         if reference is None:
             raise UsageError(
@@ -161,7 +193,12 @@ def _comparison(where: str, row: Comparison, reference: Reference | None) -> Com
         near = nearest(row.printed, reference.rows)
         raise UsageError(f"{where}: printed: '{row.printed}' is no row of the recipe's reference file; {near}")
     compared = row.compared or ("exact" if row.printed else None)
-    return Comparison(printed=row.printed, compared=compared, because=row.because)
+    found = Comparison(printed=row.printed, column=row.column, compared=compared, because=row.because)
+    for column in found.columns.values():
+        known = reference.rows[row.printed] if reference and row.printed else {}
+        if column not in known:
+            raise UsageError(f"{where}: column: '{row.printed}' has no printed '{column}'; {nearest(column, known)}")
+    return found
 
 
 def _measured_steps(where: str, merged: dict[str, Any]) -> tuple[dict[str, Any], str | None]:

@@ -4,32 +4,48 @@ table = build_table(Bench(recipe, workspace))
 table.rows[0].cells["Mean"]["mMP@5"].mean
 """
 
+import math
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
+from probe.data.selection import CLASS
 from probe.errors import nearest
 from probe.fit.run import Run
 from probe.tables.bench import Bench
+from probe.tables.counted import Found
+from probe.tables.estimate import Estimate
+from probe.tables.judged import judged
+from probe.tables.parameters import SIZE, parameters
 from probe.tables.recipe import Recipe
 from probe.tables.reference import MEAN, Printed
 from probe.tables.row import Comparison, Row
-from probe.tables.significance import Seed, Significance, judge
+from probe.tables.shown import PARAMETERS
+from probe.tables.significance import Seed, Significance
 from probe.tables.specialists import by_seed, oracle_scores
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A metric in percent: its mean over the seeds, and their standard deviation where there are several."""
+    """A score in percent, its mean over the seeds and their standard deviation where there are several; or a count.
+
+    `text`: of what is no number, whose mean is NaN. `written(metric, cell.shown)` is how it is written.
+    """
 
     mean: float
     std: float | None
+    text: str | None = None
+
+    @property
+    def shown(self) -> float | str:
+        return self.mean if self.text is None else self.text
 
 
 @dataclass(frozen=True)
 class TableRow:
-    """`cells[column][metric]`, empty until something is measured; `done` of `planned` seeds.
+    """`cells[column][metric]`, empty until something is measured or counted; `done` of `planned` seeds.
 
     `comparison`: how what is measured relates to what is printed.
     """
@@ -47,7 +63,8 @@ class TableRow:
 class Table:
     """`means` and `domains`: the columns, as they are printed; rows may have cells of more, the domains in the second
     index. `reasons`: why rows are not the printed experiment. `missing` says why rows are empty, `needs` the commands
-    that fill them. `significance[mean's column, metric]`."""
+    that fill them. `significance[mean's column, metric]`. `stale`: what was measured of something else than is here
+    now; `times`: of commands of `needs`, None where nothing is known."""
 
     recipe: Recipe
     means: list[str]
@@ -58,25 +75,45 @@ class Table:
     needs: list[str]
     notes: list[str]
     significance: dict[tuple[str, str], Significance] = field(default_factory=dict)
+    stale: list[str] = field(default_factory=list)
+    times: dict[str, Estimate | None] = field(default_factory=dict)
 
     @property
     def columns(self) -> list[str]:
         return [*self.means, *self.domains]
 
+    def metrics(self, column: str) -> tuple[str, ...]:
+        """What a column shows: of the recipe's metrics, those that any row has measured or printed there."""
+        return self._metrics[column]
+
+    @cached_property
+    def _metrics(self) -> dict[str, tuple[str, ...]]:
+        show = self.recipe.show
+        places = {
+            column: {
+                metric for row in self.rows for part in (row.cells, row.printed) for metric in part.get(column, {})
+            }
+            for column in self.columns
+        }
+        there = {column: tuple(each for each in show.metrics if each in places[column]) for column in places}
+        return {column: metrics or show.scores or show.metrics for column, metrics in there.items()}
+
 
 def build_table(bench: Bench) -> Table:
     """Reads the finished runs; what is not measured is said, with the command to run."""
     recipe = bench.recipe
+    if recipe.counter is not None:
+        return _counted(recipe, recipe.counter.count(bench.workspace))
     rows = [_row(row, bench) for row in recipe.rows]
     domains = bench.manifest.domains if bench.manifest else recipe.columns
     missing = [*bench.missing, *(f"{row}: waits for the steps of {of}" for row, of in bench.waiting.items())]
     needs = list(bench.needs)
-    if bench.waiting or any(not run.done for runs in bench.runs_of.values() for run in runs):
+    if needs or bench.waiting or any(not run.done for runs in bench.runs_of.values() for run in runs):
         needs.append(bench.fit_command)
     significance = {
         (recipe.show.column(MEAN, index), metric): found
         for index in recipe.show.indexes
-        for metric in recipe.show.metrics
+        for metric in recipe.show.scores
         if (found := _significance(rows, bench, metric, index))
     }
     means = [recipe.show.column(MEAN, index) for index in recipe.show.indexes]
@@ -86,6 +123,21 @@ def build_table(bench: Bench) -> Table:
     )
 
 
+def _counted(recipe: Recipe, found: Found) -> Table:
+    """The table of a recipe without runs: a column for each metric, called like it."""
+    rows = []
+    for row in recipe.rows:
+        values = found.values.get(row.name, {})
+        cells = {metric: {metric: _cell(value)} for metric, value in values.items()}
+        printed = row.comparison.values(recipe.reference)
+        rows.append(TableRow(row.name, None, 0, 0, cells, printed, row.comparison))
+    return Table(recipe, [], list(recipe.show.metrics), rows, _reasons(rows), found.missing, found.needs, found.notes)
+
+
+def _cell(value: float | str) -> Cell:
+    return Cell(math.nan, None, value) if isinstance(value, str) else Cell(float(value), None)
+
+
 def _significance(rows: list[TableRow], bench: Bench, metric: str, index: str) -> Significance | None:
     show, names = bench.recipe.show, bench.recipe.columns
     mean = show.column(MEAN, index)
@@ -93,7 +145,8 @@ def _significance(rows: list[TableRow], bench: Bench, metric: str, index: str) -
     if not means or show.protocol != "clean":  # of which alone there are values by query
         return None
     seeds = {row.name: _seeds(row, bench) for row in bench.recipe.rows if row.name in means}
-    found = judge(seeds, max(means, key=lambda row: means[row]), metric, index)
+    file = bench.workspace.tables / ".judged" / f"{bench.recipe.name}-{metric}-{index}.json"
+    found = judged(file, seeds, max(means, key=lambda row: means[row]), metric, index)
     intervals = {
         row: {show.column(names.get(domain, domain), index): interval for domain, interval in of_row.items()}
         for row, of_row in found.intervals.items()
@@ -110,11 +163,12 @@ def _seeds(row: Row, bench: Bench) -> list[Seed]:
 
 
 def _domains(recipe: Recipe, domains: Iterable[str], rows: list[TableRow]) -> list[str]:
-    """In the order of the print, then what is in no printed table."""
-    printed = {column for row in rows for column in row.printed}
-    known = [*recipe.columns.values(), *(column for column in _printed_order(recipe) if column in printed)]
+    """In the order of the print, then what is in no printed table; the models' size last."""
+    printed = dict.fromkeys(column for row in rows for column in row.printed)
     measured = {recipe.columns.get(domain, domain) for domain in domains}
-    return list(dict.fromkeys([*(column for column in known if column in measured | printed), *sorted(measured)]))
+    order = [*recipe.columns.values(), *_printed_order(recipe), *printed, *sorted(measured)]
+    shown = [column for column in dict.fromkeys(order) if column in {*printed, *measured} - {MEAN, SIZE}]
+    return shown + [SIZE] * any(SIZE in columns for row in rows for columns in (row.cells, row.printed))
 
 
 def _printed_order(recipe: Recipe) -> list[str]:
@@ -134,14 +188,24 @@ def _reasons(rows: list[TableRow]) -> list[str]:
 
 
 def _row(row: Row, bench: Bench) -> TableRow:
-    printed = {}
-    if bench.recipe.reference and row.comparison.printed:
-        printed = bench.recipe.reference.rows[row.comparison.printed]
+    printed = row.comparison.values(bench.recipe.reference)
     seeds = [runs for runs in by_seed(bench.runs_of[row.name]) if all(run.done for run in runs)]
     scores = [_by_column(row, runs, bench.recipe) for runs in seeds]
-    cells = {column: _cells(scores, column, bench.recipe.show.metrics) for column in scores[0]} if scores else {}
+    cells = {column: _cells(scores, column, bench.recipe.show.scores) for column in scores[0]} if scores else {}
+    sizes = _sizes(row, bench)
+    cells |= {SIZE: sizes} if sizes else {}
     dim = seeds[0][0].metrics["dim"] if seeds else None
     return TableRow(row.name, dim, len(seeds), len(row.runs), cells, printed, row.comparison)
+
+
+def _sizes(row: Row, bench: Bench) -> dict[str, Cell]:
+    """How large the row's model is, where the recipe shows that: with the classes that it is trained on where these are
+    here, else with as many as the recipe says."""
+    shown = bench.recipe.show.metrics
+    features = bench.features.get(row.features_name) if row.runs else None
+    classes = features.frame("train").select(CLASS).n_unique() if features else bench.recipe.classes
+    found = parameters(row, classes) if set(PARAMETERS) & set(shown) else {}
+    return {metric: Cell(value, None) for metric, value in found.items() if metric in shown}
 
 
 def _by_column(row: Row, runs: list[Run], recipe: Recipe) -> dict[str, dict[str, float | None]]:

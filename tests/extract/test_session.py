@@ -24,6 +24,7 @@ from probe.extract.local import extract
 from probe.extract.plan import Settings, plan
 from probe.extract.selection import Selection
 from probe.extract.session import extract_sources
+from probe.extract.speed import read_speeds
 from probe.extract.stores import MissingFeaturesError
 from probe.precision import choose_precision
 from probe.workspace import Workspace
@@ -238,3 +239,31 @@ def test_an_error_while_writing_stops_the_run_and_keeps_what_was_written(
 
 def test_workers_leave_cpus_to_a_forward_pass_that_needs_them() -> None:
     assert 1 <= choose_workers(shared=True)[0] <= choose_workers(shared=False)[0] <= 32
+
+
+def test_an_extraction_leaves_its_speed_for_estimates(photos: Photos, backbone: Backbone, workspace: Workspace) -> None:
+    folder = photos("shoes", 7)
+    session(folder, backbone, workspace, replace(FAST, limit=4))
+    session(folder, backbone, workspace)
+    session(folder, backbone, workspace)  # nothing to do, nothing to tell
+    assert [(speed.backbone, speed.images) for speed in read_speeds(workspace.cache)] == [
+        (backbone.name, 4),
+        (backbone.name, 3),
+    ]
+
+
+def test_what_an_interrupted_extraction_took_is_not_told(
+    photos: Photos, backbone: Backbone, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one that goes on from its parts would look too fast."""
+    folder = photos("shoes", 7)
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("probe.extract.local._finish", stop)
+        with pytest.raises(KeyboardInterrupt):
+            session(folder, backbone, workspace)
+    session(folder, backbone, workspace)
+    assert not read_speeds(workspace.cache)

@@ -16,6 +16,8 @@ from probe.tables.recipe import read_recipe
 from tests.integration.commands import ROOT, Shell, blocks, commands, photos, readme_blocks, readme_commands
 
 PAGES = sorted(path.name for path in (ROOT / "docs").glob("*.md"))
+SLOW = ("data.md", "evaluation.md", "fitting.md", "heads.md", "report.md")
+PAGES_RUN = [pytest.param(page, marks=[pytest.mark.slow] if page in SLOW else []) for page in PAGES]
 
 
 def table(shell: Shell) -> dict[tuple[str, str, str], dict[str, str]]:
@@ -116,11 +118,19 @@ def test_per_query_values_average_to_the_table(quickstart: Shell):
         assert abs(value - metrics["domains"][domain]["mMP@5"]) < 1e-12
 
 
-def test_every_command_of_the_readmes_tour_runs(quickstart: Shell):
-    commands = readme_commands("A tour")
-    assert len(commands) >= 4
-    for command in commands:
-        quickstart(command)
+TOUR = [
+    pytest.param(line, marks=[pytest.mark.slow] if line.startswith("probe report") else [], id=line.partition("  ")[0])
+    for line in readme_commands("A tour")
+]
+
+
+@pytest.mark.parametrize("command", TOUR)
+def test_a_command_of_the_readmes_tour_runs(quickstart: Shell, command: str):
+    quickstart(command)
+
+
+def test_the_tour_has_commands():
+    assert len(TOUR) >= 4
 
 
 def test_the_readmes_python_reads_the_store(quickstart: Shell):
@@ -135,7 +145,7 @@ def test_the_readmes_recipe_is_a_valid_one(tmp_path: Path):
     assert len(read_recipe(tmp_path / "recipe.yaml").rows) == 3
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", PAGES_RUN)
 def test_the_commands_of_a_page_run_as_they_stand(quickstart: Shell, page: str):
     for line in commands(blocks((ROOT / "docs" / page).read_text(), "sh")):
         quickstart(line)

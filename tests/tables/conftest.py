@@ -7,6 +7,7 @@ import pytest
 
 from probe.tables.recipe import read_recipe
 from probe.workspace import Workspace
+from tests.tables.measured import Measured, measure
 from tests.tables.world import PRINTED, RECIPE, ROLE, SPLITS, World
 
 
@@ -23,3 +24,9 @@ def world(tmp_path: Path) -> World:
     (tmp_path / "small.yaml").write_text(RECIPE)
     workspace = Workspace(tmp_path / "data", tmp_path / "features", tmp_path / "out")
     return World(read_recipe(tmp_path / "small.yaml"), workspace, [row[0] for row in rows])
+
+
+@pytest.fixture(scope="session")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Measured:
+    """Nobody changes it: what is written goes elsewhere, or under a name of its own."""
+    return measure(tmp_path_factory.mktemp("measured"))

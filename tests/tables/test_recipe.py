@@ -8,7 +8,7 @@ from probe.errors import UsageError
 from probe.fit.config import Training
 from probe.heads import config as heads
 from probe.losses import config as losses
-from probe.tables.recipe import read_recipe
+from probe.tables.recipe import find_recipes, read_recipe
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 RECIPE = """
@@ -167,3 +167,19 @@ def test_a_mistaken_choice_of_features_is_an_error_that_names_the_row(tmp_path: 
     with pytest.raises(UsageError) as raised:
         read_recipe(written(tmp_path, FEATURES.replace(old, new)))
     assert says in str(raised.value)
+
+
+def test_a_recipe_is_found_by_its_name_and_a_misspelt_one_names_the_nearest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "recipes").mkdir()
+    monkeypatch.chdir(tmp_path)
+    for name in ("unifex_table5", "uned_table4"):
+        (tmp_path / "recipes" / f"{name}.yaml").touch()
+    assert find_recipes([Path("unifex_table5")]) == [Path("recipes/unifex_table5.yaml")]
+    assert find_recipes([Path("recipes"), Path("uned_table4")]) == sorted(Path("recipes").glob("*.yaml"))
+    with pytest.raises(UsageError, match="no recipe 'unifx_table5'; did you mean 'unifex_table5'"):
+        find_recipes([Path("unifx_table5")])
+    (tmp_path / "uned_table4").mkdir()  # a folder of that name is meant as one
+    with pytest.raises(UsageError, match="no recipes"):
+        find_recipes([Path("uned_table4")])

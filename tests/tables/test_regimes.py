@@ -11,8 +11,9 @@ from probe.fit.run import Run
 from probe.tables.bench import Bench, fit_waves
 from probe.tables.overrides import Overrides
 from probe.tables.recipe import Recipe, read_recipe
-from probe.tables.reference import read_reference
-from probe.tables.render import long_csv, markdown
+from probe.tables.reference import Printed, read_reference
+from probe.tables.render.long_csv import long_csv
+from probe.tables.render.markdown import markdown
 from probe.tables.specialists import by_seed
 from probe.tables.table import build_table
 from tests.tables.test_table import shown
@@ -111,7 +112,7 @@ def test_a_row_that_groups_share_is_named_with_its_group(tmp_path: Path):
     path.write_text(head + "P,1,IN,Oracle,Mean,R@1,1.5,0.2\nP,1,CLIP,Oracle,Mean,R@1,2.5,\nP,1,CLIP,Else,Mean,R@1,3,\n")
     rows = read_reference(path).rows
     assert list(rows) == ["IN / Oracle", "CLIP / Oracle", "Else"]
-    assert rows["IN / Oracle"]["Mean"]["R@1"] == (1.5, 0.2)
+    assert rows["IN / Oracle"]["Mean"]["R@1"] == Printed(1.5, 0.2)
     path.write_text(head + "P,1,IN,Oracle,Mean,R@1,1.5,\nP,1,IN,Oracle,Mean,R@1,2.5,\n")
     with pytest.raises(UsageError, match=r"two.csv, line 3: Oracle, Mean, R@1 is there twice"):
         read_reference(path)
@@ -264,7 +265,11 @@ PRINTED_ONLY = "compared: printed-only, because: Its weights were never released
     [
         ("because: It is frozen here.", "seeds: [0]", "row 'Oracle': compared: linear-probe needs a `because`"),
         ("printed: As printed, compared: linear", "compared: linear", "name their row with `printed`"),
-        ("compared: linear-probe", "compared: liner-probe", "'linear-probe', 'other-benchmark' or 'printed-only'"),
+        (
+            "compared: linear-probe",
+            "compared: liner-probe",
+            "'linear-probe', 'other-benchmark', 'recomputed' or 'printed-only'",
+        ),
         ("printed: As printed, compared: printed-only", "compared: printed-only", "name their row with `printed`"),
         (PRINTED_ONLY, f"{PRINTED_ONLY}, seeds: [0]", "row 'Never': it is printed only and has no runs; leave out `se"),
         (PRINTED_ONLY, f"{PRINTED_ONLY}, becase: x", "unknown key 'becase'; did you mean 'because'?"),

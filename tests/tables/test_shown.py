@@ -15,8 +15,9 @@ from probe.fit.sweep import sweep
 from probe.retrieval.summary import INDEXES
 from probe.tables.bench import Bench
 from probe.tables.recipe import Recipe, read_recipe
-from probe.tables.render import long_csv, markdown
-from probe.tables.shown import Shown
+from probe.tables.render.long_csv import long_csv
+from probe.tables.render.markdown import markdown
+from probe.tables.shown import Shown, is_score, written
 from probe.tables.specialists import oracle_scores
 from probe.tables.table import build_table
 from tests.tables.test_table import shown
@@ -89,10 +90,7 @@ def test_by_default_a_table_shows_two_metrics_of_the_merged_index(world: World):
     ("show", "says"),
     [
         ("{metric: [R@1]}", "show: unknown key 'metric'; did you mean 'metrics'?"),
-        (
-            "{metrics: [mMP@10]}",
-            "show.metrics.0: not one of mMP@5, R@1, mAP@100; did you mean 'mAP@100'? (got 'mMP@10')",
-        ),
+        ("{metrics: [mMP@10]}", "parameters; did you mean 'mAP@100'? (got 'mMP@10')"),
         ("{metrics: [R@1, R@1]}", "show.metrics: a metric is named twice"),
         ("{metrics: []}", "show.metrics"),
         ("{index: merge}", "show.index: not one of merged, separate, both; did you mean 'merged'? (got 'merge')"),
@@ -140,3 +138,25 @@ def test_an_oracles_official_mean_is_rounded(world: World):
     official = Shown(metrics=("R@1",), protocol="official")
     runs = [_Run("a", 0.333), _Run("b", 0.5), _Run("c", 0.25)]
     assert oracle_scores(runs, official, "merged")["mean"] == {"R@1": 0.361}  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("metric", "value", "text"),
+    [
+        ("mMP@5", 61.26, "61.3"),
+        ("mAP", 54.8, "54.8"),
+        ("images", 316446, "316,446"),
+        ("classes", 78.0, "78"),
+        ("total parameters", 430_964_480, "431.0 M"),
+        ("trainable parameters", 1_045e6, "1,045.0 M"),
+        ("setting", "Adam", "Adam"),
+        ("images", "28k", "28k"),
+    ],
+)
+def test_how_a_value_is_written_depends_on_its_metric_alone(metric: str, value: float | str, text: str):
+    assert written(metric, value) == text
+
+
+def test_a_score_has_a_best_and_a_count_has_none():
+    names = ("mMP@5", "R@1", "mAP@100", "images", "total parameters", "setting", "unseen classes")
+    assert [is_score(metric) for metric in names] == [True] * 3 + [False] * 4

@@ -13,7 +13,9 @@ from probe.cli import app
 from probe.errors import UsageError
 from probe.fit.sweep import sweep
 from probe.tables.bench import Bench
-from probe.tables.render import MARKS, TIED, long_csv, markdown
+from probe.tables.render.entries import MARKS, TIED
+from probe.tables.render.long_csv import long_csv
+from probe.tables.render.markdown import markdown
 from probe.tables.significance import holm, judge, read_scores
 from probe.tables.table import build_table
 from tests.tables.world import World

@@ -15,7 +15,10 @@ from probe.backbones.catalogue import find_backbone
 from probe.fit.sweep import sweep
 from probe.tables.bench import Bench
 from probe.tables.recipe import read_recipe
-from probe.tables.render import long_csv, markdown, show, write_files
+from probe.tables.render.files import write_files
+from probe.tables.render.long_csv import long_csv
+from probe.tables.render.markdown import markdown
+from probe.tables.render.terminal import show
 from probe.tables.table import Table, build_table
 from tests.tables.world import RECIPE, World
 
@@ -79,11 +82,12 @@ def test_a_recipe_without_data_shows_its_printed_values_and_what_to_do(world: Wo
     assert table.columns == ["Mean", "birds"]
 
 
-def test_a_recipe_without_features_names_the_extract_command(world: World):
+def test_a_recipe_without_features_names_the_extract_command_and_then_the_fit_command(world: World):
     table = build_table(Bench(world.recipe, world.workspace))
-    workspace = world.workspace
+    places = f"--data-root {world.workspace.data_root} --cache {world.workspace.cache}"
     assert table.needs == [
-        f"probe extract small --backbone descriptor --data-root {workspace.data_root} --cache {workspace.cache}"
+        f"probe extract small --backbone descriptor {places}",
+        f"probe fit {world.recipe.path} {places} --out {world.workspace.out}",
     ]
 
 
@@ -176,5 +180,5 @@ def test_names_are_shown_as_they_are_whatever_their_brackets(world: World):
 def test_files_are_named_after_the_recipe(world: World):
     world.write_store()
     files = write_files(measured(world), world.workspace.tables)
-    assert [file.name for file in files] == ["small.md", "small.csv"]
+    assert [file.name for file in files] == ["small.md", "small.csv", "small.tex", "small.html"]
     assert files[0].read_text().startswith("# A small table\n")

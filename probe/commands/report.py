@@ -1,0 +1,82 @@
+"""`probe report` and `probe figures`: what the runs of recipes tell, as a page and as pictures.
+
+probe report recipes/quickstart.yaml          # out/report.html
+probe figures recipes/quickstart.yaml         # out/figures/quickstart_curves.svg, .png, ...
+"""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from probe.options import DEFAULT, Cache, DataRoot, Out
+from probe.workspace import Workspace
+
+if TYPE_CHECKING:
+    from probe.tables.bench import Bench
+
+Recipes = Annotated[
+    list[Path] | None,
+    typer.Argument(metavar="RECIPE", help="Recipes by name or file, or folders of them.", show_default="recipes"),
+]
+
+
+class Thumbnails(StrEnum):
+    """What `--thumbnails` takes."""
+
+    embed = "embed"
+    beside = "beside"
+
+
+def report(
+    recipes: Recipes = None,
+    queries: Annotated[int, typer.Option(min=1, help="At most so many of each data set are in the gallery.")] = 1000,
+    thumbnails: Annotated[
+        Thumbnails, typer.Option(help="In the page, or in a folder beside it that has to travel with it.")
+    ] = Thumbnails.embed,
+    data_root: DataRoot = DEFAULT.data_root,
+    cache: Cache = DEFAULT.cache,
+    out: Out = DEFAULT.out,
+) -> None:
+    """Write one HTML page of finished runs: tables to sort, figures, configurations, and a gallery of queries.
+
+    It works from the disk and asks nothing of the network. Nothing is fitted: what is missing is said.
+    """
+    from probe.progress import say
+    from probe.tables.report.page import write_report
+
+    workspace = Workspace(data_root, cache, out)
+    written = write_report(
+        _benches(recipes, workspace), workspace.report, queries, beside=thumbnails is Thumbnails.beside
+    )
+    size = written.path.stat().st_size / 1e6
+    say(f"{written.queries:,} queries and {written.pictures:,} pictures in the gallery, {written.absent:,} absent")
+    say(f"written to {written.path} ({size:.1f} MB): open it in a browser")
+
+
+def figures(
+    recipes: Recipes = None,
+    data_root: DataRoot = DEFAULT.data_root,
+    cache: Cache = DEFAULT.cache,
+    out: Out = DEFAULT.out,
+) -> None:
+    """Draw the figures of finished runs, as SVG and PNG: learning curves, domains, parameters, margins, examples."""
+    from probe.progress import say
+    from probe.tables.figures.drawn import write_figures
+
+    workspace = Workspace(data_root, cache, out)
+    for bench in _benches(recipes, workspace):
+        written = write_figures(bench, workspace.figures)
+        say(f"{bench.recipe.name}: {', '.join(path.name for path in written) or 'nothing to draw yet'}")
+    say(f"in {workspace.figures}")
+
+
+def _benches(recipes: list[Path] | None, workspace: Workspace) -> "list[Bench]":
+    from probe.tables.bench import Bench
+    from probe.tables.recipe import find_recipes, read_recipe
+    from probe.tables.shelf import Shelf
+
+    read = [read_recipe(path) for path in find_recipes(recipes or [Path("recipes")])]
+    shelf = Shelf(workspace)
+    return [Bench(recipe, workspace, shelf) for recipe in read]

@@ -1,0 +1,1 @@
+"""Figures of the papers from finished runs, as SVG and PNG."""

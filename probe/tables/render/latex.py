@@ -1,0 +1,156 @@
+r"""A table as LaTeX, to be read with \input into a document that has the packages which its first lines name.
+
+A column for each domain and metric; printed values and differences in lines of their own. What names and notes may
+hold is escaped; a character that LaTeX's standard fonts lack is written as its code point, `U+4E2D`.
+
+Path("out/tables/quickstart.tex").write_text(latex(table))
+"""
+
+import unicodedata
+from collections.abc import Callable
+
+from probe.tables.agreement import agreement_line
+from probe.tables.render.entries import (
+    DIFFERENCE,
+    Entry,
+    difference_text,
+    dim_text,
+    entries,
+    has_difference,
+    has_runs,
+    legend,
+    measured_text,
+    printed_name,
+    printed_text,
+    seeds_text,
+)
+from probe.tables.table import Table, TableRow
+from probe.workspace import file_name
+
+GREEK = "alpha beta gamma delta epsilon theta lambda mu pi rho sigma tau phi omega"
+LETTERS = "œŒłŁđĐŋŊı"  # beyond Latin-1 and letters with accents
+SPECIAL = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    '"': r"\textquotedbl{}",
+    "µ": r"$\mu$",
+    "±": r"$\pm$",
+    "≈": r"$\approx$",
+    "×": r"$\times$",
+    "−": "$-$",
+    "≥": r"$\geq$",
+    "≤": r"$\leq$",
+    "→": r"$\rightarrow$",
+    "√": r"$\surd$",
+    "∞": r"$\infty$",
+    "·": r"$\cdot$",
+    "°": r"$^{\circ}$",
+    "–": "--",
+    "—": "---",
+    "…": r"\ldots{}",
+    "‘": "`",
+    "’": "'",
+    "“": "``",
+    "”": "''",
+    **{character: f"\\{character}" for character in "&%$#_{}"},
+    **{character: f"{{{character}}}" for character in "[]*"},  # which at the start of a line would belong to its break
+    **{letter: rf"$\{name}$" for letter, name in zip("αβγδεθλμπρστφω", GREEK.split(), strict=True)},
+}
+
+
+def latex(table: Table) -> str:
+    """A `table` environment with title, numbers and legend; why rows are missing, in comments."""
+    runs = has_runs(table)
+    facts = ["dim", "seeds"] if runs else []
+    cells = "r" * (len(facts) + sum(len(table.metrics(column)) for column in table.columns))
+    agreement = agreement_line(table)
+    said = " ".join([legend(table), *([agreement] if agreement else [])])
+    lines = [
+        r"% \usepackage[T1]{fontenc}",
+        r"% \usepackage{booktabs}",
+        *(
+            f"% {line}"
+            for each in (*table.reasons, *table.stale, *table.missing, *table.notes)
+            for line in each.splitlines()
+        ),
+        r"\begin{table}",
+        r"\centering",
+        rf"\caption{{{escaped(table.recipe.title)}}}",
+        rf"\label{{tab:{file_name(table.recipe.name)}}}",
+        rf"\begin{{tabular}}{{@{{}}l{cells}@{{}}}}",
+        r"\toprule",
+        *_header(table, facts),
+        r"\midrule",
+        *(line for row in table.rows for line in _row(table, row, runs)),
+        r"\bottomrule",
+        r"\end{tabular}",
+        rf"\par\smallskip\footnotesize {escaped(said)}",
+        r"\end{table}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def escaped(text: str) -> str:
+    """Text as LaTeX prints it."""
+    return "".join(SPECIAL.get(character) or _plain(character) for character in " ".join(text.split()))
+
+
+def _plain(character: str) -> str:
+    """What the T1 encoding has; the code point of anything else."""
+    accented = unicodedata.normalize("NFD", character)[0].isascii()
+    letter = character.isalpha() and (accented or "À" <= character <= "ÿ" or character in LETTERS)
+    return character if letter or (character.isascii() and character.isprintable()) else f"U+{ord(character):04X}"
+
+
+def _header(table: Table, facts: list[str]) -> list[str]:
+    """The columns, and below them their metrics where any has several."""
+    metrics = [table.metrics(column) for column in table.columns]
+    if all(len(of_column) == 1 for of_column in metrics):
+        return [_line(["", *facts, *map(escaped, table.columns)])]
+    spans, rules, first = [], [], 2 + len(facts)
+    for column, of_column in zip(table.columns, metrics, strict=True):
+        spans.append(rf"\multicolumn{{{len(of_column)}}}{{c}}{{{escaped(column)}}}")
+        rules.append(rf"\cmidrule(lr){{{first}-{first + len(of_column) - 1}}}")
+        first += len(of_column)
+    names = [escaped(metric) for of_column in metrics for metric in of_column]
+    return [_line(["", *("" for _ in facts), *spans]), " ".join(rules), _line(["", *facts, *names])]
+
+
+def _row(table: Table, row: TableRow, runs: bool) -> list[str]:
+    facts = [dim_text(row), seeds_text(row)] if runs else []
+    blank = [""] * len(facts)
+    lines = [_line([escaped(row.name), *facts, *_values(table, row, _measured)])]
+    if row.printed:
+        lines.append(_line([_below(printed_name(row)), *blank, *_values(table, row, _printed)]))
+    if has_difference(table, row):
+        lines.append(_line([_below(DIFFERENCE), *blank, *_values(table, row, _difference)]))
+    return lines
+
+
+def _below(name: str) -> str:
+    return rf"\quad\textit{{{escaped(name)}}}"
+
+
+def _values(table: Table, row: TableRow, text: Callable[[Entry], str]) -> list[str]:
+    return [text(entry) for _, entry in entries(table, row)]
+
+
+def _measured(entry: Entry) -> str:
+    text = escaped(measured_text(entry))
+    mark = SPECIAL["≈"]
+    return rf"\textbf{{{text}}}" if entry.standing == "best" else f"{text} {mark}" if entry.standing == "tied" else text
+
+
+def _printed(entry: Entry) -> str:
+    return escaped(printed_text(entry)) if entry.printed else ""
+
+
+def _difference(entry: Entry) -> str:
+    return f"${difference_text(entry)}$" if entry.difference is not None else ""
+
+
+def _line(cells: list[str]) -> str:
+    return f"{' & '.join(cells)} \\\\"

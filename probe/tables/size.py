@@ -1,0 +1,77 @@
+"""How large a data set is, from its manifest where that is here, else from the counts that its publishers print.
+
+size_of_manifest(manifest).training(None)      # (328_400, 34_800): images and classes
+printed_size("uned")                           # None for a data set of which nothing is printed
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import polars as pl
+
+from probe.data.dataset import Count, find_dataset, is_known
+from probe.data.manifest import Manifest
+
+
+class Search(NamedTuple):
+    queries: int
+    index: int
+
+
+class Training(NamedTuple):
+    images: int
+    classes: int
+
+
+@dataclass(frozen=True)
+class Size:
+    """`train`: by domain; `images`: of all splits together, each once."""
+
+    train: dict[str, Training]
+    val: Search
+    test: Search
+    images: int
+
+    def training(self, domain: str | None) -> Training | None:
+        """Of a domain, or of all; None for a domain of which nothing is known."""
+        if domain is not None:
+            return self.train.get(domain)
+        return Training(*map(sum, zip(*self.train.values(), strict=True))) if self.train else None
+
+
+def size_of_manifest(manifest: Manifest) -> Size:
+    frame = manifest.frame
+    classes = pl.col("label").n_unique().alias("classes")
+    rows = frame.filter(pl.col("split") == "train").group_by("domain").agg(pl.len().alias("images"), classes)
+    train = {domain: Training(images, found) for domain, images, found in rows.sort("domain").iter_rows()}
+    images = frame.select(pl.struct("source", "image").n_unique()).item()
+    return Size(train, _search(frame, "val"), _search(frame, "test"), images)
+
+
+def _search(frame: pl.DataFrame, split: str) -> Search:
+    rows = frame.filter(pl.col("split") == split)
+    return Search(*(rows.filter(pl.col("role").is_in([role, "both"])).height for role in ("query", "index")))
+
+
+def printed_size(data: str) -> Size | None:
+    """By the printed counts of all the data set, or of its parts."""
+    if not is_known(data):
+        return None
+    dataset = find_dataset(data)
+    counts = [(part.row.domain, count) for part in dataset.parts for count in part.counts]
+    train = {
+        count.domain or domain: Training(count.images, count.classes or 0)
+        for domain, count in counts
+        if count.role == "train" and (count.domain or domain)
+    }
+    whole = [count for count in dataset.counts if count.domain is None]
+    val, test = (Search(_count(whole, split, "query"), _count(whole, split, "index")) for split in ("val", "test"))
+    if not train and (images := _count(whole, "train", "train")):
+        train = {"": Training(images, next(count.classes or 0 for count in whole if count.role == "train"))}
+    training = sum(images for images, _ in train.values())
+    images = training + max(val) + max(test)
+    return Size(train, val, test, images) if images else None
+
+
+def _count(counts: list[Count], split: str, role: str) -> int:
+    return next((count.images for count in counts if (count.split, count.role) == (split, role)), 0)

@@ -1,0 +1,44 @@
+"""`probe table` before it works: every recipe is read first, and PyTorch is not needed where nothing is to be run."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from probe.cli import app
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ("rows: [{name: A, backbone: descriptor, head: {kind: full-dimension}, seds: [1]}]", "did you mean 'seeds'"),
+        ("rows: [{name: A, backbone: descriptr, head: {kind: full-dimension}}]", "did you mean 'descriptor'"),
+        ("rows: [{name: A, backbone: descriptor, head: {kind: full-dimension}, printed: X}]", "no `reference` file"),
+    ],
+)
+def test_a_recipe_that_asks_for_something_unknown_stops_everything_before_any_work(
+    tmp_path: Path, fault: str, said: str
+):
+    good = "title: Good\ndata: sample\nrows: [{name: A, backbone: descriptor, head: {kind: full-dimension}}]\n"
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "recipes" / "a_good.yaml").write_text(good)
+    (tmp_path / "recipes" / "b_bad.yaml").write_text(f"title: Bad\ndata: sample\n{fault}\n")
+    places = [f"--{name}={tmp_path / name}" for name in ("data-root", "cache", "out")]
+    done = CliRunner().invoke(app, ["table", str(tmp_path / "recipes"), *places])
+    assert done.exit_code == 2
+    assert said in done.output
+    assert "b_bad.yaml" in done.output
+    assert [path.name for path in tmp_path.iterdir()] == ["recipes"]
+
+
+def test_what_is_measured_and_missing_is_told_without_pytorch(tmp_path: Path):
+    places = [f"--{name}={tmp_path / name}" for name in ("data-root", "cache", "out")]
+    words = ["table", "pocket", "uned_supp_s5", *places]
+    code = f"import sys; from probe.cli import app; app({words}, standalone_mode=False); print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.splitlines()[-1] == "False"
+    assert "probe fit" in done.stdout
