@@ -171,9 +171,10 @@ def workspace(folder: Path) -> Workspace:
 
 
 def scaled(part: Part, scale: float) -> Part:
-    """At least two classes, and two images of each where they have to find each other."""
+    """At least two classes, an image of each, and two where they have to find each other."""
     classes = max(2, round(part.classes * scale))
-    return part._replace(classes=classes, images=max(2 * classes, round(part.images * scale)))
+    least = 2 if part.role == "both" else 1
+    return part._replace(classes=classes, images=max(least * classes, round(part.images * scale)))
 
 
 def rows_of(domain: str, parts: list[Part]) -> pl.DataFrame:
