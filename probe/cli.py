@@ -239,6 +239,7 @@ def table(
     workspace = Workspace(data_root, cache, out)
     named = recipes or [Path("recipes")]
     read = [read_recipe(path) for path in find_recipes(named)]
+    by_folder = any(path.is_dir() for path in named)
     for recipe in read:
         if recipe.self_contained:
             complete(recipe, workspace, device)
@@ -247,10 +248,10 @@ def table(
         bench = Bench(recipe, workspace, shelf)
         tables.append(status.of(build_table(bench), bench))
         write_files(tables[-1], workspace.tables)
-        if is_begun(tables[-1]) or not any(path.is_dir() for path in named):
+        if is_begun(tables[-1]) or not by_folder:
             show(tables[-1], printer())
             printer().print()
-    if len(tables) > 1:
+    if by_folder:
         show_overview(tables, printer())
     name = read[0].name if len(read) == 1 else "NAME"
     say(f"written to {workspace.tables / name}.{{{','.join(FORMS)}}}")

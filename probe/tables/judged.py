@@ -6,7 +6,6 @@ judged(tables / ".judged" / "quickstart-mMP@5-merged.json", rows, "ArcFace", "mM
 """
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from feature_cache import fingerprint
 from probe.retrieval.summary import PER_QUERY
 from probe.tables import significance
 from probe.tables.significance import Seed, Significance, judge
+from probe.workspace import write_whole
 
 VERSION = 1  # raise it when `judge` gives other answers than before
 
@@ -61,6 +61,4 @@ def _read(file: Path, key: str) -> Significance | None:
 def _write(file: Path, key: str, found: Significance) -> None:
     content = {"key": key, "intervals": found.intervals, "tied": sorted(found.tied), "notes": found.notes}
     file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f".{file.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(content), encoding="utf-8")
-    temporary.replace(file)
+    write_whole(file, json.dumps(content).encode())

@@ -42,3 +42,18 @@ def test_what_is_measured_and_missing_is_told_without_pytorch(tmp_path: Path):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.splitlines()[-1] == "False"
     assert "probe fit" in done.stdout
+
+
+def test_of_a_folder_what_is_not_begun_is_a_line_and_written_all_the_same(tmp_path: Path):
+    absent = "title: Absent\ndata: absent\nrows: [{name: A, backbone: descriptor, head: {kind: full-dimension}}]\n"
+    recipe = tmp_path / "recipes" / "absent.yaml"
+    recipe.parent.mkdir()
+    recipe.write_text(absent)
+    places = [f"--{name}={tmp_path / name}" for name in ("data-root", "cache", "out")]
+    line = CliRunner().invoke(app, ["table", str(recipe.parent), *places])
+    whole = CliRunner().invoke(app, ["table", str(recipe), *places])
+    assert (line.exit_code, whole.exit_code) == (0, 0)
+    assert "0/1" in line.output
+    assert "probe extract absent" not in line.output
+    assert "probe extract absent" in whole.output
+    assert (tmp_path / "out" / "tables" / "absent.md").exists()
