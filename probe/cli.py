@@ -18,7 +18,7 @@ from probe.commands.data import app as data_commands
 from probe.commands.evaluate import evaluate
 from probe.commands.report import figures, report
 from probe.device import DeviceChoice
-from probe.options import DEFAULT, Cache, DataRoot, Device, Out, StoredAs, View
+from probe.options import DEFAULT, Cache, DataRoot, Device, Out, Split, StoredAs, View
 from probe.precision import PrecisionChoice
 from probe.workspace import Workspace
 
@@ -83,6 +83,9 @@ def extract(
         list[View] | None,
         typer.Option(help="UniFEx's preprocessing: train crops, test squashes. Stored as NAME@VIEW; repeatable."),
     ] = None,
+    split: Annotated[
+        list[Split] | None, typer.Option(help="Only images of this split; repeatable.", show_default="all")
+    ] = None,
     limit: Annotated[
         int | None, typer.Option(min=1, help="Only the first N images of each source; the store says what it lacks.")
     ] = None,
@@ -108,7 +111,7 @@ def extract(
     cache: Cache = DEFAULT.cache,
     out: Out = DEFAULT.out,
 ) -> None:
-    """Put a frozen backbone's features of all images of DATA into the feature store.
+    """Put a frozen backbone's features of all images of DATA, or of some splits, into the feature store.
 
     Each image is seen once: what is stored already is skipped, and an interrupted extraction goes on where it stopped.
     """
@@ -117,7 +120,8 @@ def extract(
     from probe.extract.plan import Settings
     from probe.extract.session import extract_sources
 
-    settings = Settings(batch, workers, part, dtype.value, max_failures, retry_failed, limit)
+    splits = tuple(dict.fromkeys(each.value for each in split)) if split else None
+    settings = Settings(batch, workers, part, dtype.value, max_failures, retry_failed, splits, limit)
     roots = source_roots(source_root or [])
     manifests = [resolve_data(name, data_root, roots) for name in data]
     names = [f"{backbone}@{view}" for view in views] if views else [backbone]

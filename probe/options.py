@@ -18,8 +18,16 @@ class StoredAs(StrEnum):
 
 
 class Scored(StrEnum):
-    """What `--split` takes."""
+    """What `--split` of `probe evaluate` takes."""
 
+    val = "val"
+    test = "test"
+
+
+class Split(StrEnum):
+    """What `--split` of `probe extract` takes."""
+
+    train = "train"
     val = "val"
     test = "test"
 

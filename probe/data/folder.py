@@ -21,7 +21,11 @@ from probe.data import tar
 from probe.data.manifest import Manifest, image_path
 from probe.errors import UsageError
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
+# Of the formats that extraction decodes.
+SUFFIXES = {
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".avif", ".gif", ".bmp", ".tif", ".tiff"),
+    *(".jp2", ".j2k", ".jpf", ".jpx", ".ppm", ".pgm", ".pbm", ".pnm"),
+}
 KNOWN = SUFFIXES | {tar.SUFFIX}
 TRAIN, VAL = 0.60, 0.15
 

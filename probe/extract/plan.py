@@ -23,8 +23,9 @@ class Settings:
 
     `workers`: decoding processes; None for as many as suit the machine. `part`: images that a crash can cost at most,
     in whole batches. `max_failures`: share of a source's images that may fail before the run stops; one may always
-    fail. `limit`: only the first images of each source, for a dry look; the store then says itself what it lacks.
-    `pinned`: batches lie in page-locked memory, for a GPU to fetch.
+    fail. `splits`: only the images that have a row of one of these; `limit`: of these, only the first of each source,
+    for a dry look; the store then says itself what it lacks. `pinned`: batches lie in page-locked memory, for a GPU to
+    fetch.
     """
 
     batch: int = 64
@@ -33,6 +34,7 @@ class Settings:
     dtype: str = "float16"
     max_failures: float = 0.01
     retry_failed: bool = False
+    splits: tuple[str, ...] | None = None
     limit: int | None = None
     pinned: bool = False
 

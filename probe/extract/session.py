@@ -12,6 +12,7 @@ from feature_cache import Failure, FeatureStore, StoreWriter
 from feature_cache.writer import written_files
 from probe.backbones.catalogue import Backbone
 from probe.data.manifest import Manifest
+from probe.data.selection import only
 from probe.device import choose_device
 from probe.errors import UsageError
 from probe.extract.plan import Settings, Task, plan
@@ -29,8 +30,12 @@ def extract_sources(
     device_choice: str,
     precision_choice: str | None = None,
 ) -> None:
-    """Brings the store of each source up to date and says what it did."""
+    """Brings the store of each source up to date and says what it did.
+
+    Raises UsageError for a split that one of the manifests lacks.
+    """
     _require_one_root(manifests)
+    manifests = [only(manifest, splits=settings.splits) for manifest in manifests]
     stores = [workspace.store(source, backbone.name) for manifest in manifests for source in manifest.sources]
     precision, why = _precision(precision_choice, backbone, stores, device_choice)
     spec = backbone.spec(settings.dtype, precision)
@@ -42,8 +47,7 @@ def extract_sources(
     for task in tasks:
         if not task.todo:
             _merge_left_parts(task.store)
-            which = "all " if settings.limit is None else f"the first {settings.limit:,} and what else there is, "
-            say(f"{task.source}: {which}{task.stored:,} images are in {task.store}")
+            say(f"{task.source}: {_asked(settings)}{task.stored:,} images are in {task.store}")
     pending = [task for task in tasks if task.todo]
     if not pending:
         return
@@ -66,6 +70,13 @@ def extract_sources(
             seconds = time.monotonic() - start
             record(workspace.cache, Speed(backbone.name, device.type, len(task.todo), seconds))
         _report(task, failures)
+
+
+def _asked(settings: Settings) -> str:
+    """`all `, or the part that was asked for, beside which a store may hold more."""
+    parts = [] if settings.limit is None else [f"the first {settings.limit:,}"]
+    parts += ["of " * bool(parts) + " and ".join(settings.splits)] if settings.splits else []
+    return f"{' '.join(parts)} and what else there is, " if parts else "all "
 
 
 def _merge_left_parts(store: Path) -> None:

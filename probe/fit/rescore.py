@@ -44,7 +44,9 @@ def features_for(runs: Sequence[FinishedRun], data: str, split: str, workspace: 
         try:
             found[_features_key(run)] = found.get(_features_key(run)) or _features(run, manifest, split, workspace)
         except MissingFeaturesError as error:
-            commands += [_command(name, run, data, workspace) for name in error.missing if name not in missing]
+            part = None if manifest.frame["split"].n_unique() == 1 else split
+            new = [name for name in error.missing if name not in missing]
+            commands += [_command(name, run, data, part, workspace) for name in new]
             missing |= error.missing
     if missing:
         raise UsageError(f"{' '.join(missing.values())} First run: {'; '.join(commands)}")
@@ -120,11 +122,12 @@ def _features(run: FinishedRun, manifest: Manifest, split: str, workspace: Works
     return CachedFeatures(manifest, run.config, run.spec, workspace, [split])
 
 
-def _command(backbone: str, run: FinishedRun, data: str, workspace: Workspace) -> str:
-    """What brings a backbone's features of the data."""
+def _command(backbone: str, run: FinishedRun, data: str, split: str | None, workspace: Workspace) -> str:
+    """What brings a backbone's features of the data, or of one split of them."""
     spec = run.spec[backbone]
     if "backbone" not in spec:
         return "probe cache import (see docs/store.md)"
-    words = ["probe", "extract", data, "--backbone", backbone, *workspace.options("data_root", "cache")]
+    words = ["probe", "extract", data, "--backbone", backbone, *(["--split", split] if split else [])]
+    words += workspace.options("data_root", "cache")
     also = "" if spec["backbone"]["library"] == "built-in" else " (with the run's --catalogue and --weights)"
     return shlex.join(words) + also

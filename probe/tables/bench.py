@@ -10,7 +10,6 @@ from collections.abc import Collection, Mapping
 from functools import cached_property
 
 from feature_cache import StoreError
-from probe.backbones.catalogue import Backbone
 from probe.data.manifest import Manifest
 from probe.data.resolve import MissingDataError, resolve_data
 from probe.errors import UsageError
@@ -21,6 +20,7 @@ from probe.extract.stores import MissingFeaturesError
 from probe.fit.config import RunConfig
 from probe.fit.run import Run
 from probe.fit.sweep import SweepError, sweep
+from probe.tables.extraction import Extraction, extractions
 from probe.tables.recipe import Recipe, require_own_columns
 from probe.tables.row import Row
 from probe.tables.shelf import Shelf
@@ -61,14 +61,15 @@ class Bench:
         self.recipe, self.workspace = recipe, workspace
         self._shelf = shelf or Shelf(workspace)
         self.manifest: Manifest | None = None
+        self.data: dict[str, Manifest] = {}  # by name: the recipe's, and the training sets that are here
         self.missing: list[str] = []
         self.needs: list[str] = []
-        self.extractions: dict[str, Backbone] = {}  # those of `needs`
+        self.extractions: dict[str, Extraction] = {}  # those of `needs`
         self.features: dict[str, CachedFeatures] = {}
         if not recipe.data:
             return
         try:
-            self.manifest = self._shelf.data(recipe.data)
+            self.manifest = self.data[recipe.data] = self._shelf.data(recipe.data)
         except MissingDataError as error:
             self.missing.append(str(error))
         except UsageError as error:  # the manifest is faulty: no command mends that
@@ -82,7 +83,8 @@ class Bench:
             absent = self._look_for_features(trained_on)
             absent |= {backbone.name: "" for row in recipe.rows if row.train in undrawn for backbone in row.backbones}
         self.needs = draw_commands(undrawn, recipe.path.parent, workspace)
-        self.extractions = {self._extract_command(each): each for each in recipe.backbones if each.name in absent}
+        for backbone in (each for each in recipe.backbones if each.name in absent):
+            self.extractions |= {one.command(workspace): one for one in extractions(recipe, backbone, self.data)}
         self.needs += self.extractions
 
     def _with_training_sets(self) -> tuple[dict[str | None, Manifest], list[str]]:
@@ -91,7 +93,7 @@ class Bench:
         undrawn = []
         for name in dict.fromkeys(row.train for row in self.recipe.rows if row.train):
             try:
-                self._shelf.data(name)
+                self.data[name] = self._shelf.data(name)
                 if self.manifest:
                     trained_on[name] = self._shelf.data(self.recipe.data, name)
             except MissingDataError:
@@ -181,24 +183,3 @@ class Bench:
         """What fits the runs that are not done."""
         options = self.workspace.options("data_root", "cache", "out")
         return shlex.join(["probe", "fit", str(self.recipe.path), *self.recipe.options, *options])
-
-    def _extract_command(self, backbone: Backbone) -> str:
-        if backbone.row.library == "foreign":
-            return f"probe cache import FILE --source SOURCE --name {shlex.quote(backbone.row.model)}"
-        words = ["probe", "extract", *self.data_of(backbone), "--backbone", backbone.name]
-        if backbone.catalogue:
-            words += ["--catalogue", str(backbone.catalogue)]
-        if backbone.row.weights:
-            words += ["--weights", backbone.row.weights]
-        return shlex.join(words + self.workspace.options("data_root", "cache"))
-
-    def data_of(self, backbone: Backbone) -> list[str]:
-        """The data that rows see through a backbone, or through a view of it."""
-        names: dict[str, None] = {}
-        for row in self.recipe.rows:
-            if backbone in row.backbones:
-                if row.train and backbone.name in row.selection.stores("train"):
-                    names[row.train] = None
-                if not row.train or backbone.name in row.selection.stores("test"):
-                    names[self.recipe.data] = None
-        return list(names)

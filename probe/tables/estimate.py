@@ -134,7 +134,7 @@ class Estimator:
         except (UsageError, KeyError, TypeError):
             return None
         search = Search(queries, queries)
-        return model(config, dim, Size({config.domain or "": train}, search, search, train.images + queries))
+        return model(config, dim, Size({config.domain or "": train}, search, search))
 
 
 def _without_seed(name: str) -> str:

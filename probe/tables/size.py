@@ -1,16 +1,17 @@
 """How large a data set is, from its manifest where that is here, else from the counts that its publishers print.
 
 size_of_manifest(manifest).training(None)      # (328_400, 34_800): images and classes
-printed_size("uned")                           # None for a data set of which nothing is printed
+printed_size("uned").images(["val", "test"])   # printed_size is None for a data set of which nothing is printed
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import polars as pl
 
 from probe.data.dataset import Count, find_dataset, is_known
-from probe.data.manifest import Manifest
+from probe.data.manifest import SPLITS, Manifest
 
 
 class Search(NamedTuple):
@@ -25,12 +26,11 @@ class Training(NamedTuple):
 
 @dataclass(frozen=True)
 class Size:
-    """`train`: by domain; `images`: of all splits together, each once."""
+    """`train`: by domain."""
 
     train: dict[str, Training]
     val: Search
     test: Search
-    images: int
 
     def training(self, domain: str | None) -> Training | None:
         """Of a domain, or of all; None for a domain of which nothing is known."""
@@ -38,14 +38,26 @@ class Size:
             return self.train.get(domain)
         return Training(*map(sum, zip(*self.train.values(), strict=True))) if self.train else None
 
+    def images(self, splits: Collection[str]) -> int:
+        """Of these splits, as far as no two share images, and queries are searched in too."""
+        training = sum(images for images, _ in self.train.values())
+        of_split = {"train": training, "val": max(self.val), "test": max(self.test)}
+        return sum(of_split[split] for split in splits)
+
 
 def size_of_manifest(manifest: Manifest) -> Size:
     frame = manifest.frame
     classes = pl.col("label").n_unique().alias("classes")
     rows = frame.filter(pl.col("split") == "train").group_by("domain").agg(pl.len().alias("images"), classes)
     train = {domain: Training(images, found) for domain, images, found in rows.sort("domain").iter_rows()}
-    images = frame.select(pl.struct("source", "image").n_unique()).item()
-    return Size(train, _search(frame, "val"), _search(frame, "test"), images)
+    return Size(train, _search(frame, "val"), _search(frame, "test"))
+
+
+def images_of(manifest: Manifest, splits: Collection[str]) -> dict[str, pl.DataFrame]:
+    """Source -> its images of these splits, each once, in a column `image`."""
+    images = manifest.frame.filter(pl.col("split").is_in(splits)).select("source", "image").unique()
+    parts = images.partition_by("source", as_dict=True, include_key=False)
+    return {str(source): part for (source,), part in parts.items()}
 
 
 def _search(frame: pl.DataFrame, split: str) -> Search:
@@ -68,9 +80,8 @@ def printed_size(data: str) -> Size | None:
     val, test = (Search(_count(whole, split, "query"), _count(whole, split, "index")) for split in ("val", "test"))
     if not train and (images := _count(whole, "train", "train")):
         train = {"": Training(images, next(count.classes or 0 for count in whole if count.role == "train"))}
-    training = sum(images for images, _ in train.values())
-    images = training + max(val) + max(test)
-    return Size(train, val, test, images) if images else None
+    size = Size(train, val, test)
+    return size if size.images(SPLITS) else None
 
 
 def _count(counts: list[Count], split: str, role: str) -> int:

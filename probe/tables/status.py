@@ -3,20 +3,22 @@
 Status(workspace).of(build_table(bench), bench).stale     # ["stale: 3 run(s) of ArcFace were made with other features"]
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import cache
 
+import polars as pl
+
 from feature_cache import FeatureStore, StoreError
-from probe.backbones.catalogue import Backbone
-from probe.data.manifest import Manifest
+from probe.data.manifest import SPLITS, Manifest
 from probe.extract.speed import read_speeds
 from probe.fit.run import Run
 from probe.tables.bench import Bench
 from probe.tables.estimate import USUAL_DIM, Estimate, Estimator, Wanted
+from probe.tables.extraction import Extraction
 from probe.tables.past import PastRuns
 from probe.tables.row import Row
-from probe.tables.size import Size, printed_size, size_of_manifest
+from probe.tables.size import Size, images_of, printed_size, size_of_manifest
 from probe.tables.table import Table
 from probe.workspace import Workspace
 
@@ -29,6 +31,7 @@ class Status:
         self._estimator = Estimator(self._past, read_speeds(workspace.cache))
         self._printed = cache(printed_size)
         self._sizes: dict[int, tuple[Manifest, Size]] = {}
+        self._images: dict[tuple[int, tuple[str, ...]], tuple[Manifest, dict[str, pl.DataFrame]]] = {}
 
     def of(self, table: Table, bench: Bench) -> Table:
         """The table with its `stale` and `times`."""
@@ -36,7 +39,7 @@ class Status:
         if not todo:
             return table
         times: dict[str, Estimate | None] = {
-            command: self._extraction(backbone, bench) for command, backbone in bench.extractions.items()
+            command: self._extraction(extraction, bench) for command, extraction in bench.extractions.items()
         }
         if bench.fit_command in table.needs:
             times[bench.fit_command] = self._estimator.runs([self._wanted(row, run, bench) for row, run in todo])
@@ -67,16 +70,18 @@ class Status:
         dim = features.dim if features else sum(dims) // (2 if row.selection.views else 1)
         return Wanted(run, dim, self._size(row, bench))
 
-    def _extraction(self, backbone: Backbone, bench: Bench) -> Estimate | None:
+    def _extraction(self, extraction: Extraction, bench: Bench) -> Estimate | None:
         """Of the images that its stores lack."""
-        images = 0
-        for name in bench.data_of(backbone):
-            manifest = bench.manifest if name == bench.recipe.data else None
-            size = self._size_of(manifest) if manifest else self._printed(name)
-            if size is None:
+        images, splits = 0, extraction.splits or SPLITS
+        for name in extraction.data:
+            if name in bench.data:
+                found = self._images_of(bench.data[name], splits)
+                images += _lacking(found, extraction.backbone.name, bench.workspace)
+            elif size := self._printed(name):
+                images += size.images(splits)
+            else:
                 return None
-            images += size.images - (_stored(manifest, backbone, bench) if manifest else 0)
-        return self._estimator.extraction(backbone, max(images, 0))
+        return self._estimator.extraction(extraction.backbone, images)
 
     def _size(self, row: Row, bench: Bench) -> Size | None:
         """Of what the row is trained on, and scored on."""
@@ -93,13 +98,22 @@ class Status:
             self._sizes[id(manifest)] = manifest, size_of_manifest(manifest)
         return self._sizes[id(manifest)][1]
 
+    def _images_of(self, manifest: Manifest, splits: tuple[str, ...]) -> dict[str, pl.DataFrame]:
+        key = id(manifest), splits
+        if key not in self._images:
+            self._images[key] = manifest, images_of(manifest, splits)
+        return self._images[key][1]
 
-def _stored(manifest: Manifest, backbone: Backbone, bench: Bench) -> int:
-    """How many images are in the stores of its sources."""
-    stored = 0
-    for source in manifest.sources:
+
+def _lacking(images: Mapping[str, pl.DataFrame], backbone: str, workspace: Workspace) -> int:
+    """How many of the images of each source its store lacks; those that could not be decoded are not tried again."""
+    lacking = 0
+    for source, of_source in images.items():
         try:
-            stored += len(FeatureStore(bench.workspace.store(source, backbone.name)))
+            store = FeatureStore(workspace.store(source, backbone))
+            known = [*store.ids, *(failure.id for failure in store.failed)]
         except StoreError:  # absent, or damaged, which is said elsewhere
-            continue
-    return stored
+            known = []
+        there = pl.DataFrame({"image": known}, {"image": pl.String})
+        lacking += of_source.join(there, on="image", how="anti").height
+    return lacking

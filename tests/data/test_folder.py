@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
-from probe.data.folder import image_folder
+from probe.backbones.preprocessing import FORMATS
+from probe.data.folder import SUFFIXES, image_folder
 from probe.errors import UsageError
 
 CLASSES = [f"class {i}" for i in range(20)]
@@ -35,6 +37,17 @@ def test_the_first_folder_is_the_label_and_deeper_folders_belong_to_it(tmp_path:
 def test_only_images_are_taken(tmp_path: Path) -> None:
     folder = photos(tmp_path / "shoes", ["a/1.jpg", "a/1.txt", "a/Thumbs.db", "a/jpg", "readme.md"])
     assert image_folder(folder).images("shoes") == ["a/1.jpg"]
+
+
+def test_images_of_every_format_that_extraction_decodes_are_taken(tmp_path: Path) -> None:
+    Image.init()
+    decoded = {suffix for suffix, kind in Image.registered_extensions().items() if kind in FORMATS}
+    assert decoded | {".avif"} >= SUFFIXES  # which not every Pillow has
+    assert {"JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "MPO", "JPEG2000", "PPM"} <= {
+        kind for suffix, kind in Image.registered_extensions().items() if suffix in SUFFIXES
+    }
+    names = [f"a/{i}{suffix}" for i, suffix in enumerate(sorted(SUFFIXES))]
+    assert sorted(image_folder(photos(tmp_path / "odd", names)).images("odd")) == sorted(names)
 
 
 def test_classes_are_divided_60_15_25_and_no_class_is_in_two_splits(tmp_path: Path) -> None:
@@ -95,5 +108,5 @@ def test_a_name_that_is_not_utf8_is_refused_by_name(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", [[], ["a/notes.txt"]], ids=["empty", "no images"])
 def test_a_folder_without_images_is_refused(tmp_path: Path, content: list[str]) -> None:
-    with pytest.raises(UsageError, match=r"holds neither a manifest\.csv nor images \(\.bmp, "):
+    with pytest.raises(UsageError, match=r"holds neither a manifest\.csv nor images \(\.avif, "):
         image_folder(photos(tmp_path, content))

@@ -2,7 +2,7 @@
 
 import io
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,12 +11,15 @@ import polars as pl
 import pytest
 import torch
 from PIL import Image
+from typer.testing import CliRunner
 
 from feature_cache import FeatureStore, StoreError
 from probe.backbones.catalogue import Backbone, find_backbone
 from probe.backbones.encoder import Encoder
+from probe.cli import app
 from probe.data.folder import image_folder
-from probe.data.manifest import Manifest
+from probe.data.manifest import SPLITS, Manifest
+from probe.data.selection import only
 from probe.errors import UsageError
 from probe.extract.decoding import choose_workers
 from probe.extract.features import CachedFeatures
@@ -120,6 +123,53 @@ def test_a_limit_takes_the_first_images_and_the_store_is_not_mistaken_for_comple
     with pytest.raises(MissingFeaturesError, match=r"tiny\.h5 lacks 5 images of "):
         CachedFeatures(manifest, Selection(backbone="tiny"), {"tiny": backbone.identity()}, workspace)
     assert session(folder, backbone, workspace).ids == manifest.images("shoes")
+
+
+def test_the_images_of_some_splits_are_extracted_and_the_others_added_later(
+    photos: Photos, backbone: Backbone, workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain = image_folder(photos("shoes", 12))
+    both = plain.split("train").head(1).with_columns(split=pl.lit("test"), role=pl.lit("index"))  # as Met's index
+    manifest = Manifest(pl.concat([plain.frame, both]), plain.roots)
+    wanted = manifest.frame.filter(pl.col("split") != "train")["image"].unique().sort().to_list()
+    assert len(wanted) == 7
+
+    def extracted(splits: tuple[str, ...] | None) -> FeatureStore:
+        extract_sources([manifest], backbone, workspace, replace(FAST, splits=splits), "cpu", "fp32")
+        return FeatureStore(workspace.store("shoes", "tiny"))
+
+    def joined(splits: Sequence[str]) -> CachedFeatures:
+        asked = {"tiny": backbone.identity()}
+        return CachedFeatures(manifest, Selection(backbone="tiny"), asked, workspace, splits)
+
+    part = extracted(("val", "test"))
+    assert part.ids == wanted
+    assert len(joined(["val", "test"]).frame("test")) == 4
+    with pytest.raises(MissingFeaturesError, match=r"tiny\.h5 lacks 5 images of the manifest: "):
+        joined(SPLITS)
+    first = part.load(wanted)
+    extracted(("val", "test"))  # nothing to do
+    assert "shoes: val and test and what else there is, 7 images are in" in capsys.readouterr().err
+    whole = extracted(None)
+    assert set(whole.ids) == set(plain.images("shoes"))
+    np.testing.assert_array_equal(whole.load(wanted), first)
+    assert [speed.images for speed in read_speeds(workspace.cache)] == [7, 5]
+    joined(SPLITS)
+
+
+def test_a_split_that_is_none_or_that_data_lack_is_an_error_before_any_work(
+    photos: Photos, backbone: Backbone, workspace: Workspace
+) -> None:
+    manifest = only(image_folder(photos("shoes", 4)), splits=["train", "test"])
+    with pytest.raises(UsageError, match=r"shoes has no split 'val'; "):
+        extract_sources([manifest], backbone, workspace, replace(FAST, splits=("val", "test")), "cpu")
+    folder, places = photos("pets", 1), [f"--data-root={workspace.data_root}", f"--cache={workspace.cache}"]
+    command = ["extract", str(folder), "--backbone", "descriptor", "--workers", "0", *places]
+    unknown, lacked = (CliRunner().invoke(app, [*command, "--split", name]) for name in ("tset", "val"))
+    assert (unknown.exit_code, lacked.exit_code) == (2, 2)
+    assert "tset" in unknown.output
+    assert "pets has no split 'val'" in lacked.output
+    assert not workspace.cache.exists()
 
 
 def test_auto_precision_is_that_of_what_is_stored_else_what_suits_the_device(

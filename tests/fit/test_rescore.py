@@ -262,6 +262,7 @@ def test_each_missing_backbone_is_named_once_with_its_command(lab: Lab, tmp_path
         features_for(runs, "small", "test", elsewhere)
     commands = str(caught.value).split(" First run: ")[1].split("; ")
     assert [command.split("--backbone ")[1].split()[0] for command in commands] == ["one", "two", "vit@test"]
+    assert all("--split test" in command for command in commands)
 
 
 def test_runs_over_the_same_features_share_them(lab: Lab) -> None:

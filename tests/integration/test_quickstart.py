@@ -96,7 +96,7 @@ def test_a_head_is_scored_on_a_folder_of_ones_own_once(quickstart: Shell, tmp_pa
     folder = photos(tmp_path / "photos", classes=20)
     [run] = (quickstart.home / "out" / "runs").glob("descriptor_linear_arcface_seed0_*")
     evaluate = f"probe evaluate {run} --data {folder}"
-    extract = f"probe extract {folder} --backbone descriptor"
+    extract = f"probe extract {folder} --backbone descriptor --split test"
     assert f"First run: {extract}" in quickstart(evaluate, 2).stderr
     quickstart(extract)
     first = quickstart(evaluate)

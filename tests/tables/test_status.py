@@ -142,7 +142,7 @@ TRAINED = RunConfig.model_validate(
         "training": {"epochs": 10},
     }
 )
-SIZE = Size({"a": Training(128_000, 34_800)}, Search(0, 0), Search(0, 0), 128_000)
+SIZE = Size({"a": Training(128_000, 34_800)}, Search(0, 0), Search(0, 0))
 
 
 def test_the_model_of_a_step_is_the_measured_one():
@@ -217,6 +217,7 @@ def test_the_size_of_a_data_set_that_is_not_here_is_the_printed_one(world: World
     assert uned.training(None) == (2_831_222, 316_446)
     assert uned.training("cars196") == (6_346, 78)
     assert uned.test == (241_986, 1_397_126)
+    assert uned.images(["train", "test"]) == 2_831_222 + 1_397_126
     assert printed_size("nothing of the kind") is None
 
 
@@ -224,4 +225,4 @@ def test_the_size_of_a_manifest_is_counted(world: World):
     manifest = Bench(world.recipe, world.workspace).manifest
     assert manifest
     size = size_of_manifest(manifest)
-    assert size == Size({"birds": Training(24, 6), "cars": Training(24, 6)}, Search(16, 16), Search(32, 32), 96)
+    assert size == Size({"birds": Training(24, 6), "cars": Training(24, 6)}, Search(16, 16), Search(32, 32))

@@ -1,19 +1,24 @@
 """Rows that are trained on other data than they are tested on, and what is said when that is not here."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 
-from feature_cache import Rows, StoreWriter
+from feature_cache import Failure, Rows, StoreWriter
 from probe.backbones.catalogue import find_backbone
 from probe.data.manifest import COLUMNS, Manifest
 from probe.data.selection import with_training
 from probe.errors import UsageError
+from probe.extract.speed import Speed, record
 from probe.fit.sweep import sweep
 from probe.tables.bench import Bench
+from probe.tables.estimate import HERE as HERE_BASIS
+from probe.tables.extraction import extractions
 from probe.tables.recipe import read_recipe
+from probe.tables.status import Status
 from probe.tables.table import build_table
 from tests.tables.world import RECIPE, World
 
@@ -72,8 +77,76 @@ def test_a_training_set_that_is_not_drawn_is_said_with_the_command_that_draws_it
         elsewhere.recipe.path.write_text(text.rstrip() + rows)
         table = build_table(Bench(read_recipe(elsewhere.recipe.path), elsewhere.workspace))
         assert f"not drawn yet: {', '.join(names)}" in table.missing
-        assert [command.split(" --data-root")[0] for command in table.needs[:-2]] == commands
-        assert table.needs[-2].startswith(f"probe extract small more {' '.join(names)} --backbone descriptor")
+        assert without_places(table.needs[:-1]) == [
+            *commands,
+            f"probe extract small {' '.join(names)} --backbone descriptor",
+            "probe extract more --backbone descriptor --split train",
+        ]
+
+
+DRAWN = ELSEWHERE.replace("Elsewhere", "Drawn").replace("more", "m4d-35k")
+
+
+@pytest.mark.parametrize(
+    ("rows", "data", "commands"),
+    [
+        ([ELSEWHERE], "small", ["more --split train", "small --split val --split test"]),
+        ([ELSEWHERE, HERE], "small", ["more --split train", "small"]),
+        ([DRAWN, ELSEWHERE], "uned", ["m4d-35k", "uned --split val --split test", "more --split train"]),
+        ([HERE], "uned", ["uned"]),
+    ],
+    ids=["elsewhere", "both", "data that are not here", "all of data that are not here"],
+)
+def test_only_the_splits_that_rows_read_are_to_be_extracted(
+    elsewhere: World, rows: list[str], data: str, commands: list[str]
+):
+    assert [command.replace(" --backbone descriptor", "") for command in to_extract(elsewhere, rows, data)] == [
+        f"probe extract {words}" for words in commands
+    ]
+
+
+def test_through_a_view_only_the_splits_that_it_serves_are_to_be_extracted(elsewhere: World):
+    row = HERE.replace("Here,", "Here, backbone: siglip-so400m-14-384, views: true,")
+    start = "probe extract small --backbone siglip-so400m-14-384"
+    assert to_extract(elsewhere, [row], "small") == [
+        f"{start}@train --split train",
+        f"{start}@test --split val --split test",
+    ]
+
+
+def test_the_time_is_that_of_the_images_that_are_to_be_extracted_and_lacked(elsewhere: World):
+    workspace = elsewhere.workspace
+    store = workspace.store("small", "descriptor")
+    store.unlink()
+    record(workspace.cache, Speed("descriptor", "cpu", 1, 60.0))
+    to_extract(elsewhere, [ELSEWHERE], "small")
+    bench = Bench(read_recipe(elsewhere.recipe.path), workspace)
+    times = list(Status(workspace).of(build_table(bench), bench).times.values())
+    assert [str(time) for time in times[:2]] == [f"less than a minute, {HERE_BASIS}", f"about 48 min, {HERE_BASIS}"]
+    with StoreWriter(store, find_backbone("descriptor").spec()) as writer:  # of training, and eight of the others
+        ids = [image for image in elsewhere.images if "birds0/" in image or "birds6/" in image or "birds7/" in image]
+        writer.add(Rows(ids[:-1], np.ones((len(ids) - 1, 16)), np.full((len(ids) - 1, 2), 64)), [Failure(ids[-1], "-")])
+        writer.finish()
+    bench = Bench(bench.recipe, workspace)
+    assert str(list(Status(workspace).of(build_table(bench), bench).times.values())[1]) == f"about 40 min, {HERE_BASIS}"
+
+
+def to_extract(world: World, rows: list[str], data: str) -> list[str]:
+    """The commands of a recipe of these rows over the data, without the options that say where things are."""
+    rows_of_world = "".join(f"  {row}\n" for row in rows)
+    start = RECIPE[: RECIPE.index("  - {name: Full")].replace("data: small", f"data: {data}")
+    world.recipe.path.write_text(start + rows_of_world)
+    recipe = read_recipe(world.recipe.path)
+    here = Bench(recipe, world.workspace).data
+    return without_places(
+        extraction.command(world.workspace)
+        for backbone in recipe.backbones
+        for extraction in extractions(recipe, backbone, here)
+    )
+
+
+def without_places(commands: Iterable[str]) -> list[str]:
+    return [command.split(" --data-root")[0] for command in commands]
 
 
 def test_the_benchmarks_own_training_images_are_left_out_and_labels_bear_their_source():
