@@ -11,6 +11,8 @@ from pydantic import (
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
+    SerializerFunctionWrapHandler,
+    model_serializer,
     model_validator,
 )
 
@@ -49,6 +51,8 @@ class Training(Strict):
     `epochs` passes over the training images, or `samples` images in all with a validation every `validate_every`; the
     stretch between two validations is then what is called an epoch. `batch`: images a step. `weight_decay`: on the
     head and on the loss's class matrix, added to the gradient by adam and sgd (L2), taken off the weights by adamw.
+    `sharpness`: the radius of sharpness-aware minimisation, with any optimiser; without it, as most runs are, it is not
+    written out either, so that runs keep the keys that they had before it was there.
     `warmup_epochs`: passes over the training images, may be 0. `freeze_head_epochs`: epochs in which only the class
     matrix is trained. `select_by`: the validation metric that chooses the epoch, as the mean over the domains
     (`select_on: balanced`) or that of one domain.
@@ -68,6 +72,7 @@ class Training(Strict):
     momentum: Decay | None = None
     nesterov: bool | None = None
     weight_decay: NonNegativeFloat = 1e-4
+    sharpness: PositiveFloat | None = None
     lr: PositiveFloat = 1e-2
     schedule: Literal["cosine", "constant"] = "cosine"
     lr_min: NonNegativeFloat | None = None
@@ -85,6 +90,10 @@ class Training(Strict):
     @property
     def one_domain_a_step(self) -> bool:
         return self.sampler != "uniform"
+
+    @model_serializer(mode="wrap")
+    def _written_out(self, fields: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {key: value for key, value in fields(self).items() if key != "sharpness" or value is not None}
 
     @model_validator(mode="before")
     @classmethod

@@ -1,8 +1,9 @@
 """The training loop: epochs over the cached features; after each a validation, which may select it, and a checkpoint.
 
-A step gathers its rows and takes one forward pass, one backward pass and one fused update; nothing in it waits for the
-device. What is minimised is an objective (objective.py); the sampler decides which images come when (sampler.py). The
-rest of randomness, initial weights and dropout, is of one generator, whose state is kept with the checkpoint.
+A step gathers its rows and takes one forward pass, one backward pass (with `sharpness` two of each, sharpness.py) and
+one fused update; nothing in it waits for the device. What is minimised is an objective (objective.py); the sampler
+decides which images come when (sampler.py). The rest of randomness, initial weights and dropout, is of one generator,
+whose state is kept with the checkpoint.
 
     trainer = Trainer(config, data, checkpoint)
     trainer.run(on_step, on_epoch)
@@ -28,6 +29,7 @@ from probe.fit.optimizer import build_optimizer, hold_gradients, optimizer_tenso
 from probe.fit.placement import FitData
 from probe.fit.sampler import Stretch, build_sampler
 from probe.fit.schedule import Plan
+from probe.fit.sharpness import Ascent
 from probe.heads.linear import BatchNormLinear
 from probe.retrieval.search import Distance
 
@@ -99,12 +101,12 @@ class Trainer:
             batches = self.data.train.batches(stretch.rows, self.training.batch)
             for at, ((rows, features), domain) in enumerate(zip(batches, stretch.domains, strict=True)):
                 rate = self.plan.learning_rate(step)
-                value = self._step(rate, features.float(), self.data.labels[rows], domain)
+                value, terms, difficulty = self._step(rate, features.float(), self.data.labels[rows], domain)
                 total += value * len(rows)
-                for name, part in self.objective.parts().items():
+                for name, part in terms.items():
                     parts[name] = parts.get(name, 0) + part * len(rows)
                 if domain is not None:
-                    noted[0, at], noted[1, at] = value, self.objective.difficulty(value)
+                    noted[0, at], noted[1, at] = value, difficulty
                 step, seen = step + 1, seen + len(rows)
                 if self.watch.note(step - 1, rate, value):
                     on_step(seen)
@@ -119,14 +121,21 @@ class Trainer:
         record |= {"parts": {name: float(part) / samples for name, part in parts.items()}} if parts else {}
         return record | of_domains.record()
 
-    def _step(self, rate: float, features: torch.Tensor, labels: torch.Tensor, domain: int | None) -> torch.Tensor:
-        """One update; the loss before it, without its graph."""
+    def _step(
+        self, rate: float, features: torch.Tensor, labels: torch.Tensor, domain: int | None
+    ) -> tuple[torch.Tensor, Tensors, torch.Tensor]:
+        """One update; the loss before it, without its graph, its parts, and the batch's difficulty."""
         set_rate(self.optimizer, rate)
+        radius = self.training.sharpness
+        ascent = Ascent(self.objective, self.generator, radius) if radius else None
         value = self.objective(features, labels, domain)
+        parts, difficulty = self.objective.parts(), self.objective.difficulty(value)
         self.optimizer.zero_grad(set_to_none=self._skip_inactive)
         value.backward()
+        if ascent:
+            ascent.replace_gradients(features, labels, domain)
         self.optimizer.step()
-        return value.detach()
+        return value.detach(), parts, difficulty
 
     def _validate(self, epoch: int, record: dict[str, Any]) -> None:
         """A later epoch has to be better to be selected; at a tie the earlier one stays."""

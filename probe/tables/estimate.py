@@ -156,6 +156,7 @@ def model(config: RunConfig, dim: int, size: Size) -> float | None:
     batch = config.training.batch
     head = 6 * batch * dim * embedded / OPERATIONS_A_SECOND
     step = SECONDS_A_STEP + head + classes * SECONDS_A_CENTRE * batch / 128 * embedded / 64
+    step *= 2 if config.training.sharpness else 1  # passes
     return plan.steps * step + plan.epochs * _search(size.val, dim, embedded) + 2 * test
 
 
