@@ -17,7 +17,7 @@ from probe.extract.selection import Selection
 from probe.fit.config import Training
 from probe.heads.config import HeadConfig
 from probe.losses.config import LossConfig
-from probe.validation import models_in
+from probe.validation import models_in, parse_yaml
 
 FIELDS: dict[str, set[str]] = {
     section: {name for model in models_in(annotation) for name in model.model_fields}
@@ -86,7 +86,7 @@ def _parsed(setting: str) -> tuple[str, str | None, Any]:
     if path.strip() not in paths:
         raise UsageError(f"--set {setting}: there is no '{path}'; {nearest(path, _near(section, paths))}")
     try:
-        return section, key or None, yaml.safe_load(text)
+        return section, key or None, parse_yaml(text)
     except yaml.YAMLError as error:
         raise UsageError(f"--set {setting}: '{text}' is not a YAML value.") from error
 

@@ -60,6 +60,7 @@ def fresh(folder: Path) -> Path:
     return folder / f"{len(list(folder.iterdir()))}.h5"
 
 
+@pytest.mark.slow
 @checked
 @given(ids=id_lists, cuts=st.lists(st.integers(0, 12), max_size=3), shuffled=st.randoms())
 @example(ids=ODD, cuts=[3, 4, 9], shuffled=None)

@@ -135,6 +135,7 @@ def remedy(done: subprocess.CompletedProcess[str]) -> str:
     return line[line.index("probe cache drop") :]
 
 
+@pytest.mark.slow
 def test_the_remedy_that_verify_prints_takes_out_what_is_bad_and_extract_gets_it_back(shell: Shell):
     """Here all of it is bad: each column has one chunk."""
     path = store_file(shell)

@@ -68,6 +68,7 @@ def numbers(text: str) -> list[int]:
     return [int(each.replace(",", "")) for each in re.findall(r"\d[\d,]*", line)]
 
 
+@pytest.mark.slow
 def test_the_published_m4d_35k_wins_and_its_difference_from_the_drawn_one_is_that_of_plain_sets(shell: Shell) -> None:
     data = shell.home / "data"
     m4d(data)
@@ -168,6 +169,7 @@ def test_a_known_name_is_not_written_to_even_where_nothing_lies_there(shell: She
     assert not (shell.home / "data" / output).exists()
 
 
+@pytest.mark.slow
 def test_only_an_earlier_draw_is_replaced_and_not_by_a_draw_from_itself(shell: Shell) -> None:
     photos(shell.home / "pictures", classes=5)
     write(shell.home / "one.yaml", "title: One", "seed: 1", "sources: [{data: pictures, cap: 2}]")

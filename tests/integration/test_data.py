@@ -54,6 +54,7 @@ def test_check_exits_with_1_for_counts_and_images_and_names_them_in_a_file(shell
     assert broken.match(image)
 
 
+@pytest.mark.slow
 def test_check_of_a_whole_folder_exits_with_0_and_misuse_with_2(shell: Shell):
     assert "photos is sound" in shell("probe data check photos --sample 5 --workers 0").stdout
     assert "leave one out" in shell("probe data check photos --sample 5 --all", 2).stderr

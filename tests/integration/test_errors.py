@@ -43,6 +43,7 @@ def test_a_missing_image_stops_before_any_work_and_all_are_listed(shell: Shell, 
     assert not (shell.home / "features").exists()
 
 
+@pytest.mark.slow
 def test_a_corrupt_image_is_skipped_recorded_and_reported(shell: Shell, tmp_path: Path):
     folder = photos(tmp_path / "photos")
     broken = folder / "class1" / "2.png"

@@ -75,6 +75,7 @@ def test_a_changed_configuration_is_fitted_and_the_finished_runs_are_kept(quicks
     assert "3 run(s) fitted, 9 already done" in done.stderr
 
 
+@pytest.mark.slow
 def test_an_interrupted_sweep_keeps_its_finished_runs_and_says_so(quickstart: Shell, tmp_path: Path):
     runs = tmp_path / "runs"
     process = quickstart.start(f"probe fit recipes/quickstart.yaml --out {tmp_path}")
@@ -92,6 +93,7 @@ def test_an_interrupted_sweep_keeps_its_finished_runs_and_says_so(quickstart: Sh
         assert (run / "metrics.json").read_bytes() == (first / "metrics.json").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_head_is_scored_on_a_folder_of_ones_own_once(quickstart: Shell, tmp_path: Path):
     folder = photos(tmp_path / "photos", classes=20)
     [run] = (quickstart.home / "out" / "runs").glob("descriptor_linear_arcface_seed0_*")

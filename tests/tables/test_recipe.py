@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from probe.backbones.catalogue import read_rows
 from probe.errors import UsageError
 from probe.fit.config import Training
 from probe.heads import config as heads
@@ -92,6 +93,8 @@ def test_a_head_that_is_not_trained_has_no_loss_and_no_training(tmp_path: Path):
         ("{name: Trained}", "{name: Trained, printed: Row}", "printed: the recipe has no `reference` file"),
         ("data: sample", "data: sample\nreference: none.csv", "none.csv cannot be read as a reference file"),
         ("title: A title", "title: [", "cannot be read as a recipe"),
+        ("title: A title", "title: A title\ntitle: B", "line 3: the key 'title' is there twice."),
+        ("margin: 0.4", "margin: 0.4, margin: 0.5", "the key 'margin' is there twice."),
         (RECIPE, "", "it holds no keys"),
     ],
 )
@@ -112,6 +115,13 @@ def test_a_backbone_of_the_recipes_own_is_known_to_its_rows(tmp_path: Path):
     assert recipe.backbones[0].row.model == "resnet18"
     assert recipe.backbones[0].catalogue == path
     assert not recipe.self_contained
+
+
+def test_what_is_merged_into_a_section_may_be_there_again(tmp_path: Path):
+    rows = "backbones:\n  a: &a {library: timm, model: resnet18, px: 64, weights: a.safetensors}\n"
+    rows += "  b: &b {<<: *a, px: 96}\n  c: {<<: *b, px: 128}\n"
+    own = read_rows(written(tmp_path, rows + RECIPE))
+    assert {name: row.px for name, row in own.items()} == {"a": 64, "b": 96, "c": 128}
 
 
 def test_a_view_of_a_backbone_may_stand_for_it(tmp_path: Path):
