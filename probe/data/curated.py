@@ -8,7 +8,6 @@ counts are compared, never forced.
     write_curated(curated, data_root / "m4d-35k", data_root)
 """
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
@@ -35,6 +34,7 @@ from probe.data.selection import (
 )
 from probe.errors import UsageError
 from probe.validation import Strict
+from probe.workspace import write_whole
 
 UNITS = {"k": 1_000, "M": 1_000_000}
 SHOWN = 5
@@ -136,9 +136,8 @@ def write_curated(curated: Curated, folder: Path, data_root: Path, overwrite: bo
     roots = curated.manifest.roots.items()
     origin = Origin(roots={source: _below(root, data_root) for source, root in roots}, report=curated.report)
     folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f".{ORIGIN}.{os.getpid()}"
-    temporary.write_text(origin.model_dump_json(indent=1) + "\n", encoding="utf-8")
-    temporary.replace(folder / ORIGIN)  # first: its digest tells it from another manifest's, should this be cut short
+    # first: its digest tells it from another manifest's, should this be cut short
+    write_whole(folder / ORIGIN, f"{origin.model_dump_json(indent=1)}\n".encode())
     curated.manifest.write(path, overwrite)
     return path
 

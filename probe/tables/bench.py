@@ -140,6 +140,10 @@ class Bench:
         waiting = {row.name: self._runs(row, first) for row in self.recipe.rows if row.steps_of is not None}
         return {row.name: (first | waiting)[row.name] for row in self.recipe.rows}
 
+    def finished(self, row: Row) -> list[list[Run]]:
+        """The row's runs of each seed whose runs are all done: one a seed, or of specialists one a domain."""
+        return [runs for runs in by_seed(self.runs_of[row.name]) if all(run.done for run in runs)]
+
     @property
     def waiting(self) -> dict[str, str]:
         """Rows whose features are here, but not the specialists that they wait for, and the row of those."""

@@ -15,7 +15,6 @@ from probe.fit.run import Run
 from probe.retrieval.summary import PER_QUERY
 from probe.tables.bench import Bench
 from probe.tables.row import Row
-from probe.tables.specialists import by_seed
 
 KEY = ["source", "image", "domain", "label"]  # tells the queries of a split apart
 FOUND = ["n", "neighbours", "neighbour_sources", "similarities", "hits"]
@@ -24,7 +23,7 @@ BETWEEN = " · "  # of several labels
 
 def first_finished(bench: Bench, row: Row) -> list[Run]:
     """The runs of the row's first seed that is finished: one, or of specialists one a domain. Empty where none is."""
-    return next((runs for runs in by_seed(bench.runs_of[row.name]) if all(run.done for run in runs)), [])
+    return next(iter(bench.finished(row)), [])
 
 
 def queries(row: Row, seed: Sequence[Run], index: str) -> pl.DataFrame:

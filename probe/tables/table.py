@@ -24,7 +24,7 @@ from probe.tables.reference import MEAN, Printed
 from probe.tables.row import Comparison, Row
 from probe.tables.shown import PARAMETERS
 from probe.tables.significance import Seed, Significance
-from probe.tables.specialists import by_seed, oracle_scores
+from probe.tables.specialists import oracle_scores
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ def _significance(rows: list[TableRow], bench: Bench, metric: str, index: str) -
 
 def _seeds(row: Row, bench: Bench) -> list[Seed]:
     """The folders of each finished seed's run, or runs."""
-    seeds = [runs for runs in by_seed(bench.runs_of[row.name]) if all(run.done for run in runs)]
+    seeds = bench.finished(row)
     if row.specialists:
         return [{str(run.config.domain): run.path for run in runs} for runs in seeds]
     return [runs[0].path for runs in seeds]
@@ -189,7 +189,7 @@ def _reasons(rows: list[TableRow]) -> list[str]:
 
 def _row(row: Row, bench: Bench) -> TableRow:
     printed = row.comparison.values(bench.recipe.reference)
-    seeds = [runs for runs in by_seed(bench.runs_of[row.name]) if all(run.done for run in runs)]
+    seeds = bench.finished(row)
     scores = [_by_column(row, runs, bench.recipe) for runs in seeds]
     cells = {column: _cells(scores, column, bench.recipe.show.scores) for column in scores[0]} if scores else {}
     sizes = _sizes(row, bench)

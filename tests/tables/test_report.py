@@ -124,19 +124,22 @@ def test_the_grid_holds_what_the_table_holds(measured: Measured):
     assert grid.lines[0].values[1].spread == "± 0.4"
 
 
-def test_rows_without_runs_stand_with_the_commands_that_make_them(measured: Measured, tmp_path: Path):
+def report_with(measured: Measured, folder: Path, **places: Path) -> str:
+    """The page of the same recipe in a workspace of which some places are others."""
     bench = measured.bench
-    nowhere = replace(bench.workspace, out=tmp_path)
-    text = write_report([type(bench)(bench.recipe, nowhere)], tmp_path / "r.html", 9, beside=False).path.read_text()
+    elsewhere = type(bench)(bench.recipe, replace(bench.workspace, **places))
+    return write_report([elsewhere], folder / "r.html", 9, beside=False).path.read_text()
+
+
+def test_rows_without_runs_stand_with_the_commands_that_make_them(measured: Measured, tmp_path: Path):
+    text = report_with(measured, tmp_path, out=tmp_path)
     assert "0 of 5 runs finished" in text
     assert "probe fit" in text
     assert "gallery-data" not in text.split("<script>")[0]
 
 
 def test_a_recipe_whose_data_is_absent_still_has_its_section(measured: Measured, tmp_path: Path):
-    bench = measured.bench
-    nowhere = replace(bench.workspace, data_root=tmp_path)
-    text = write_report([type(bench)(bench.recipe, nowhere)], tmp_path / "r.html", 9, beside=False).path.read_text()
+    text = report_with(measured, tmp_path, data_root=tmp_path)
     assert "50.5" in text
     assert "probe extract small" in text
 

@@ -4,7 +4,7 @@ A difference is measured minus printed, in points. There is one where both are s
 linear probe of what the paper fine-tuned, it is what fine-tuning is worth.
 
 entry = entry_of(table, table.rows[0], "Mean", "mMP@5")
-measured_text(entry), printed_text(entry), difference_text(entry)      # "61.3 ± 0.4", "61.7", "-0.4"
+[line.text(entry) for line in lines(table, table.rows[0])]      # "61.3 ± 0.4", "61.7", "-0.4"
 """
 
 import math
@@ -54,13 +54,35 @@ def entries(table: Table, row: TableRow) -> Iterator[tuple[str, Entry]]:
             yield column, entry_of(table, row, column, metric)
 
 
-def measured_text(entry: Entry, std: bool = True) -> str:
-    """`61.3 ± 0.4`, without mark."""
-    return _text(entry.metric, entry.measured, std)
+@dataclass(frozen=True)
+class Line:
+    """One of a row's: what is measured, what is printed, or the difference. `facts`: dimension and seeds, in a table
+    that has runs."""
+
+    kind: Literal["measured", "printed", "difference"]
+    name: str
+    facts: list[str]
+
+    def tells(self, entry: Entry) -> bool:
+        """Whether there is anything at this place."""
+        return getattr(entry, self.kind) is not None
+
+    def text(self, entry: Entry, std: bool = True) -> str:
+        """`61.3 ± 0.4`, without mark."""
+        if self.kind == "difference":
+            return difference_text(entry)
+        return _text(entry.metric, getattr(entry, self.kind), std)
 
 
-def printed_text(entry: Entry, std: bool = True) -> str:
-    return _text(entry.metric, entry.printed, std)
+def lines(table: Table, row: TableRow) -> Iterator[Line]:
+    """What a row is told in, one below the other."""
+    facts = [dim_text(row), seeds_text(row)] if has_runs(table) else []
+    yield Line("measured", row.name, facts)
+    blank = [""] * len(facts)
+    if row.printed:
+        yield Line("printed", printed_name(row), blank)
+    if has_difference(table, row):
+        yield Line("difference", DIFFERENCE, blank)
 
 
 def difference_text(entry: Entry) -> str:

@@ -7,23 +7,10 @@ Path("out/tables/quickstart.tex").write_text(latex(table))
 """
 
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Iterator
 
 from probe.tables.agreement import agreement_line
-from probe.tables.render.entries import (
-    DIFFERENCE,
-    Entry,
-    difference_text,
-    dim_text,
-    entries,
-    has_difference,
-    has_runs,
-    legend,
-    measured_text,
-    printed_name,
-    printed_text,
-    seeds_text,
-)
+from probe.tables.render.entries import Entry, Line, entries, has_runs, legend, lines
 from probe.tables.table import Table, TableRow
 from probe.workspace import file_name
 
@@ -63,12 +50,11 @@ SPECIAL = {
 
 def latex(table: Table) -> str:
     """A `table` environment with title, numbers and legend; why rows are missing, in comments."""
-    runs = has_runs(table)
-    facts = ["dim", "seeds"] if runs else []
+    facts = ["dim", "seeds"] if has_runs(table) else []
     cells = "r" * (len(facts) + sum(len(table.metrics(column)) for column in table.columns))
     agreement = agreement_line(table)
     said = " ".join([legend(table), *([agreement] if agreement else [])])
-    lines = [
+    text = [
         r"% \usepackage[T1]{fontenc}",
         r"% \usepackage{booktabs}",
         *(
@@ -84,13 +70,13 @@ def latex(table: Table) -> str:
         r"\toprule",
         *_header(table, facts),
         r"\midrule",
-        *(line for row in table.rows for line in _row(table, row, runs)),
+        *(line for row in table.rows for line in _row(table, row)),
         r"\bottomrule",
         r"\end{tabular}",
         rf"\par\smallskip\footnotesize {escaped(said)}",
         r"\end{table}",
     ]
-    return "\n".join(lines) + "\n"
+    return "\n".join(text) + "\n"
 
 
 def escaped(text: str) -> str:
@@ -119,37 +105,21 @@ def _header(table: Table, facts: list[str]) -> list[str]:
     return [_line(["", *("" for _ in facts), *spans]), " ".join(rules), _line(["", *facts, *names])]
 
 
-def _row(table: Table, row: TableRow, runs: bool) -> list[str]:
-    facts = [dim_text(row), seeds_text(row)] if runs else []
-    blank = [""] * len(facts)
-    lines = [_line([escaped(row.name), *facts, *_values(table, row, _measured)])]
-    if row.printed:
-        lines.append(_line([_below(printed_name(row)), *blank, *_values(table, row, _printed)]))
-    if has_difference(table, row):
-        lines.append(_line([_below(DIFFERENCE), *blank, *_values(table, row, _difference)]))
-    return lines
+def _row(table: Table, row: TableRow) -> Iterator[str]:
+    for line in lines(table, row):
+        name = escaped(line.name) if line.kind == "measured" else rf"\quad\textit{{{escaped(line.name)}}}"
+        yield _line([name, *line.facts, *(_cell(line, entry) for _, entry in entries(table, row))])
 
 
-def _below(name: str) -> str:
-    return rf"\quad\textit{{{escaped(name)}}}"
-
-
-def _values(table: Table, row: TableRow, text: Callable[[Entry], str]) -> list[str]:
-    return [text(entry) for _, entry in entries(table, row)]
-
-
-def _measured(entry: Entry) -> str:
-    text = escaped(measured_text(entry))
+def _cell(line: Line, entry: Entry) -> str:
+    text = line.text(entry)
+    if line.kind == "difference":
+        return f"${text}$" if line.tells(entry) else ""
+    text = escaped(text)
+    if line.kind == "printed":
+        return text if line.tells(entry) else ""
     mark = SPECIAL["≈"]
     return rf"\textbf{{{text}}}" if entry.standing == "best" else f"{text} {mark}" if entry.standing == "tied" else text
-
-
-def _printed(entry: Entry) -> str:
-    return escaped(printed_text(entry)) if entry.printed else ""
-
-
-def _difference(entry: Entry) -> str:
-    return f"${difference_text(entry)}$" if entry.difference is not None else ""
 
 
 def _line(cells: list[str]) -> str:

@@ -3,40 +3,23 @@
 Path("out/tables/quickstart.md").write_text(markdown(table))
 """
 
-from collections.abc import Callable
-
 from probe.tables.agreement import agreement_line
-from probe.tables.render.entries import (
-    DIFFERENCE,
-    TIED,
-    Entry,
-    difference_text,
-    dim_text,
-    entries,
-    has_difference,
-    has_runs,
-    legend,
-    measured_text,
-    printed_name,
-    printed_text,
-    seeds_text,
-    time_text,
-)
-from probe.tables.table import Table, TableRow
+from probe.tables.render.entries import TIED, Entry, Line, entries, has_runs, legend, lines, time_text
+from probe.tables.table import Table
 
 
 def markdown(table: Table) -> str:
     """The table, and what there is to say of it."""
     agreement = agreement_line(table)
     said = [*([agreement] if agreement else []), *table.reasons]
-    lines = [f"# {table.recipe.title}", "", *([table.recipe.about.strip(), ""] if table.recipe.about else [])]
-    lines += [*_grid(table), "", legend(table)]
-    lines += [""] * bool(said) + [f"- {line}" for line in said]
+    text = [f"# {table.recipe.title}", "", *([table.recipe.about.strip(), ""] if table.recipe.about else [])]
+    text += [*_grid(table), "", legend(table)]
+    text += [""] * bool(said) + [f"- {line}" for line in said]
     notes = [*table.stale, *table.missing, *table.notes]
-    lines += [""] * bool(notes) + [f"- {line}" for line in notes]
+    text += [""] * bool(notes) + [f"- {line}" for line in notes]
     if table.needs:
-        lines += ["", "To complete this table:", "", "```", *_commands(table), "```"]
-    return "\n".join(lines) + "\n"
+        text += ["", "To complete this table:", "", "```", *_commands(table), "```"]
+    return "\n".join(text) + "\n"
 
 
 def _commands(table: Table) -> list[str]:
@@ -46,37 +29,21 @@ def _commands(table: Table) -> list[str]:
 
 
 def _grid(table: Table) -> list[str]:
-    runs = has_runs(table)
-    header = ["row", *(["dim", "seeds"] if runs else [])]
+    header = ["row", *(["dim", "seeds"] if has_runs(table) else [])]
     places = [(column, metric) for column in table.columns for metric in table.metrics(column)]
     header += [column if column == metric else f"{column} {metric}" for column, metric in places]
-    lines = [_line(header), _line(["---", *("---:" for _ in header[1:])])]
+    grid = [_line(header), _line(["---", *("---:" for _ in header[1:])])]
     for row in table.rows:
-        facts = [dim_text(row), seeds_text(row)] if runs else []
-        blank = [""] * len(facts)
-        lines.append(_line([row.name, *facts, *_values(table, row, _measured)]))
-        if row.printed:
-            lines.append(_line([printed_name(row), *blank, *_values(table, row, _printed)]))
-        if has_difference(table, row):
-            lines.append(_line([DIFFERENCE, *blank, *_values(table, row, _difference)]))
-    return lines
+        for line in lines(table, row):
+            grid.append(_line([line.name, *line.facts, *(_cell(line, entry) for _, entry in entries(table, row))]))
+    return grid
 
 
-def _values(table: Table, row: TableRow, text: Callable[[Entry], str]) -> list[str]:
-    return [text(entry) for _, entry in entries(table, row)]
-
-
-def _measured(entry: Entry) -> str:
-    text = measured_text(entry)
+def _cell(line: Line, entry: Entry) -> str:
+    text = line.text(entry)
+    if line.kind != "measured":
+        return text if line.tells(entry) else ""
     return f"**{text}**" if entry.standing == "best" else f"{text} {TIED}" if entry.standing == "tied" else text
-
-
-def _printed(entry: Entry) -> str:
-    return printed_text(entry) if entry.printed else ""
-
-
-def _difference(entry: Entry) -> str:
-    return difference_text(entry) if entry.difference is not None else ""
 
 
 def _line(cells: list[str]) -> str:

@@ -10,23 +10,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from probe.tables.agreement import agreement_line
-from probe.tables.render.entries import (
-    DIFFERENCE,
-    NOTHING,
-    TIED,
-    Entry,
-    difference_text,
-    dim_text,
-    entry_of,
-    has_difference,
-    has_runs,
-    legend,
-    measured_text,
-    printed_name,
-    printed_text,
-    seeds_text,
-    time_text,
-)
+from probe.tables.render.entries import NOTHING, TIED, Line, entry_of, has_runs, legend, lines, time_text
 from probe.tables.table import Table, TableRow
 from probe.terminal import WIDE
 
@@ -58,46 +42,32 @@ def show(table: Table, console: Console) -> None:
 def _grid(table: Table, between: str) -> RichTable:
     """The best mean in bold; what is printed, and the difference, below the row that they belong to. `between` the
     metrics of a cell."""
-    title, caption, runs = Text(table.recipe.title), Text(legend(table)), has_runs(table)
+    title, caption = Text(table.recipe.title), Text(legend(table))
     grid = RichTable(title=title, caption=caption, title_justify="left", caption_justify="left")
     grid.add_column("row", min_width=20, overflow="fold")
-    for name in ("dim", "seeds") if runs else ():
+    for name in ("dim", "seeds") if has_runs(table) else ():
         grid.add_column(name, justify="right")
     for column in table.columns:
         grid.add_column(Text(column.replace(", ", "\n")), justify="right", no_wrap=column in table.means)
     for row in table.rows:
-        facts = [dim_text(row), seeds_text(row)] if runs else []
-        grid.add_row(Text(row.name), *facts, *(_measured(table, row, column, between) for column in table.columns))
-        blank = [""] * len(facts)
-        if row.printed:
-            printed = [_printed(table, row, column, between) for column in table.columns]
-            grid.add_row(f"  {printed_name(row)}", *blank, *printed, style="dim")
-        if has_difference(table, row):
-            differences = [_differences(table, row, column, between) for column in table.columns]
-            grid.add_row(f"  {DIFFERENCE}", *blank, *differences, style="dim")
+        for line in lines(table, row):
+            measured = line.kind == "measured"
+            name = Text(line.name if measured else f"  {line.name}")
+            cells = (_cell(line, table, row, column, between) for column in table.columns)
+            grid.add_row(name, *line.facts, *cells, style="" if measured else "dim")
     return grid
 
 
-def _entries(table: Table, row: TableRow, column: str) -> list[Entry]:
-    return [entry_of(table, row, column, metric) for metric in table.metrics(column)]
-
-
-def _measured(table: Table, row: TableRow, column: str, between: str) -> Text:
+def _cell(line: Line, table: Table, row: TableRow, column: str, between: str) -> Text:
+    found = [entry_of(table, row, column, metric) for metric in table.metrics(column)]
+    if line.kind == "measured" and not row.cells:
+        return Text(NOTHING)
+    if line.kind != "measured" and not any(map(line.tells, found)):
+        return Text()
     parts = []
-    for entry in _entries(table, row, column):
-        text = measured_text(entry, std=column in table.means)
-        mark = f" {TIED}" if entry.standing == "tied" else ""
-        parts.append(Text(text + mark, style="bold" if entry.standing == "best" else ""))
-    return Text(between).join(parts) if row.cells else Text(NOTHING)
-
-
-def _printed(table: Table, row: TableRow, column: str, between: str) -> str:
-    found = _entries(table, row, column)
-    texts = [printed_text(entry, std=column in table.means) for entry in found]
-    return between.join(texts) if any(entry.printed for entry in found) else ""
-
-
-def _differences(table: Table, row: TableRow, column: str, between: str) -> str:
-    found = _entries(table, row, column)
-    texts = [difference_text(entry) for entry in found]
-    return between.join(texts) if any(entry.difference is not None for entry in found) else ""
+    for entry in found:
+        standing = entry.standing if line.kind == "measured" else ""
+        mark = f" {TIED}" if standing == "tied" else ""
+        text = line.text(entry, std=column in table.means)
+        parts.append(Text(text + mark, style="bold" if standing == "best" else ""))
+    return Text(between).join(parts)
