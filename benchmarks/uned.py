@@ -32,11 +32,11 @@ from probe.data.manifest import Manifest, read_manifest
 from probe.extract.features import CachedFeatures
 from probe.extract.selection import Selection
 from probe.fit.config import RunConfig
+from probe.fit.data import FitData
 from probe.fit.embedding import embed
-from probe.fit.placement import FitData
 from probe.fit.trainer import Trainer
 from probe.memory import feature_budget
-from probe.retrieval.evaluation import evaluate
+from probe.metrics.evaluation import evaluate
 from probe.workspace import Workspace
 
 BACKBONE, DIM = "synthetic", 768

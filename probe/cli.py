@@ -16,9 +16,9 @@ from probe.commands.cache import app as cache_commands
 from probe.commands.compare import ManyAgainst, compare
 from probe.commands.data import app as data_commands
 from probe.commands.evaluate import evaluate
+from probe.commands.options import DEFAULT, Cache, DataRoot, Device, Out, Split, StoredAs, View
 from probe.commands.report import figures, report
 from probe.device import DeviceChoice
-from probe.options import DEFAULT, Cache, DataRoot, Device, Out, Split, StoredAs, View
 from probe.precision import PrecisionChoice
 from probe.workspace import Workspace
 
@@ -177,13 +177,13 @@ def fit(
 
     Finished runs are recognised by their content and skipped; an interrupted one goes on from its last epoch.
     """
-    from probe.fit.sweep import SweepError
+    from probe.planning.inventory import Bench, fit_waves
     from probe.progress import say
-    from probe.tables.bench import Bench, fit_waves
-    from probe.tables.overrides import Overrides
-    from probe.tables.recipe import find_recipe, read_recipe
-    from probe.tables.render.terminal import show
-    from probe.tables.table import build_table
+    from probe.recipes.overrides import Overrides
+    from probe.recipes.recipe import find_recipe, read_recipe
+    from probe.report.render.terminal import show
+    from probe.report.table import build_table
+    from probe.runs.sweep import SweepError
     from probe.terminal import printer
 
     workspace = Workspace(data_root, cache, out)
@@ -229,15 +229,15 @@ def table(
     A recipe that needs nothing from outside (bundled images, built-in backbone) is run from end to end. Of a folder of
     recipes, a table of which nothing is measured is one line; all are written to files.
     """
+    from probe.planning.inputs import Shelf
+    from probe.planning.inventory import Bench, complete
+    from probe.planning.status import Status
     from probe.progress import say
-    from probe.tables.bench import Bench, complete
-    from probe.tables.recipe import find_recipes, read_recipe
-    from probe.tables.render.files import FORMS, write_files
-    from probe.tables.render.overview import is_begun, show_overview
-    from probe.tables.render.terminal import show
-    from probe.tables.shelf import Shelf
-    from probe.tables.status import Status
-    from probe.tables.table import build_table
+    from probe.recipes.recipe import find_recipes, read_recipe
+    from probe.report.render.files import FORMS, write_files
+    from probe.report.render.overview import is_begun, show_overview
+    from probe.report.render.terminal import show
+    from probe.report.table import build_table
     from probe.terminal import printer
 
     workspace = Workspace(data_root, cache, out)

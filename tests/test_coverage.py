@@ -16,9 +16,9 @@ from probe.errors import UsageError
 from probe.fit.config import Training
 from probe.heads.config import HeadConfig
 from probe.losses.config import LossConfig
-from probe.tables.recipe import read_recipe
-from probe.tables.row import _Row
-from probe.tables.shown import Shown
+from probe.recipes.display import Shown
+from probe.recipes.recipe import read_recipe
+from probe.recipes.row import _Row
 from tests.documents import ROOT, check_command, spans
 
 PAGE = ROOT / "docs" / "coverage.md"

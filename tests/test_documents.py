@@ -12,9 +12,9 @@ from probe.data.curation import read_curations
 from probe.fit.config import CLASSIFIERS, SAMPLERS
 from probe.heads.config import HeadConfig
 from probe.losses.config import LossConfig
-from probe.tables.counted import FILES
-from probe.tables.recipe import _File, read_recipe
-from probe.tables.row import _Row
+from probe.recipes.recipe import _File, read_recipe
+from probe.recipes.row import _Row
+from probe.recipes.static import FILES
 from probe.validation import models_in
 from tests.documents import PAGES, ROOT, check_command, fences, lines, prose, spans
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from probe.commands.options import DEFAULT, Cache, StoredAs
 from probe.errors import UsageError, nearest
-from probe.options import DEFAULT, Cache, StoredAs
 from probe.workspace import Workspace
 
 if TYPE_CHECKING:

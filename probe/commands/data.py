@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from probe.commands.options import DEFAULT, DataRoot, Out
 from probe.errors import UsageError
-from probe.options import DEFAULT, DataRoot, Out
 from probe.workspace import Workspace, file_name
 
 if TYPE_CHECKING:
@@ -87,9 +87,9 @@ def check(
     if everything and sample is not None:
         raise UsageError("--all decodes every image and --sample some of them; leave one out.")
 
+    from probe.data.check import check_data, print_check, summary, write_findings
     from probe.data.dataset import all_datasets
     from probe.data.resolve import resolve_data, source_roots
-    from probe.extract.check import check_data, print_check, summary, write_findings
     from probe.extract.decoding import choose_workers
     from probe.terminal import printer
 

@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from probe.device import DeviceChoice
-from probe.errors import UsageError
-from probe.options import (
+from probe.commands.options import (
     DEFAULT,
     Cache,
     Combined,
@@ -23,10 +21,12 @@ from probe.options import (
     ProtocolChoice,
     Scored,
 )
+from probe.device import DeviceChoice
+from probe.errors import UsageError
 from probe.workspace import Workspace
 
 if TYPE_CHECKING:
-    from probe.fit.scoring import Distance, Question, Subject
+    from probe.evaluate.scoring import Distance, Question, Subject
 
 FOLDERS_OF = (".parquet", ".h5", ".hdf5")
 
@@ -74,10 +74,10 @@ def evaluate(
 
     A head needs features of the data by its backbone (probe extract); embeddings need nothing but their ids.
     """
-    from probe.fit.scoring import Question, scored
+    from probe.evaluate.scoring import Question, scored
+    from probe.metrics.metric import METRICS, parse_metric
     from probe.progress import say
-    from probe.retrieval.metrics import METRICS, parse_metric
-    from probe.tables.scores import QUIRKS, score_tables
+    from probe.report.evaluation import QUIRKS, score_tables
     from probe.terminal import printer
 
     metrics = [parse_metric(name).name for name in metric or METRICS]
@@ -120,8 +120,8 @@ def _runs(
     workspace: Workspace,
     device: DeviceChoice,
 ) -> tuple["Subject", "Distance"]:
-    from probe.fit.rescore import distance_of, features_for, subject_of
-    from probe.fit.run import read_run
+    from probe.evaluate.heads import distance_of, features_for, subject_of
+    from probe.runs.directory import read_run
 
     runs = [read_run(path) for path in paths]
     distance = distance or distance_of(runs)
@@ -139,6 +139,6 @@ def _embeddings(
     device: DeviceChoice,
 ) -> "Subject":
     from probe.data.resolve import resolve_data
-    from probe.fit.elsewhere import embeddings_subject
+    from probe.evaluate.external import embeddings_subject
 
     return embeddings_subject(path, ids, strip, resolve_data(data, workspace.data_root), question, device)

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from probe.options import DEFAULT, Cache, DataRoot, Out
+from probe.commands.options import DEFAULT, Cache, DataRoot, Out
 from probe.workspace import Workspace
 
 if TYPE_CHECKING:
-    from probe.tables.bench import Bench
+    from probe.planning.inventory import Bench
 
 Recipes = Annotated[
     list[Path] | None,
@@ -44,7 +44,7 @@ def report(
     It works from the disk and asks nothing of the network. Nothing is fitted: what is missing is said.
     """
     from probe.progress import say
-    from probe.tables.report.page import write_report
+    from probe.report.page.page import write_report
 
     workspace = Workspace(data_root, cache, out)
     written = write_report(
@@ -63,7 +63,7 @@ def figures(
 ) -> None:
     """Draw the figures of finished runs, as SVG and PNG: learning curves, domains, parameters, margins, examples."""
     from probe.progress import say
-    from probe.tables.figures.drawn import write_figures
+    from probe.report.figures.drawn import write_figures
 
     workspace = Workspace(data_root, cache, out)
     for bench in _benches(recipes, workspace):
@@ -73,9 +73,9 @@ def figures(
 
 
 def _benches(recipes: list[Path] | None, workspace: Workspace) -> "list[Bench]":
-    from probe.tables.bench import Bench
-    from probe.tables.recipe import find_recipes, read_recipe
-    from probe.tables.shelf import Shelf
+    from probe.planning.inputs import Shelf
+    from probe.planning.inventory import Bench
+    from probe.recipes.recipe import find_recipes, read_recipe
 
     read = [read_recipe(path) for path in find_recipes(recipes or [Path("recipes")])]
     shelf = Shelf(workspace)

@@ -6,9 +6,9 @@ objective = build_objective(config, data, torch.Generator(data.device).manual_se
 import torch
 
 from probe.fit.config import RunConfig
+from probe.fit.data import FitData
 from probe.fit.distillation import with_teachers
 from probe.fit.objective import Classification, Objective
-from probe.fit.placement import FitData
 from probe.heads import config as heads
 from probe.heads.build import build_head
 from probe.losses.build import build_loss

@@ -17,8 +17,8 @@ import torch
 from torch import nn
 
 from probe.fit import config
+from probe.fit.data import FitData
 from probe.fit.objective import Classification, Tensors, number_of_weights
-from probe.fit.placement import FitData
 from probe.heads import config as heads
 from probe.heads.build import build_head
 from probe.losses.build import build_loss

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from probe.fit.placement import SplitRows
+from probe.fit.data import SplitRows
+from probe.metrics.evaluation import Evaluation, evaluate
 from probe.progress import Report, silent
-from probe.retrieval.evaluation import Evaluation, evaluate
-from probe.retrieval.search import Distance
+from probe.search.search import Distance
 
 SELECTING = ("mMP@5", "R@1")  # what validation computes
 

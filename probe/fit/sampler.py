@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from probe.fit.config import Training
+from probe.fit.data import FitData
 from probe.fit.domains import require_sampler
 from probe.fit.order import Order
-from probe.fit.placement import FitData
 from probe.fit.schedule import Plan
 
 PERMUTATION = 0  # the seed of every run's schedule: UnED's code permutes it by PRNGKey(0) whatever the run's seed

@@ -17,17 +17,17 @@ import torch
 from torch import nn
 
 from feature_cache import Spec
-from probe.fit.checkpoint import Checkpoint
 from probe.fit.config import RunConfig
+from probe.fit.data import FitData
 from probe.fit.embedding import score, score_merged
-from probe.fit.placement import FitData
 from probe.fit.trainer import OnEpoch, OnStep, Trainer
 from probe.heads import config as heads
 from probe.heads.build import build_head
 from probe.heads.pca import PCAWhitening
+from probe.metrics.evaluation import Evaluation
+from probe.metrics.metric import METRICS
 from probe.progress import Report, silent
-from probe.retrieval.evaluation import Evaluation
-from probe.retrieval.metrics import METRICS
+from probe.runs.checkpoint import Checkpoint
 
 
 @dataclass(frozen=True)

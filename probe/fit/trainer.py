@@ -19,19 +19,19 @@ from typing import Any
 import torch
 
 from probe.fit.build import build_objective
-from probe.fit.checkpoint import Checkpoint
 from probe.fit.config import BALANCED, RunConfig, Training
+from probe.fit.data import FitData
 from probe.fit.divergence import Watch
 from probe.fit.domains import require_selection
 from probe.fit.embedding import score_merged
 from probe.fit.objective import Tensors
 from probe.fit.optimizer import build_optimizer, hold_gradients, optimizer_tensors, restore_optimizer, set_rate
-from probe.fit.placement import FitData
 from probe.fit.sampler import Stretch, build_sampler
 from probe.fit.schedule import Plan
 from probe.fit.sharpness import Ascent
 from probe.heads.linear import BatchNormLinear
-from probe.retrieval.search import Distance
+from probe.runs.checkpoint import Checkpoint
+from probe.search.search import Distance
 
 OnStep = Callable[[int], None]  # images seen since the last call
 OnEpoch = Callable[[dict[str, Any]], None]  # the epoch's line of the history

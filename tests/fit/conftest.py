@@ -15,7 +15,7 @@ from probe.data.manifest import Manifest
 from probe.extract.features import CachedFeatures
 from probe.extract.selection import Selection
 from probe.fit.config import RunConfig, Training
-from probe.fit.placement import FitData
+from probe.fit.data import FitData
 from probe.fit.train import Fitted, fit
 from probe.heads import config as heads
 from probe.losses import config as losses

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from probe.extract.features import CachedFeatures
-from probe.fit.checkpoint import Checkpoint
-from probe.fit.placement import FitData
+from probe.fit.data import FitData
 from probe.fit.train import fit
+from probe.runs.checkpoint import Checkpoint
 from tests.fit.conftest import CPU, PLENTY, linear
 
 BYTES_OF_CUDA_STATE = 16  # of a CUDA generator's; a CPU generator's has 5,056

@@ -12,8 +12,8 @@ from torch.nn import functional as F
 from probe.extract.features import CachedFeatures
 from probe.fit.build import build_objective
 from probe.fit.config import RunConfig, Training
+from probe.fit.data import FitData
 from probe.fit.objective import Classification
-from probe.fit.placement import FitData
 from probe.fit.trainer import Trainer
 from probe.heads import config as heads
 from probe.losses import config as losses

@@ -10,13 +10,13 @@ from torch.nn import functional as F
 
 from probe.extract.features import CachedFeatures
 from probe.fit.build import build_objective
-from probe.fit.checkpoint import FILE, Checkpoint
 from probe.fit.config import Distillation as Options
 from probe.fit.config import RunConfig
+from probe.fit.data import FitData
 from probe.fit.distillation import Distillation
-from probe.fit.placement import FitData
 from probe.fit.train import Fitted, fit
 from probe.heads import config as heads
+from probe.runs.checkpoint import FILE, Checkpoint
 from tests.fit.conftest import BACKBONE, CPU, DIM, PLENTY, fitted, untrained
 
 SEPARATE = {"sampler": "round-robin", "classifier": "separate"}

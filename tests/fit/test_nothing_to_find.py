@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 
 from probe.errors import UsageError
-from probe.fit.placement import FitData
+from probe.fit.data import FitData
 from tests.fit.conftest import CPU, PLENTY, World, features_of, fitted, linear
 
 

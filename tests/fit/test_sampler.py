@@ -13,17 +13,17 @@ import pytest
 
 from probe.errors import UsageError
 from probe.extract.features import CachedFeatures
-from probe.fit import placement
-from probe.fit.checkpoint import Checkpoint
+from probe.fit import data as placement
 from probe.fit.config import RunConfig, Training
+from probe.fit.data import FitData
 from probe.fit.domains import require_domains
-from probe.fit.placement import FitData
-from probe.fit.run import Run
 from probe.fit.sampler import DynamicSampler, Sampler, build_sampler, permuted, schedule
 from probe.fit.schedule import Plan
-from probe.fit.sweep import SweepError, sweep
 from probe.fit.train import fit
 from probe.losses.config import AdaCos
+from probe.runs.checkpoint import Checkpoint
+from probe.runs.directory import Run
+from probe.runs.sweep import SweepError, sweep
 from tests.fit.conftest import CPU, PLENTY, World, features_of, fitted, linear, small_manifest
 
 UNED = pl.read_csv(Path(__file__).resolve().parents[2] / "recipes/reference/uned_table2.csv")
@@ -228,9 +228,9 @@ def test_a_run_that_goes_on_with_any_sampler_has_the_same_bits(
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from probe.fit.checkpoint import Checkpoint
+from probe.runs.checkpoint import Checkpoint
 from probe.fit.config import RunConfig
-from probe.fit.placement import FitData
+from probe.fit.data import FitData
 from probe.fit.train import fit
 from probe.losses.config import AdaCos
 from tests.fit.conftest import CPU, PLENTY, World, small_manifest

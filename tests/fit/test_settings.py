@@ -6,8 +6,8 @@ import pytest
 
 from probe.errors import UsageError
 from probe.fit.config import RunConfig
-from probe.tables.overrides import Overrides
-from probe.tables.recipe import read_recipe
+from probe.recipes.overrides import Overrides
+from probe.recipes.recipe import read_recipe
 
 RECIPE = """
 title: t

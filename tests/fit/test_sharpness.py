@@ -11,16 +11,16 @@ from torch.nn import functional as F
 
 from probe.extract.features import CachedFeatures
 from probe.fit.build import build_objective
-from probe.fit.checkpoint import Checkpoint
 from probe.fit.config import Distillation, RunConfig, Training
+from probe.fit.data import FitData
 from probe.fit.objective import Objective
-from probe.fit.placement import FitData
-from probe.fit.run import Run
 from probe.fit.sharpness import Ascent
 from probe.fit.train import Fitted, fit
 from probe.fit.trainer import Trainer
 from probe.heads import config as heads
 from probe.losses import config as losses
+from probe.runs.checkpoint import Checkpoint
+from probe.runs.directory import Run
 from tests.fit.conftest import CPU, PLENTY, fitted, linear
 
 RADIUS, RATE, DECAY, SCALE = 0.5, 0.05, 0.1, 8.0

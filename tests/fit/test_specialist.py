@@ -11,13 +11,13 @@ import torch
 from probe.errors import UsageError
 from probe.extract.features import CachedFeatures
 from probe.fit.config import RunConfig
-from probe.fit.placement import FitData
-from probe.fit.run import Run
-from probe.fit.session import Session
-from probe.fit.sweep import sweep
+from probe.fit.data import FitData
 from probe.fit.train import fit
-from probe.fit.view import View
 from probe.heads import config as heads
+from probe.runs.directory import Run
+from probe.runs.session import Session
+from probe.runs.sweep import sweep
+from probe.runs.view import View
 from tests.fit.conftest import (
     CLASSES,
     CPU,

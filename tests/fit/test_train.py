@@ -11,13 +11,13 @@ import torch
 from probe.errors import ProbeError, UsageError
 from probe.extract.features import CachedFeatures
 from probe.fit.config import RunConfig
+from probe.fit.data import FitData, SplitRows
 from probe.fit.embedding import embed
-from probe.fit.placement import FitData, SplitRows
 from probe.fit.schedule import Plan
 from probe.fit.train import Fitted, fit
 from probe.heads import config as heads
 from probe.heads.pca import PCAWhitening
-from probe.retrieval.evaluation import evaluate
+from probe.metrics.evaluation import evaluate
 from tests.fit.conftest import CLASSES, CPU, DIM, IMAGES, PLENTY, World, features_of, fitted, linear, untrained
 
 

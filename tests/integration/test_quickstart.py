@@ -12,7 +12,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from probe.tables.recipe import read_recipe
+from probe.recipes.recipe import read_recipe
 from tests.integration.commands import ROOT, Shell, blocks, commands, photos, readme_blocks, readme_commands
 
 PAGES = sorted(path.name for path in (ROOT / "docs").glob("*.md"))

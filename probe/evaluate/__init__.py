@@ -1,0 +1,1 @@
+"""Anything with embeddings, scored: heads, soups, ensembles, embeddings made elsewhere."""

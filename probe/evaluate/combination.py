@@ -1,0 +1,70 @@
+"""Several finished heads as one: the soup, a head with the mean of their weights, and the ensemble of their embeddings.
+
+head = soup(runs, device)                                  # heads of one shape over the same features
+embeddings = ensemble([embed(head, rows, device), ...])    # any heads, on the same rows
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from feature_cache.spec import differences
+from probe.errors import UsageError
+from probe.extract.selection import Selection
+from probe.heads import config as heads
+from probe.heads.build import load_head
+from probe.progress import say
+from probe.runs.directory import FinishedRun
+
+
+def soup(runs: Sequence[FinishedRun], device: torch.device) -> nn.Module:
+    """A head whose weights, and running statistics, are the means of the runs' (uniform soup of Wortsman et al. 2022).
+
+    Raises UsageError unless the heads are trained, of one shape and over the same features. Weights of different seeds
+    are those of unrelated projections and have no meaningful mean: that is said, not refused.
+    """
+    _require_averageable(runs)
+    seeds = sorted({run.config.seed for run in runs})
+    if len(seeds) > 1:
+        say(
+            f"soup of seeds {', '.join(map(str, seeds))}: heads that start apart average poorly; an ensemble suits them"
+        )
+    members = [load_head(run.config.head, run.path / "head.safetensors", run.dim, device) for run in runs]
+    states = [member.state_dict() for member in members]
+    mean = {name: torch.stack([state[name].double() for state in states]).mean(0) for name in states[0]}
+    members[0].load_state_dict(mean)
+    return members[0]
+
+
+def ensemble(embeddings: Sequence[torch.Tensor]) -> torch.Tensor:
+    """(N, d) each -> (N, sum of d): L2-normalised and side by side, so that a cosine is the mean of the members'."""
+    return torch.cat([F.normalize(each, dim=1) for each in embeddings], dim=1)
+
+
+def _require_averageable(runs: Sequence[FinishedRun]) -> None:
+    first = runs[0]
+    head = first.config.head
+    if not isinstance(head, heads.Trained):
+        raise UsageError(f"a soup is of trained heads, and {first.path} is '{head.kind}'; combine an ensemble.")
+    if isinstance(head, heads.BatchNormLinear) and head.reduction == "pca":
+        raise UsageError(
+            f"{first.path} ends in a PCA, and directions of different PCAs have no mean; combine an ensemble, or fit "
+            "with `reduction: average-pooling`."
+        )
+    for run in runs[1:]:
+        lines = differences(_averaged(first), _averaged(run))
+        if lines:
+            raise UsageError(
+                f"{first.path} and {run.path} have no common weights to average ({'; '.join(lines)}); "
+                "combine an ensemble."
+            )
+
+
+def _averaged(run: FinishedRun) -> dict[str, Any]:
+    """What has to be the same for weights to mean the same."""
+    features = run.config.model_dump(mode="json", include=set(Selection.model_fields))
+    head = run.config.head.model_dump(mode="json", exclude={"dropout"})
+    return {"features": features, "spec": run.spec, "dim": run.dim, "head": head}

@@ -1,0 +1,64 @@
+"""Embeddings that were made elsewhere, to be scored like a run: `probe evaluate mine.npy --ids mine.txt --data DATA`.
+
+No backbone, no features and no store are needed: a file of vectors with ids, and the manifest that says what they are.
+
+    subject = embeddings_subject(Path("mine.npy"), Path("mine.txt"), "", manifest, question, "auto")
+    scored(subject, question, workspace.evaluations).summary
+"""
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from feature_cache.foreign import sha256
+from probe.data.manifest import Manifest
+from probe.device import choose_device
+from probe.evaluate.scoring import Question, Subject
+from probe.progress import say
+
+if TYPE_CHECKING:
+    import torch
+
+    from probe.search.vectors import Vectors
+
+
+def embeddings_subject(
+    path: Path, ids: Path | None, strip: str, manifest: Manifest, question: Question, device_choice: str
+) -> Subject:
+    """The embeddings of a file or a folder, known by the digests of what is read; see read_embeddings for the rest."""
+    from probe.evaluate.embeddings import require_readable
+
+    require_readable(path, ids)
+    shown = {
+        "embeddings": path.name,
+        "sha256": digest_of(path),
+        "ids": None if ids is None else {"name": ids.name, "sha256": digest_of(ids)},
+        "strip": strip,
+        "manifest": manifest.digest,
+    }
+    identity = shown | {"embeddings": None, "ids": shown["ids"] and shown["ids"]["sha256"]}
+
+    def embed() -> "tuple[pl.DataFrame, torch.Tensor | Vectors]":
+        from probe.evaluate.embeddings import read_embeddings
+
+        found = read_embeddings(path, manifest, ids=ids, split=question.split, strip=strip)
+        vectors = found.vectors(question.split, question.distance)
+        if found.unknown:
+            say(f"{found.unknown:,} of {len(found):,} ids are of no image of {manifest.where} and are not used")
+        device, reason = choose_device(device_choice)
+        say(f"evaluate on {device.type} ({reason})")
+        rows = manifest.split(question.split)
+        return rows, vectors if device.type == "cpu" else vectors.block(0, len(vectors)).to(device)
+
+    return Subject(path.stem, path.name, shown, identity, embed)
+
+
+def digest_of(path: Path) -> str:
+    """SHA-256 of a file; of a folder, that of the names and digests of all files in it."""
+    if path.is_file():
+        return sha256(path)
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+    lines = "\n".join(f"{file.relative_to(path).as_posix()} {sha256(file)}" for file in files)
+    return hashlib.sha256(lines.encode()).hexdigest()

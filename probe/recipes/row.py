@@ -1,0 +1,244 @@
+"""A row of a recipe: from what is written, over the defaults, to the runs that it means.
+
+Its runs differ in their seed; those of a row with `specialists: true` in their domain too. A row that only shows what a
+paper printed has none.
+
+    row.configs(["cars196", "food2k"], steps=None)     # every run, once the domains and the measured steps are known
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, ValidationError, model_validator
+
+from probe.backbones.catalogue import Backbone
+from probe.errors import UsageError, nearest
+from probe.extract.selection import Selection
+from probe.fit.config import RunConfig, Seed
+from probe.heads.config import TRAINED, HeadConfig
+from probe.losses.config import LossConfig
+from probe.recipes.overrides import OF_ROW, Overrides
+from probe.recipes.reference import MEAN, Printed, Reference
+from probe.validation import Strict, describe, models_in
+
+
+def _distinct(seeds: list[int]) -> list[int]:
+    if len(set(seeds)) < len(seeds):
+        raise ValueError("a seed is named twice; each is one run")
+    return seeds
+
+
+Seeds = Annotated[list[Seed], Field(min_length=1), AfterValidator(_distinct)]
+Compared = Literal["exact", "linear-probe", "other-benchmark", "recomputed", "printed-only"]
+PLAIN = (None, "exact", "recomputed")  # that need no reason
+SECTIONS = ("head", "loss", "training")
+MEASURED = "measured"
+KEYS_OF = {
+    model.model_fields["kind"].default: model.model_fields.keys()
+    for union in (HeadConfig, LossConfig)
+    for model in models_in(union)
+}
+
+
+class Comparison(Strict):
+    """How a row relates to its printed values, those of the row `printed` of the reference file.
+
+    `column`: which printed column stands with the row's mean, or, for each column of the table, which printed one; the
+    printed columns as they are called unless given. `because`: why it is not the same experiment, or what is not known.
+    """
+
+    printed: str | None = None
+    column: str | dict[str, str] | None = None
+    compared: Compared | None = None
+    because: str | None = None
+
+    @model_validator(mode="after")
+    def _is_explained(self) -> "Comparison":
+        if self.printed is None and (self.column or self.compared or self.because):
+            raise ValueError(
+                "`column`, `compared` and `because` are about printed values; name their row with `printed`"
+            )
+        if self.compared not in PLAIN and not self.because:
+            raise ValueError(f"compared: {self.compared} needs a `because`")
+        return self
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """Column of the table -> printed column; empty for those that are called the same."""
+        return {MEAN: self.column} if isinstance(self.column, str) else self.column or {}
+
+    def values(self, reference: Reference | None) -> dict[str, dict[str, Printed]]:
+        """The printed values by column of the table; none where nothing is printed."""
+        if reference is None or self.printed is None:
+            return {}
+        of_row = reference.rows[self.printed]
+        return {column: of_row[name] for column, name in self.columns.items()} or of_row
+
+    @property
+    def mark(self) -> str:
+        """`linear probe`; empty where nothing is printed."""
+        return (self.compared or "").replace("-", " ")
+
+
+class _Row(RunConfig, Comparison):
+    """`specialists`: a run for each domain, trained and selected on it alone; their table row is the oracle's.
+
+    `train`: data whose training images take the place of those of the recipe's `data`.
+    """
+
+    name: str
+    train: str | None = None
+    specialists: bool = False
+    seeds: Seeds
+
+    @model_validator(mode="after")
+    def _specialists_are_trained_on_domains(self) -> "_Row":
+        if self.specialists and not self.trained:
+            raise ValueError(f"specialists: head '{self.head.kind}' is not trained, so that there are none of it")
+        if self.specialists and self.domain is not None:
+            raise ValueError("`specialists` has a run for each domain; leave out `domain`")
+        return self
+
+
+class _PrintedRow(Comparison):
+    name: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """`runs`: one a seed; of specialists, without their domain. `steps_of`: the row of the specialists whose steps its
+    sampler takes. `train`: what it is trained on, if not on the recipe's data. No runs and no backbones where the row
+    is printed only, or counted."""
+
+    name: str
+    backbones: list[Backbone]
+    runs: list[RunConfig]
+    comparison: Comparison
+    specialists: bool = False
+    steps_of: str | None = None
+    train: str | None = None
+
+    @property
+    def selection(self) -> Selection:
+        """The features that all its runs read. A row that is printed only has none."""
+        return self.runs[0]
+
+    @property
+    def features_name(self) -> str:
+        """What tells its features from another row's."""
+        return self.selection.features_name + (f", trained on {self.train}" if self.train else "")
+
+    def configs(self, domains: Sequence[str], steps: Mapping[str, int] | None) -> list[RunConfig]:
+        """Every run, by seed and then by domain. `steps`: of each domain, where the row takes measured ones."""
+        if self.specialists:
+            return [_with_domain(run, domain) for run in self.runs for domain in domains]
+        return [_with_steps(run, steps) for run in self.runs] if steps else self.runs
+
+
+def _with_domain(config: RunConfig, domain: str) -> RunConfig:
+    return RunConfig.model_validate(config.model_dump() | {"domain": domain})
+
+
+def _with_steps(config: RunConfig, steps: Mapping[str, int]) -> RunConfig:
+    fields = config.model_dump()
+    return RunConfig.model_validate(fields | {"training": fields["training"] | {"specialist_steps": dict(steps)}})
+
+
+def read_row(
+    where: str,
+    fields: dict[str, Any],
+    defaults: dict[str, Any],
+    find: Callable[[str], Backbone],
+    reference: Reference | None,
+    changes: Overrides,
+) -> Row:
+    """`fields`: as written; `find`: a backbone by its name. Raises UsageError that names `where` and the key."""
+    if fields.get("compared") == "printed-only":
+        return _printed_only(where, fields, reference)
+    if "seed" in fields:
+        raise UsageError(f"{where}: unknown key 'seed'; did you mean 'seeds'?")
+    merged, steps_of = _measured_steps(where, _merged(fields, defaults, changes))
+    try:
+        row = _Row.model_validate(merged)
+        kept = row.model_dump(include=set(RunConfig.model_fields))
+        runs = [RunConfig.model_validate(kept | {"seed": seed}) for seed in row.seeds]
+    except ValidationError as error:
+        raise UsageError(f"{where}: {describe(error, _Row)}") from error
+    stores = dict.fromkeys(name for split in ("train", "test") for name in row.stores(split))
+    try:
+        backbones = [find(name) for name in stores]
+    except UsageError as error:
+        raise UsageError(f"{where}: {error}") from error
+    return Row(row.name, backbones, runs, read_comparison(where, row, reference), row.specialists, steps_of, row.train)
+
+
+def _printed_only(where: str, fields: dict[str, Any], reference: Reference | None) -> Row:
+    try:
+        row = _PrintedRow.model_validate(fields)
+    except ValidationError as error:
+        runs = sorted(fields.keys() & {"seeds", "specialists", *RunConfig.model_fields})
+        has_no_runs = f"it is printed only and has no runs; leave out `{'`, `'.join(runs)}`."
+        raise UsageError(f"{where}: {has_no_runs if runs else describe(error, _PrintedRow)}") from error
+    return Row(row.name, [], [], read_comparison(where, row, reference))
+
+
+def read_comparison(where: str, row: Comparison, reference: Reference | None) -> Comparison:
+    """Raises UsageError for a row or a column that is not printed."""
+    if row.printed is not None and (reference is None or row.printed not in reference.rows):
+        if reference is None:
+            raise UsageError(
+                f"{where}: printed: the recipe has no `reference` file, whose row '{row.printed}' could be."
+            )
+        near = nearest(row.printed, reference.rows)
+        raise UsageError(f"{where}: printed: '{row.printed}' is no row of the recipe's reference file; {near}")
+    compared = row.compared or ("exact" if row.printed else None)
+    found = Comparison(printed=row.printed, column=row.column, compared=compared, because=row.because)
+    for column in found.columns.values():
+        known = reference.rows[row.printed] if reference and row.printed else {}
+        if column not in known:
+            raise UsageError(f"{where}: column: '{row.printed}' has no printed '{column}'; {nearest(column, known)}")
+    return found
+
+
+def _measured_steps(where: str, merged: dict[str, Any]) -> tuple[dict[str, Any], str | None]:
+    """The row whose specialists set the steps, and until they are known one step for that name, so that the rest of
+    the row can be checked."""
+    training = merged.get("training")
+    if not isinstance(training, dict):
+        return merged, None
+    steps = training.get("specialist_steps")
+    if not isinstance(steps, dict) or not isinstance(steps.get(MEASURED), str):
+        return merged, None
+    if len(steps) > 1:
+        raise UsageError(f"{where}: training.specialist_steps: `{MEASURED}` names a row and stands alone.")
+    return merged | {"training": training | {"specialist_steps": {steps[MEASURED]: 1}}}, steps[MEASURED]
+
+
+def _merged(fields: dict[str, Any], defaults: dict[str, Any], changes: Overrides) -> dict[str, Any]:
+    """The row's fields over the changes over the defaults."""
+    settings = changes.settings
+    defaults = defaults | {key: value for key, value in settings.items() if key in OF_ROW}
+    defaults |= {"seeds": changes.seeds} if changes.seeds is not None else {}
+    merged = {key: value for key, value in defaults.items() if value or key == "training"} | fields
+    for section in SECTIONS:
+        own, default, changed = fields.get(section), defaults[section], settings.get(section, {})
+        if own is None and not changed:
+            continue
+        if own is None or isinstance(own, dict):
+            merged[section] = _merged_section(own or {}, default, changed)
+    trained = {head.model_fields["kind"].default for head in TRAINED}
+    head = merged.get("head")
+    if isinstance(head, dict) and head.get("kind") not in trained:
+        merged = {key: value for key, value in merged.items() if key not in ("loss", "training") or key in fields}
+    return merged
+
+
+def _merged_section(own: dict[str, Any], default: dict[str, Any], changed: dict[str, Any]) -> dict[str, Any]:
+    """Another kind takes over the keys that it has too; a change goes to the kinds that have its key."""
+    base = default | changed
+    known = KEYS_OF.get((base | own).get("kind"))
+    if known is not None:
+        other_kind = "kind" in own or "kind" in changed
+        base = {key: value for key, value in base.items() if key in known or not (other_kind or key in changed)}
+    return base | own

@@ -1,0 +1,64 @@
+"""Whether what is measured puts the rows in the printed order: Spearman's rank correlation over rows that have both.
+
+Where the benchmark is another one than the paper's, the order is all that can be compared.
+
+rank_agreement(table)[0]     # Agreement("Mean", "mMP@5", 0.93, 12)
+"""
+
+import math
+import statistics
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from probe.recipes.display import is_score
+from probe.report.table import Table
+
+LEAST_ROWS = 3
+
+
+class Agreement(NamedTuple):
+    """`rho`: from -1, the printed order reversed, to 1, the same; `rows`: how many were compared."""
+
+    column: str
+    metric: str
+    rho: float
+    rows: int
+
+
+def rank_agreement(table: Table) -> list[Agreement]:
+    """Of each metric of each mean; none with fewer than three rows, or where all values are equal."""
+    found = []
+    for column in table.means:
+        for metric in filter(is_score, table.recipe.show.metrics):
+            pairs = [
+                (row.cells[column][metric].mean, row.printed[column][metric].value)
+                for row in table.rows
+                if metric in row.cells.get(column, {}) and metric in row.printed.get(column, {})
+            ]
+            pairs = [pair for pair in pairs if all(map(math.isfinite, pair))]
+            if len(pairs) >= LEAST_ROWS and all(len(set(values)) > 1 for values in zip(*pairs, strict=True)):
+                measured, printed = zip(*pairs, strict=True)
+                found.append(Agreement(column, metric, spearman(measured, printed), len(pairs)))
+    return found
+
+
+def agreement_line(table: Table) -> str | None:
+    """`Rank agreement with the print (Spearman): mMP@5 0.93, R@1 0.88; 12 rows.`"""
+    found = rank_agreement(table)
+    if not found:
+        return None
+    mean = table.means[0]
+    parts = [f"{metric}{'' if column == mean else f' ({column})'} {rho:.2f}" for column, metric, rho, _ in found]
+    rows = sorted({agreement.rows for agreement in found})
+    count = str(rows[0]) if len(rows) == 1 else f"{rows[0]} to {rows[-1]}"
+    return f"Rank agreement with the print (Spearman): {', '.join(parts)}; {count} rows."
+
+
+def spearman(first: Sequence[float], second: Sequence[float]) -> float:
+    """Pearson's correlation of the ranks; equal values share the mean of their ranks."""
+    return statistics.correlation(_ranks(first), _ranks(second))
+
+
+def _ranks(values: Sequence[float]) -> list[float]:
+    below = {value: sum(other < value for other in values) for value in set(values)}
+    return [below[value] + (values.count(value) - 1) / 2 for value in values]

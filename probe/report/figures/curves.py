@@ -1,0 +1,116 @@
+"""Learning curves: training loss and validation mMP@5 over the epochs, a line a row, a band over its seeds.
+
+draw(bench, table)        # a Figure, or None where no trained run is finished
+"""
+
+import json
+import textwrap
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from probe.planning.inventory import Bench
+from probe.report.figures.style import COLOURS, FAINT, house_style, look
+from probe.report.table import Table
+from probe.runs.directory import Run
+
+SELECTS = "mMP@5"
+TOGETHER = 8  # lines that one pair of axes can hold
+ACROSS = 4
+PLAIN = FuncFormatter(lambda value, _: f"{value:g}")
+CAPTION = (
+    "Training loss and validation mMP@5 after each epoch: mean over the seeds, band from the lowest to the highest. "
+    f"Where there are more than {TOGETHER} lines, each has a panel, of validation alone, and the others are grey in it."
+)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """`loss`, `val` (seeds, epochs), as far as the shortest of the seeds goes; `val` in percent."""
+
+    name: str
+    loss: np.ndarray
+    val: np.ndarray
+
+
+def curves(bench: Bench) -> list[Curve]:
+    """One a row that has finished trained runs; of specialists, one a domain."""
+    histories: dict[str, list[list[dict]]] = {}
+    for row in bench.recipe.rows:
+        for run in bench.runs_of[row.name]:
+            if run.done and run.config.trained:
+                name = f"{row.name}: {run.config.domain}" if row.specialists else row.name
+                histories.setdefault(name, []).append(history(run))
+    return [_curve(name, found) for name, found in histories.items()]
+
+
+def _curve(name: str, histories: list[list[dict]]) -> Curve:
+    epochs = min(map(len, histories))
+    loss = [[record["loss"] for record in records[:epochs]] for records in histories]
+    val = [[100 * record["val"][SELECTS] for record in records[:epochs]] for records in histories]
+    return Curve(name, np.array(loss), np.array(val))
+
+
+def history(run: Run) -> list[dict]:
+    """The lines of a finished run's history.jsonl."""
+    return [json.loads(line) for line in (run.path / "history.jsonl").read_text().splitlines()]
+
+
+def draw(bench: Bench, _table: Table) -> Figure | None:
+    """None where there is nothing to draw."""
+    lines = curves(bench)
+    if not lines:
+        return None
+    with house_style():
+        return _panels(lines) if len(lines) > TOGETHER else _together(lines)
+
+
+def _together(lines: list[Curve]) -> Figure:
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for axes, part, title in ((left, "loss", "Training loss"), (right, "val", f"Validation {SELECTS} (%)")):
+        for number, line in enumerate(lines):
+            _plot(axes, getattr(line, part), look(number) | {"markersize": 4, "linewidth": 1.6, "label": line.name})
+        axes.set_title(title)
+        axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if min(line.loss.min() for line in lines) > 0:
+        left.set_yscale("log")
+        left.yaxis.set_major_formatter(PLAIN)
+        left.yaxis.set_minor_formatter(lambda value, _: PLAIN(value, 0) if f"{value:e}"[0] in "25" else "")
+    handles, labels = right.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(lines)))
+    return figure
+
+
+def _panels(lines: list[Curve]) -> Figure:
+    """Validation only: a panel a line, the others grey behind it."""
+    down = -(-len(lines) // ACROSS)
+    figure = Figure(figsize=(9, 0.5 + 1.5 * down), layout="constrained")
+    panels = figure.subplots(down, ACROSS, sharex=True, sharey=True, squeeze=False).ravel()
+    for axes, line in zip(panels, lines, strict=False):
+        for other in lines:
+            if other is not line:
+                mean = other.val.mean(0)
+                axes.plot(np.arange(1, len(mean) + 1), mean, color=FAINT, alpha=0.35, linewidth=0.8)
+        _plot(axes, line.val, {"color": COLOURS[0], "linewidth": 1.8})
+        axes.set_title(textwrap.fill(line.name, 30), fontsize=8)
+        axes.tick_params(labelsize=8)
+        axes.xaxis.set_major_locator(MaxNLocator(3, integer=True))
+    for axes in panels[len(lines) :]:
+        axes.set_axis_off()
+    figure.supxlabel("epoch", fontsize=9)
+    figure.supylabel(f"validation {SELECTS} (%)", fontsize=9)
+    return figure
+
+
+def _plot(axes: Axes, values: np.ndarray, style: dict[str, Any]) -> None:
+    """`values` (seeds, epochs): their mean, and a band where there are several."""
+    epochs = np.arange(1, values.shape[1] + 1)
+    axes.plot(epochs, values.mean(0), **style)
+    if len(values) > 1:
+        axes.fill_between(epochs, values.min(0), values.max(0), color=style["color"], alpha=0.15, lw=0)

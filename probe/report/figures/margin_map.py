@@ -1,0 +1,86 @@
+"""The dynamic-margin map (UniFEx, Appendix Fig. 1): margin of a class against its number of training images.
+
+Where the training images are not here, cosine margins are drawn over the share of the way from the smallest to the
+largest class, which alone they depend on.
+
+    draw(bench, table)        # a Figure, or None for a recipe without dynamic-arcface
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import polars as pl
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from probe.losses import config as losses
+from probe.losses.dynamic import margins_by_size
+from probe.planning.inventory import Bench
+from probe.report.figures.style import FAINT, house_style, look
+from probe.report.table import Table
+
+CAPTION = (
+    "Margin f(n) in radians of a class with n training images, between the least and the most of this recipe. "
+    "Grey: how many classes of the training set have about n images, where it is here."
+)
+Margins = losses.CosineMargins | losses.PowerMargins
+
+
+def draw(bench: Bench, _table: Table) -> Figure | None:
+    """One line a setting of the margins, over the class sizes of the recipe's training split."""
+    settings = {
+        f"{row.name}: {_range(loss.margins)}": loss.margins
+        for row in bench.recipe.rows
+        for run in row.runs[:1]
+        if isinstance(loss := run.loss, losses.DynamicArcFace)
+    }
+    sizes = _class_sizes(bench)
+    if sizes is None:
+        settings = {name: margins for name, margins in settings.items() if isinstance(margins, losses.CosineMargins)}
+    if not settings:
+        return None
+    with house_style():
+        figure = Figure(figsize=(6, 3.6), layout="constrained")
+        axes = figure.subplots()
+        if sizes is None:
+            _plot(axes, settings, torch.arange(1, 102), np.arange(101))
+            axes.set_xlabel("n, training images of the class, from the least (0) to the most (100)")
+        else:
+            n = torch.arange(int(sizes.min()), int(sizes.max()) + 1)
+            _histogram(axes, sizes, min(40, len(n)))
+            _plot(axes, settings, n, n.numpy())
+            axes.set_xlabel("n, training images of the class")
+        figure.legend(loc="outside lower center")
+    return figure
+
+
+def _class_sizes(bench: Bench) -> np.ndarray | None:
+    if bench.manifest is None:
+        return None
+    train = bench.manifest.frame.filter(pl.col("split") == "train")
+    sizes = train.group_by("domain", "label").len()["len"].to_numpy()
+    return sizes if len(sizes) else None
+
+
+def _plot(axes: Axes, settings: Mapping[str, Margins], n: torch.Tensor, at: np.ndarray) -> None:
+    for number, (name, margins) in enumerate(settings.items()):
+        style = look(number) | {"marker": "", "linewidth": 2}
+        axes.plot(at, margins_by_size(n, margins).numpy(), label=name, **style)
+    axes.set_ylabel("margin f(n), radians")
+    axes.set_ylim(0, 1.1 * max(margins.most for margins in settings.values()))
+    axes.margins(x=0.02)
+
+
+def _histogram(axes: Axes, sizes: np.ndarray, bins: int) -> None:
+    """Behind the lines, on a scale of its own."""
+    counts = axes.twinx()
+    counts.hist(sizes, bins=bins, range=(sizes.min(), sizes.max() + 1), color=FAINT, alpha=0.45)
+    counts.set_ylabel("classes")
+    counts.grid(False)
+    axes.set_zorder(counts.get_zorder() + 1)
+    axes.patch.set_visible(False)
+
+
+def _range(margins: Margins) -> str:
+    return f"{margins.kind}, {margins.least:g} to {margins.most:g}"

@@ -1,0 +1,51 @@
+"""An HTML document that stands alone: style and script are in it, and it asks nothing of the network.
+
+Its security policy would not let it: the one script is allowed by its digest, so that nothing that a name holds could
+ever run.
+
+html(table)                                                     # one table
+document("report.html", ["page.js", "gallery.js"], sections=...)    # the report
+"""
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, FunctionLoader, StrictUndefined
+
+from probe.report.agreement import agreement_line
+from probe.report.page.grid import build_grid
+from probe.report.render import overview
+from probe.report.render.entries import legend, time_text
+from probe.report.table import Table
+
+EMBEDDED, BESIDE = "data:", "data: 'self' file:"  # places where pictures may be
+
+
+def html(table: Table) -> str:
+    """A table to be sorted, with what it says of itself. The same table gives the same bytes."""
+    return document("table.html", ["page.js"], table=table, grid=build_grid(table))
+
+
+def document(template: str, scripts: Sequence[str], places: str = EMBEDDED, **values: Any) -> str:
+    """A template of this folder, filled in. `places`: where its pictures may be."""
+    script = "\n".join(map(_resource, scripts))
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    policy = f"default-src 'none'; img-src {places}; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
+    found = _environment().get_template(template)
+    return found.render(script=script, style=_resource("page.css"), policy=policy, **values)
+
+
+@cache
+def _environment() -> Environment:
+    loader = FunctionLoader(_resource)
+    made = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    made.globals |= {"legend": legend, "agreement_line": agreement_line, "time_text": time_text, "overview": overview}
+    return made
+
+
+def _resource(name: str) -> str:
+    return files("probe.report.page").joinpath(name).read_text(encoding="utf-8")

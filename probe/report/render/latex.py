@@ -1,0 +1,126 @@
+r"""A table as LaTeX, to be read with \input into a document that has the packages which its first lines name.
+
+A column for each domain and metric; printed values and differences in lines of their own. What names and notes may
+hold is escaped; a character that LaTeX's standard fonts lack is written as its code point, `U+4E2D`.
+
+Path("out/tables/quickstart.tex").write_text(latex(table))
+"""
+
+import unicodedata
+from collections.abc import Iterator
+
+from probe.report.agreement import agreement_line
+from probe.report.render.entries import Entry, Line, entries, has_runs, legend, lines
+from probe.report.table import Table, TableRow
+from probe.workspace import file_name
+
+GREEK = "alpha beta gamma delta epsilon theta lambda mu pi rho sigma tau phi omega"
+LETTERS = "œŒłŁđĐŋŊı"  # beyond Latin-1 and letters with accents
+SPECIAL = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    '"': r"\textquotedbl{}",
+    "µ": r"$\mu$",
+    "±": r"$\pm$",
+    "≈": r"$\approx$",
+    "×": r"$\times$",
+    "−": "$-$",
+    "≥": r"$\geq$",
+    "≤": r"$\leq$",
+    "→": r"$\rightarrow$",
+    "√": r"$\surd$",
+    "∞": r"$\infty$",
+    "·": r"$\cdot$",
+    "°": r"$^{\circ}$",
+    "–": "--",
+    "—": "---",
+    "…": r"\ldots{}",
+    "‘": "`",
+    "’": "'",
+    "“": "``",
+    "”": "''",
+    **{character: f"\\{character}" for character in "&%$#_{}"},
+    **{character: f"{{{character}}}" for character in "[]*"},  # which at the start of a line would belong to its break
+    **{letter: rf"$\{name}$" for letter, name in zip("αβγδεθλμπρστφω", GREEK.split(), strict=True)},
+}
+
+
+def latex(table: Table) -> str:
+    """A `table` environment with title, numbers and legend; why rows are missing, in comments."""
+    facts = ["dim", "seeds"] if has_runs(table) else []
+    cells = "r" * (len(facts) + sum(len(table.metrics(column)) for column in table.columns))
+    agreement = agreement_line(table)
+    said = " ".join([legend(table), *([agreement] if agreement else [])])
+    text = [
+        r"% \usepackage[T1]{fontenc}",
+        r"% \usepackage{booktabs}",
+        *(
+            f"% {line}"
+            for each in (*table.reasons, *table.stale, *table.missing, *table.notes)
+            for line in each.splitlines()
+        ),
+        r"\begin{table}",
+        r"\centering",
+        rf"\caption{{{escaped(table.recipe.title)}}}",
+        rf"\label{{tab:{file_name(table.recipe.name)}}}",
+        rf"\begin{{tabular}}{{@{{}}l{cells}@{{}}}}",
+        r"\toprule",
+        *_header(table, facts),
+        r"\midrule",
+        *(line for row in table.rows for line in _row(table, row)),
+        r"\bottomrule",
+        r"\end{tabular}",
+        rf"\par\smallskip\footnotesize {escaped(said)}",
+        r"\end{table}",
+    ]
+    return "\n".join(text) + "\n"
+
+
+def escaped(text: str) -> str:
+    """Text as LaTeX prints it."""
+    return "".join(SPECIAL.get(character) or _plain(character) for character in " ".join(text.split()))
+
+
+def _plain(character: str) -> str:
+    """What the T1 encoding has; the code point of anything else."""
+    accented = unicodedata.normalize("NFD", character)[0].isascii()
+    letter = character.isalpha() and (accented or "À" <= character <= "ÿ" or character in LETTERS)
+    return character if letter or (character.isascii() and character.isprintable()) else f"U+{ord(character):04X}"
+
+
+def _header(table: Table, facts: list[str]) -> list[str]:
+    """The columns, and below them their metrics where any has several."""
+    metrics = [table.metrics(column) for column in table.columns]
+    if all(len(of_column) == 1 for of_column in metrics):
+        return [_line(["", *facts, *map(escaped, table.columns)])]
+    spans, rules, first = [], [], 2 + len(facts)
+    for column, of_column in zip(table.columns, metrics, strict=True):
+        spans.append(rf"\multicolumn{{{len(of_column)}}}{{c}}{{{escaped(column)}}}")
+        rules.append(rf"\cmidrule(lr){{{first}-{first + len(of_column) - 1}}}")
+        first += len(of_column)
+    names = [escaped(metric) for of_column in metrics for metric in of_column]
+    return [_line(["", *("" for _ in facts), *spans]), " ".join(rules), _line(["", *facts, *names])]
+
+
+def _row(table: Table, row: TableRow) -> Iterator[str]:
+    for line in lines(table, row):
+        name = escaped(line.name) if line.kind == "measured" else rf"\quad\textit{{{escaped(line.name)}}}"
+        yield _line([name, *line.facts, *(_cell(line, entry) for _, entry in entries(table, row))])
+
+
+def _cell(line: Line, entry: Entry) -> str:
+    text = line.text(entry)
+    if line.kind == "difference":
+        return f"${text}$" if line.tells(entry) else ""
+    text = escaped(text)
+    if line.kind == "printed":
+        return text if line.tells(entry) else ""
+    mark = SPECIAL["≈"]
+    return rf"\textbf{{{text}}}" if entry.standing == "best" else f"{text} {mark}" if entry.standing == "tied" else text
+
+
+def _line(cells: list[str]) -> str:
+    return f"{' & '.join(cells)} \\\\"

@@ -1,0 +1,55 @@
+"""A table as CSV, one line a value, unrounded: for spreadsheets and scripts.
+
+Path("out/tables/quickstart.csv").write_text(long_csv(table))
+"""
+
+import csv
+import io
+from typing import Any
+
+from probe.report.render.entries import Entry, entry_of
+from probe.report.table import Cell, Table, TableRow
+
+HEADER = (
+    *("row", "column", "metric", "measured", "std", "low", "high", "seeds"),
+    *("printed", "printed_std", "compared", "difference", "standing"),
+)
+
+
+def long_csv(table: Table) -> str:
+    """`row,column,metric,measured,std,low,high,seeds,printed,printed_std,compared,difference,standing`.
+
+    Scores in percent; low and high: the 95 % bootstrap interval over queries; difference: measured minus printed;
+    standing: best, tied, or neither. Columns that the table does not show, but the runs have, are there too.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(HEADER)
+    for row in table.rows:
+        for column in dict.fromkeys([*table.columns, *row.cells]):
+            for metric in table.recipe.show.metrics:
+                entry = entry_of(table, row, column, metric)
+                if entry.measured is not None or entry.printed is not None:
+                    writer.writerow([row.name, column, metric, *_values(row, entry)])
+    return text.getvalue()
+
+
+def _values(row: TableRow, entry: Entry) -> list[Any]:
+    measured, printed = entry.measured, entry.printed
+    return [
+        *(("", "") if measured is None else (_number(measured), _exact(measured.std))),
+        *(("", "") if entry.interval is None else map(repr, entry.interval)),
+        row.done,
+        *(("", "") if printed is None else (printed.shown, _exact(printed.std))),
+        row.comparison.compared if printed else "",
+        _exact(entry.difference),
+        entry.standing,
+    ]
+
+
+def _number(cell: Cell) -> str:
+    return _exact(cell.mean) if cell.text is None else cell.text
+
+
+def _exact(value: float | None) -> str:
+    return "" if value is None else repr(value)

@@ -1,0 +1,50 @@
+"""A table as Markdown: a column for each domain and metric, printed values and differences in lines of their own.
+
+Path("out/tables/quickstart.md").write_text(markdown(table))
+"""
+
+from probe.report.agreement import agreement_line
+from probe.report.render.entries import TIED, Entry, Line, entries, has_runs, legend, lines, time_text
+from probe.report.table import Table
+
+
+def markdown(table: Table) -> str:
+    """The table, and what there is to say of it."""
+    agreement = agreement_line(table)
+    said = [*([agreement] if agreement else []), *table.reasons]
+    text = [f"# {table.recipe.title}", "", *([table.recipe.about.strip(), ""] if table.recipe.about else [])]
+    text += [*_grid(table), "", legend(table)]
+    text += [""] * bool(said) + [f"- {line}" for line in said]
+    notes = [*table.stale, *table.missing, *table.notes]
+    text += [""] * bool(notes) + [f"- {line}" for line in notes]
+    if table.needs:
+        text += ["", "To complete this table:", "", "```", *_commands(table), "```"]
+    return "\n".join(text) + "\n"
+
+
+def _commands(table: Table) -> list[str]:
+    """Each below a comment of how long it takes."""
+    timed = [(time_text(table, command), command) for command in table.needs]
+    return [line for time, command in timed for line in ([f"# {time}", command] if time else [command])]
+
+
+def _grid(table: Table) -> list[str]:
+    header = ["row", *(["dim", "seeds"] if has_runs(table) else [])]
+    places = [(column, metric) for column in table.columns for metric in table.metrics(column)]
+    header += [column if column == metric else f"{column} {metric}" for column, metric in places]
+    grid = [_line(header), _line(["---", *("---:" for _ in header[1:])])]
+    for row in table.rows:
+        for line in lines(table, row):
+            grid.append(_line([line.name, *line.facts, *(_cell(line, entry) for _, entry in entries(table, row))]))
+    return grid
+
+
+def _cell(line: Line, entry: Entry) -> str:
+    text = line.text(entry)
+    if line.kind != "measured":
+        return text if line.tells(entry) else ""
+    return f"**{text}**" if entry.standing == "best" else f"{text} {TIED}" if entry.standing == "tied" else text
+
+
+def _line(cells: list[str]) -> str:
+    return f"| {' | '.join(' '.join(cell.replace('|', '/').split()) for cell in cells)} |"

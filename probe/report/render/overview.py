@@ -1,0 +1,77 @@
+"""How every table stands, a line each: how much of it is measured, and what is missing first.
+
+show_overview(tables, printer())
+"""
+
+from rich import box
+from rich.console import Console
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from probe.planning.duration import rounded
+from probe.report.table import Table, TableRow
+
+WIDTH = 160  # where it is not a terminal
+TITLE = 44
+BETWEEN = 2  # columns
+
+
+def is_begun(table: Table) -> bool:
+    """Whether anything is measured or counted; sizes of models and settings are known without that."""
+    counted = (
+        cell.text is None for row in table.rows if not row.planned for of in row.cells.values() for cell in of.values()
+    )
+    return any(row.done for row in table.rows) or any(counted)
+
+
+def show_overview(tables: list[Table], console: Console) -> None:
+    """One line a table; titles and reasons that do not fit are cut."""
+    lines = [(table.recipe.name, rows_text(table), time_text(table)) for table in tables]
+    width = console.width if console.is_terminal else WIDTH
+    facts_width = sum(max(map(len, texts)) for texts in zip(*lines, ("table", "rows", "time"), strict=True))
+    spare = width - facts_width - BETWEEN * 5
+    title = min(TITLE, spare // 2) if spare >= TITLE else 0
+    grid = RichTable(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
+    for name in ("table", "rows", "time"):
+        grid.add_column(name, no_wrap=True, justify="right" if name == "rows" else "left")
+    if title:
+        grid.add_column("title", no_wrap=True, overflow="ellipsis", max_width=title)
+    grid.add_column("missing first", no_wrap=True, overflow="ellipsis", max_width=max(spare - title, 20))
+    for table, facts in zip(tables, lines, strict=True):
+        titles = [Text(table.recipe.title)] if title else []
+        grid.add_row(*map(Text, facts), *titles, Text(first_missing(table)), style="" if is_begun(table) else "dim")
+    console.print(grid)
+    console.print("rows: measured of those that can be", style="dim")
+    console.print("time: estimated, of what is missing, also of what tables share; ?: not known", style="dim")
+    if any(table.needs for table in tables):
+        console.print("`probe table NAME` shows a table whole, with the commands that complete it", style="dim")
+
+
+def _measured(row: TableRow) -> bool:
+    return row.done > 0 if row.planned else any(row.cells.values())
+
+
+def rows_text(table: Table) -> str:
+    """Whole rows; none where all are printed only."""
+    rows = [row for row in table.rows if row.planned or row.comparison.compared != "printed-only"]
+    whole = [row for row in rows if _measured(row) and row.done == row.planned]
+    return f"{len(whole)}/{len(rows)}" if rows else ""
+
+
+def time_text(table: Table) -> str:
+    """Of all commands together, estimated."""
+    known = [estimate for estimate in table.times.values() if estimate]
+    if not known:
+        return "?" if table.times else ""
+    left_out = len(known) < len(table.times) or any(estimate.unknown for estimate in known)
+    return rounded(sum(estimate.seconds for estimate in known)) + (" + ?" if left_out else "")
+
+
+def first_missing(table: Table) -> str:
+    """What is stale or missing first, or that nothing is."""
+    runs = sum(row.planned - row.done for row in table.rows)
+    to_fit = [f"{runs} seed(s) to fit"] if runs and table.needs else []
+    found = [*table.stale, *table.missing, *to_fit, *table.needs]
+    if found:
+        return found[0]
+    return "complete" if rows_text(table) else "printed only: nothing here can be measured"

@@ -1,0 +1,1 @@
+"""Run directories: how runs are made, recognised, written and read."""

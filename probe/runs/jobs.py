@@ -1,0 +1,161 @@
+"""Runs side by side: each process is given one run at a time through a pipe and tells through it how the run gets on.
+
+The processes are started anew, not forked. Ctrl-C is the parent's: it ends them, and their runs go on from their last
+epoch another time. A process that is killed fails its run only.
+
+    fit_in_processes(pending, 2, "auto", budget, tensorboard=False, view=view)
+"""
+
+import os
+import signal
+import traceback
+from collections import deque
+from collections.abc import Sequence
+from multiprocessing import get_context
+from multiprocessing.connection import Connection, wait
+from multiprocessing.resource_tracker import ensure_running
+from typing import Any
+
+from probe.errors import ProbeError
+from probe.extract.features import CachedFeatures
+from probe.runs.directory import Run
+from probe.runs.view import View
+
+Runs = Sequence[tuple[Run, CachedFeatures]]
+
+
+def fit_in_processes(
+    runs: Runs, jobs: int, device_choice: str, budget: dict[str, int], tensorboard: bool, view: View
+) -> None:
+    """Fits all runs in `jobs` processes; failures are told to the view. `budget`: of one process."""
+    todo = deque(range(len(runs)))
+    threads = threads_each(jobs)
+    started: list[_Worker] = []
+    busy: dict[Connection, _Worker] = {}
+    try:
+        while todo or busy:
+            while todo and len(busy) < jobs:
+                idle = next((worker for worker in started if worker.idle), None)
+                if idle is None:
+                    idle = _Worker(runs, threads, device_choice, budget, tensorboard)
+                    started.append(idle)
+                idle.give(todo.popleft())
+                busy[idle.pipe] = idle
+            for pipe in wait(list(busy)):
+                worker = busy[pipe]  # type: ignore[index]
+                worker.hear(view)
+                if worker.current is None:
+                    del busy[worker.pipe]
+    finally:
+        for worker in started:
+            worker.end()
+
+
+class _Worker:
+    """A process and the run that it has; `idle`: alive, and without one."""
+
+    def __init__(self, runs: Runs, *settings: Any) -> None:
+        context = get_context("spawn")
+        self.pipe, other = context.Pipe()
+        self.current: int | None = None
+        self._runs = runs
+        self._process = context.Process(target=_work, args=(other, runs, *settings), daemon=True)
+        ensure_running()  # before the mask, which it would take off
+        usual = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which the process inherits
+        try:
+            self._process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, usual)  # a Ctrl-C of meanwhile comes now
+        other.close()
+        self._dead = False
+
+    @property
+    def idle(self) -> bool:
+        return self.current is None and not self._dead
+
+    def give(self, number: int) -> None:
+        self.current = number
+        self.pipe.send(number)
+
+    def hear(self, view: View) -> None:
+        """Passes on one message, or finds that the process is gone."""
+        if self.current is None:
+            raise ValueError("only a process at work is listened to")
+        name = self._runs[self.current][0].name
+        try:
+            what, *said = self.pipe.recv()
+        except (EOFError, ConnectionResetError):
+            self._process.join()
+            self._dead, self.current = True, None
+            code = self._process.exitcode or 0
+            how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+            view.failed(name, ProbeError(f"its process {how}; fit it again, with fewer --jobs if memory ran out"))
+            return
+        if what == "done":
+            self.current = None
+        elif what == "failed":
+            self.current = None
+            message, trace = said
+            error = ProbeError(message)
+            error.__cause__ = RuntimeError(f"in another process:\n{trace}")
+            view.failed(name, error)
+        else:
+            getattr(view, what)(*said)
+
+    def end(self) -> None:
+        self._process.terminate()
+        self._process.join()
+        self.pipe.close()
+
+
+class _Told:
+    """The view as the process sees it."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self._pipe = pipe
+
+    def images(self, count: int) -> None:
+        self._pipe.send(("images", count))
+
+    def epoch(self, name: str, record: dict[str, Any], epochs: int) -> None:
+        self._pipe.send(("epoch", name, record, epochs))
+
+    def searched(self, name: str, done: int, total: int) -> None:
+        self._pipe.send(("searched", name, done, total))
+
+    def note(self, text: str) -> None:
+        self._pipe.send(("note", text))
+
+    def finished(self, name: str, metrics: dict[str, Any], seconds: float) -> None:
+        self._pipe.send(("finished", name, metrics, seconds))
+
+
+def _work(
+    pipe: Connection, runs: Runs, threads: int, device_choice: str, budget: dict[str, int], tensorboard: bool
+) -> None:
+    """The process: fits what it is given until the pipe is closed."""
+    import torch
+
+    from probe.runs.session import Session
+
+    torch.set_num_threads(threads)
+    session = Session(device_choice, budget, tensorboard, _Told(pipe))
+    while True:
+        try:
+            run, features = runs[pipe.recv()]
+        except EOFError:
+            return
+        try:
+            session.fit(run, features)
+            pipe.send(("done",))
+        except Exception as error:
+            pipe.send(("failed", str(error) or type(error).__name__, traceback.format_exc()))
+
+
+def threads_each(jobs: int) -> int:
+    """Of each process: as many as without --jobs where OMP_NUM_THREADS says how many, so for the same bits; else its
+    share of those that PyTorch would use in this one."""
+    import torch
+
+    threads = torch.get_num_threads()
+    return threads if "OMP_NUM_THREADS" in os.environ else max(1, threads // jobs)

@@ -1,0 +1,118 @@
+"""Exact nearest neighbours by cosine or Euclidean distance; ties go to the earlier row; a query never finds itself.
+
+Matrix products in float32 propose, float64 decides. A proposal errs by a proven bound, so an index row whose proposal
+lies further below a query's k-th best cannot be among its neighbours; all others are scored again in float64, one by
+one. Queries with too many of those (duplicates, vectors that float32 cannot tell apart) are proposed in float64 too.
+Neither the sizes of blocks nor the number of threads changes a bit.
+
+    neighbours = search(queries, index, k=5, same_image=same_image_pairs(query_ids, index_ids))
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+import torch
+
+from probe.errors import UsageError
+from probe.metrics.scores import Distance
+from probe.search.distances import Cosine, Euclidean
+from probe.search.duplicates import without_late_copies
+from probe.search.exhaustive import decide
+from probe.search.proposals import propose
+from probe.search.vectors import Vectors
+from probe.search.work import BLOCKS, Blocks, Work, positions
+
+DISTANCES = {"cosine": Cosine, "euclidean": Euclidean}
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """`rows` (Q, k) int64 index rows, best first, and `similarities` (Q, k) float64; -1 and -inf past the last one."""
+
+    rows: np.ndarray
+    similarities: np.ndarray
+
+
+def same_image_pairs(queries: Sequence[str] | pl.Series, index: Sequence[str] | pl.Series) -> np.ndarray:
+    """(P, 2) int64: each (query row, index row) that is one image, by id, sorted."""
+    sides = (pl.DataFrame({"image": pl.Series(ids, dtype=pl.String)}) for ids in (queries, index))
+    left, right = (side.with_row_index(name) for side, name in zip(sides, ("query", "row"), strict=True))
+    pairs = left.join(right, on="image").select(pl.col("query", "row").cast(pl.Int64)).sort("query", "row")
+    return pairs.to_numpy().astype(np.int64, order="C").reshape(-1, 2)
+
+
+def search(
+    queries: torch.Tensor | Vectors,
+    index: torch.Tensor | Vectors,
+    k: int,
+    same_image: np.ndarray,
+    distance: Distance = "cosine",
+    advance: Callable[[int], None] = lambda comparisons: None,
+    *,
+    blocks: Blocks | None = None,
+) -> Neighbours:
+    """The k most similar index rows of each query, the pairs of `same_image` left out.
+
+    queries (Q, D) and index (N, D) are of any length and lie anywhere; the work is done on the queries' device.
+    same_image: (P, 2) int64 (query row, index row), in any order. advance: told the comparisons done since it was last
+    told, Q * N in all. Similarities are cosines, or minus the distances. Raises ProbeError for a vector that is not
+    finite or, of a cosine, zero; UsageError for two dimensions, and for a pair outside. Memory: the input where it
+    lies, the result, and less than 1 GB on a CPU.
+    """
+    queries, index = (each if isinstance(each, Vectors) else Vectors(each) for each in (queries, index))
+    if queries.dim != index.dim:
+        raise UsageError(f"queries have {queries.dim} dimensions, the index has {index.dim}; search in one space.")
+    same_image = _sorted(same_image, len(queries), len(index))
+    device, count = queries.device, min(k, len(index))
+    blocks = blocks or BLOCKS[device.type]
+    found = Neighbours(np.full((len(queries), k), -1, np.int64), np.full((len(queries), k), -np.inf))
+    at_once = max(blocks.queries, blocks.kept // (2 * index.dim + 4 * (k + blocks.spare)))
+    with torch.inference_mode(), _full_float32(device):
+        space = DISTANCES[distance](queries, index, device)
+        unresolved = [np.zeros(0, np.int64)]
+        for start in range(0, len(queries) if count else 0, at_once):
+            some = np.arange(start, min(start + at_once, len(queries)))
+            work = Work(space, queries.take(some), index, count, positions(same_image, some, None), device, blocks)
+            rows, similarities, resolved = propose(work, advance)
+            found.rows[some, :count], found.similarities[some, :count] = rows, similarities
+            unresolved.append(some[~resolved])
+        left_open = np.concatenate(unresolved)
+        if len(left_open):
+            pairs = positions(same_image, left_open, None)
+            copies = count + (int(np.bincount(pairs[:, 0]).max()) if len(pairs) else 0)
+            kept = without_late_copies(index, copies)
+            for start in range(0, len(left_open), at_once):
+                some = left_open[start : start + at_once]
+                pairs = positions(same_image, some, kept)
+                work = Work(space, queries.take(some), index.take(kept), count, pairs, device, blocks)
+                rows, similarities = decide(work)
+                found.rows[some, :count] = np.where(rows < 0, -1, kept[rows])
+                found.similarities[some, :count] = similarities
+    return found
+
+
+def _sorted(pairs: np.ndarray, queries: int, rows: int) -> np.ndarray:
+    """Raises UsageError for a pair of a query or row that is not there."""
+    if pairs.ndim != 2 or pairs.shape[1] != 2 or not np.issubdtype(pairs.dtype, np.integer):
+        raise UsageError(f"same_image has shape {pairs.shape} of {pairs.dtype}; it is (P, 2) of int64.")
+    outside = ((pairs < 0) | (pairs >= (queries, rows))).any(1)
+    if outside.any():
+        query, row = pairs[outside.argmax()]
+        raise UsageError(f"same_image names query {query} and row {row}, of {queries} queries and {rows} rows.")
+    keys = pairs[:, 0] * max(rows, 1) + pairs[:, 1]
+    return pairs if (keys[1:] > keys[:-1]).all() else pairs[np.unique(keys, return_index=True)[1]]
+
+
+@contextmanager
+def _full_float32(device: torch.device) -> Iterator[None]:
+    """Products of float32 are made of float32, whatever the caller has set: no TF32, no bfloat16, no autocast."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with torch.autocast(device.type, enabled=False):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(before)

@@ -1,1 +1,0 @@
-"""Recipes, and the tables that they regenerate."""

@@ -1,0 +1,25 @@
+"""Recipes of one command share what they read of the disk."""
+
+import pytest
+
+from probe.data.dataset import MissingDataError
+from probe.planning.inputs import Shelf
+from probe.planning.inventory import Bench
+from tests.report.world import World
+
+
+def test_two_recipes_read_data_and_features_once(world: World):
+    world.write_store()
+    shelf = Shelf(world.workspace)
+    first, second = (Bench(world.recipe, world.workspace, shelf) for _ in range(2))
+    assert first.manifest is second.manifest
+    assert first.features["descriptor"] is second.features["descriptor"]
+
+
+def test_what_is_not_there_is_looked_for_again(world: World):
+    shelf = Shelf(world.workspace)
+    with pytest.raises(MissingDataError):
+        shelf.data("absent")
+    folder = world.workspace.data_root
+    (folder / "small").rename(folder / "absent")
+    assert shelf.data("absent").domains == ["birds", "cars"]

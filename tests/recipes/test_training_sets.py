@@ -1,0 +1,190 @@
+"""Rows that are trained on other data than they are tested on, and what is said when that is not here."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from feature_cache import Failure, Rows, StoreWriter
+from probe.backbones.catalogue import find_backbone
+from probe.data.manifest import COLUMNS, Manifest
+from probe.data.selection import with_training
+from probe.errors import UsageError
+from probe.extract.speed import Speed, record
+from probe.planning.duration import HERE as HERE_BASIS
+from probe.planning.extraction import extractions
+from probe.planning.inventory import Bench
+from probe.planning.status import Status
+from probe.recipes.recipe import read_recipe
+from probe.report.table import build_table
+from probe.runs.sweep import sweep
+from tests.report.world import RECIPE, World
+
+ELSEWHERE = "- {name: Elsewhere, train: more, head: {kind: pca-whitening, dim: 4}}"
+HERE = "- {name: Here, head: {kind: pca-whitening, dim: 4}}"
+CURATION = """
+title: Draws
+seed: 1
+sources: [{data: sop}]
+rows: [{name: some}, {name: others}]
+"""
+
+
+@pytest.fixture
+def elsewhere(world: World) -> World:
+    rows = [(f"{label}/{i}.jpg", "more", label, "tools", "train", "train") for label in "ab" for i in range(6)]
+    rows += [("a/9.jpg", "more", "a", "tools", "test", "both")]
+    folder = world.workspace.data_root / "more"
+    folder.mkdir()
+    pl.DataFrame(rows, COLUMNS, orient="row").write_csv(folder / "manifest.csv")
+    world.write_store()
+    with StoreWriter(world.workspace.store("more", "descriptor"), find_backbone("descriptor").spec()) as writer:
+        ids = [image for image, *_ in rows]
+        features = np.random.default_rng(3).normal(size=(len(ids), 16))
+        writer.add(Rows(ids, features, np.full((len(ids), 2), 64)), [])
+        writer.finish()
+    world.recipe.path.write_text(f"{RECIPE}  {ELSEWHERE}\n  {HERE}\n")
+    return World(read_recipe(world.recipe.path), world.workspace, world.images)
+
+
+def test_a_row_is_trained_on_other_data_and_tested_on_the_recipes(elsewhere: World):
+    bench = Bench(elsewhere.recipe, elsewhere.workspace)
+    of = {row.name: bench.features[row.features_name] for row in elsewhere.recipe.rows}
+    assert of["Elsewhere"].frame("train")["domain"].unique().to_list() == ["tools"]
+    assert of["Elsewhere"].frame("test")["image"].to_list() == of["Here"].frame("test")["image"].to_list()
+    assert of["Here"] is of["Full"]
+    sweep(bench.runs(), "cpu")
+    table = build_table(Bench(elsewhere.recipe, elsewhere.workspace))
+    assert all(row.done == row.planned for row in table.rows)
+    here, there = (next(row for row in table.rows if row.name == name) for name in ("Here", "Elsewhere"))
+    assert here.cells.keys() == there.cells.keys() == {"Mean", "birds", "cars"}
+    assert table.columns == ["Mean", "birds", "cars"]
+    assert {run.path for run in bench.runs_of["Here"]}.isdisjoint(run.path for run in bench.runs_of["Elsewhere"])
+
+
+def test_a_training_set_that_is_not_drawn_is_said_with_the_command_that_draws_it(elsewhere: World):
+    curation = elsewhere.recipe.path.parent / "curation" / "draws.yaml"
+    curation.parent.mkdir()
+    curation.write_text(CURATION)
+    text = elsewhere.recipe.path.read_text()
+    for names, commands in (
+        (["some"], [f"probe data curate {curation} --row some"]),
+        (["some", "others"], [f"probe data curate {curation}"]),
+    ):
+        rows = "".join(f"\n  - {{name: {name}, train: {name}, backbone: descriptor}}" for name in names)
+        elsewhere.recipe.path.write_text(text.rstrip() + rows)
+        table = build_table(Bench(read_recipe(elsewhere.recipe.path), elsewhere.workspace))
+        assert f"not drawn yet: {', '.join(names)}" in table.missing
+        assert without_places(table.needs[:-1]) == [
+            *commands,
+            f"probe extract small {' '.join(names)} --backbone descriptor",
+            "probe extract more --backbone descriptor --split train",
+        ]
+
+
+DRAWN = ELSEWHERE.replace("Elsewhere", "Drawn").replace("more", "m4d-35k")
+
+
+@pytest.mark.parametrize(
+    ("rows", "data", "commands"),
+    [
+        ([ELSEWHERE], "small", ["more --split train", "small --split val --split test"]),
+        ([ELSEWHERE, HERE], "small", ["more --split train", "small"]),
+        ([DRAWN, ELSEWHERE], "uned", ["m4d-35k", "uned --split val --split test", "more --split train"]),
+        ([HERE], "uned", ["uned"]),
+    ],
+    ids=["elsewhere", "both", "data that are not here", "all of data that are not here"],
+)
+def test_only_the_splits_that_rows_read_are_to_be_extracted(
+    elsewhere: World, rows: list[str], data: str, commands: list[str]
+):
+    assert [command.replace(" --backbone descriptor", "") for command in to_extract(elsewhere, rows, data)] == [
+        f"probe extract {words}" for words in commands
+    ]
+
+
+def test_through_a_view_only_the_splits_that_it_serves_are_to_be_extracted(elsewhere: World):
+    row = HERE.replace("Here,", "Here, backbone: siglip-so400m-14-384, views: true,")
+    start = "probe extract small --backbone siglip-so400m-14-384"
+    assert to_extract(elsewhere, [row], "small") == [
+        f"{start}@train --split train",
+        f"{start}@test --split val --split test",
+    ]
+
+
+def test_the_time_is_that_of_the_images_that_are_to_be_extracted_and_lacked(elsewhere: World):
+    workspace = elsewhere.workspace
+    store = workspace.store("small", "descriptor")
+    store.unlink()
+    record(workspace.cache, Speed("descriptor", "cpu", 1, 60.0))
+    to_extract(elsewhere, [ELSEWHERE], "small")
+    bench = Bench(read_recipe(elsewhere.recipe.path), workspace)
+    times = list(Status(workspace).of(build_table(bench), bench).times.values())
+    assert [str(time) for time in times[:2]] == [f"less than a minute, {HERE_BASIS}", f"about 48 min, {HERE_BASIS}"]
+    with StoreWriter(store, find_backbone("descriptor").spec()) as writer:  # of training, and eight of the others
+        ids = [image for image in elsewhere.images if "birds0/" in image or "birds6/" in image or "birds7/" in image]
+        writer.add(Rows(ids[:-1], np.ones((len(ids) - 1, 16)), np.full((len(ids) - 1, 2), 64)), [Failure(ids[-1], "-")])
+        writer.finish()
+    bench = Bench(bench.recipe, workspace)
+    assert str(list(Status(workspace).of(build_table(bench), bench).times.values())[1]) == f"about 40 min, {HERE_BASIS}"
+
+
+def to_extract(world: World, rows: list[str], data: str) -> list[str]:
+    """The commands of a recipe of these rows over the data, without the options that say where things are."""
+    rows_of_world = "".join(f"  {row}\n" for row in rows)
+    start = RECIPE[: RECIPE.index("  - {name: Full")].replace("data: small", f"data: {data}")
+    world.recipe.path.write_text(start + rows_of_world)
+    recipe = read_recipe(world.recipe.path)
+    here = Bench(recipe, world.workspace).data
+    return without_places(
+        extraction.command(world.workspace)
+        for backbone in recipe.backbones
+        for extraction in extractions(recipe, backbone, here)
+    )
+
+
+def without_places(commands: Iterable[str]) -> list[str]:
+    return [command.split(" --data-root")[0] for command in commands]
+
+
+def test_the_benchmarks_own_training_images_are_left_out_and_labels_bear_their_source():
+    rows = [
+        ("a", "s", "1", "d", "train", "train"),
+        ("b", "s", "1", "d", "val", "both"),
+        ("c", "s", "1", "d", "test", "both"),
+    ]
+    more = [("a", "t", "1", "e", "train", "train"), ("b", "t", "1", "e", "test", "both")]
+    frames = [pl.DataFrame(part, COLUMNS, orient="row") for part in (rows, more)]
+    joined = with_training(Manifest(frames[0]), Manifest(frames[1])).frame
+    assert joined.select("source", "image", "label").rows() == [("t", "a", "t/1"), ("s", "b", "s/1"), ("s", "c", "s/1")]
+    with pytest.raises(UsageError, match="keep one of them"):
+        with_training(Manifest(frames[0], {"s": Path("x")}), Manifest(frames[0], {"s": Path("y")}))
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        (
+            "{name: A, printed: As printed, column: Meen}",
+            "column: 'As printed' has no printed 'Meen'; did you mean 'Mean'?",
+        ),
+        ("{name: A, column: Mean}", "name their row with `printed`"),
+        ("{name: A, printed: As printed, column: {birds: bird}}", "has no printed 'bird'; did you mean 'birds'?"),
+        ("{name: A, trian: more}", "unknown key 'trian'; did you mean 'train'?"),
+    ],
+)
+def test_a_mistaken_row_is_an_error_before_any_work(world: World, row: str, says: str):
+    world.recipe.path.write_text(f"{RECIPE}  - {row}\n")
+    with pytest.raises(UsageError) as raised:
+        read_recipe(world.recipe.path)
+    assert says in str(raised.value)
+
+
+def test_a_printed_column_may_stand_with_the_mean(world: World):
+    world.recipe.path.write_text(
+        f"{RECIPE}  - {{name: A, printed: As printed, column: {{Mean: Mean, print: birds}}}}\n"
+    )
+    row = build_table(Bench(read_recipe(world.recipe.path), world.workspace)).rows[-1]
+    assert {column: list(values) for column, values in row.printed.items()} == {"Mean": ["mMP@5"], "print": ["R@1"]}

@@ -1,0 +1,176 @@
+"""Figures: what is drawn is what was measured, the same runs give the same bytes, and names are text."""
+
+import re
+import xml.etree.ElementTree as ET
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib import colormaps
+from matplotlib.collections import PathCollection
+from matplotlib.colors import to_rgba
+from matplotlib.figure import Figure
+from PIL import Image
+
+from probe.losses.config import CosineMargins
+from probe.planning.inventory import Bench
+from probe.recipes.reference import Printed
+from probe.report.figures import curves, examples, heatmap, margin_map, parameters
+from probe.report.figures.drawn import figures, write_figures
+from probe.report.figures.style import COLOURS, house_style, inline, look, svg
+from probe.report.table import build_table
+from tests.report.measured import DOMAINS, HOSTILE, Measured
+
+
+@pytest.fixture(scope="module")
+def written(measured: Measured) -> list[Path]:
+    return write_figures(measured.bench, measured.folder / "figures")
+
+
+def test_a_recipe_has_the_figures_that_its_runs_give(written: list[Path]):
+    names = {path.name for path in written}
+    kinds = ("heatmap", "curves", "margins", "examples", "collage")
+    assert names == {f"small_{kind}.{suffix}" for kind in kinds for suffix in ("svg", "png")}
+    for path in written:
+        if path.suffix == ".png":
+            with Image.open(path) as image:
+                assert min(image.size) > 200
+        else:
+            ET.parse(path)
+
+
+def test_the_same_runs_give_the_same_svg(measured: Measured, written: list[Path]):
+    for drawn in figures(measured.bench, build_table(measured.bench), photographs=False):
+        path = measured.folder / "figures" / f"{drawn.name}.svg"
+        assert drawn.svg == path.read_text()
+        assert "<dc:date>" not in drawn.svg
+
+
+def test_names_are_text_and_not_mathematics_or_markup(written: list[Path]):
+    text = next(path for path in written if path.name == "small_heatmap.svg").read_text()
+    found = {element.text for element in ET.fromstring(text).iter("{http://www.w3.org/2000/svg}text")}
+    assert {*DOMAINS, "Random <i>"} <= found
+    assert not any(HOSTILE in path.read_text() for path in written if path.suffix == ".svg")
+
+
+def test_curves_are_the_histories(measured: Measured):
+    [curve] = curves.curves(measured.bench)
+    runs = measured.bench.runs_of["Dynamic"]
+    assert curve.name == "Dynamic"
+    for number, run in enumerate(runs):
+        records = curves.history(run)
+        assert curve.loss[number].tolist() == [record["loss"] for record in records]
+        assert curve.val[number].tolist() == [100 * record["val"]["mMP@5"] for record in records]
+
+
+def test_the_heat_map_has_measured_and_printed_values(measured: Measured):
+    table = build_table(measured.bench)
+    found = heatmap.values(table)
+    assert found.rows == ["Full", "Random <i>", "Dynamic"]
+    assert found.measured.shape == found.printed.shape == (3, 2)
+    assert found.measured[2, 1] == table.rows[2].cells[DOMAINS[1]]["mMP@5"].mean
+    assert np.isfinite(found.printed).sum() == 1
+    assert found.printed[0, 0] == 61.0
+
+
+def test_rows_and_domains_of_which_nothing_is_known_are_not_in_the_heat_map(measured: Measured):
+    table = build_table(measured.bench)
+    rows = [table.rows[0], replace(table.rows[1], cells={}), table.rows[2]]
+    found = heatmap.values(replace(table, rows=rows, domains=[DOMAINS[0], "elsewhere", DOMAINS[1]]))
+    assert found.rows == ["Full", "Dynamic"]
+    assert found.domains == list(DOMAINS)
+    assert found.measured.shape == found.printed.shape == (2, 2)
+
+
+def test_many_learning_curves_have_a_panel_each(monkeypatch: pytest.MonkeyPatch, measured: Measured):
+    lines = [curves.Curve(f"row {n}", np.ones((2, 3)), np.full((2, 3), n)) for n in range(curves.TOGETHER + 1)]
+    monkeypatch.setattr(curves, "curves", lambda _: lines)
+    figure = curves.draw(measured.bench, build_table(measured.bench))
+    assert figure
+    named = [axes for axes in figure.axes if axes.get_title("left")]
+    assert [axes.get_title("left") for axes in named] == [line.name for line in lines]
+    for axes, line in zip(named, lines, strict=True):
+        own = [drawn for drawn in axes.lines if drawn.get_color() == COLOURS[0]]
+        assert [list(np.asarray(drawn.get_ydata())) for drawn in own] == [line.val[0].tolist()]
+        assert len(axes.lines) == len(lines)
+
+
+def test_text_on_every_cell_of_the_heat_map_can_be_read():
+    for value in np.linspace(0, 1, 101):
+        colour = to_rgba(colormaps["cividis"](float(value)))
+        ink = to_rgba(heatmap.ink_on(colour))
+        bright, dark = sorted((luminance(colour), luminance(ink)), reverse=True)
+        assert (bright + 0.05) / (dark + 0.05) >= 4.5
+
+
+def luminance(colour: tuple[float, float, float, float]) -> float:
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in colour[:3]]
+    return float(np.dot(linear, [0.2126, 0.7152, 0.0722]))
+
+
+def test_the_margin_map_falls_from_most_to_least(measured: Measured):
+    figure = margin_map.draw(measured.bench, build_table(measured.bench))
+    assert figure
+    [line] = [line for axes in figure.axes for line in axes.lines]
+    n, margins = (np.asarray(values) for values in line.get_data())
+    shape = CosineMargins()
+    share = (n - n.min()) / (n.max() - n.min())
+    expected = shape.least + 0.5 * (shape.most - shape.least) * (1 + np.cos(np.pi * share))
+    assert (n.min(), n.max()) == (4, 7)
+    assert np.allclose(margins, expected, atol=1e-6)
+
+
+def test_examples_are_the_queries_on_which_two_rows_differ_most(measured: Measured):
+    found = examples.examples(measured.bench, build_table(measured.bench))
+    assert {example.domain for example in found} == set(DOMAINS)
+    assert all(len(example.found) == 2 for example in found)
+    for example in found:
+        for side in example.found:
+            assert 0 < len(side.neighbours) <= 3  # as many as there are to be found: 4 images a class, less the query
+
+
+def test_printed_points_are_the_rows_that_have_a_printed_size_and_score(measured: Measured):
+    table = build_table(measured.bench)
+    sizes = {"total parameters": Printed(431e6, None, "431M"), "trainable parameters": Printed(2.3e6, None, "2.3M")}
+    sized = replace(table.rows[0], printed={"Mean": {"mMP@5": Printed(72.1, None)}, "model size": sizes})
+    points = parameters.printed(replace(table, rows=[sized, sized, *table.rows[1:]]))
+    assert points == [parameters.Point("As printed", 431e6, 2.3e6, 72.1)]
+
+
+def test_a_bubbles_area_is_its_trained_parameters():
+    points = [parameters.Point("a", 1e6, 1e5, 50.0), parameters.Point("b", 2e6, 4e5, 60.0)]
+    figure = parameters.figure(points, [])
+    drawn = [found for found in figure.axes[0].collections if isinstance(found, PathCollection)]
+    first, second = (float(found.get_sizes()[0]) for found in drawn)
+    assert second == pytest.approx(4 * first)
+
+
+def test_two_figures_on_one_page_share_no_id(measured: Measured):
+    texts = [drawn.inline for drawn in figures(measured.bench, build_table(measured.bench), photographs=False)]
+    ids = [found for text in texts for found in re.findall(r' id="([^"]+)"', text)]
+    assert len(ids) == len(set(ids))
+    for text in texts:
+        used = set(re.findall(r'(?:href="#|url\(#)([\w.-]+)', text))
+        assert used <= set(re.findall(r' id="([^"]+)"', text))
+        assert "<style" not in text
+
+
+def test_ink_follows_the_page():
+    with house_style():
+        figure = Figure()
+        figure.subplots().set_title("title")
+    assert "fill: var(--ink)" in inline(svg(figure, "one"), "one")
+
+
+def test_no_two_of_28_lines_look_alike():
+    assert len({tuple(look(number).values()) for number in range(28)}) == 28
+
+
+def test_without_runs_and_data_only_the_closed_form_of_the_margins_is_drawn(measured: Measured, tmp_path: Path):
+    bench = Bench(measured.bench.recipe, replace(measured.bench.workspace, out=tmp_path, data_root=tmp_path))
+    [drawn] = figures(bench, build_table(bench), photographs=True)
+    assert drawn.kind == "margins"
+    [line] = drawn.figure.axes[0].lines
+    _, margins = (np.asarray(values) for values in line.get_data())
+    assert (margins[0], margins[50], margins[100]) == pytest.approx((0.5, 0.35, 0.2))

@@ -1,0 +1,73 @@
+"""The counted parameters are those of the modules that a run builds; views and seeds count once."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from probe.heads import config as heads
+from probe.heads.build import build_head
+from probe.losses.build import build_loss
+from probe.recipes.recipe import read_recipe
+from probe.recipes.row import Row
+from probe.report.model_size import parameters
+
+RECIPE = """
+title: Sizes
+data: sample
+backbones:
+  mine: {library: timm, model: resnet18, px: 64, weights: mine.safetensors, dim: 24, params: 1000}
+  other: {library: timm, model: resnet34, px: 64, weights: other.safetensors, dim: 8, params: 500}
+  unknown: {library: timm, model: resnet50, px: 64, weights: unknown.safetensors}
+defaults: {backbone: mine, head: {kind: linear, dim: 6}, loss: {kind: arcface}}
+rows:
+  - {name: linear}
+  - {name: sub-centres, loss: {kind: sub-center-arcface, sub_centers: 3}}
+  - {name: dynamic, loss: {kind: dynamic-arcface, sub_centers: 2}}
+  - {name: biased softmax, loss: {kind: softmax}}
+  - {name: l2, head: {kind: l2-linear-l2}, loss: {kind: normalised-softmax}}
+  - {name: batch norm, head: {kind: batch-norm-linear, hidden: 10, dim: 4}}
+  - {name: fused, backbone: [mine, other], append: [width, aspect]}
+  - {name: views, views: true}
+  - {name: untrained, head: {kind: average-pooling}}
+  - {name: unknown, backbone: unknown}
+  - {name: specialists, specialists: true}
+"""
+CLASSES = 7
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Row]:
+    path = tmp_path_factory.mktemp("sizes") / "sizes.yaml"
+    path.write_text(RECIPE)
+    return {row.name: row for row in read_recipe(path).rows}
+
+
+@pytest.mark.parametrize(
+    "name", ["linear", "sub-centres", "dynamic", "biased softmax", "l2", "batch norm", "fused", "views"]
+)
+def test_they_are_those_of_the_modules(rows: dict[str, Row], name: str):
+    run, generator = rows[name].runs[0], torch.Generator().manual_seed(0)
+    dim, frozen = (24 + 8 + 2, 1500) if name == "fused" else (24, 1000)
+    assert isinstance(run.head, heads.Trained)
+    assert run.loss is not None
+    sizes = torch.full((CLASSES,), 5)
+    modules = [build_head(run.head, dim, generator), build_loss(run.loss, sizes, heads.loss_dim(run.head), generator)]
+    trained = sum(weight.numel() for module in modules for weight in module.parameters())
+    found = parameters(rows[name], CLASSES)
+    assert found == {"total parameters": frozen + trained, "trainable parameters": trained}
+
+
+def test_what_is_not_trained_has_those_of_its_backbone(rows: dict[str, Row]):
+    assert parameters(rows["untrained"], None) == {"total parameters": 1000, "trainable parameters": 0}
+
+
+def test_what_is_not_known_is_not_counted(rows: dict[str, Row]):
+    assert parameters(rows["unknown"], CLASSES) == {}
+    assert parameters(rows["linear"], None) == {}
+    assert parameters(rows["specialists"], CLASSES) == {}
+
+
+def test_a_row_that_is_printed_only_has_none():
+    recipe = read_recipe(Path(__file__).resolve().parents[2] / "recipes" / "uned_table5.yaml")
+    assert [bool(parameters(row, None)) for row in recipe.rows] == [False] * 6 + [True]

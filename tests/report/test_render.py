@@ -1,0 +1,193 @@
+"""The forms of a table: all tell the same numbers, and each is what its readers can read."""
+
+import csv
+import io
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rich.console import Console
+
+from probe.recipes.display import Shown, written
+from probe.recipes.recipe import Recipe
+from probe.recipes.reference import Printed
+from probe.recipes.row import Compared, Comparison
+from probe.report.render.entries import difference_text, entry_of, has_difference
+from probe.report.render.files import write_files
+from probe.report.render.latex import escaped, latex
+from probe.report.render.long_csv import long_csv
+from probe.report.render.markdown import markdown
+from probe.report.render.overview import show_overview
+from probe.report.render.terminal import show
+from probe.report.significance import Significance
+from probe.report.table import Cell, Table, TableRow
+
+METRICS = ("mMP@5", "R@1")
+COLUMNS: tuple[str, ...] = ("Mean", "cars", "food_2k")
+NASTY = r"100% [a]*_b & {c} \d #1 $x$ ~^ <é> “q” 中"
+
+percent = st.floats(0, 100)
+deviation = st.none() | st.floats(0, 30)
+names = st.text(alphabet="ab &%$#_{}[]*\\~^<>|é±≈", min_size=1, max_size=8).filter(lambda name: name.strip())
+
+
+def table_of(rows: list[TableRow], **values) -> Table:
+    recipe = Recipe(Path("some_table.yaml"), "A title: 100% & more", "", "small", [], None, {}, Shown(metrics=METRICS))
+    return Table(recipe, ["Mean"], list(COLUMNS[1:]), rows, [], [], [], [], **values)
+
+
+def row_of(name: str, measured: float | None, printed: float | None = None, compared: Compared = "exact") -> TableRow:
+    """The same value everywhere."""
+    because = None if compared == "exact" else "it is another"
+    comparison = Comparison(printed=name, compared=compared, because=because) if printed is not None else Comparison()
+    cell = {} if measured is None else {metric: Cell(measured, None) for metric in METRICS}
+    print_of = {} if printed is None else {metric: Printed(printed, None) for metric in METRICS}
+    cells = dict.fromkeys(COLUMNS, cell) if cell else {}
+    prints = dict.fromkeys(COLUMNS, print_of) if print_of else {}
+    return TableRow(name, 64, int(measured is not None), 1, cells, prints, comparison)
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> Table:
+    rows = []
+    for name in draw(st.lists(names, min_size=1, max_size=4, unique=True)):
+        cells = draw(st.dictionaries(st.sampled_from(COLUMNS), st.just(None), min_size=1))
+        compared = draw(st.sampled_from(["exact", "linear-probe", "other-benchmark", None]))
+        measured = {column: {m: Cell(draw(percent), draw(deviation)) for m in METRICS} for column in cells}
+        printed = {column: {METRICS[0]: Printed(draw(percent), draw(deviation))} for column in COLUMNS[:2]}
+        because = "it is another" if compared not in (None, "exact") else None
+        comparison = Comparison.model_validate(
+            {"printed": name if compared else None, "compared": compared, "because": because}
+        )
+        rows.append(TableRow(name, 64, 3, 3, measured, printed if compared else {}, comparison))
+    return table_of(rows)
+
+
+def lines_of(table: Table) -> list[list[str]]:
+    """What every form has to say of each row: measured, printed, difference, column by column."""
+    found = []
+    for line in csv.DictReader(io.StringIO(long_csv(table))):
+        for kind, std in (("measured", "std"), ("printed", "printed_std"), ("difference", "")):
+            if line[kind]:
+                text, spread = (line[key] and written(line["metric"], float(line[key])) for key in (kind, std or kind))
+                if kind == "difference":
+                    text = "0.0" if text in ("0.0", "-0.0") else f"{float(text):+.1f}"
+                found.append([line["row"], kind, text, spread if std else ""])
+    return sorted(found)
+
+
+def markdown_cells(table: Table) -> list[list[str]]:
+    body = [line for line in markdown(table).splitlines() if line.startswith("| ")][2:]
+    return values_of(table, [[cell.strip() for cell in line[2:-2].split(" | ")] for line in body], lambda text: text)
+
+
+def latex_cells(table: Table) -> list[list[str]]:
+    body = latex(table).split("\\midrule\n")[1].split("\\bottomrule")[0].splitlines()
+    lines = [re.split(r"(?<!\\)&", line.removesuffix(" \\\\")) for line in body]
+    return values_of(table, [[cell.strip() for cell in line] for line in lines], plain)
+
+
+def plain(text: str) -> str:
+    text = text.replace(r"$\pm$", "±").replace(r"$\approx$", "≈").replace(r"\textbf{", "").rstrip("}")
+    return text.strip("$")
+
+
+def values_of(table: Table, lines: list[list[str]], read) -> list[list[str]]:
+    """The lines of a table, in which a row has one, two or three, as `lines_of` has them."""
+    found, body = [], iter(lines)
+    for row in table.rows:
+        kinds = ["measured"] + ["printed"] * bool(row.printed) + ["difference"] * has_difference(table, row)
+        for kind in kinds:
+            for text in next(body)[3:]:
+                value, _, std = read(text).strip("* ≈").partition(" ± ")
+                found += [[row.name, kind, value, std]] if value not in ("", "-") else []
+    assert next(body, None) is None
+    return sorted(found)
+
+
+@settings(deadline=None, max_examples=30)
+@given(tables())
+def test_every_form_tells_the_same_numbers(table: Table):
+    expected = lines_of(table)
+    assert markdown_cells(table) == expected
+    assert latex_cells(table) == expected
+    console = Console(width=1000, record=True, file=io.StringIO())
+    show(table, console)
+    text = console.export_text()
+    numbers = re.findall(r"[+-]?\d+\.\d", text.split("┃")[-1].split("Test split")[0])
+    assert {line[2] for line in expected} <= set(numbers)
+
+
+def test_a_difference_is_measured_minus_printed_with_its_sign():
+    rows = [row_of("above", 61.25, 60.0), row_of("below", 50.0, 60.0, "linear-probe"), row_of("equal", 60.0, 60.04)]
+    table = table_of(rows)
+    texts = [difference_text(entry_of(table, row, "Mean", "mMP@5")) for row in rows]
+    assert texts == ["+1.2", "-10.0", "0.0"]
+
+
+@pytest.mark.parametrize("compared", ["other-benchmark", "printed-only"])
+def test_where_the_benchmark_is_another_there_is_no_difference(compared: Compared):
+    row = row_of("row", 61.0, 60.0, compared)
+    table = table_of([row])
+    assert not has_difference(table, row)
+    assert "measured - printed" not in markdown(table) + latex(table)
+
+
+def test_the_best_is_bold_and_what_is_not_told_from_it_is_marked_in_every_form():
+    found = {("Mean", "mMP@5"): Significance({}, {"tied"}, [])}
+    table = table_of([row_of("best", 61.0), row_of("tied", 60.5), row_of("other", 40.0)], significance=found)
+    assert "**61.0**" in markdown(table)
+    assert "60.5 ≈" in markdown(table)
+    assert r"\textbf{61.0}" in latex(table)
+    assert r"60.5 $\approx$" in latex(table)
+    lines = [line for line in csv.DictReader(io.StringIO(long_csv(table))) if line["column"] == "Mean"]
+    standing = [line["standing"] for line in lines if line["metric"] == "mMP@5"]
+    assert standing == ["best", "tied", ""]
+
+
+@given(st.text(max_size=30))
+@settings(deadline=None)
+def test_escaped_text_has_no_character_that_latex_reads_as_its_own(text: str):
+    found = escaped(text)
+    bare = re.sub(r"\\[a-zA-Z]+(\{\})?|\\[&%$#_{}]|\$[^$]*\$|\{[\[\]*]\}", "", found)
+    assert not set(bare) & set('\\&%$#_^~{}<>"\n\r\0')
+    assert all(character.isascii() or character.isalpha() for character in bare)
+
+
+def test_latex_is_well_formed_whatever_the_names():
+    table = table_of([row_of(NASTY, 61.0, 60.0), row_of("[x]", 50.0)])
+    text = latex(replace(table, reasons=["one\nof two lines"], missing=["and % more"]))
+    body = [line for line in text.splitlines() if not line.startswith("%")]
+    assert "U+4E2D" in text
+    bare = re.sub(r"\\[{}]", "", "\n".join(body))
+    assert bare.count("{") == bare.count("}")
+    columns = re.search(r"\\begin\{tabular\}\{@\{\}(\w+)@\{\}\}", text)
+    assert columns
+    for line in (line for line in body if line.endswith(r"\\")):
+        assert not line.startswith(("[", "*"))
+        spans = [int(width) - 1 for width in re.findall(r"\\multicolumn\{(\d+)\}", line)]
+        assert len(re.findall(r"(?<!\\)&", line)) + 1 + sum(spans) == len(columns[1])
+    assert re.findall(r"\\(begin|end)\{(\w+)\}", text) == [
+        ("begin", "table"),
+        ("begin", "tabular"),
+        ("end", "tabular"),
+        ("end", "table"),
+    ]
+
+
+def test_no_half_written_file_is_left(tmp_path: Path):
+    files = write_files(table_of([row_of("row", 61.0)]), tmp_path)
+    assert sorted(tmp_path.iterdir()) == sorted(files)
+
+
+def test_the_overview_has_a_line_for_each_table():
+    begun = replace(table_of([row_of("a", 61.0), row_of("b", None)]), needs=["probe fit some_table.yaml"])
+    absent = replace(table_of([row_of("a", None), row_of("b", None)]), missing=["no data 'small'"])
+    console = Console(width=120, record=True, file=io.StringIO())
+    show_overview([begun, absent, table_of([row_of("a", 61.0)])], console)
+    lines = [line.split() for line in console.export_text().splitlines() if "some_table" in line]
+    assert ["1/2" in lines[0], "0/2" in lines[1], "1/1" in lines[2]] == [True] * 3
+    assert [line[-1] for line in lines] == ["fit", "'small'", "complete"]

@@ -1,0 +1,184 @@
+"""Tables: what they show is what the runs measured, and what is missing is said."""
+
+import csv
+import io
+import json
+import statistics
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from feature_cache import Failure, Rows, StoreWriter
+from probe.backbones.catalogue import find_backbone
+from probe.planning.inventory import Bench
+from probe.recipes.recipe import read_recipe
+from probe.report.render.files import write_files
+from probe.report.render.long_csv import long_csv
+from probe.report.render.markdown import markdown
+from probe.report.render.terminal import show
+from probe.report.table import Table, build_table
+from probe.runs.sweep import sweep
+from tests.report.world import RECIPE, World
+
+
+def measured(world: World) -> Table:
+    sweep(Bench(world.recipe, world.workspace).runs(), "cpu")
+    return build_table(Bench(world.recipe, world.workspace))
+
+
+def shown(table: Table) -> str:
+    console = Console(width=200, record=True, file=io.StringIO())
+    show(table, console)
+    return console.export_text()
+
+
+def test_a_cell_is_the_mean_and_deviation_of_its_runs(world: World):
+    world.write_store()
+    table = measured(world)
+    files = sorted(world.workspace.runs.glob("descriptor_random-projection_*/metrics.json"))
+    values = [
+        100 * json.loads(file.read_text())["test"]["clean"]["merged"]["domains"]["cars"]["mMP@5"] for file in files
+    ]
+    assert len(values) == 3
+    cell = table.rows[1].cells["cars"]["mMP@5"]
+    assert cell.mean == pytest.approx(statistics.fmean(values))
+    assert cell.std == pytest.approx(statistics.stdev(values))
+
+
+def test_one_run_has_no_deviation(world: World):
+    world.write_store()
+    assert measured(world).rows[0].cells["Mean"]["R@1"].std is None
+
+
+def test_printed_values_stand_beside_the_measured_ones(world: World):
+    world.write_store()
+    table = measured(world)
+    assert "50.5 / -" in shown(table)
+    assert "| printed (exact) |  |  | 50.5 |  |  | 61.0 |  |  |" in markdown(table)
+    lines = {
+        (line["row"], line["column"], line["metric"]): line for line in csv.DictReader(io.StringIO(long_csv(table)))
+    }
+    assert lines["Full", "birds", "R@1"]["printed"] == "61.0"
+    assert float(lines["Full", "birds", "R@1"]["measured"]) == table.rows[0].cells["birds"]["R@1"].mean
+
+
+def test_the_best_mean_is_bold_and_no_other(world: World):
+    world.write_store()
+    table = measured(world)
+    best = max(row.cells["Mean"]["mMP@5"].mean for row in table.rows)
+    lines = {line.split(" | ")[0].removeprefix("| "): line for line in markdown(table).splitlines() if "|" in line}
+    for row in table.rows:
+        assert lines[row.name].split(" | ")[3].startswith("**") == (row.cells["Mean"]["mMP@5"].mean == best)
+
+
+def test_a_recipe_without_data_shows_its_printed_values_and_what_to_do(world: World):
+    table = build_table(Bench(replace(world.recipe, data="absent"), world.workspace))
+    text = shown(table)
+    assert "50.5" in text
+    assert "no data 'absent'" in text
+    assert "probe extract absent --backbone descriptor" in text
+    assert table.columns == ["Mean", "birds"]
+
+
+def test_a_recipe_without_features_names_the_extract_command_and_then_the_fit_command(world: World):
+    table = build_table(Bench(world.recipe, world.workspace))
+    places = f"--data-root {world.workspace.data_root} --cache {world.workspace.cache}"
+    assert table.needs == [
+        f"probe extract small --backbone descriptor {places}",
+        f"probe fit {world.recipe.path} {places} --out {world.workspace.out}",
+    ]
+
+
+def test_each_missing_backbone_of_fused_features_and_of_views_has_one_command(world: World):
+    text = RECIPE.replace(
+        "- {name: Random}",
+        """- {name: Fused, backbone: [descriptor, siglip-so400m-14-384]}
+  - {name: Fused again, backbone: [siglip-so400m-14-384, descriptor], append: [width]}
+  - {name: Views, backbone: siglip-so400m-14-384, views: true}""",
+    )
+    world.recipe.path.write_text(text)
+    world.write_store()
+    table = build_table(Bench(read_recipe(world.recipe.path), world.workspace))
+    extract = [command for command in table.needs if "extract" in command]
+    names = ["siglip-so400m-14-384", "siglip-so400m-14-384@train", "siglip-so400m-14-384@test"]
+    assert [command.split("--backbone ")[1].split()[0] for command in extract] == names
+    assert len(table.missing) == 3
+    assert [row.planned for row in table.rows] == [1, 3, 3, 3]
+    assert "Fused again" in shown(table)
+
+
+def test_fused_features_and_sizes_are_measured_from_the_recipe(world: World):
+    world.write_store()
+    with StoreWriter(world.workspace.store("small", "foreign:other"), {"provenance": "foreign"}) as writer:
+        ids = world.images[1:]
+        writer.add(
+            Rows(ids, np.random.default_rng(1).normal(size=(len(ids), 8)), np.zeros((len(ids), 2))),
+            [Failure(world.images[0], "OSError: empty")],
+        )
+        writer.finish()
+    row = (
+        '{name: Fused, backbone: [descriptor, "foreign:other"], append: [width, aspect], head: {kind: full-dimension}}'
+    )
+    world.recipe.path.write_text(RECIPE.replace("{name: Random}", row))
+    table = measured(replace(world, recipe=read_recipe(world.recipe.path)))
+    assert [row.dim for row in table.rows] == [16, 16 + 8 + 2]
+    assert any("descriptor+foreign:other+width+aspect: 1 rows left out" in note for note in table.notes)
+    assert not table.missing
+
+
+def test_a_faulty_manifest_is_reported_in_its_table(world: World):
+    manifest = world.workspace.data_root / "small" / "manifest.csv"
+    manifest.write_text(manifest.read_text().replace("domain", "domian", 1))
+    table = build_table(Bench(world.recipe, world.workspace))
+    assert any("lacks the column 'domain'" in line for line in table.missing)
+    assert not table.needs
+    assert "50.5" in shown(table)
+
+
+def test_a_recipe_that_was_not_fitted_names_the_fit_command(world: World):
+    world.write_store()
+    table = build_table(Bench(world.recipe, world.workspace))
+    assert [command.split(" --")[0] for command in table.needs] == [f"probe fit {world.recipe.path}"]
+    assert not table.missing
+    assert "0/3" in shown(table)
+
+
+def test_features_of_another_preprocessing_are_refused_not_shown(world: World):
+    spec = find_backbone("descriptor").spec()
+    world.write_store(spec | {"preprocessing": spec["preprocessing"] | {"px": 96}})
+    table = build_table(Bench(world.recipe, world.workspace))
+    assert "preprocessing.px" not in " ".join(table.needs)
+    assert any("px: 96, not 128" in line for line in table.missing)
+    assert not any(row.cells for row in table.rows)
+
+
+def test_images_that_could_not_be_decoded_are_noted(world: World):
+    world.write_store(failed="cars/cars9/2.jpg")
+    table = measured(world)
+    assert any("1 rows left out" in note and "cars/cars9/2.jpg" in note for note in table.notes)
+    assert "cars/cars9/2.jpg" in markdown(table)
+
+
+def test_a_changed_manifest_is_measured_anew(world: World):
+    world.write_store()
+    measured(world)
+    manifest = world.workspace.data_root / "small" / "manifest.csv"
+    manifest.write_text("".join(manifest.read_text().splitlines(keepends=True)[:-1]))
+    table = build_table(Bench(world.recipe, world.workspace))
+    assert not any(row.cells for row in table.rows)
+
+
+def test_names_are_shown_as_they_are_whatever_their_brackets(world: World):
+    rows = [replace(row, name=f"{row.name} [old] [/b]") for row in world.recipe.rows]
+    table = build_table(Bench(replace(world.recipe, title="A [small] table", rows=rows), world.workspace))
+    assert "A [small] table" in shown(table)
+    assert "Full [old] [/b]" in shown(table)
+
+
+def test_files_are_named_after_the_recipe(world: World):
+    world.write_store()
+    files = write_files(measured(world), world.workspace.tables)
+    assert [file.name for file in files] == ["small.md", "small.csv", "small.tex", "small.html"]
+    assert files[0].read_text().startswith("# A small table\n")

@@ -1,0 +1,143 @@
+"""An interrupted run goes on from its last epoch and ends with the bits of an undisturbed one."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from probe.extract.features import CachedFeatures
+from probe.fit.config import RunConfig
+from probe.fit.data import FitData
+from probe.fit.train import Fitted, fit
+from probe.heads import config as heads
+from probe.losses import config as losses
+from probe.runs.checkpoint import FILE, Checkpoint
+from probe.runs.directory import Run
+from probe.runs.sweep import sweep
+from probe.runs.view import View
+from tests.fit.conftest import CPU, PLENTY, fitted, linear
+
+COMPARED = ("metrics.json", "head.safetensors", "history.jsonl", "config.yaml")
+
+
+class InterruptedRunError(Exception):
+    pass
+
+
+def interrupted(config: RunConfig, features: CachedFeatures, checkpoint: Checkpoint, after: int) -> None:
+    def stop(record: dict[str, Any]) -> None:
+        if record["epoch"] == after:
+            raise InterruptedRunError
+
+    with pytest.raises(InterruptedRunError):
+        fit(config, FitData(features, CPU, PLENTY), checkpoint, on_epoch=stop)
+
+
+def assert_equal_bits(one: Fitted, other: Fitted) -> None:
+    assert one.history == other.history
+    assert one.metrics == other.metrics
+    assert one.per_query["separate"].equals(other.per_query["separate"])
+    for name, value in one.head.state_dict().items():
+        assert torch.equal(value, other.head.state_dict()[name])
+
+
+@pytest.mark.parametrize(
+    ("config", "after"),
+    [
+        (linear(), 1),
+        (linear(), 4),
+        (linear(optimizer="sgd", lr=1.0), 3),
+        (linear(optimizer="adamw", freeze_head_epochs=2), 2),
+        (linear(lr=20.0, lr_min=20.0, seed=1), 3),
+        (linear(samples=400, validate_every=100), 1),
+        (linear().model_copy(update={"loss": losses.CurricularFace(scale=8)}), 2),
+        (linear().model_copy(update={"loss": losses.AdaFace(scale=8)}), 2),
+        (linear().model_copy(update={"loss": losses.AdaCos()}), 2),
+        (linear().model_copy(update={"head": heads.BatchNormLinear(hidden=16, dim=8)}), 2),
+    ],
+    ids=[
+        "adam",
+        "all epochs done",
+        "sgd",
+        "adamw, thawed",
+        "an earlier epoch is best",
+        "in the middle of a pass",
+        "curricularface",
+        "adaface",
+        "adacos",
+        "batch norm and pca",
+    ],
+)
+def test_a_run_that_goes_on_after_any_epoch_has_the_same_bits(
+    config: RunConfig, after: int, cached: CachedFeatures, tmp_path: Path
+) -> None:
+    checkpoint = Checkpoint(tmp_path / ".run.partial", "k")
+    interrupted(config, cached, checkpoint, after)
+    assert len(checkpoint.history) == after
+    records: list[dict[str, Any]] = []
+    torch.manual_seed(99)
+    resumed = fit(config, FitData(cached, CPU, PLENTY), checkpoint, on_epoch=records.append)
+    assert [record["epoch"] for record in records] == list(range(after + 1, 5)), "what was done is not done again"
+    assert_equal_bits(resumed, fitted(config, cached))
+
+
+def test_the_unfinished_folder_goes_when_the_run_appears_and_others_stay(
+    cached: CachedFeatures, tmp_path: Path
+) -> None:
+    run, other = (Run(linear(seed=seed), cached.identity, tmp_path) for seed in (0, 1))
+    for each in (run, other):
+        interrupted(each.config, cached, each.checkpoint, 2)
+    assert {path.name for path in tmp_path.iterdir()} == {f".{each.path.name}.partial" for each in (run, other)}, (
+        "nothing is under the run's own name"
+    )
+    assert run.images_left(240) == 480
+    assert sweep([(run, cached)], "cpu") == 1
+    assert {path.name for path in tmp_path.iterdir()} == {run.path.name, other.checkpoint.folder.name}
+    undisturbed = Run(run.config, cached.identity, tmp_path / "undisturbed")
+    sweep([(undisturbed, cached)], "cpu")
+    for name in COMPARED:
+        assert (run.path / name).read_bytes() == (undisturbed.path / name).read_bytes()
+
+
+@pytest.mark.parametrize("content", [b"", b"half", b"\xff" * 100])
+def test_a_damaged_checkpoint_is_said_and_the_run_starts_again(
+    content: bytes, cached: CachedFeatures, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint = Checkpoint(tmp_path / ".run.partial", "k")
+    interrupted(linear(epochs=2), cached, checkpoint, 1)
+    (checkpoint.folder / FILE).write_bytes(content)
+    data = FitData(cached, CPU, PLENTY)
+    assert_equal_bits(fit(linear(epochs=2), data, checkpoint), fitted(linear(epochs=2), cached))
+    assert "cannot be read" in capsys.readouterr().err
+
+
+def test_a_checkpoint_of_another_key_is_not_used(cached: CachedFeatures, tmp_path: Path) -> None:
+    interrupted(linear(), cached, Checkpoint(tmp_path, "k"), 2)
+    assert Checkpoint(tmp_path, "other").read() is None
+    assert Checkpoint(tmp_path, "other").history == []
+
+
+def test_a_checkpoint_made_with_another_shuffling_is_said_and_not_used(
+    cached: CachedFeatures, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint = Checkpoint(tmp_path, "k")
+    interrupted(linear(), cached, checkpoint, 2)
+    records: list[dict[str, Any]] = []
+    fit(linear(), FitData(cached, CPU, {"device": 0, "host": 0}), checkpoint, on_epoch=records.append)
+    assert len(records) == 4
+    assert "made with all rows shuffled together, and there is memory for rows shuffled in windows of" in (
+        capsys.readouterr().err
+    )
+
+
+def test_a_sweep_counts_the_images_of_a_checkpoint_that_it_cannot_use(
+    cached: CachedFeatures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run(linear(), cached.identity, tmp_path)
+    interrupted(run.config, cached, run.checkpoint, 2)
+    left: list[int] = []
+    monkeypatch.setattr("probe.memory.feature_budget", lambda device, jobs: {"device": 0, "host": 0})
+    monkeypatch.setattr("probe.runs.sweep.View", lambda runs: left.append(runs[0][0].images_left(240)) or View(runs))
+    assert sweep([(run, cached)], "cpu") == 1
+    assert left == [4 * 240]

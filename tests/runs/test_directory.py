@@ -1,0 +1,350 @@
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+import yaml
+from safetensors.torch import load_file
+
+from probe.errors import UsageError
+from probe.extract.features import CachedFeatures
+from probe.extract.selection import Selection
+from probe.fit.config import RunConfig, Training
+from probe.fit.data import SplitRows
+from probe.fit.embedding import score
+from probe.fit.train import Fitted
+from probe.heads import config as heads
+from probe.heads.build import load_head
+from probe.losses import config as losses
+from probe.metrics.metric import METRICS
+from probe.metrics.scores import INDEXES, PER_QUERY, PROTOCOLS
+from probe.runs import directory as run_module
+from probe.runs.directory import Run, read_run
+from probe.runs.sweep import sweep
+from tests.fit.conftest import BACKBONE, CPU, DIM, World, features_of, fitted, linear, untrained
+
+FILES = {"config.yaml", "history.jsonl", "metrics.json", "head.safetensors", "environment.json", *PER_QUERY.values()}
+SHORT = linear(epochs=2)
+
+
+@pytest.fixture(scope="module")
+def short(cached: CachedFeatures) -> Fitted:
+    return fitted(SHORT, cached)
+
+
+@pytest.fixture
+def run(cached: CachedFeatures, tmp_path: Path) -> Run:
+    """Not yet written."""
+    return Run(SHORT, cached.identity, tmp_path / "runs")
+
+
+def key(config: RunConfig, inputs: dict[str, str]) -> str:
+    return Run(config, inputs, Path("runs")).key
+
+
+def test_the_directory_holds_exactly_the_promised_files(run: Run, short: Fitted) -> None:
+    run.write(short, "cpu")
+    assert {file.name for file in run.path.iterdir()} == FILES
+    assert [entry.name for entry in run.folder.iterdir()] == [run.path.name], "nothing temporary is left"
+
+
+def test_what_is_written_is_what_was_fitted(run: Run, short: Fitted, cached: CachedFeatures) -> None:
+    run.write(short, "cpu")
+    assert run.metrics == short.metrics
+    lines = (run.path / "history.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == short.history
+    for index, file in PER_QUERY.items():
+        assert pl.read_parquet(run.path / file).equals(short.per_query[index])
+    finished = read_run(run.path)
+    assert (finished.key, finished.config, finished.dim) == (run.key, SHORT, DIM)
+    assert finished.spec == cached.spec
+    head = load_head(finished.config.head, run.path / "head.safetensors", finished.dim, CPU)
+    assert score(head, SplitRows(cached, cached.frame("test"), "device", CPU)).summary == run.metrics["test"]
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        SHORT,
+        untrained(heads.RandomProjection(dim=8)),
+        untrained(heads.PCAWhitening(dim=8, per_domain=30)),
+        untrained(heads.AveragePooling(dim=8)),
+        untrained(heads.FullDimension()),
+    ],
+    ids=lambda config: config.head.kind,
+)
+def test_the_same_seed_twice_writes_the_same_bytes(config: RunConfig, cached: CachedFeatures, tmp_path: Path) -> None:
+    runs = [Run(config, cached.identity, tmp_path / name) for name in ("a", "b")]
+    assert sweep([(run, cached) for run in runs], "cpu") == 2
+    for name in ("metrics.json", "head.safetensors", "history.jsonl", "config.yaml"):
+        assert (runs[0].path / name).read_bytes() == (runs[1].path / name).read_bytes()
+    assert (runs[0].path / "metrics.json").stat().st_size > 0
+
+
+@pytest.mark.parametrize(
+    "config", [SHORT, untrained(heads.RandomProjection(dim=8)), untrained(heads.PCAWhitening(dim=8, per_domain=30))]
+)
+def test_another_seed_writes_another_head_and_other_metrics(
+    config: RunConfig, cached: CachedFeatures, tmp_path: Path
+) -> None:
+    runs = [Run(config.model_copy(update={"seed": seed}), cached.identity, tmp_path) for seed in (0, 1)]
+    assert sweep([(run, cached) for run in runs], "cpu") == 2
+    for name in ("metrics.json", "head.safetensors"):
+        assert (runs[0].path / name).read_bytes() != (runs[1].path / name).read_bytes()
+
+
+def test_a_finished_run_is_skipped_and_left_untouched(run: Run, cached: CachedFeatures) -> None:
+    assert not run.done
+    assert sweep([(run, cached)], "cpu") == 1
+    assert run.done
+    before = {file.name: (file.read_bytes(), file.stat().st_mtime_ns) for file in run.path.iterdir()}
+    assert sweep([(run, cached)], "cpu") == 0
+    assert {file.name: (file.read_bytes(), file.stat().st_mtime_ns) for file in run.path.iterdir()} == before
+
+
+def test_a_run_without_its_metrics_is_redone(run: Run, cached: CachedFeatures) -> None:
+    sweep([(run, cached)], "cpu")
+    before = (run.path / "metrics.json").read_bytes()
+    (run.path / "metrics.json").unlink()
+    (run.path / "head.safetensors").write_bytes(b"half")
+    assert not run.done
+    assert sweep([(run, cached)], "cpu") == 1
+    assert (run.path / "metrics.json").read_bytes() == before
+    assert {file.name for file in run.path.iterdir()} == FILES
+
+
+def test_a_run_that_breaks_while_it_is_written_leaves_no_directory_under_its_name(run: Run, short: Fitted) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        run.write(replace(short, metrics={"test": float("nan")}), "cpu")
+    assert not run.path.exists()
+    assert not run.done
+    (unfinished,) = run.folder.iterdir()
+    assert {file.name for file in unfinished.iterdir()} == FILES - {"metrics.json"}, "the marker comes last"
+    run.write(short, "cpu")
+    assert run.metrics == short.metrics
+    assert list(run.folder.iterdir()) == [run.path]
+
+
+def test_what_a_killed_process_left_goes_when_the_run_is_written_and_what_a_living_one_writes_stays(
+    run: Run, short: Fitted
+) -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as dead:
+        dead.wait()
+    living = f".{run.path.name}.{os.getppid()}"
+    for name in (f".{run.path.name}.{dead.pid}", living, run.checkpoint.folder.name):
+        (run.folder / name).mkdir(parents=True)
+    run.write(short, "cpu")
+    assert {path.name for path in run.folder.iterdir()} == {run.path.name, living}
+
+
+def test_a_run_may_be_named_from_inside_it(run: Run, short: Fitted, monkeypatch: pytest.MonkeyPatch) -> None:
+    run.write(short, "cpu")
+    monkeypatch.chdir(run.path)
+    assert read_run(Path()).path.name == run.path.name
+
+
+def test_what_a_loss_keeps_beside_its_classes_is_saved_with_the_run(cached: CachedFeatures, tmp_path: Path) -> None:
+    config = SHORT.model_copy(update={"loss": losses.CurricularFace(scale=8)})
+    run = Run(config, cached.identity, tmp_path)
+    sweep([(run, cached)], "cpu")
+    assert {file.name for file in run.path.iterdir()} == FILES | {"loss.safetensors"}
+    saved = load_file(run.path / "loss.safetensors")
+    assert saved.keys() == {"t"}
+    assert float(saved["t"]) != 0
+
+
+@pytest.mark.parametrize("content", [b"", b'{"test": {"mean": {"mMP@5"', b"\xff\xfe\x00", b"not json"])
+def test_damaged_metrics_are_a_clear_error(content: bytes, run: Run, short: Fitted) -> None:
+    run.write(short, "cpu")
+    (run.path / "metrics.json").write_bytes(content)
+    with pytest.raises(UsageError, match=r"metrics\.json cannot be read .*; delete .* and fit again") as error:
+        _ = Run(run.config, run.inputs, run.folder).metrics
+    assert str(run.path) in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda path: (path / "config.yaml").unlink(),
+        lambda path: (path / "config.yaml").write_text(""),
+        lambda path: (path / "config.yaml").write_bytes(b"\xff\xfe\x00"),
+        lambda path: (path / "config.yaml").write_text("key: [1, 2"),
+        lambda path: (path / "config.yaml").write_text("key: abc\nfeatures: {dim: 3, spec: {}}\nconfig: {backbone: x}"),
+    ],
+    ids=["absent", "empty", "no text", "no yaml", "no run configuration"],
+)
+def test_a_folder_that_is_no_finished_run_is_a_clear_error(spoil: Any, run: Run, short: Fitted) -> None:
+    run.write(short, "cpu")
+    spoil(run.path)
+    with pytest.raises(UsageError, match="is not a finished run"):
+        read_run(run.path)
+
+
+CHANGES: dict[str, dict[str, Any]] = {
+    "head": {"dim": 16, "dropout": 0.3},
+    "loss": {"kind": "arcface", "margin": 0.4, "scale": 9, "sub_centers": 3, "precision": "bf16"},
+    "training": {
+        "epochs": 5,
+        "samples": 200,
+        "validate_every": 50,
+        "batch": 17,
+        "optimizer": "adamw",
+        "betas": [0.8, 0.99],
+        "momentum": 0.5,
+        "nesterov": True,
+        "weight_decay": 0.0,
+        "lr": 0.2,
+        "schedule": "constant",
+        "lr_min": 0.0,
+        "warmup_epochs": 0,
+        "freeze_head_epochs": 1,
+        "select_by": "R@1",
+        "select_on": "cars",
+        "sampler": "round-robin",
+        "domains": ["food", "cars"],
+        "specialist_steps": {"cars": 1, "food": 3},
+        "update_every": 10,
+        "classifier": "separate",
+        "inactive": "zero-gradients",
+    },
+}
+BESIDE: dict[str, dict[str, Any]] = {
+    "momentum": {"optimizer": "sgd"},
+    "nesterov": {"optimizer": "sgd"},
+    "samples": {"samples": 100, "validate_every": 100},
+    "validate_every": {"samples": 100, "validate_every": 100},
+    "domains": {"sampler": "balanced"},
+    "specialist_steps": {"sampler": "specialist-steps", "specialist_steps": {"cars": 1, "food": 2}},
+    "update_every": {"sampler": "dynamic"},
+    "classifier": {"sampler": "balanced"},
+    "inactive": {"sampler": "balanced", "classifier": "separate"},
+}
+
+
+@pytest.mark.parametrize(
+    ("section", "field"), [(section, field) for section, fields in CHANGES.items() for field in fields]
+)
+def test_the_key_changes_with_every_field_of_the_configuration(section: str, field: str) -> None:
+    before = BESIDE.get(field, {})
+    content = linear(**before).model_dump(mode="json")
+    content[section][field] = CHANGES[section][field]
+    if field == "kind":
+        del content[section]["sub_centers"]
+    if field == "schedule":
+        del content[section]["lr_min"]
+    assert key(RunConfig.model_validate(content), {}) != key(linear(**before), {})
+
+
+def test_the_test_above_covers_every_field() -> None:
+    content = linear().model_dump(
+        exclude=dict.fromkeys(Selection.model_fields, True)
+        | {"seed": True, "domain": True, "distance": True, "distillation": True, "head": {"kind"}}
+    )
+    assert {section: fields.keys() for section, fields in content.items()} == {
+        section: fields.keys() for section, fields in CHANGES.items()
+    }
+
+
+@pytest.mark.parametrize(
+    "change", [{"teacher_dim": 8}, {"logit_weight": 2}, {"relation_weight": 2}, {"temperature": 1}]
+)
+def test_the_key_changes_with_every_field_of_the_distillation(change: dict[str, Any]) -> None:
+    separate = linear(sampler="balanced", classifier="separate").model_dump(mode="json")
+    separate["loss"] = {"kind": "normalised-softmax"}
+    plain, usual, other = (RunConfig.model_validate(separate | {"distillation": d}) for d in (None, {}, change))
+    assert len({key(each, {}) for each in (plain, usual, other)}) == 3
+
+
+def test_the_key_changes_with_the_seed() -> None:
+    assert len({key(linear(seed=seed), {}) for seed in range(5)}) == 5
+
+
+def test_the_key_and_the_name_change_with_the_domain() -> None:
+    runs = [Run(linear().model_copy(update={"domain": each}), {}, Path()) for each in (None, "cars", "food")]
+    assert len({run.key for run in runs}) == 3
+    assert len({run.name for run in runs}) == 3
+
+
+def test_the_key_changes_with_the_distance() -> None:
+    assert len({key(linear().model_copy(update={"distance": each}), {}) for each in ("cosine", "euclidean")}) == 2
+
+
+def test_a_run_keeps_its_scores_by_protocol_and_index(short: Fitted) -> None:
+    test = short.metrics["test"]
+    assert {protocol: set(by_index) for protocol, by_index in test.items()} == {
+        protocol: set(INDEXES) for protocol in PROTOCOLS
+    }
+    assert all(tuple(test[protocol][index]["mean"]) == METRICS for protocol in PROTOCOLS for index in INDEXES)
+    assert short.metrics["val"]["mean"].keys() == {"mMP@5", "R@1"}
+    assert short.metrics["last"]["test"]["mean"].keys() == set(METRICS)
+
+
+def test_the_key_changes_with_every_choice_of_features() -> None:
+    choices = [{}, {"backbone": ("a", "b")}, {"backbone": ("b", "a")}, {"views": True}, {"append": ("width",)}]
+    assert len({key(linear().model_copy(update=choice), {}) for choice in choices}) == len(choices)
+
+
+def test_the_key_changes_with_the_head() -> None:
+    configs = [
+        untrained(heads.FullDimension()),
+        untrained(heads.AveragePooling()),
+        untrained(heads.RandomProjection()),
+        untrained(heads.RandomProjection(dim=32)),
+        untrained(heads.PCAWhitening()),
+        untrained(heads.PCAWhitening(per_domain=100)),
+    ]
+    assert len({key(config, {}) for config in configs}) == len(configs)
+
+
+def test_the_key_does_not_change_with_how_a_number_is_written(cached: CachedFeatures) -> None:
+    written = yaml.safe_load("{kind: sub-center-arcface, scale: 8, sub_centers: 2}")
+    loss = losses.SubCenterArcFace.model_validate(written)
+    assert key(linear().model_copy(update={"loss": loss}), cached.identity) == key(linear(), cached.identity)
+
+
+def test_the_key_changes_with_the_version_of_the_results(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = key(linear(), {})
+    monkeypatch.setattr(run_module, "RESULTS_VERSION", run_module.RESULTS_VERSION + 1)
+    assert key(linear(), {}) != before
+
+
+def test_the_key_changes_with_the_manifest_the_features_and_the_images_left_out(world: World, tmp_path: Path) -> None:
+    features = features_of(world.frame)
+    worlds = {name: World(tmp_path / name, world.frame) for name in ("same", "again", "spec", "failed", "labels")}
+    relabelled = world.frame.with_columns(pl.col("label").replace("test1", "test0"))
+    worlds["labels"] = World(tmp_path / "labels", relabelled)
+    for name, each in worlds.items():
+        failed = frozenset({"train/cars/0/0.jpg"} if name == "failed" else ())
+        each.store(features, failed, spec="v2" if name == "spec" else "v1")
+    keys = {name: key(SHORT, each.cached().identity) for name, each in worlds.items()}
+    assert keys["same"] == keys["again"]
+    assert len(set(keys.values())) == 4
+
+
+def test_the_path_names_the_run_and_starts_with_no_character_that_needs_quoting(tmp_path: Path) -> None:
+    config = linear(seed=3).model_copy(update={"backbone": "open_clip:ViT-B-16/openai"})
+    path = Run(config, {}, tmp_path).path
+    assert path.parent == tmp_path
+    assert path.name == f"open_clip-ViT-B-16-openai_linear_sub-center-arcface_seed3_{key(config, {})[:12]}"
+
+
+def test_the_paths_of_two_regimes_differ_by_more_than_their_key(tmp_path: Path) -> None:
+    """So that a shell's pattern never mixes them."""
+    separate = {"sampler": "round-robin", "classifier": "separate"}
+    regimes = [{}, {"sampler": "round-robin"}, separate, separate | {"inactive": "zero-gradients"}]
+    configs = [linear(seed=3).model_copy(update={"training": Training.model_validate(regime)}) for regime in regimes]
+    names = [Run(config, {}, tmp_path).path.name.rsplit("_", 1)[0] for config in configs]
+    assert len(set(names)) == len(regimes)
+
+
+def test_a_sweep_fits_only_what_is_not_done(cached: CachedFeatures, tmp_path: Path) -> None:
+    runs = [Run(untrained(heads.RandomProjection(dim=8), seed), cached.identity, tmp_path) for seed in range(3)]
+    assert sweep([(runs[1], cached)], "cpu") == 1
+    assert sweep([(run, cached) for run in runs], "cpu") == 2
+    assert all(run.done for run in runs)
+    assert runs[0].config.backbone == BACKBONE

@@ -1,0 +1,17 @@
+"""Two rows of a recipe that mean the same run have it fitted once, not twice and not by two processes at a time."""
+
+from pathlib import Path
+
+from probe.extract.features import CachedFeatures
+from probe.heads import config as heads
+from probe.runs.directory import Run
+from probe.runs.sweep import sweep
+from tests.fit.conftest import untrained
+
+
+def test_a_run_that_is_named_twice_is_fitted_once(cached: CachedFeatures, tmp_path: Path, capsys) -> None:
+    runs = [Run(untrained(heads.FullDimension()), cached.identity, tmp_path) for _ in range(2)]
+    assert runs[0].path == runs[1].path
+    sweep([(run, cached) for run in runs], "cpu")
+    err = capsys.readouterr().err
+    assert sum(line.startswith(runs[0].name) and " val " in line for line in err.splitlines()) == 1
