@@ -1,0 +1,110 @@
+"""The kinds of one thing, such as losses: each a class in a file of its package, with its configuration beside it.
+
+A new file in the package is a new kind; nothing lists them. A user's own is named by `package.module:Class`, and its
+options are checked like the built-in ones: by the annotations of its configuration.
+
+    LOSSES = Registry("loss", __name__)              # in probe/losses/base.py
+
+    @LOSSES.register
+    class ArcFace(CosineSoftmax):
+        class Config(CosineSoftmax.Config):
+            kind: Literal["arcface"] = "arcface"
+            margin: Radians = 0.5
+
+    LossConfig = LOSSES.union()                      # of which pydantic makes {"kind": "arcface", "margin": 0.4}
+    LOSSES.find("arcface")                           # the class ArcFace
+"""
+
+import importlib
+import pkgutil
+import sys
+from collections.abc import Iterator
+from functools import reduce
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar
+
+from pydantic import Field, SerializeAsAny, ValidatorFunctionWrapHandler, WrapValidator
+
+from probe.errors import UsageError, first_line, nearest
+from probe.validation import Strict
+
+Class = TypeVar("Class", bound=type)
+
+
+class Kind(Strict):
+    """A configuration that says of which kind it is. Built-in ones narrow `kind` to a literal."""
+
+    kind: str
+    """What recipes call it; of a user's own, `package.module:Class`."""
+
+
+class Registry(Generic[Class]):
+    """The classes of one package that have a `Config` (a Kind)."""
+
+    def __init__(self, what: str, package: str) -> None:
+        self.what = what
+        """What one of them is called in messages: `loss`."""
+        self._package = package
+        self._classes: dict[str, Class] = {}
+
+    def register(self, member: Class) -> Class:
+        """A decorator; the kind is the default of `Config.kind`."""
+        kind = member.Config.model_fields["kind"].default  # type: ignore[attr-defined]
+        if kind in self._classes:
+            raise ValueError(f"two classes call themselves the {self.what} '{kind}'")
+        self._classes[kind] = member
+        return member
+
+    def __iter__(self) -> Iterator[Class]:
+        """The built-in ones, by kind."""
+        return iter(self.kinds.values())
+
+    @property
+    def kinds(self) -> dict[str, Class]:
+        """The built-in ones, sorted by kind. Loads every module of the package."""
+        folder = Path(sys.modules[self._package].__file__ or "").parent
+        for module in pkgutil.iter_modules([str(folder)], f"{self._package}."):
+            importlib.import_module(module.name)
+        return dict(sorted(self._classes.items()))
+
+    def find(self, kind: str) -> Class:
+        """The class of a kind. Raises UsageError, with the nearest name, where there is none."""
+        if ":" in kind:
+            return self._users_own(kind)
+        kinds = self.kinds
+        if kind not in kinds:
+            raise UsageError(f"there is no {self.what} '{kind}'; {nearest(kind, kinds)}")
+        return kinds[kind]
+
+    def union(self) -> Any:
+        """The type of a configuration: of a built-in kind, told by `kind`, or of a user's own."""
+        configs = [member.Config for member in self]
+        known: Any = reduce(lambda left, right: left | right, configs)
+        if len(configs) > 1:
+            known = Annotated[known, Field(discriminator="kind")]
+        return Annotated[SerializeAsAny[known], WrapValidator(self._validate)]
+
+    def _validate(self, given: Any, known: ValidatorFunctionWrapHandler) -> Any:
+        kind = given.get("kind") if isinstance(given, dict) else getattr(given, "kind", None)
+        if not isinstance(kind, str) or ":" not in kind:
+            return known(given)
+        try:
+            config = self._users_own(kind).Config  # type: ignore[attr-defined]
+        except UsageError as error:
+            raise ValueError(str(error).removesuffix(".")) from error
+        return config.model_validate(given)
+
+    def _users_own(self, name: str) -> Class:
+        module, _, attribute = name.partition(":")
+        if str(Path.cwd()) not in sys.path:
+            sys.path.append(str(Path.cwd()))  # where a script of the user's would look too
+        try:
+            found = getattr(importlib.import_module(module), attribute)
+        except (ImportError, AttributeError, ValueError) as error:
+            raise UsageError(
+                f"{self.what} '{name}' cannot be loaded ({first_line(error)}); name it as package.module:Class, of the current "
+                "folder or installed."
+            ) from error
+        if not isinstance(getattr(found, "Config", None), type) or not issubclass(found.Config, Kind):
+            raise UsageError(f"{self.what} '{name}' has no `Config`, a class of its options (docs/architecture.md).")
+        return found
