@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from benchmarks.memory import peak_bytes
 from benchmarks.uned import PARTS
-from probe.metrics.evaluation import evaluate
+from probe.metrics import evaluate
 
 NOISE = 0.7
 

@@ -36,7 +36,7 @@ from probe.fit.data import FitData
 from probe.fit.embedding import embed
 from probe.fit.trainer import Trainer
 from probe.memory import feature_budget
-from probe.metrics.evaluation import evaluate
+from probe.metrics import evaluate
 from probe.workspace import Workspace
 
 BACKBONE, DIM = "synthetic", 768

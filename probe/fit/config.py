@@ -19,7 +19,7 @@ from pydantic import (
 from probe.extract.selection import Selection
 from probe.heads.config import TRAINED, HeadConfig
 from probe.losses.config import LossConfig
-from probe.metrics.scores import Distance
+from probe.search import Distance
 from probe.validation import Strict
 
 Decay = Annotated[float, Field(ge=0, lt=1)]

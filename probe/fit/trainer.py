@@ -32,7 +32,7 @@ from probe.fit.sharpness import Ascent
 from probe.heads.linear import BatchNormLinear
 from probe.metrics import Scores
 from probe.runs.checkpoint import Checkpoint
-from probe.search.search import Distance
+from probe.search import Distance
 
 OnStep = Callable[[int], None]  # images seen since the last call
 OnEpoch = Callable[[dict[str, Any]], None]  # the epoch's line of the history

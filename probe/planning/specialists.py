@@ -9,8 +9,7 @@ The oracle knows the query's domain: that domain's specialist embeds the query a
 from collections.abc import Sequence
 
 from probe.errors import UsageError
-from probe.metrics import Scores
-from probe.metrics.scores import balanced_mean
+from probe.metrics import Scores, balanced_mean
 from probe.runs.directory import Run
 
 

@@ -16,8 +16,7 @@ from probe.fit.schedule import Plan
 from probe.fit.train import Fitted, fit
 from probe.heads import config as heads
 from probe.heads.pca import PCAWhitening
-from probe.metrics import Scores
-from probe.metrics.evaluation import evaluate
+from probe.metrics import Scores, evaluate
 from tests.fit.conftest import CLASSES, CPU, DIM, IMAGES, PLENTY, World, features_of, fitted, linear, untrained
 
 
