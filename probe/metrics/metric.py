@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from probe.errors import UsageError, nearest
 from probe.metrics import definitions
@@ -132,9 +133,9 @@ def _find(name: str) -> Metric | None:
     return next((metric for metric in found if metric), None)
 
 
-def where_findable(n: np.ndarray, values: np.ndarray) -> np.ndarray:
+def where_findable(n: np.ndarray, values: ArrayLike) -> np.ndarray:
     """(Q,) float64 values, NaN where n is 0."""
-    return np.where(n > 0, values.astype(np.float64), np.nan)
+    return np.where(n > 0, np.asarray(values, np.float64), np.nan)
 
 
 def ratio(sums: np.ndarray, counts: np.ndarray) -> np.ndarray:

@@ -15,4 +15,4 @@ class Recall(MetricAtK):
 
     def official(self, hits: np.ndarray, n: np.ndarray, drop: int) -> np.ndarray:
         """Of the k rows after the dropped one; the published code has k = 1 only."""
-        return hits[:, drop : self.k + drop].any(axis=1).astype(np.float64)
+        return np.asarray(hits[:, drop : self.k + drop].any(axis=1), np.float64)
