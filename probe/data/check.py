@@ -7,7 +7,6 @@ one that fails here fails there. Nothing is changed, and nothing that is found s
     check.is_sound, check.findings
 """
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ from probe.data.problems import Problem, problems
 from probe.data.selection import CLASS, IMAGE, count
 from probe.extract.decoding import decoded
 from probe.progress import Advance, track
+from probe.storage import replacing_file
 
 SEED = 0
 BATCH = 16
@@ -221,6 +221,5 @@ def write_findings(check: Check, path: Path) -> None:
         detail = pl.concat_str(rest, separator="; ") if rest else pl.lit("")
         tables.append(finding.rows.select(pl.lit(finding.what).alias("problem"), *IMAGE, detail.alias("detail")))
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    pl.concat(tables).write_csv(temporary)
-    temporary.replace(path)
+    with replacing_file(path) as temporary:
+        pl.concat(tables).write_csv(temporary)
