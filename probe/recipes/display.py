@@ -69,7 +69,7 @@ class Shown(Strict):
     @model_validator(mode="before")
     @classmethod
     def _official_rules(cls, given: Any) -> Any:
-        """Said before that runs are not scored with a metric, which is no remedy here."""
+        """Before the fields, which refuse what runs are not scored with, whatever the protocol."""
         if isinstance(given, dict) and given.get("protocol") == "official" and isinstance(given.get("metrics"), list):
             try:
                 require_official(metrics_of(filter(lambda name: isinstance(name, str), given["metrics"])))

@@ -93,6 +93,7 @@ def test_by_default_a_table_shows_two_metrics_of_the_merged_index(world: World):
         ("{metrics: [mMP@10]}", "parameters; did you mean 'mAP@100'? (got 'mMP@10')"),
         ("{metrics: [R@1, R@1]}", "show.metrics: a metric is named twice"),
         ("{metrics: []}", "show.metrics"),
+        ("{metrics: [MRR@10], protocol: official}", "show: the official protocol has no MRR@10; it has mAP@k, mMP@k"),
         ("{index: merge}", "show.index: not one of merged, separate, both; did you mean 'merged'? (got 'merge')"),
         ("{protocol: offical}", "show.protocol: not one of clean, official; did you mean 'official'? (got 'offical')"),
         ("merged", "show"),
