@@ -13,7 +13,7 @@ from probe.backbones.catalogue import find_backbone
 from probe.data.curation import Source, read_curations
 from probe.data.dataset import all_datasets
 from probe.errors import UsageError
-from probe.fit.config import Training
+from probe.fit import Training
 from probe.heads.config import HeadConfig
 from probe.losses.config import LossConfig
 from probe.recipes.display import Shown

@@ -6,10 +6,12 @@ The oracle knows the query's domain: that domain's specialist embeds the query a
     measured_steps(runs)                         # {"cars196": 539, "food2k": 11070}
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 from probe.errors import UsageError
+from probe.fit import TrainedConfig
 from probe.metrics.scores import balanced_mean
 from probe.recipes.display import Shown
 from probe.runs.directory import Run
@@ -35,8 +37,9 @@ def measured_steps(specialists: Sequence[Run]) -> dict[str, int]:
     `specialist_top_steps`. Raises UsageError where a domain has less than a batch."""
     steps = {}
     for run in specialists:
-        training, images = run.config.training, run.metrics["training_images"]
-        if training is None or images < training.batch:
+        images = run.metrics["training_images"]
+        batch = run.config.training.batch if isinstance(run.config, TrainedConfig) else math.inf
+        if images < batch:
             raise UsageError(f"{run.path}: {images} training images are less than a batch; lower training.batch.")
-        steps[str(run.config.domain)] = run.metrics["selected_epoch"] * (images // training.batch)
+        steps[str(run.config.domain)] = run.metrics["selected_epoch"] * (images // batch)
     return steps

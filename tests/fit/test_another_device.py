@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from probe.extract.features import CachedFeatures
-from probe.fit.data import FitData
-from probe.fit.train import fit
+from probe.fit import FitData, fit
 from probe.runs.checkpoint import Checkpoint
 from tests.fit.conftest import CPU, PLENTY, linear
 

@@ -7,13 +7,13 @@ import torch
 
 from probe.errors import ProbeError
 from probe.extract.features import CachedFeatures
-from probe.fit.config import Training
-from probe.fit.divergence import EVERY, DivergedError, Watch
+from probe.fit import Training
+from probe.fit.divergence import EVERY, DivergedError, DivergenceGuard
 from tests.fit.conftest import CPU, fitted, linear
 
 
-def watched(losses: list[float], chance: float = 1.0, start: float | None = None) -> Watch:
-    watch = Watch(Training(), chance, CPU, start)
+def watched(losses: list[float], chance: float = 1.0, start: float | None = None) -> DivergenceGuard:
+    watch = DivergenceGuard(Training(), chance, CPU, start)
     for step, loss in enumerate(losses):
         watch.note(step, 0.01, torch.tensor(loss))
     watch.check()
@@ -30,7 +30,7 @@ def test_the_step_is_named_and_what_to_do(bad: float) -> None:
 
 
 def test_it_stops_within_fifty_steps() -> None:
-    watch, noted = Watch(Training(), 1.0, CPU), []
+    watch, noted = DivergenceGuard(Training(), 1.0, CPU), []
 
     def train() -> None:
         for step in range(1000):

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from probe.errors import UsageError
-from probe.fit.config import RunConfig
+from probe.fit import RunConfig
 from probe.recipes.overrides import Overrides
 from probe.recipes.recipe import read_recipe
 

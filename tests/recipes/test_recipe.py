@@ -6,7 +6,7 @@ import pytest
 
 from probe.backbones.catalogue import read_rows
 from probe.errors import UsageError
-from probe.fit.config import Training
+from probe.fit import Training
 from probe.heads import config as heads
 from probe.losses import config as losses
 from probe.recipes.recipe import find_recipes, read_recipe

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from probe.fit.config import Training
-from probe.fit.optimizer import build_optimizer, optimizer_tensors, restore_optimizer, set_rate
+from probe.fit import Training
+from probe.fit.optimizers.base import build_optimizer, optimizer_tensors, restore_optimizer, set_rate
 
 STEPS, EPS = 7, 1e-8
 RATES = [0.1 / (step + 1) for step in range(STEPS)]

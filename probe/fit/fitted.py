@@ -17,9 +17,11 @@ import torch
 from torch import nn
 
 from feature_cache import Spec
-from probe.fit.config import RunConfig
+from probe.fit.checkpoint import Checkpoint
+from probe.fit.config import RunConfig, TrainedConfig
 from probe.fit.data import FitData
 from probe.fit.embedding import score, score_merged
+from probe.fit.history import EpochRecord
 from probe.fit.trainer import OnEpoch, OnStep, Trainer
 from probe.heads import config as heads
 from probe.heads.build import build_head
@@ -27,7 +29,6 @@ from probe.heads.pca import PCAWhitening
 from probe.metrics.evaluation import Evaluation
 from probe.metrics.metric import METRICS
 from probe.progress import Report, silent
-from probe.runs.checkpoint import Checkpoint
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Fitted:
     in_dim: int
     metrics: dict[str, Any]
     per_query: dict[str, pl.DataFrame]
-    history: list[dict[str, Any]] = field(default_factory=list)
+    history: list[EpochRecord] = field(default_factory=list)
     loss_state: dict[str, torch.Tensor] = field(default_factory=dict)
     seconds: float = 0.0
 
@@ -62,7 +63,7 @@ def fit(
     head that these features cannot fit.
     """
     data = data.of_domain(config.domain)
-    if config.trained:
+    if isinstance(config, TrainedConfig):
         return _train(Trainer(config, data, checkpoint), on_step, on_epoch, on_search)
     start = time.monotonic()
     head = _fit_in_closed_form(config, data)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from probe.fit.config import Training
+from probe.fit import Training
 
 
 def test_the_defaults_are_unifexs_recipe_and_all_written_out() -> None:
