@@ -51,7 +51,7 @@ def test_rates_rise_to_the_peak_and_fall_to_the_minimum() -> None:
 def test_it_equals_torchs_cosine_annealing_times_a_linear_warm_up(training: Training, steps_per_epoch: int) -> None:
     total = plan(training, steps_per_epoch).steps
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=training.lr)
-    cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=total, eta_min=training.lr_min or 0.0)
+    cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=total, eta_min=training.model_dump()["lr_min"])
     for step in range(total):
         warm = 1.0
         if training.warmup_epochs:
