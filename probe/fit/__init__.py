@@ -26,6 +26,7 @@ from probe.fit.plan import TrainingPlan
 from probe.fit.samplers.base import SAMPLERS, Sampler, StepBlock
 from probe.fit.samplers.single_domain import SingleDomainSampler
 from probe.fit.schedules.base import SCHEDULES, Schedule
+from probe.fit.scores import LastEpoch, RunScores
 from probe.fit.trainer import Trainer
 from probe.fit.training import Epochs, Joint, Samples, Separate, Training
 
@@ -43,7 +44,9 @@ __all__ = [
     "FitData",
     "Fitted",
     "Joint",
+    "LastEpoch",
     "RunConfig",
+    "RunScores",
     "Sampler",
     "Samples",
     "Schedule",

@@ -9,6 +9,7 @@ import torch
 
 from probe.fit.data import shuffling
 from probe.fit.history import EpochRecord
+from probe.metrics import Scores
 from probe.validation import Strict
 
 Tensors = dict[str, torch.Tensor]
@@ -19,12 +20,12 @@ class TrainingState(Strict):
 
     history: list[EpochRecord]
 
-    last: dict[str, Any]
+    last: Scores
     """The validation of the last epoch."""
 
     selected_epoch: int
     selected_value: float
-    selected_val: dict[str, Any]
+    selected_val: Scores
     """The validation of the selected epoch."""
 
     device: str

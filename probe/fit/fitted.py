@@ -4,7 +4,7 @@ The same seed gives the same bits on the same machine with the same number of th
 
     data = FitData(features, device, feature_budget(device))
     fitted = fit(config, data)
-    fitted.metrics["test"]["clean"]["merged"]["mean"]["mMP@5"]
+    fitted.scores.test.of("clean", "merged").mean["mMP@5"]
 """
 
 import time
@@ -22,10 +22,12 @@ from probe.fit.config import RunConfig, TrainedConfig
 from probe.fit.data import FitData
 from probe.fit.embedding import score, score_merged
 from probe.fit.history import EpochRecord
+from probe.fit.scores import LastEpoch, RunScores
 from probe.fit.trainer import OnEpoch, OnStep, Trainer
 from probe.heads import config as heads
 from probe.heads.build import build_head
 from probe.heads.pca import PCAWhitening
+from probe.metrics import Scores
 from probe.metrics.evaluation import Evaluation
 from probe.metrics.metric import METRICS
 from probe.progress import Report, silent
@@ -33,19 +35,28 @@ from probe.progress import Report, silent
 
 @dataclass(frozen=True)
 class Fitted:
-    """The selected head, what it scores, and how it got there.
-
-    `per_query`: by index. `loss_state`: of the selected epoch, without class matrices. `seconds`: spent on it in all.
-    """
+    """The selected head, what it scores, and how it got there."""
 
     head: nn.Module
+
     spec: dict[str, Spec]
+    """Of each store that it was fitted on."""
+
     in_dim: int
-    metrics: dict[str, Any]
+    """Length of the features."""
+
+    scores: RunScores
+
     per_query: dict[str, pl.DataFrame]
+    """By index."""
+
     history: list[EpochRecord] = field(default_factory=list)
+
     loss_state: dict[str, torch.Tensor] = field(default_factory=dict)
+    """Of the selected epoch, without class matrices."""
+
     seconds: float = 0.0
+    """Spent on it in all, before interruptions too."""
 
 
 def fit(
@@ -74,20 +85,19 @@ def fit(
 
 
 def _train(trainer: Trainer, on_step: OnStep, on_epoch: OnEpoch, on_search: Report) -> Fitted:
-    best, data = trainer.run(on_step, on_epoch), trainer.data
-    head = trainer.head
+    outcome, data, head = trainer.run(on_step, on_epoch), trainer.data, trainer.head
     last_test = score_merged(head, data.test, trainer.distance, METRICS, on_search)
-    last = {"epoch": trainer.plan.epochs, "val": trainer.last, "test": last_test}
-    head.load_state_dict(best.head)
+    last = LastEpoch(epoch=trainer.plan.epochs, val=outcome.last, test=last_test)
+    head.load_state_dict(outcome.best.head)
     facts = {
-        "selected_epoch": best.epoch,
+        "selected_epoch": outcome.best.epoch,
         "last": last,
         "parameters": trainer.objective.sizes(),
         "classes": len(data.class_sizes),
         "shuffled": "all" if data.window is None else f"windows of {data.window:,} rows",
     }
-    fitted = _scored(head, data, best.val, facts, score(head, data.test, trainer.distance, on_search))
-    return replace(fitted, history=trainer.history, loss_state=best.kept, seconds=trainer.seconds)
+    fitted = _scored(head, data, outcome.best.val, facts, score(head, data.test, trainer.distance, on_search))
+    return replace(fitted, history=trainer.history, loss_state=outcome.best.kept, seconds=trainer.seconds)
 
 
 def _fit_in_closed_form(config: RunConfig, data: FitData) -> nn.Module:
@@ -99,12 +109,12 @@ def _fit_in_closed_form(config: RunConfig, data: FitData) -> nn.Module:
     return head
 
 
-def _scored(head: nn.Module, data: FitData, val: dict[str, Any], facts: dict[str, Any], test: Evaluation) -> Fitted:
+def _scored(head: nn.Module, data: FitData, val: Scores, facts: dict[str, Any], test: Evaluation) -> Fitted:
     with torch.inference_mode():
         dim = head(data.train.take(np.zeros(1, np.int64)).float()).shape[1]
-    metrics = {"test": test.summary, "val": val, "dim": dim, **facts}
-    metrics |= {"training_images": len(data.train), "left_out": len(data.features.left_out)}
-    return Fitted(head, data.features.spec, data.train.dim, metrics, test.per_query)
+    images, left_out = len(data.train), len(data.features.left_out)
+    scores = RunScores(test=test.scores, val=val, dim=dim, training_images=images, left_out=left_out, **facts)
+    return Fitted(head, data.features.spec, data.train.dim, scores, test.per_query)
 
 
 def _rows_per_domain(frame: pl.DataFrame, most: int, generator: torch.Generator) -> np.ndarray:

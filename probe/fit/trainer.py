@@ -6,14 +6,13 @@ decides which images come when (samplers/). The rest of randomness, initial weig
 whose state is kept with the checkpoint.
 
     trainer = Trainer(config, data, checkpoint)
-    trainer.run(on_step, on_epoch)
-    trainer.best.epoch, trainer.history
+    trainer.run(on_step, on_epoch).best.epoch, trainer.history
 """
 
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -33,6 +32,7 @@ from probe.fit.samplers.base import StepBlock, build_sampler
 from probe.fit.sharpness import Ascent
 from probe.fit.training import BALANCED, Separate, Training
 from probe.heads.linear import BatchNormLinear
+from probe.metrics import Scores
 from probe.search.search import Distance
 
 OnStep = Callable[[int], None]  # images seen since the last call
@@ -48,13 +48,23 @@ class Selected:
     value: float
     """Of the validation metric that selects."""
 
-    val: dict[str, Any]
-    """The validation's summary."""
+    val: Scores
+    """Of the validation."""
 
     head: Tensors
 
     kept: Tensors
     """What the objective keeps beside the head."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Of the epochs so far."""
+
+    best: Selected
+
+    last: Scores
+    """The last epoch's validation."""
 
 
 class Trainer:
@@ -78,25 +88,25 @@ class Trainer:
         self.guard = DivergenceGuard(self.training, math.log(len(data.class_sizes)), data.device)
         self.history: list[EpochRecord] = []
         self.seconds = 0.0
-        self.best: Selected | None = None
-        self.last: dict[str, Any] = {}
+        self.outcome: Outcome | None = None
         if checkpoint is not None:
             self._resume(checkpoint)
 
-    def run(self, on_step: OnStep, on_epoch: OnEpoch) -> Selected:
+    def run(self, on_step: OnStep, on_epoch: OnEpoch) -> Outcome:
         """Trains what is left to train. Raises DivergedError. The head ends as the last epoch left it."""
         for epoch in range(len(self.history) + 1, self.plan.epochs + 1):
             start = time.monotonic()
             losses = self._epoch(epoch, on_step)
-            best = self.best = self._validate(epoch)
-            self.history.append(EpochRecord(**losses, val=self.last["mean"]))
+            outcome = self.outcome = self._validate(epoch)
+            means = {metric: outcome.last.value(metric) for metric in outcome.last.mean}
+            self.history.append(EpochRecord(**losses, val=means))
             self.seconds += time.monotonic() - start
             if self.checkpoint is not None:
-                self.checkpoint.write(self._tensors(best), self._state(best))
+                self.checkpoint.write(self._tensors(outcome.best), self._state(outcome))
             on_epoch(self.history[-1])
-        if self.best is None:
-            raise ValueError("there is at least one epoch")
-        return self.best
+        if self.outcome is None:
+            raise ValueError("a plan has at least one epoch")
+        return self.outcome
 
     def _epoch(self, epoch: int, on_step: OnStep) -> dict[str, Any]:
         """Its record, but for the validation."""
@@ -147,17 +157,17 @@ class Trainer:
         self.optimizer.step()
         return value.detach(), parts, difficulty
 
-    def _validate(self, epoch: int) -> Selected:
-        """The selected epoch. A later one has to be better to be selected; at a tie the earlier one stays."""
+    def _validate(self, epoch: int) -> Outcome:
+        """A later epoch has to be better to be selected; at a tie the earlier one stays."""
         if isinstance(self.head, BatchNormLinear) and len(rows := self.head.rows_to_fit(len(self.data.train))):
             self.head.refit(self.data.train.take(rows))
-        self.last = score_merged(self.head, self.data.val, self.distance)
-        value = _selection_value(self.last, self.training)
-        if self.best is not None and value <= self.best.value:
-            return self.best
+        val = score_merged(self.head, self.data.val, self.distance)
+        value = _selection_value(val, self.training)
+        if self.outcome is not None and value <= self.outcome.best.value:
+            return replace(self.outcome, last=val)
         head = {name: tensor.detach().clone() for name, tensor in self.head.state_dict().items()}
         kept = {name: tensor.detach().clone() for name, tensor in self.objective.kept().items()}
-        return Selected(epoch, value, self.last, head, kept)
+        return Outcome(Selected(epoch, value, val, head, kept), last=val)
 
     def _tensors(self, best: Selected) -> Tensors:
         return {
@@ -168,13 +178,13 @@ class Trainer:
             "generator": self.generator.get_state(),
         }
 
-    def _state(self, best: Selected) -> TrainingState:
+    def _state(self, outcome: Outcome) -> TrainingState:
         return TrainingState(
             history=self.history,
-            last=self.last,
-            selected_epoch=best.epoch,
-            selected_value=best.value,
-            selected_val=best.val,
+            last=outcome.last,
+            selected_epoch=outcome.best.epoch,
+            selected_value=outcome.best.value,
+            selected_val=outcome.best.val,
             device=self.data.device.type,
             window=self.data.window,
             sampler=self.sampler.state(),
@@ -195,13 +205,14 @@ class Trainer:
         self.sampler.restore(state.sampler)
         restore_optimizer(self.optimizer, _section(tensors, "optimizer"))
         self.generator.set_state(tensors["generator"])
-        self.history, self.last, self.seconds = list(state.history), state.last, state.seconds
+        self.history, self.seconds = list(state.history), state.seconds
         self.guard.first_loss = state.first_loss
         head, kept = (
             {name: tensor.to(self.data.device) for name, tensor in _section(tensors, part).items()}
             for part in ("best-head", "best-kept")
         )
-        self.best = Selected(state.selected_epoch, state.selected_value, state.selected_val, head, kept)
+        best = Selected(state.selected_epoch, state.selected_value, state.selected_val, head, kept)
+        self.outcome = Outcome(best, state.last)
 
 
 def build_objective(config: TrainedConfig, data: FitData, generator: torch.Generator) -> Objective:
@@ -238,7 +249,6 @@ def _section(tensors: Tensors, prefix: str) -> Tensors:
     return {name.split(".", 1)[1]: tensor for name, tensor in tensors.items() if name.startswith(f"{prefix}.")}
 
 
-def _selection_value(summary: dict[str, Any], training: Training) -> float:
+def _selection_value(scores: Scores, training: Training) -> float:
     """The validation metric that selects, balanced over the domains or of one."""
-    chosen = summary["mean"] if training.select_on == BALANCED else summary["domains"][training.select_on]
-    return chosen[training.select_by]
+    return scores.value(training.select_by, None if training.select_on == BALANCED else training.select_on)

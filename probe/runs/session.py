@@ -4,11 +4,11 @@ session = Session("auto", budget, tensorboard=False, view=view)
 session.fit(run, features)
 """
 
-from typing import Any, Protocol
+from typing import Protocol
 
 from probe.device import choose_device
 from probe.extract.features import CachedFeatures
-from probe.fit import EpochRecord, FitData, TrainedConfig, fit
+from probe.fit import EpochRecord, FitData, RunScores, TrainedConfig, fit
 from probe.runs.directory import Run
 from probe.runs.tensorboard import TENSORBOARD, Events
 
@@ -24,7 +24,7 @@ class Watcher(Protocol):
 
     def note(self, text: str) -> None: ...
 
-    def finished(self, name: str, metrics: dict[str, Any], seconds: float) -> None: ...
+    def finished(self, name: str, scores: RunScores, seconds: float) -> None: ...
 
 
 class Session:
@@ -56,7 +56,7 @@ class Session:
             if events is not None:
                 events.close()
         run.write(fitted, self.device.type)
-        self._watcher.finished(run.name, fitted.metrics, fitted.seconds)
+        self._watcher.finished(run.name, fitted.scores, fitted.seconds)
 
     def _in_memory(self, features: CachedFeatures) -> FitData:
         if self._data is None or self._data.features is not features:

@@ -37,7 +37,7 @@ def test_what_is_written_out_is_read_back_as_it_was(given: dict[str, Any]) -> No
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (CLOSED_FORM | {"head": {"kind": "linear"}}, "head 'linear' is trained: give it a `loss` and a `training` sec"),
+        (CLOSED_FORM | {"head": {"kind": "linear"}}, "head 'linear' is trained: give it a `loss` and a `tr"),
         (TRAINED | {"loss": None}, "head 'linear' is trained: give it a `loss` section"),
         (CLOSED_FORM | {"loss": {"kind": "arcface"}}, "'pca-whitening' is not trained: leave out `loss` and `training`"),
         (CLOSED_FORM | {"distillation": {}}, "`distillation` is for trained heads, and head 'pca-whitening' is not"),
