@@ -1,4 +1,3 @@
-import json
 import os
 import subprocess
 import sys
@@ -14,7 +13,7 @@ from safetensors.torch import load_file
 from probe.errors import UsageError
 from probe.extract.features import CachedFeatures
 from probe.extract.selection import Selection
-from probe.fit import Fitted, RunConfig, SplitRows, Training, read_run_config, score
+from probe.fit import EpochRecord, Fitted, RunConfig, SplitRows, Training, read_run_config, score
 from probe.heads import config as heads
 from probe.heads.build import load_head
 from probe.losses import config as losses
@@ -54,7 +53,7 @@ def test_what_is_written_is_what_was_fitted(run: Run, short: Fitted, cached: Cac
     run.write(short, "cpu")
     assert run.scores == short.scores
     lines = (run.path / "history.jsonl").read_text().splitlines()
-    assert [json.loads(line) for line in lines] == short.history
+    assert [EpochRecord.model_validate_json(line) for line in lines] == short.history
     for index, file in PER_QUERY.items():
         assert pl.read_parquet(run.path / file).equals(short.per_query[index])
     finished = read_run(run.path)
