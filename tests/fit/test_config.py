@@ -39,7 +39,7 @@ def test_what_is_written_out_is_read_back_as_it_was(given: dict[str, Any]) -> No
     [
         (CLOSED_FORM | {"head": {"kind": "linear"}}, "head 'linear' is trained: give it a `loss` and a `tr"),
         (TRAINED | {"loss": None}, "head 'linear' is trained: give it a `loss` section"),
-        (CLOSED_FORM | {"loss": {"kind": "arcface"}}, "'pca-whitening' is not trained: leave out `loss` and `training`"),
+        (CLOSED_FORM | {"loss": {"kind": "arcface"}}, "is not trained: leave out `loss` and `training`"),
         (CLOSED_FORM | {"distillation": {}}, "`distillation` is for trained heads, and head 'pca-whitening' is not"),
         (TRAINED | {"distillation": {}, "training": {}}, "give `training` `classifier: separate`"),
         (TRAINED | {"distillation": {}, "loss": {"kind": "softmax"}}, "loss 'softmax' has none"),
