@@ -21,7 +21,7 @@ import sys
 from collections.abc import Iterator
 from functools import reduce
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
 from pydantic import Field, SerializeAsAny, ValidatorFunctionWrapHandler, WrapValidator
 
@@ -102,8 +102,8 @@ class Registry(Generic[Class]):
             found = getattr(importlib.import_module(module), attribute)
         except (ImportError, AttributeError, ValueError) as error:
             raise UsageError(
-                f"{self.what} '{name}' cannot be loaded ({first_line(error)}); name it as package.module:Class, of the current "
-                "folder or installed."
+                f"{self.what} '{name}' cannot be loaded ({first_line(error)}); name it as package.module:Class, of the "
+                "current folder or installed."
             ) from error
         if not isinstance(getattr(found, "Config", None), type) or not issubclass(found.Config, Kind):
             raise UsageError(f"{self.what} '{name}' has no `Config`, a class of its options (docs/architecture.md).")

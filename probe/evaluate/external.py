@@ -3,7 +3,7 @@
 No backbone, no features and no store are needed: a file of vectors with ids, and the manifest that says what they are.
 
     subject = embeddings_subject(Path("mine.npy"), Path("mine.txt"), "", manifest, question, "auto")
-    scored(subject, question, workspace.evaluations).summary
+    scored(subject, question, workspace.evaluations).scores
 """
 
 import hashlib

@@ -3,7 +3,7 @@
 runs = [read_run(path)]
 features = features_for(runs, "pocket", "test", workspace)
 subject = subject_of(runs, features, "test", None, "auto")
-scored(subject, Question("test", distance_of(runs)), workspace.evaluations).summary
+scored(subject, Question("test", distance_of(runs)), workspace.evaluations).scores
 """
 
 import shlex

@@ -4,7 +4,7 @@ A folder is recognised by the key at the end of its name: the hash of what decid
 metrics.json, per_query.parquet (merged index), per_query_separate.parquet, and neighbours.parquet and .json.
 
     result = scored(subject, Question("test"), workspace.evaluations)
-    result.summary["clean"]["merged"]["mean"]["mMP@5"]
+    result.scores.of("clean", "merged").mean["mMP@5"]
 """
 
 from collections.abc import Callable
@@ -18,9 +18,10 @@ import yaml
 
 from feature_cache import fingerprint
 from probe.errors import UsageError, first_line
+from probe.metrics import SplitScores
 from probe.metrics.metric import METRICS
 from probe.metrics.scores import PER_QUERY, Distance
-from probe.runs.directory import RESULTS_VERSION, read_metrics, write_json
+from probe.runs.directory import RESULTS_VERSION, read_scores, write_json
 from probe.storage import new_folder
 from probe.workspace import file_name
 
@@ -66,9 +67,9 @@ class Result:
     path: Path
 
     @cached_property
-    def summary(self) -> dict[str, Any]:
-        """By protocol and index. Raises UsageError when it is damaged."""
-        return read_metrics(self.path)
+    def scores(self) -> SplitScores:
+        """Raises UsageError when they are damaged."""
+        return read_scores(self.path, SplitScores)
 
     def per_query(self, index: str) -> pl.DataFrame:
         """A row a query, of the merged or the separate index."""
@@ -119,4 +120,4 @@ def _score(subject: Subject, question: Question, path: Path, config: dict[str, A
             queries.write_parquet(folder / PER_QUERY[index])
         if question.neighbours:
             write_neighbours(evaluation.per_query["merged"], folder, question.neighbours)
-        write_json(folder / "metrics.json", evaluation.summary)
+        write_json(folder / "metrics.json", evaluation.scores.model_dump())

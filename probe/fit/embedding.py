@@ -4,12 +4,12 @@ embed(head, data.val)      # (N, d) float32, in the rows' order
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import nn
 
 from probe.fit.data import SplitRows
+from probe.metrics import Scores
 from probe.metrics.evaluation import Evaluation, evaluate
 from probe.progress import Report, silent
 from probe.search.search import Distance
@@ -43,8 +43,8 @@ def score_merged(
     distance: Distance = "cosine",
     metrics: Sequence[str] = SELECTING,
     progress: Report = silent,
-) -> dict[str, Any]:
-    """The summary of the merged index and the clean protocol alone: what selects an epoch, cheaper than all."""
+) -> Scores:
+    """The merged index and the clean protocol alone: what selects an epoch, cheaper than all."""
     found = evaluate(
         rows.frame,
         embed(head, rows),
@@ -55,4 +55,4 @@ def score_merged(
         kept=0,
         progress=progress,
     )
-    return found.summary["clean"]["merged"]
+    return found.scores.of("clean", "merged")

@@ -4,7 +4,7 @@ The same seed gives the same bits on the same machine with the same number of th
 
     data = FitData(features, device, feature_budget(device))
     fitted = fit(config, data)
-    fitted.metrics["test"]["clean"]["merged"]["mean"]["mMP@5"]
+    fitted.scores.test.of("clean", "merged").mean["mMP@5"]
 """
 
 import time
@@ -20,10 +20,12 @@ from feature_cache import Spec
 from probe.fit.config import RunConfig
 from probe.fit.data import FitData
 from probe.fit.embedding import score, score_merged
+from probe.fit.scores import LastEpoch, RunScores
 from probe.fit.trainer import OnEpoch, OnStep, Trainer
 from probe.heads import config as heads
 from probe.heads.build import build_head
 from probe.heads.pca import PCAWhitening
+from probe.metrics import Scores
 from probe.metrics.evaluation import Evaluation
 from probe.metrics.metric import METRICS
 from probe.progress import Report, silent
@@ -40,7 +42,7 @@ class Fitted:
     head: nn.Module
     spec: dict[str, Spec]
     in_dim: int
-    metrics: dict[str, Any]
+    scores: RunScores
     per_query: dict[str, pl.DataFrame]
     history: list[dict[str, Any]] = field(default_factory=list)
     loss_state: dict[str, torch.Tensor] = field(default_factory=dict)
@@ -76,7 +78,9 @@ def _train(trainer: Trainer, on_step: OnStep, on_epoch: OnEpoch, on_search: Repo
     best, data = trainer.run(on_step, on_epoch), trainer.data
     head = trainer.head
     last_test = score_merged(head, data.test, trainer.distance, METRICS, on_search)
-    last = {"epoch": trainer.plan.epochs, "val": trainer.last, "test": last_test}
+    if trainer.last is None:
+        raise ValueError("there is at least one epoch")
+    last = LastEpoch(epoch=trainer.plan.epochs, val=trainer.last, test=last_test)
     head.load_state_dict(best.head)
     facts = {
         "selected_epoch": best.epoch,
@@ -98,12 +102,12 @@ def _fit_in_closed_form(config: RunConfig, data: FitData) -> nn.Module:
     return head
 
 
-def _scored(head: nn.Module, data: FitData, val: dict[str, Any], facts: dict[str, Any], test: Evaluation) -> Fitted:
+def _scored(head: nn.Module, data: FitData, val: Scores, facts: dict[str, Any], test: Evaluation) -> Fitted:
     with torch.inference_mode():
         dim = head(data.train.take(np.zeros(1, np.int64)).float()).shape[1]
-    metrics = {"test": test.summary, "val": val, "dim": dim, **facts}
-    metrics |= {"training_images": len(data.train), "left_out": len(data.features.left_out)}
-    return Fitted(head, data.features.spec, data.train.dim, metrics, test.per_query)
+    images, left_out = len(data.train), len(data.features.left_out)
+    scores = RunScores(test=test.scores, val=val, dim=dim, training_images=images, left_out=left_out, **facts)
+    return Fitted(head, data.features.spec, data.train.dim, scores, test.per_query)
 
 
 def _rows_per_domain(frame: pl.DataFrame, most: int, generator: torch.Generator) -> np.ndarray:

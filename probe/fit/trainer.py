@@ -30,6 +30,7 @@ from probe.fit.sampler import Stretch, build_sampler
 from probe.fit.schedule import Plan
 from probe.fit.sharpness import Ascent
 from probe.heads.linear import BatchNormLinear
+from probe.metrics import Scores
 from probe.runs.checkpoint import Checkpoint
 from probe.search.search import Distance
 
@@ -39,12 +40,12 @@ OnEpoch = Callable[[dict[str, Any]], None]  # the epoch's line of the history
 
 @dataclass(frozen=True)
 class Selected:
-    """An epoch as it was: its number, its value on validation, the validation's summary, the head's state, and what the
+    """An epoch as it was: its number, its value on validation, the validation's scores, the head's state, and what the
     objective keeps beside it."""
 
     epoch: int
     value: float
-    val: dict[str, Any]
+    val: Scores
     head: Tensors
     kept: Tensors
 
@@ -71,7 +72,7 @@ class Trainer:
         self.history: list[dict[str, Any]] = []
         self.seconds = 0.0
         self.best: Selected | None = None
-        self.last: dict[str, Any] = {}
+        self.last: Scores | None = None
         if checkpoint is not None:
             self._resume(checkpoint)
 
@@ -142,7 +143,7 @@ class Trainer:
         if isinstance(self.head, BatchNormLinear) and len(rows := self.head.rows_to_fit(len(self.data.train))):
             self.head.refit(self.data.train.take(rows))
         self.last = score_merged(self.head, self.data.val, self.distance)
-        self.history.append(record | {"val": self.last["mean"]})
+        self.history.append(record | {"val": self.last.mean})
         value = _selection_value(self.last, self.training)
         if self.best is None or value > self.best.value:
             head = {name: tensor.detach().clone() for name, tensor in self.head.state_dict().items()}
@@ -165,8 +166,8 @@ class Trainer:
             raise ValueError("a checkpoint comes after a validation")
         return {
             "history": self.history,
-            "last": self.last,
-            "best": {"epoch": self.best.epoch, "value": self.best.value, "val": self.best.val},
+            "last": self.last and self.last.model_dump(mode="json"),
+            "best": {"epoch": self.best.epoch, "value": self.best.value, "val": self.best.val.model_dump(mode="json")},
             "device": self.data.device.type,
             "window": self.data.window,
             "sampler": self.sampler.state(),
@@ -185,13 +186,16 @@ class Trainer:
         self.sampler.restore(state["sampler"])
         restore_optimizer(self.optimizer, _section(tensors, "optimizer"))
         self.generator.set_state(tensors["generator"])
-        self.history, self.last, self.seconds = state["history"], state["last"], state["seconds"]
+        self.history, self.seconds = state["history"], state["seconds"]
+        self.last = Scores.model_validate(state["last"])
         self.watch.start = state["start"]
         best_head, best_kept = (
             {name: tensor.to(self.data.device) for name, tensor in _section(tensors, part).items()}
             for part in ("best-head", "best-kept")
         )
-        self.best = Selected(**state["best"], head=best_head, kept=best_kept)
+        best = state["best"]
+        val = Scores.model_validate(best["val"])
+        self.best = Selected(best["epoch"], best["value"], val, best_head, best_kept)
 
 
 class DomainLosses:
@@ -222,7 +226,6 @@ def _section(tensors: Tensors, prefix: str) -> Tensors:
     return {name.split(".", 1)[1]: tensor for name, tensor in tensors.items() if name.startswith(f"{prefix}.")}
 
 
-def _selection_value(summary: dict[str, Any], training: Training) -> float:
+def _selection_value(scores: Scores, training: Training) -> float:
     """The validation metric that selects, balanced over the domains or of one."""
-    chosen = summary["mean"] if training.select_on == BALANCED else summary["domains"][training.select_on]
-    return chosen[training.select_by]
+    return scores.value(training.select_by, None if training.select_on == BALANCED else training.select_on)

@@ -4,13 +4,12 @@ The index is merged (every query searches the images of all domains) or separate
 images: one that several index rows list, a row for each of its labels, takes one rank. docs/evaluation.md defines all.
 
 evaluation = evaluate(frame, embeddings)
-evaluation.summary["clean"]["merged"]["mean"]["mMP@5"]
+evaluation.scores.of("clean", "merged").mean["mMP@5"]
 """
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -19,7 +18,7 @@ import torch
 from probe.errors import UsageError, nearest
 from probe.metrics import official
 from probe.metrics.metric import METRICS, Metric, class_numbers, parse_metric, relevant_counts, relevant_hits
-from probe.metrics.scores import INDEXES, PROTOCOLS, summarize
+from probe.metrics.scores import INDEXES, PROTOCOLS, Scores, SplitScores, summarize
 from probe.progress import Report, track_if_long
 from probe.search.search import DISTANCES, Distance, Neighbours, search
 from probe.search.vectors import Vectors
@@ -29,13 +28,11 @@ KEPT = 10
 
 @dataclass(frozen=True)
 class Evaluation:
-    """`per_query`: by index, a row a query with n, its neighbours, their hits and its values (clean).
-
-    `summary`: by protocol and index, `mean` and `domains` (probe/metrics/scores.py), as fractions.
-    """
+    """What a split scores."""
 
     per_query: dict[str, pl.DataFrame]
-    summary: dict[str, dict[str, Any]]
+    """By index, a row a query with n, its neighbours, their hits and its values (clean)."""
+    scores: SplitScores
 
 
 @dataclass(frozen=True)
@@ -83,13 +80,13 @@ def evaluate(
     scorer = _Scorer(frame, embeddings, task)
     scored = scorer.score(indexes, progress)
     names = [metric.name for metric in task.metrics]
-    summary: dict[str, dict[str, Any]] = {protocol: {} for protocol in protocols}
+    scores: dict[str, dict[str, Scores]] = {protocol: {} for protocol in protocols}
     for index, (clean, published) in scored.items():
         if "clean" in protocols:
-            summary["clean"][index] = summarize(clean, names)
+            scores["clean"][index] = summarize(clean, names)
         if published is not None:
-            summary["official"][index] = summarize(published, names, "official")
-    return Evaluation({index: clean for index, (clean, _) in scored.items()}, summary)
+            scores["official"][index] = summarize(published, names, "official")
+    return Evaluation({index: clean for index, (clean, _) in scored.items()}, SplitScores.model_validate(scores))
 
 
 def require_known(name: str, known: Sequence[str], what: str) -> None:

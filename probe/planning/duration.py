@@ -22,8 +22,9 @@ from probe.errors import UsageError
 from probe.extract.speed import Speed
 from probe.fit.config import RunConfig
 from probe.fit.schedule import Plan
+from probe.fit.scores import RunScores
 from probe.planning.size import Search, Size, Training
-from probe.runs.directory import Run, read_metrics
+from probe.runs.directory import Run, read_scores
 from probe.runs.index import PastRuns
 
 UNKNOWN = "how long is not known: nothing like it was run here"
@@ -128,11 +129,11 @@ class Estimator:
     def _modelled(self, path: Path, config: RunConfig, dim: int) -> float | None:
         """What the model says of a finished run, whose index is taken to be as large as its queries are many."""
         try:
-            metrics = read_metrics(path)
-            train = Training(metrics["training_images"], metrics.get("classes", 0))
-            queries = sum(of["queries"] for of in metrics["test"]["clean"]["merged"]["domains"].values())
-        except (UsageError, KeyError, TypeError):
+            scores = read_scores(path, RunScores)
+            queries = sum(domain.queries for domain in scores.test.of("clean", "merged").domains.values())
+        except (UsageError, KeyError):
             return None
+        train = Training(scores.training_images, scores.classes or 0)
         search = Search(queries, queries)
         return model(config, dim, Size({config.domain or "": train}, search, search))
 

@@ -2,16 +2,15 @@
 
 The oracle knows the query's domain: that domain's specialist embeds the query and the whole index (UnED section 4.1).
 
-    oracle_scores(runs, recipe.show, "merged")   # {"domains": {"cars196": ...}, "mean": {"mMP@5": 0.61, "R@1": 0.7}}
+    oracle_scores(runs, "clean", "merged").mean["mMP@5"]
     measured_steps(runs)                         # {"cars196": 539, "food2k": 11070}
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 from probe.errors import UsageError
+from probe.metrics import Scores
 from probe.metrics.scores import balanced_mean
-from probe.recipes.display import Shown
 from probe.runs.directory import Run
 
 
@@ -21,13 +20,12 @@ def by_seed(runs: Sequence[Run]) -> list[list[Run]]:
     return [[run for run in runs if run.config.seed == seed] for seed in seeds]
 
 
-def oracle_scores(specialists: Sequence[Run], shown: Shown, index: str) -> dict[str, Any]:
-    """A summary as that of one run: each domain's values are its own specialist's, the mean is theirs."""
-    domains = {
-        str(run.config.domain): shown.of(run.metrics["test"], index)["domains"][run.config.domain]
-        for run in specialists
-    }
-    return {"mean": balanced_mean(domains, shown.metrics, shown.protocol), "domains": domains}
+def oracle_scores(specialists: Sequence[Run], protocol: str, index: str) -> Scores:
+    """Scores as those of one run: each domain's values are its own specialist's, the mean is theirs."""
+    scores = {str(run.config.domain): run.scores.test.of(protocol, index) for run in specialists}
+    domains = {domain: of_all.domains[domain] for domain, of_all in scores.items()}
+    metrics = list(next(iter(domains.values())).values)
+    return Scores(mean=balanced_mean(domains, metrics, protocol), domains=domains)
 
 
 def measured_steps(specialists: Sequence[Run]) -> dict[str, int]:
@@ -35,8 +33,8 @@ def measured_steps(specialists: Sequence[Run]) -> dict[str, int]:
     `specialist_top_steps`. Raises UsageError where a domain has less than a batch."""
     steps = {}
     for run in specialists:
-        training, images = run.config.training, run.metrics["training_images"]
+        training, images = run.config.training, run.scores.training_images
         if training is None or images < training.batch:
             raise UsageError(f"{run.path}: {images} training images are less than a batch; lower training.batch.")
-        steps[str(run.config.domain)] = run.metrics["selected_epoch"] * (images // training.batch)
+        steps[str(run.config.domain)] = (run.scores.selected_epoch or 0) * (images // training.batch)
     return steps

@@ -1,7 +1,7 @@
 """What a table shows of its runs, which are all scored with the same metrics, with both indexes and by both protocols,
 and how a value is written, which its metric alone decides: a metric that is no count is a score, in percent.
 
-Shown(metrics=("mAP@100",), index="separate").of(run.metrics["test"], "separate")["mean"]["mAP@100"]
+Shown(metrics=("mAP@100",), index="separate").of(run.scores.test, "separate").mean["mAP@100"]
 Shown(index="both").column("Mean", "separate")     # "Mean, separate"
 written("mMP@5", 61.29), written("images", 316446), written("trainable parameters", 2.3e6)   # 61.3, 316,446, 2.3 M
 """
@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from probe.errors import nearest
+from probe.metrics import Scores, SplitScores
 from probe.metrics.metric import METRICS
 from probe.metrics.scores import INDEXES, PROTOCOLS
 from probe.validation import Strict
@@ -79,9 +80,9 @@ class Shown(Strict):
         """A mean's or a domain's column in an index: where there are two, the separate one's tells so."""
         return f"{name}, {index}" if index != self.indexes[0] else name
 
-    def of(self, scores: dict[str, Any], index: str) -> dict[str, Any]:
-        """The summary, of those of every protocol and index."""
-        return scores[self.protocol][index]
+    def of(self, scores: SplitScores, index: str) -> Scores:
+        """By this protocol, in an index."""
+        return scores.of(self.protocol, index)
 
     @property
     def legend(self) -> str:

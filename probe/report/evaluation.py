@@ -5,12 +5,12 @@ for table in score_tables("mine on sample", result, ["mMP@5"], ["merged"], ["cle
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from rich.table import Table
 from rich.text import Text
 
 from probe.evaluate.scoring import Result
+from probe.metrics import Scores
 from probe.metrics.uncertainty import MEAN, intervals
 
 INTERVALS = "In %, with 95 % bootstrap intervals over queries."
@@ -28,7 +28,7 @@ def score_tables(
     """One for each index and protocol; where both are asked for, the official one shows the difference in points."""
     for index in indexes:
         for protocol in protocols:
-            summary = result.summary[protocol][index]
+            scores = result.scores.of(protocol, index)
             grid = Table(title=Text(f"{title}, {index} index, {protocol} protocol"), title_justify="left")
             for name in ("domain", *metrics, "queries", "nothing to find"):
                 grid.add_column(name, justify="left" if name == "domain" else "right")
@@ -36,37 +36,37 @@ def score_tables(
                 per_query = result.per_query(index)
                 grid.caption = Text(INTERVALS)
                 of = {metric: intervals(per_query, metric) for metric in metrics}
-                cells = {metric: _with_intervals(summary, metric, of[metric]) for metric in metrics}
+                cells = {metric: _with_intervals(scores, metric, of[metric]) for metric in metrics}
             else:
-                clean = result.summary["clean"][index] if "clean" in protocols else None
+                clean = result.scores.of("clean", index) if "clean" in protocols else None
                 grid.caption = Text(f"In %{', in brackets official minus clean in points' if clean else ''}.")
-                cells = {metric: _with_differences(summary, metric, clean) for metric in metrics}
-            for domain, values in summary["domains"].items():
-                counts = (f"{values['queries']:,}", f"{values['nothing_to_find']:,}")
+                cells = {metric: _with_differences(scores, metric, clean) for metric in metrics}
+            for domain, values in scores.domains.items():
+                counts = (f"{values.queries:,}", f"{values.nothing_to_find:,}")
                 grid.add_row(Text(domain), *(Text(cells[metric][domain]) for metric in metrics), *counts)
             grid.add_section()
             grid.add_row(MEAN, *(Text(cells[metric][MEAN]) for metric in metrics), style="bold")
             yield grid
 
 
-def _with_intervals(summary: dict[str, Any], metric: str, of: dict[str, Interval]) -> dict[str, str]:
+def _with_intervals(scores: Scores, metric: str, of: dict[str, Interval]) -> dict[str, str]:
     """By domain and Mean: `62.7 [60.1, 65.2]`."""
     cells = {}
-    for name, value in _values(summary, metric).items():
+    for name, value in _values(scores, metric).items():
         bounds = f" [{100 * of[name][0]:.1f}, {100 * of[name][1]:.1f}]" if name in of else ""
         cells[name] = "-" if value is None else f"{100 * value:.1f}{bounds}"
     return cells
 
 
-def _with_differences(summary: dict[str, Any], metric: str, clean: dict[str, Any] | None) -> dict[str, str]:
+def _with_differences(scores: Scores, metric: str, clean: Scores | None) -> dict[str, str]:
     """By domain and Mean: `62.9 (+0.2)`."""
     cells, others = {}, _values(clean, metric) if clean else {}
-    for name, value in _values(summary, metric).items():
+    for name, value in _values(scores, metric).items():
         other = others.get(name)
         difference = "" if value is None or other is None else f" ({round(100 * (value - other), 2) + 0.0:+.2f})"
         cells[name] = "-" if value is None else f"{100 * value:.1f}{difference}"
     return cells
 
 
-def _values(summary: dict[str, Any], metric: str) -> dict[str, float | None]:
-    return {name: values[metric] for name, values in summary["domains"].items()} | {MEAN: summary["mean"][metric]}
+def _values(scores: Scores, metric: str) -> dict[str, float | None]:
+    return {name: domain.values[metric] for name, domain in scores.domains.items()} | {MEAN: scores.mean[metric]}

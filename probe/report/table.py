@@ -9,10 +9,10 @@ import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
 
 from probe.data.selection import CLASS
 from probe.errors import nearest
+from probe.metrics.scores import Values
 from probe.planning.duration import Estimate
 from probe.planning.inventory import Bench
 from probe.planning.specialists import oracle_scores
@@ -194,7 +194,7 @@ def _row(row: Row, bench: Bench) -> TableRow:
     cells = {column: _cells(scores, column, bench.recipe.show.scores) for column in scores[0]} if scores else {}
     sizes = _sizes(row, bench)
     cells |= {SIZE: sizes} if sizes else {}
-    dim = seeds[0][0].metrics["dim"] if seeds else None
+    dim = seeds[0][0].scores.dim if seeds else None
     return TableRow(row.name, dim, len(seeds), len(row.runs), cells, printed, row.comparison)
 
 
@@ -208,22 +208,24 @@ def _sizes(row: Row, bench: Bench) -> dict[str, Cell]:
     return {metric: Cell(value, None) for metric, value in found.items() if metric in shown}
 
 
-def _by_column(row: Row, runs: list[Run], recipe: Recipe) -> dict[str, dict[str, float | None]]:
+def _by_column(row: Row, runs: list[Run], recipe: Recipe) -> dict[str, Values]:
     """A seed's values, of its run or its specialists."""
     show = recipe.show
-    columns: dict[str, dict[str, float | None]] = {}
+    columns: dict[str, Values] = {}
     for index in show.indexes:
-        summary = oracle_scores(runs, show, index) if row.specialists else show.of(runs[0].metrics["test"], index)
-        columns[show.column(MEAN, index)] = summary["mean"]
-        domains: dict[str, dict[str, float | None]] = summary["domains"]
-        columns |= {show.column(recipe.columns.get(name, name), index): values for name, values in domains.items()}
+        of_index = oracle_scores(runs, show.protocol, index) if row.specialists else show.of(runs[0].scores.test, index)
+        columns[show.column(MEAN, index)] = of_index.mean
+        columns |= {
+            show.column(recipe.columns.get(name, name), index): domain.values
+            for name, domain in of_index.domains.items()
+        }
     return columns
 
 
-def _cells(scores: list[dict[str, Any]], column: str, metrics: Sequence[str]) -> dict[str, Cell]:
+def _cells(scores: list[dict[str, Values]], column: str, metrics: Sequence[str]) -> dict[str, Cell]:
     cells = {}
     for metric in metrics:
-        values = [100 * score[column][metric] for score in scores if score[column][metric] is not None]
+        values = [100 * value for score in scores if (value := score[column][metric]) is not None]
         if values:
             std = statistics.stdev(values) if len(values) > 1 else None
             cells[metric] = Cell(statistics.fmean(values), std)
@@ -237,12 +239,12 @@ def _notes(bench: Bench) -> list[str]:
             examples = ", ".join(features.left_out["image"].unique().sort()[:3])
             notes.append(f"{name}: {len(features.left_out):,} rows left out, undecodable images: {examples}")
     nothing = {
-        f"{domain}: {score['nothing_to_find']:,} queries have nothing to find and are left out"
+        f"{domain}: {score.nothing_to_find:,} queries have nothing to find and are left out"
         for runs in bench.runs_of.values()
         for run in runs
         if run.done
-        for domain, score in bench.recipe.show.of(run.metrics["test"], bench.recipe.show.indexes[0])["domains"].items()
-        if score["nothing_to_find"]
+        for domain, score in bench.recipe.show.of(run.scores.test, bench.recipe.show.indexes[0]).domains.items()
+        if score.nothing_to_find
     }
     return notes + sorted(nothing) + _unknown_columns(bench)
 

@@ -16,15 +16,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
+from pydantic import ValidationError
 
 from feature_cache import Spec, fingerprint
 from probe.errors import UsageError
 from probe.fit.config import RunConfig
 from probe.fit.schedule import Plan
+from probe.fit.scores import RunScores
 from probe.runs.checkpoint import Checkpoint
 from probe.runs.tensorboard import TENSORBOARD
 from probe.storage import new_folder
-from probe.validation import parse_yaml
+from probe.validation import Model, describe, parse_yaml
 from probe.workspace import file_name
 
 if TYPE_CHECKING:
@@ -88,9 +90,9 @@ class Run:
         return (self.path / "metrics.json").exists()
 
     @cached_property
-    def metrics(self) -> dict[str, Any]:
+    def scores(self) -> RunScores:
         """What the finished run scored. Raises UsageError when it is damaged."""
-        return read_metrics(self.path)
+        return read_scores(self.path, RunScores)
 
     def write(self, fitted: "Fitted", device: str) -> None:
         """Writes the directory under a temporary name and renames it; then the checkpoint goes."""
@@ -119,7 +121,7 @@ class Run:
                 events.rename(folder / TENSORBOARD)
             for index, queries in fitted.per_query.items():
                 queries.write_parquet(folder / PER_QUERY[index])
-            write_json(folder / "metrics.json", fitted.metrics)
+            write_json(folder / "metrics.json", fitted.scores.model_dump())
         self.checkpoint.remove()
 
 
@@ -151,13 +153,16 @@ def write_json(path: Path, value: Any) -> None:
     path.write_text(json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n")
 
 
-def read_metrics(folder: Path) -> dict[str, Any]:
-    """metrics.json of a finished run. Raises UsageError when it is absent or damaged."""
+def read_scores(folder: Path, model: type[Model]) -> Model:
+    """metrics.json of a finished run or evaluation. Raises UsageError when it is absent, damaged or of another form."""
     path = folder / "metrics.json"
     try:
-        return json.loads(path.read_text())
+        return model.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        problem = describe(error, model).rstrip(".")
     except (OSError, ValueError) as error:
-        raise UsageError(f"{path} cannot be read ({error}); delete {folder} and fit again.") from error
+        problem = str(error)
+    raise UsageError(f"{path} cannot be read ({problem}); delete {folder} and fit again.")
 
 
 def _environment(device: str) -> dict[str, Any]:

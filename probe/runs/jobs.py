@@ -18,6 +18,7 @@ from typing import Any
 
 from probe.errors import ProbeError
 from probe.extract.features import CachedFeatures
+from probe.fit.scores import RunScores
 from probe.runs.directory import Run
 from probe.runs.view import View
 
@@ -126,8 +127,8 @@ class _Told:
     def note(self, text: str) -> None:
         self._pipe.send(("note", text))
 
-    def finished(self, name: str, metrics: dict[str, Any], seconds: float) -> None:
-        self._pipe.send(("finished", name, metrics, seconds))
+    def finished(self, name: str, scores: RunScores, seconds: float) -> None:
+        self._pipe.send(("finished", name, scores, seconds))
 
 
 def _work(

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from probe.device import choose_device
 from probe.extract.features import CachedFeatures
 from probe.fit.data import FitData
+from probe.fit.scores import RunScores
 from probe.fit.train import fit
 from probe.runs.directory import Run
 from probe.runs.tensorboard import TENSORBOARD, Events
@@ -25,7 +26,7 @@ class Watcher(Protocol):
 
     def note(self, text: str) -> None: ...
 
-    def finished(self, name: str, metrics: dict[str, Any], seconds: float) -> None: ...
+    def finished(self, name: str, scores: RunScores, seconds: float) -> None: ...
 
 
 class Session:
@@ -57,7 +58,7 @@ class Session:
             if events is not None:
                 events.close()
         run.write(fitted, self.device.type)
-        self._watcher.finished(run.name, fitted.metrics, fitted.seconds)
+        self._watcher.finished(run.name, fitted.scores, fitted.seconds)
 
     def _in_memory(self, features: CachedFeatures) -> FitData:
         if self._data is None or self._data.features is not features:

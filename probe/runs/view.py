@@ -13,6 +13,7 @@ from typing import Any, Self
 from probe.errors import first_line
 from probe.extract.features import CachedFeatures
 from probe.fit.domains import images_of, training_images
+from probe.fit.scores import RunScores
 from probe.progress import clock, say, track
 from probe.runs.directory import Run
 
@@ -60,12 +61,12 @@ class View:
             self._said.add(text)
             say(text)
 
-    def finished(self, name: str, metrics: dict[str, Any], seconds: float) -> None:
+    def finished(self, name: str, scores: RunScores, seconds: float) -> None:
         self._at_work.pop(name, None)
-        epoch = f" (epoch {metrics['selected_epoch']})" if "selected_epoch" in metrics else ""
-        means = {"val": metrics["val"]["mean"], "test": metrics["test"]["clean"]["merged"]["mean"]}
-        scores = ", ".join(f"{split} {_percents(mean)}" for split, mean in means.items())
-        say(f"{name}{epoch}: {scores} % {' / '.join(means['test'])}, {clock(seconds)}")
+        epoch = f" (epoch {scores.selected_epoch})" if scores.selected_epoch else ""
+        means = {"val": scores.val.mean, "test": scores.test.of("clean", "merged").mean}
+        told = ", ".join(f"{split} {_percents(mean)}" for split, mean in means.items())
+        say(f"{name}{epoch}: {told} % {' / '.join(means['test'])}, {clock(seconds)}")
 
     def failed(self, name: str, error: Exception) -> None:
         self._at_work.pop(name, None)

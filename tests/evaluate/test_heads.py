@@ -25,6 +25,7 @@ from probe.extract.selection import Selection
 from probe.fit.config import RunConfig
 from probe.heads import config as heads
 from probe.losses import config as losses
+from probe.metrics import SplitScores
 from probe.metrics.evaluation import evaluate
 from probe.metrics.scores import PER_QUERY
 from probe.runs.directory import FinishedRun, Run, read_run
@@ -54,12 +55,12 @@ class Lab:
         sweep([(run, features)], "cpu")
         return read_run(run.path)
 
-    def rescore(self, *runs: FinishedRun, combine: Any = None) -> tuple[Path, dict[str, Any]]:
+    def rescore(self, *runs: FinishedRun, combine: Any = None) -> tuple[Path, SplitScores]:
         features = features_for(runs, "small", "test", self.workspace)
         result = scored(
             subject_of(runs, features, "test", combine, "cpu"), Question("test"), self.workspace.evaluations
         )
-        return result.path, result.summary
+        return result.path, result.scores
 
 
 @pytest.fixture(scope="module")
@@ -89,8 +90,8 @@ def of(backbone: str | list[str], seed: int = 0, **options: Any) -> RunConfig:
     return RunConfig.model_validate(linear(seed).model_dump() | {"backbone": backbone} | options)
 
 
-def own_test(run: FinishedRun) -> dict[str, Any]:
-    return json.loads((run.path / "metrics.json").read_text())["test"]
+def own_test(run: FinishedRun) -> SplitScores:
+    return SplitScores.model_validate(json.loads((run.path / "metrics.json").read_text())["test"])
 
 
 @pytest.mark.parametrize(
@@ -124,7 +125,7 @@ def test_a_runs_embeddings_in_a_file_score_what_the_run_scored(lab: Lab, tmp_pat
     question = Question("test")
     arguments = (tmp_path / "mine.npy", tmp_path / "ids.txt", "", Manifest(lab.frame), question, "cpu")
     result = scored(embeddings_subject(*arguments), question, lab.workspace.evaluations)
-    assert result.summary == own_test(run)
+    assert result.scores == own_test(run)
     for index in ("merged", "separate"):
         theirs, ours = result.per_query(index), pl.read_parquet(run.path / PER_QUERY[index])
         assert theirs.drop("similarities").equals(ours.drop("similarities"))
@@ -172,7 +173,7 @@ def test_a_soup_has_the_mean_of_the_weights(lab: Lab) -> None:
 def test_an_ensemble_ranks_by_the_mean_of_its_members_cosines(lab: Lab) -> None:
     """Over different backbones; what failed in one is left out of both."""
     runs = [lab.run(of("one")), lab.run(of("two")), lab.run(RunConfig(backbone="one", head=heads.FullDimension()))]
-    path, summary = lab.rescore(*runs, combine="ensemble")
+    path, scores = lab.rescore(*runs, combine="ensemble")
     written = pl.read_parquet(path / "per_query.parquet")
     assert len(written) == 59
     frame = lab.features(of(["one", "two"])).split("test").frame
@@ -193,7 +194,7 @@ def test_an_ensemble_ranks_by_the_mean_of_its_members_cosines(lab: Lab) -> None:
         row[place[image]] = -2
         np.testing.assert_allclose(similarities, np.sort(row)[::-1][: len(similarities)], atol=1e-5)
         np.testing.assert_allclose(row[[place[name] for name in neighbours]], similarities, atol=1e-5)
-    assert summary["clean"]["merged"]["domains"]["cars"]["queries"] == 29
+    assert scores.of("clean", "merged").domains["cars"].queries == 29
 
 
 def test_the_cosine_of_an_ensemble_is_the_mean_of_its_members() -> None:
@@ -208,9 +209,9 @@ def test_the_cosine_of_an_ensemble_is_the_mean_of_its_members() -> None:
 @pytest.mark.parametrize("combine", ["soup", "ensemble"])
 def test_the_order_of_the_runs_does_not_matter_and_nothing_is_scored_twice(lab: Lab, combine: str) -> None:
     runs = [lab.run(of("one", seed=seed)) for seed in (0, 1, 2)]
-    path, summary = lab.rescore(*runs, combine=combine)
+    path, scores = lab.rescore(*runs, combine=combine)
     before = (path / "metrics.json").stat().st_mtime_ns
-    assert lab.rescore(*runs[::-1], combine=combine) == (path, summary)
+    assert lab.rescore(*runs[::-1], combine=combine) == (path, scores)
     assert (path / "metrics.json").stat().st_mtime_ns == before
     config = yaml.safe_load((path / "config.yaml").read_text())
     assert (config["combine"], config["split"]) == (combine, "test")

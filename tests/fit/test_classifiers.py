@@ -198,5 +198,5 @@ def test_a_single_domain_gives_the_same_bits_with_separate_as_with_a_joint_class
         fitted(linear(epochs=2, sampler="balanced", classifier=kind), features) for kind in ("joint", "separate")
     )
     assert joint.history == separate.history
-    assert joint.metrics == separate.metrics
+    assert joint.scores == separate.scores
     assert all(separate.head.state_dict()[name].equal(value) for name, value in joint.head.state_dict().items())

@@ -58,8 +58,8 @@ def test_training_from_the_store_in_one_window_gives_the_bits_of_training_in_mem
     assert read.history == whole.history
     assert read.per_query["merged"].equals(whole.per_query["merged"])
     assert torch.equal(read.head.state_dict()["weight"], whole.head.state_dict()["weight"])
-    assert whole.metrics["shuffled"] == "all"
-    assert read.metrics["shuffled"].startswith("windows of")
+    assert whole.scores.shuffled == "all"
+    assert (read.scores.shuffled or "").startswith("windows of")
 
 
 def test_training_in_windows_sees_every_row_once_an_epoch_and_is_the_same_each_time(

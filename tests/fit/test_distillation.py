@@ -111,7 +111,7 @@ def test_without_both_terms_the_student_is_the_head_that_separate_classifiers_tr
     for name, value in alone.head.state_dict().items():
         assert torch.equal(value, beside.head.state_dict()[name]), "dropout's draws included"
     for split in ("val", "test"):
-        assert beside.metrics[split] == alone.metrics[split]
+        assert getattr(beside.scores, split) == getattr(alone.scores, split)
     assert all(beside.per_query[index].equals(alone.per_query[index]) for index in alone.per_query)
 
 
@@ -122,7 +122,7 @@ def run(cached: CachedFeatures) -> Fitted:
 
 def test_the_student_improves_on_validation(run: Fitted, cached: CachedFeatures) -> None:
     random = fitted(untrained(heads.RandomProjection(dim=8)), cached)
-    assert run.metrics["val"]["mean"]["mMP@5"] > random.metrics["val"]["mean"]["mMP@5"] + 0.2
+    assert run.scores.val.value("mMP@5") > random.scores.val.value("mMP@5") + 0.2
     assert run.history[-1]["parts"]["logit"] < run.history[0]["parts"]["logit"]
 
 
@@ -134,12 +134,12 @@ def test_history_has_the_parts_of_the_loss(run: Fitted) -> None:
 
 def test_only_the_student_is_kept(run: Fitted) -> None:
     assert run.head.state_dict().keys() == {"weight", "bias"}
-    assert run.metrics["parameters"] == {
+    assert run.scores.parameters == {
         "head": 8 * DIM + 8,
         "classes": 24 * 8,
         "teachers": 2 * (12 * DIM + 12) + 24 * 12,
     }
-    assert run.metrics["dim"] == 8
+    assert run.scores.dim == 8
 
 
 @pytest.mark.parametrize("changes", [{"sampler": "dynamic", "update_every": 4}, {"inactive": "zero-gradients"}])

@@ -1,4 +1,3 @@
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from probe.fit.schedule import Plan
 from probe.fit.train import Fitted, fit
 from probe.heads import config as heads
 from probe.heads.pca import PCAWhitening
+from probe.metrics import Scores
 from probe.metrics.evaluation import evaluate
 from tests.fit.conftest import CLASSES, CPU, DIM, IMAGES, PLENTY, World, features_of, fitted, linear, untrained
 
@@ -25,9 +25,9 @@ def rows_of(features: CachedFeatures, split: str, place: str = "device") -> Spli
     return SplitRows(features, features.frame(split), place, CPU)
 
 
-def summary(run: Fitted, split: str) -> dict[str, Any]:
+def scores_of(run: Fitted, split: str) -> Scores:
     """Of the merged index, by the clean protocol."""
-    return run.metrics["val"] if split == "val" else run.metrics["test"]["clean"]["merged"]
+    return run.scores.val if split == "val" else run.scores.test.of("clean", "merged")
 
 
 @pytest.fixture(scope="module")
@@ -38,9 +38,9 @@ def trained(cached: CachedFeatures) -> Fitted:
 def test_a_trained_head_beats_a_random_projection(cached: CachedFeatures, trained: Fitted) -> None:
     random = [fitted(untrained(heads.RandomProjection(dim=8), seed), cached) for seed in range(3)]
     for split in ("val", "test"):
-        assert summary(trained, split)["domains"].keys() == {"cars", "food"}
-        best_random = max(summary(run, split)["mean"]["mMP@5"] for run in random)
-        assert summary(trained, split)["mean"]["mMP@5"] > best_random + 0.2
+        assert scores_of(trained, split).domains.keys() == {"cars", "food"}
+        best_random = max(scores_of(run, split).value("mMP@5") for run in random)
+        assert scores_of(trained, split).value("mMP@5") > best_random + 0.2
 
 
 def test_the_loss_falls(trained: Fitted) -> None:
@@ -66,27 +66,28 @@ def test_history_has_the_rate_of_each_epochs_last_step(trained: Fitted) -> None:
 def test_the_selected_epoch_is_the_first_best_on_validation(config: RunConfig, cached: CachedFeatures) -> None:
     run = fitted(config, cached)
     values = [record["val"]["mMP@5"] for record in run.history]
-    assert run.metrics["selected_epoch"] == values.index(max(values)) + 1
-    assert run.metrics["val"]["mean"]["mMP@5"] == max(values)
+    assert run.scores.selected_epoch == values.index(max(values)) + 1
+    assert run.scores.val.mean["mMP@5"] == max(values)
 
 
 def test_the_head_that_is_returned_is_the_selected_one(cached: CachedFeatures) -> None:
     run = fitted(linear(epochs=3, lr=20.0, lr_min=20.0), cached)
-    assert run.metrics["selected_epoch"] < 3, "the test needs a run that gets worse"
+    assert run.scores.selected_epoch in (1, 2), "the test needs a run that gets worse"
     for split in ("val", "test"):
         rows = rows_of(cached, split)
-        found = evaluate(rows.frame, embed(run.head, rows), metrics=list(summary(run, split)["mean"]))
-        assert found.summary["clean"]["merged"] == summary(run, split)
-    assert run.metrics["last"]["epoch"] == 3
-    assert run.metrics["last"]["val"]["mean"] == run.history[-1]["val"]
-    assert run.metrics["last"]["val"] != run.metrics["val"]
+        found = evaluate(rows.frame, embed(run.head, rows), metrics=list(scores_of(run, split).mean))
+        assert found.scores.of("clean", "merged") == scores_of(run, split)
+    assert run.scores.last
+    assert run.scores.last.epoch == 3
+    assert run.scores.last.val.mean == run.history[-1]["val"]
+    assert run.scores.last.val != run.scores.val
 
 
 def test_the_same_seed_gives_the_same_bits_whatever_ran_before(cached: CachedFeatures, trained: Fitted) -> None:
     torch.manual_seed(1234)
     np.random.seed(1234)
     again = fitted(linear(), cached)
-    assert json.dumps(again.metrics) == json.dumps(trained.metrics)
+    assert again.scores.model_dump_json() == trained.scores.model_dump_json()
     assert again.history == trained.history
     assert again.per_query["merged"].equals(trained.per_query["merged"])
     for name, value in trained.head.state_dict().items():
@@ -100,11 +101,11 @@ def test_another_seed_gives_another_head(cached: CachedFeatures, trained: Fitted
 
 
 def test_classes_are_labels_within_domains(trained: Fitted) -> None:
-    assert trained.metrics["classes"] == CLASSES["train"], "12 labels in each of 2 domains"
-    assert trained.metrics["parameters"] == {"head": 8 * DIM + 8, "classes": 2 * 8 * CLASSES["train"]}
-    assert trained.metrics["dim"] == 8
+    assert trained.scores.classes == CLASSES["train"], "12 labels in each of 2 domains"
+    assert trained.scores.parameters == {"head": 8 * DIM + 8, "classes": 2 * 8 * CLASSES["train"]}
+    assert trained.scores.dim == 8
     assert trained.in_dim == DIM
-    assert (trained.metrics["training_images"], trained.metrics["left_out"]) == (CLASSES["train"] * IMAGES, 0)
+    assert (trained.scores.training_images, trained.scores.left_out) == (CLASSES["train"] * IMAGES, 0)
 
 
 def test_progress_tells_every_image_and_every_epoch(cached: CachedFeatures) -> None:
@@ -119,8 +120,8 @@ def test_progress_tells_every_image_and_every_epoch(cached: CachedFeatures) -> N
 def test_full_dimension_scores_the_features_themselves(cached: CachedFeatures) -> None:
     run = fitted(untrained(heads.FullDimension()), cached)
     rows = cached.split("test")
-    assert run.metrics["test"] == evaluate(rows.frame, torch.from_numpy(rows.features)).summary
-    assert run.metrics["dim"] == DIM
+    assert run.scores.test == evaluate(rows.frame, torch.from_numpy(rows.features)).scores
+    assert run.scores.dim == DIM
     assert run.history == []
 
 
@@ -150,9 +151,9 @@ def test_images_that_failed_to_decode_are_left_out_and_counted(world: World) -> 
     failed = {"train/cars/0/0.jpg", "train/food/3/5.jpg", "test/food/1/2.jpg"}
     world.store(features_of(world.frame), frozenset(failed))
     run = fitted(linear(epochs=1), world.cached())
-    assert (run.metrics["training_images"], run.metrics["left_out"]) == (CLASSES["train"] * IMAGES - 2, 3)
-    assert summary(run, "test")["domains"]["food"]["queries"] == 3 * IMAGES - 1
-    assert summary(run, "test")["domains"]["cars"]["queries"] == 3 * IMAGES
+    assert (run.scores.training_images, run.scores.left_out) == (CLASSES["train"] * IMAGES - 2, 3)
+    assert scores_of(run, "test").domains["food"].queries == 3 * IMAGES - 1
+    assert scores_of(run, "test").domains["cars"].queries == 3 * IMAGES
     assert not failed & set(run.per_query["merged"]["image"])
     neighbours = run.per_query["merged"]["neighbours"].explode()
     assert not neighbours.is_in(list(failed)).any()
@@ -169,7 +170,7 @@ def test_a_failed_image_changes_nothing_but_its_absence(world: World, tmp_path: 
     smaller.store(features[keep])
     one, other = fitted(linear(epochs=2), world.cached()), fitted(linear(epochs=2), smaller.cached())
     assert one.history == other.history
-    assert one.metrics["test"] == other.metrics["test"]
+    assert one.scores.test == other.scores.test
 
 
 def test_a_last_batch_of_one_image_is_trained_on(cached: CachedFeatures) -> None:
@@ -189,7 +190,8 @@ def test_embedding_block_by_block_from_memory_or_the_store_equals_embedding_at_o
 def test_sample_counted_training_validates_where_it_was_told_to(cached: CachedFeatures) -> None:
     run = fitted(linear(samples=400, validate_every=100, batch=20), cached)
     assert [record["samples"] for record in run.history] == [100, 200, 300, 400]
-    assert run.metrics["last"]["epoch"] == 4
+    assert run.scores.last
+    assert run.scores.last.epoch == 4
 
 
 def test_sample_counted_training_with_the_length_of_an_epoch_is_epoch_counted_training(
@@ -197,7 +199,7 @@ def test_sample_counted_training_with_the_length_of_an_epoch_is_epoch_counted_tr
 ) -> None:
     run = fitted(linear(samples=960, validate_every=240), cached)
     assert run.history == trained.history
-    assert run.metrics == trained.metrics
+    assert run.scores == trained.scores
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
@@ -208,7 +210,7 @@ def test_a_frozen_head_stays_as_it_was_drawn_and_the_classes_are_trained(
     drawn = fitted(untrained(heads.RandomProjection(dim=8)), cached)
     run = fitted(config, cached)
     assert run.history[0]["val"] == run.history[1]["val"]
-    assert run.history[0]["val"] == {name: drawn.metrics["val"]["mean"][name] for name in run.history[0]["val"]}
+    assert run.history[0]["val"] == {name: drawn.scores.val.mean[name] for name in run.history[0]["val"]}
     assert run.history[2]["loss"] < run.history[1]["loss"] < run.history[0]["loss"]
     assert run.history[2]["val"] != run.history[0]["val"]
 
@@ -217,9 +219,10 @@ def test_the_epoch_is_selected_by_the_metric_and_the_domain_that_is_asked_for(ca
     for by in ("mMP@5", "R@1"):
         run = fitted(linear(seed=3, lr=2.0, lr_min=2.0, epochs=5, select_by=by), cached)
         values = [record["val"][by] for record in run.history]
-        assert run.metrics["selected_epoch"] == values.index(max(values)) + 1
+        assert run.scores.selected_epoch == values.index(max(values)) + 1
     own = fitted(linear(epochs=5, lr=2.0, lr_min=2.0, select_on="cars"), cached)
-    assert own.metrics["val"]["domains"]["cars"]["mMP@5"] >= own.metrics["last"]["val"]["domains"]["cars"]["mMP@5"]
+    assert own.scores.last
+    assert own.scores.val.value("mMP@5", "cars") >= own.scores.last.val.value("mMP@5", "cars")
     with pytest.raises(UsageError, match=r"select_on: validation has no domain 'car'; did you mean 'cars'"):
         fitted(linear(select_on="car"), cached)
 

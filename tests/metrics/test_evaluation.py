@@ -57,7 +57,7 @@ def test_a_k_far_past_the_index_costs_no_more_than_the_index(protocol: str) -> N
         kept=1_000_000_000,
     )
     for index in INDEXES:
-        mean = found.summary[protocol][index]["mean"]
+        mean = found.scores.of(protocol, index).mean
         assert [mean[f"{kind}@7"] for kind in kinds] == [mean[f"{kind}@999999999"] for kind in kinds]
     assert found.per_query["merged"]["neighbours"].list.len().to_list() == [4] * 5 + [5]
     assert found.per_query["separate"]["neighbours"].list.len().to_list() == [4] * 5 + [0]
@@ -100,34 +100,34 @@ def test_an_exact_duplicate_of_the_query_is_a_hit_when_it_has_its_label() -> Non
 
 def test_the_official_protocol_drops_whatever_is_first() -> None:
     rows = [("wrong", "y", "cars", "both"), ("q", "x", "cars", "both"), ("a", "x", "cars", "both")]
-    summary = evaluate(benchmark(rows), angles(0, 0, 10)).summary
+    scores = evaluate(benchmark(rows), angles(0, 0, 10)).scores
     # q, clean: wrong, a. Published: wrong is dropped, q finds itself, and counts itself and a: of n = 1, two.
-    assert summary["clean"]["merged"]["mean"] == {"mMP@5": 0, "R@1": 0, "mAP@100": 0.5}
-    assert summary["official"]["merged"]["mean"] == {"mMP@5": 0, "R@1": 0.5, "mAP@100": 1.25}
-    assert summary["official"]["merged"]["domains"]["cars"]["nothing_to_find"] == 1
+    assert scores.of("clean", "merged").mean == {"mMP@5": 0, "R@1": 0, "mAP@100": 0.5}
+    assert scores.of("official", "merged").mean == {"mMP@5": 0, "R@1": 0.5, "mAP@100": 1.25}
+    assert scores.of("official", "merged").domains["cars"].nothing_to_find == 1
 
 
 def test_the_official_mmp_is_negative_where_the_query_is_not_among_the_first() -> None:
     rows = [("wrong0", "y", "cars", "both"), ("wrong1", "z", "cars", "both"), ("q", "x", "cars", "both")]
     rows += [("a", "x", "cars", "both")]
-    official = evaluate(benchmark(rows), angles(0, 0, 0, 90)).summary["official"]["merged"]
-    assert official["mean"]["mMP@5"] == -0.5  # q: -1 of 1; a: 0 of 1
+    official = evaluate(benchmark(rows), angles(0, 0, 0, 90)).scores.of("official", "merged")
+    assert official.mean["mMP@5"] == -0.5  # q: -1 of 1; a: 0 of 1
 
 
 def test_the_official_protocol_drops_nothing_where_a_query_is_not_in_the_index() -> None:
     rows = [("q", "x", "cars", "both"), ("r", "x", "cars", "query"), ("a", "x", "cars", "index")]
-    summary = evaluate(benchmark(rows), angles(0, 30, 10)).summary
-    assert summary["clean"]["merged"]["mean"]["R@1"] == 1
-    assert summary["official"]["merged"]["mean"] == {"mMP@5": 1, "R@1": 1, "mAP@100": 1}  # q finds itself, n = 2
+    scores = evaluate(benchmark(rows), angles(0, 30, 10)).scores
+    assert scores.of("clean", "merged").mean["R@1"] == 1
+    assert scores.of("official", "merged").mean == {"mMP@5": 1, "R@1": 1, "mAP@100": 1}  # q finds itself, n = 2
 
 
 def test_the_official_values_are_rounded_by_domain_and_again_in_the_mean() -> None:
     rows = [(f"c{i}", "x" if i < 2 else "y", "cars", "query") for i in range(3)] + [("a", "x", "cars", "index")]
     rows += [("b", "y", "cars", "index"), ("f", "x", "food", "query"), ("g", "x", "food", "index")]
-    summary = evaluate(benchmark(rows), angles(0, 0, 0, 10, 20, 90, 90)).summary
-    assert summary["clean"]["merged"]["domains"]["cars"]["R@1"] == pytest.approx(2 / 3)
-    assert summary["official"]["merged"]["domains"]["cars"]["R@1"] == 0.667
-    assert summary["official"]["merged"]["mean"]["R@1"] == 0.834  # of 0.667 and 1: 0.8335, rounded to even
+    scores = evaluate(benchmark(rows), angles(0, 0, 0, 10, 20, 90, 90)).scores
+    assert scores.of("clean", "merged").domains["cars"].values["R@1"] == pytest.approx(2 / 3)
+    assert scores.of("official", "merged").domains["cars"].values["R@1"] == 0.667
+    assert scores.of("official", "merged").mean["R@1"] == 0.834  # of 0.667 and 1: 0.8335, rounded to even
 
 
 def test_with_the_separate_index_a_query_meets_its_own_domain_only() -> None:
@@ -135,9 +135,9 @@ def test_with_the_separate_index_a_query_meets_its_own_domain_only() -> None:
     rows += [("r", "1", "art", "query")]
     evaluation = evaluate(benchmark(rows), angles(0, 10, 20, 0))
     assert evaluation.per_query["separate"]["neighbours"].to_list() == [["b"], []]
-    assert evaluation.summary["clean"]["separate"]["mean"]["R@1"] == 1
-    assert evaluation.summary["clean"]["merged"]["mean"]["R@1"] == 0
-    assert evaluation.summary["clean"]["separate"]["domains"]["art"]["nothing_to_find"] == 1
+    assert evaluation.scores.of("clean", "separate").mean["R@1"] == 1
+    assert evaluation.scores.of("clean", "merged").mean["R@1"] == 0
+    assert evaluation.scores.of("clean", "separate").domains["art"].nothing_to_find == 1
 
 
 def test_only_what_is_asked_for_is_scored_and_kept() -> None:
@@ -145,8 +145,8 @@ def test_only_what_is_asked_for_is_scored_and_kept() -> None:
     found = evaluate(
         benchmark(rows), angles(0, 30, 10), metrics=["R@2"], indexes=["separate"], protocols=["official"], kept=0
     )
-    assert found.summary.keys() == {"official"}
-    assert found.summary["official"]["separate"]["mean"] == {"R@2": 1}
+    assert found.scores.root.keys() == {"official"}
+    assert found.scores.of("official", "separate").mean == {"R@2": 1}
     assert found.per_query["separate"]["neighbours"].to_list() == [[], [], []]
     assert found.per_query["separate"]["R@2"].to_list()[:2] == [1, 1]
 
@@ -187,7 +187,7 @@ def test_queries_with_nothing_to_find_are_counted_and_left_out() -> None:
     rows += [("r", "x", "food", "query")]
     evaluation = evaluate(benchmark(rows), angles(0, 10, 40, 90))
     values = {"mMP@5": 1.0, "R@1": 1.0, "mAP@100": 1.0}
-    assert evaluation.summary["clean"]["merged"] == {
+    assert evaluation.scores.of("clean", "merged").model_dump() == {
         "mean": values,
         "domains": {
             "cars": {**values, "queries": 2, "nothing_to_find": 1},
@@ -202,9 +202,9 @@ def test_the_mean_weighs_domains_equally_and_queries_within_a_domain() -> None:
     rows = [(f"c{i}", "x", "cars", "both") for i in range(4)] + [("f0", "x", "food", "both")]
     rows += [("f1", "x", "food", "both"), ("f2", "y", "food", "both"), ("f3", "y", "food", "both")]
     evaluation = evaluate(benchmark(rows), angles(0, 1, 2, 3, 90, 110, 91, 120))
-    assert evaluation.summary["clean"]["merged"]["domains"]["cars"]["R@1"] == 1
-    assert evaluation.summary["clean"]["merged"]["domains"]["food"]["R@1"] == 0
-    assert evaluation.summary["clean"]["merged"]["mean"]["R@1"] == 0.5
+    assert evaluation.scores.of("clean", "merged").domains["cars"].values["R@1"] == 1
+    assert evaluation.scores.of("clean", "merged").domains["food"].values["R@1"] == 0
+    assert evaluation.scores.of("clean", "merged").mean["R@1"] == 0.5
 
 
 def test_queries_and_index_of_separate_roles_are_kept_apart() -> None:
@@ -288,8 +288,8 @@ def requires_equal_to_the_definitions(problem: Problem) -> None:
             for metric in LIST:
                 assert found[metric] == pytest.approx(query[metric], nan_ok=True)
                 assert not found["n"] or 0 <= found[metric] <= 1
-        assert_close(evaluation.summary["clean"][name], clean_summary(expected[name], LIST))
-        assert evaluation.summary["official"][name] == published(problem, LIST, name == "separate")
+        assert_close(evaluation.scores.of("clean", name).model_dump(), clean_summary(expected[name], LIST))
+        assert evaluation.scores.of("official", name).model_dump() == published(problem, LIST, name == "separate")
 
 
 def assert_close(found: dict[str, Any], expected: dict[str, Any]) -> None:
@@ -326,9 +326,9 @@ def test_the_order_of_queries_and_index_changes_nothing_where_nothing_ties(seed:
     for name in INDEXES:
         values, again = (each.per_query[name].drop("similarities").sort("image") for each in (before, after))
         assert values.equals(again)
-        assert_close(after.summary["clean"][name], before.summary["clean"][name])
-        for metric, value in before.summary["official"][name]["mean"].items():
-            assert after.summary["official"][name]["mean"][metric] == pytest.approx(value, abs=0.0011)  # rounding ties
+        assert_close(after.scores.of("clean", name).model_dump(), before.scores.of("clean", name).model_dump())
+        for metric, value in before.scores.of("official", name).mean.items():
+            assert after.scores.of("official", name).mean[metric] == pytest.approx(value, abs=0.0011)  # rounding ties
 
 
 Labelled = tuple[str, list[str], str, str]

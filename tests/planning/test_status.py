@@ -158,7 +158,9 @@ def test_a_run_is_scaled_by_what_the_likest_took(tmp_path: Path):
     config = TRAINED.model_copy(
         update={"loss": RunConfig.model_validate(TRAINED.model_dump() | {"loss": {"kind": "arcface"}}).loss}
     )
-    metrics = {"training_images": 128_000, "classes": 34_800, "test": {"clean": {"merged": {"domains": {}}}}}
+    nothing = {"mean": {}, "domains": {}}
+    metrics = {"training_images": 128_000, "left_out": 0, "classes": 34_800, "dim": 64}
+    metrics |= {"test": {"clean": {"merged": nothing}}, "val": nothing}
     (path / "metrics.json").write_text(json.dumps(metrics))
     (path / "config.yaml").write_text(yaml.safe_dump({"config": config.model_dump(mode="json")}))
     took = 2 * (model(config, 768, SIZE) or 0)

@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 from probe.errors import UsageError
+from probe.metrics import SplitScores
 from probe.metrics.scores import INDEXES
 from probe.planning.inventory import Bench
 from probe.planning.specialists import oracle_scores
@@ -133,11 +134,12 @@ def test_an_oracles_official_mean_is_rounded(world: World):
     class _Run:
         def __init__(self, domain: str, value: float) -> None:
             self.config = type("Config", (), {"domain": domain})
-            self.metrics = {"test": {"official": {"merged": {"domains": {domain: {"R@1": value}}}}}}
+            counts = {"queries": 1, "nothing_to_find": 0}
+            merged = {"mean": {"R@1": value}, "domains": {domain: {"R@1": value, **counts}}}
+            self.scores = type("Scores", (), {"test": SplitScores.model_validate({"official": {"merged": merged}})})
 
-    official = Shown(metrics=("R@1",), protocol="official")
     runs = [_Run("a", 0.333), _Run("b", 0.5), _Run("c", 0.25)]
-    assert oracle_scores(runs, official, "merged")["mean"] == {"R@1": 0.361}  # type: ignore[arg-type]
+    assert oracle_scores(runs, "official", "merged").mean == {"R@1": 0.361}  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

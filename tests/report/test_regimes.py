@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from probe.errors import UsageError
+from probe.metrics import Scores
 from probe.planning.inventory import Bench, fit_waves
 from probe.planning.specialists import by_seed
 from probe.recipes.overrides import Overrides
@@ -126,7 +127,7 @@ def test_the_oracle_takes_each_domain_from_its_own_specialist(world: World):
     runs = {(run.config.domain, run.config.seed): run for run in bench.runs_of["Oracle"]}
     (row,) = build_table(bench).rows
     for domain in ("birds", "cars"):
-        values = [100 * _merged(runs[domain, seed])["domains"][domain]["R@1"] for seed in (0, 1)]
+        values = [100 * _merged(runs[domain, seed]).value("R@1", domain) for seed in (0, 1)]
         assert row.cells[domain]["R@1"].mean == pytest.approx(sum(values) / 2)
     assert row.cells["Mean"]["R@1"].mean == pytest.approx(sum(row.cells[d]["R@1"].mean for d in ("birds", "cars")) / 2)
     assert (row.done, row.planned, row.dim) == (2, 2, 8)
@@ -144,7 +145,7 @@ def test_steps_that_are_to_be_measured_wait_for_the_specialists(world: World):
     assert not build_table(bench).missing
     first, second = bench.runs_of["Steps"]
     specialists, _ = by_seed(bench.runs_of["Oracle"])
-    steps = {run.config.domain: run.metrics["selected_epoch"] * (24 // 8) for run in specialists}
+    steps = {run.config.domain: (run.scores.selected_epoch or 0) * (24 // 8) for run in specialists}
     for run in (first, second):
         assert run.config.training is not None
         assert run.config.training.specialist_steps == steps
@@ -297,5 +298,5 @@ def test_a_wrong_combination_is_an_error_that_names_the_file(world: World, old: 
     assert "small.yaml" in str(raised.value)
 
 
-def _merged(run: Run) -> dict:
-    return run.metrics["test"]["clean"]["merged"]
+def _merged(run: Run) -> Scores:
+    return run.scores.test.of("clean", "merged")

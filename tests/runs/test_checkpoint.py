@@ -36,7 +36,7 @@ def interrupted(config: RunConfig, features: CachedFeatures, checkpoint: Checkpo
 
 def assert_equal_bits(one: Fitted, other: Fitted) -> None:
     assert one.history == other.history
-    assert one.metrics == other.metrics
+    assert one.scores == other.scores
     assert one.per_query["separate"].equals(other.per_query["separate"])
     for name, value in one.head.state_dict().items():
         assert torch.equal(value, other.head.state_dict()[name])

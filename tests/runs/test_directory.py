@@ -56,7 +56,7 @@ def test_the_directory_holds_exactly_the_promised_files(run: Run, short: Fitted)
 
 def test_what_is_written_is_what_was_fitted(run: Run, short: Fitted, cached: CachedFeatures) -> None:
     run.write(short, "cpu")
-    assert run.metrics == short.metrics
+    assert run.scores == short.scores
     lines = (run.path / "history.jsonl").read_text().splitlines()
     assert [json.loads(line) for line in lines] == short.history
     for index, file in PER_QUERY.items():
@@ -65,7 +65,7 @@ def test_what_is_written_is_what_was_fitted(run: Run, short: Fitted, cached: Cac
     assert (finished.key, finished.config, finished.dim) == (run.key, SHORT, DIM)
     assert finished.spec == cached.spec
     head = load_head(finished.config.head, run.path / "head.safetensors", finished.dim, CPU)
-    assert score(head, SplitRows(cached, cached.frame("test"), "device", CPU)).summary == run.metrics["test"]
+    assert score(head, SplitRows(cached, cached.frame("test"), "device", CPU)).scores == run.scores.test
 
 
 @pytest.mark.parametrize(
@@ -121,12 +121,12 @@ def test_a_run_without_its_metrics_is_redone(run: Run, cached: CachedFeatures) -
 
 def test_a_run_that_breaks_while_it_is_written_leaves_no_directory_under_its_name(run: Run, short: Fitted) -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
-        run.write(replace(short, metrics={"test": float("nan")}), "cpu")
+        run.write(replace(short, scores=short.scores.model_copy(update={"dim": float("nan")})), "cpu")
     assert not run.path.exists()
     assert not run.done
     assert list(run.folder.iterdir()) == []
     run.write(short, "cpu")
-    assert run.metrics == short.metrics
+    assert run.scores == short.scores
     assert list(run.folder.iterdir()) == [run.path]
 
 
@@ -164,7 +164,7 @@ def test_damaged_metrics_are_a_clear_error(content: bytes, run: Run, short: Fitt
     run.write(short, "cpu")
     (run.path / "metrics.json").write_bytes(content)
     with pytest.raises(UsageError, match=r"metrics\.json cannot be read .*; delete .* and fit again") as error:
-        _ = Run(run.config, run.inputs, run.folder).metrics
+        _ = Run(run.config, run.inputs, run.folder).scores
     assert str(run.path) in str(error.value)
 
 
@@ -276,13 +276,14 @@ def test_the_key_changes_with_the_distance() -> None:
 
 
 def test_a_run_keeps_its_scores_by_protocol_and_index(short: Fitted) -> None:
-    test = short.metrics["test"]
-    assert {protocol: set(by_index) for protocol, by_index in test.items()} == {
+    test = short.scores.test
+    assert {protocol: set(by_index) for protocol, by_index in test.root.items()} == {
         protocol: set(INDEXES) for protocol in PROTOCOLS
     }
-    assert all(tuple(test[protocol][index]["mean"]) == METRICS for protocol in PROTOCOLS for index in INDEXES)
-    assert short.metrics["val"]["mean"].keys() == {"mMP@5", "R@1"}
-    assert short.metrics["last"]["test"]["mean"].keys() == set(METRICS)
+    assert all(tuple(test.of(protocol, index).mean) == METRICS for protocol in PROTOCOLS for index in INDEXES)
+    assert short.scores.val.mean.keys() == {"mMP@5", "R@1"}
+    assert short.scores.last
+    assert short.scores.last.test.mean.keys() == set(METRICS)
 
 
 def test_the_key_changes_with_every_choice_of_features() -> None:

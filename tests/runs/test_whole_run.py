@@ -116,7 +116,7 @@ def test_it_goes_on_with_the_same_bits_whatever_its_loss_and_head_keep(
             assert stop is not None
     assert found is not None
     assert found.history == whole.history
-    assert found.metrics == whole.metrics
+    assert found.scores == whole.scores
     for name, value in whole.head.state_dict().items():
         assert torch.equal(value, found.head.state_dict()[name]), name
     for name, value in whole.loss_state.items():

@@ -43,7 +43,7 @@ def _facts(run: Run) -> dict[str, str]:
     if not run.done:
         return {}
     epochs = len(history(run)) if run.config.trained else 0
-    selected = run.metrics.get("selected_epoch")
+    selected = run.scores.selected_epoch
     facts = {"key": run.key, "folder": str(run.path)}
     facts |= {"selected epoch": f"{selected} of {epochs}"} if selected and epochs else {}
     return facts | {f"input: {name}": value for name, value in run.inputs.items()}
