@@ -3,7 +3,6 @@
 import re
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -16,7 +15,7 @@ from probe.recipes.recipe import _File, read_recipe
 from probe.recipes.row import _Row
 from probe.recipes.static import FILES
 from probe.validation import models_in
-from tests.documents import PAGES, ROOT, check_command, fences, lines, prose, spans
+from tests.documents import PAGES, ROOT, check_command, fences, lines, prose, spans, whole
 
 NAMES = [page.name for page in PAGES]
 RUN = {"sh", "python"}  # by tests/integration: all that a page has of these
@@ -66,16 +65,6 @@ def test_the_yaml_of_a_page_is_a_recipe_or_a_piece_of_one(name: str, recipes: Pa
             assert read_curations(path)
         else:
             assert read_recipe(path).rows
-
-
-def whole(piece: Any) -> dict[str, Any]:
-    """A recipe of which this is the rows, some keys, or some keys of a row."""
-    if isinstance(piece, list):
-        piece = {"rows": piece}
-    of_row = {key: piece[key] for key in ("head", "loss", "training", "distillation") if key in piece}
-    defaults = {"backbone": "descriptor", "head": {"kind": "linear"}, "loss": {"kind": "normalised-softmax"}}
-    blank = {"title": "A table", "data": "sample"} | ({} if "based_on" in piece else {"defaults": defaults})
-    return blank | {"rows": [{"name": "A row"} | of_row]} | {key: piece[key] for key in piece.keys() - of_row.keys()}
 
 
 def test_the_page_of_recipes_has_every_key_and_every_kind():

@@ -17,11 +17,11 @@ from probe.report.render.long_csv import long_csv
 from probe.report.render.markdown import markdown
 from probe.report.table import build_table
 from probe.runs.directory import Run
+from tests.conftest import Shared
 from tests.report.test_table import shown
 from tests.report.world import World
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
-PUBLISHED = RECIPES.parents[1] / "shared" / "reference"
 UNED = ["food2k", "cars196", "sop", "inshop", "inat", "met", "gldv2", "rp2k"]
 TABLES = ["uned_supp_s1", "uned_supp_s2", "uned_supp_s3", "uned_supp_s4", "uned_supp_s5", "uned_table4"]
 
@@ -79,11 +79,10 @@ def test_every_printed_row_of_a_table_is_in_its_recipe(name: str):
 
 
 @pytest.mark.parametrize("name", TABLES)
-@pytest.mark.skipif(not PUBLISHED.exists(), reason="the published values are not here")
-def test_printed_values_are_the_published_ones(name: str):
+def test_printed_values_are_the_published_ones(name: str, shared: Shared):
     reference = read(name).reference
     assert reference is not None
-    with (PUBLISHED / f"{name}.csv").open(newline="") as file:
+    with shared(f"reference/{name}.csv").open(newline="") as file:
         lines = list(csv.DictReader(file))
     assert sum(len(values) for row in reference.rows.values() for values in row.values()) == len(lines)
     for line in lines:
