@@ -177,27 +177,25 @@ def fit(
 
     Finished runs are recognised by their content and skipped; an interrupted one goes on from its last epoch.
     """
-    from probe.planning.inventory import Bench, fit_waves
+    from probe.planning import Inventory, fit_recipe
     from probe.progress import say
-    from probe.recipes.overrides import Overrides
-    from probe.recipes.recipe import find_recipe, read_recipe
-    from probe.report.render.terminal import show
-    from probe.report.table import build_table
+    from probe.recipes import Overrides, find_recipe, read_recipe
+    from probe.report import build_table, show
     from probe.runs.sweep import SweepError
     from probe.terminal import printer
 
     workspace = Workspace(data_root, cache, out)
     changed = read_recipe(find_recipe(recipe), Overrides.parse(settings or [], seeds, row or []))
-    bench = Bench(changed, workspace)
-    bench.require_complete()
+    inventory = Inventory(changed, workspace)
+    inventory.require_complete()
     try:
-        fitted = fit_waves(bench, device, jobs, tensorboard)
+        fitted = fit_recipe(inventory, device, jobs, tensorboard)
     except SweepError:
-        show(build_table(Bench(changed, workspace)), printer())
+        show(build_table(Inventory(changed, workspace)), printer())
         raise
-    runs = {run.path for run, _ in bench.runs()}
+    runs = {run.path for run, _ in inventory.runs()}
     say(f"{fitted} run(s) fitted, {len(runs) - fitted} already done, in {workspace.runs}")
-    show(build_table(bench), printer())
+    show(build_table(inventory), printer())
     if settings:
         say("these runs are of the recipe as changed by --set; `probe table` shows the recipe as it is written")
 
@@ -229,15 +227,10 @@ def table(
     A recipe that needs nothing from outside (bundled images, built-in backbone) is run from end to end. Of a folder of
     recipes, a table of which nothing is measured is one line; all are written to files.
     """
-    from probe.planning.inputs import Shelf
-    from probe.planning.inventory import Bench, complete
-    from probe.planning.status import Status
+    from probe.planning import Inputs, Inventory, Planner, complete
     from probe.progress import say
-    from probe.recipes.recipe import find_recipes, read_recipe
-    from probe.report.render.files import FORMS, write_files
-    from probe.report.render.overview import is_begun, show_overview
-    from probe.report.render.terminal import show
-    from probe.report.table import build_table
+    from probe.recipes import find_recipes, read_recipe
+    from probe.report import FORMATS, build_table, is_begun, show, show_overview, write_files
     from probe.terminal import printer
 
     workspace = Workspace(data_root, cache, out)
@@ -247,10 +240,10 @@ def table(
     for recipe in read:
         if recipe.self_contained:
             complete(recipe, workspace, device)
-    shelf, status, tables = Shelf(workspace), Status(workspace), []
+    inputs, planner, tables = Inputs(workspace), Planner(workspace), []
     for recipe in read:
-        bench = Bench(recipe, workspace, shelf)
-        tables.append(status.of(build_table(bench), bench))
+        inventory = Inventory(recipe, workspace, inputs)
+        tables.append(build_table(inventory, planner.status(inventory)))
         write_files(tables[-1], workspace.tables)
         if is_begun(tables[-1]) or not by_folder:
             show(tables[-1], printer())
@@ -258,7 +251,7 @@ def table(
     if by_folder:
         show_overview(tables, printer())
     name = read[0].name if len(read) == 1 else "NAME"
-    say(f"written to {workspace.tables / name}.{{{','.join(FORMS)}}}")
+    say(f"written to {workspace.tables / name}.{{{','.join(FORMATS)}}}")
 
 
 app.command(epilog="Example: probe report recipes/quickstart.yaml")(report)

@@ -16,9 +16,9 @@ from probe.errors import UsageError
 from probe.fit.config import Training
 from probe.heads.config import HeadConfig
 from probe.losses.config import LossConfig
-from probe.recipes.display import Shown
+from probe.recipes.display import Display
 from probe.recipes.recipe import read_recipe
-from probe.recipes.row import _Row
+from probe.recipes.row import RowFile
 from tests.documents import ROOT, check_command, spans
 
 PAGE = ROOT / "docs" / "coverage.md"
@@ -26,9 +26,9 @@ CHECKLIST = ROOT.parent / "shared" / "reference" / "SYSTEMS.md"
 ROWS = 202
 KEYS: dict[str, Any] = {
     **{name: field.annotation for name, field in Source.model_fields.items() if name != "data"},
-    **{name: field.rebuild_annotation() for name, field in Shown.model_fields.items()},
+    **{name: field.rebuild_annotation() for name, field in Display.model_fields.items()},
     **{name: field.annotation for name, field in Training.model_fields.items()},
-    **{name: field.annotation for name, field in _Row.model_fields.items()},
+    **{name: field.annotation for name, field in RowFile.model_fields.items()},
     "head": HeadConfig,
     "loss": LossConfig,
 }

@@ -14,7 +14,7 @@ from probe.commands.options import DEFAULT, Cache, DataRoot, Out
 from probe.workspace import Workspace
 
 if TYPE_CHECKING:
-    from probe.planning.inventory import Bench
+    from probe.planning import Inventory
 
 Recipes = Annotated[
     list[Path] | None,
@@ -44,14 +44,14 @@ def report(
     It works from the disk and asks nothing of the network. Nothing is fitted: what is missing is said.
     """
     from probe.progress import say
-    from probe.report.page.page import write_report
+    from probe.report import write_report
 
     workspace = Workspace(data_root, cache, out)
     written = write_report(
-        _benches(recipes, workspace), workspace.report, queries, beside=thumbnails is Thumbnails.beside
+        _inventories(recipes, workspace), workspace.report, queries, beside=thumbnails is Thumbnails.beside
     )
     size = written.path.stat().st_size / 1e6
-    say(f"{written.queries:,} queries and {written.pictures:,} pictures in the gallery, {written.absent:,} absent")
+    say(f"{written.queries:,} queries and {written.thumbnails:,} pictures in the gallery, {written.absent:,} absent")
     say(f"written to {written.path} ({size:.1f} MB): open it in a browser")
 
 
@@ -63,20 +63,19 @@ def figures(
 ) -> None:
     """Draw the figures of finished runs, as SVG and PNG: learning curves, domains, parameters, margins, examples."""
     from probe.progress import say
-    from probe.report.figures.drawn import write_figures
+    from probe.report import write_figures
 
     workspace = Workspace(data_root, cache, out)
-    for bench in _benches(recipes, workspace):
-        written = write_figures(bench, workspace.figures)
-        say(f"{bench.recipe.name}: {', '.join(path.name for path in written) or 'nothing to draw yet'}")
+    for inventory in _inventories(recipes, workspace):
+        written = write_figures(inventory, workspace.figures)
+        say(f"{inventory.recipe.name}: {', '.join(path.name for path in written) or 'nothing to draw yet'}")
     say(f"in {workspace.figures}")
 
 
-def _benches(recipes: list[Path] | None, workspace: Workspace) -> "list[Bench]":
-    from probe.planning.inputs import Shelf
-    from probe.planning.inventory import Bench
-    from probe.recipes.recipe import find_recipes, read_recipe
+def _inventories(recipes: list[Path] | None, workspace: Workspace) -> "list[Inventory]":
+    from probe.planning import Inputs, Inventory
+    from probe.recipes import find_recipes, read_recipe
 
     read = [read_recipe(path) for path in find_recipes(recipes or [Path("recipes")])]
-    shelf = Shelf(workspace)
-    return [Bench(recipe, workspace, shelf) for recipe in read]
+    inputs = Inputs(workspace)
+    return [Inventory(recipe, workspace, inputs) for recipe in read]
