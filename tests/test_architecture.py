@@ -52,12 +52,3 @@ def test_no_heavy_library_is_imported_before_a_command_needs_it():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.strip() == "[]"
-
-
-def test_a_recipe_is_read_without_pytorch():
-    code = (
-        "import sys; from pathlib import Path; from probe.recipes.recipe import read_recipe;"
-        "read_recipe(Path('recipes/quickstart.yaml')); print('torch' in sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
-    assert done.stdout.strip() == "False"

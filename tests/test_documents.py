@@ -3,20 +3,19 @@
 import re
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
 from probe.data.curation import read_curations
-from probe.fit.config import CLASSIFIERS, SAMPLERS
+from probe.fit import SAMPLERS, Training
 from probe.heads.config import HeadConfig
 from probe.losses.config import LossConfig
 from probe.recipes.recipe import RecipeFile, read_recipe
 from probe.recipes.row import RowFile
 from probe.recipes.static import STATIC_RECIPES
 from probe.validation import models_in
-from tests.documents import PAGES, ROOT, check_command, fences, lines, prose, spans
+from tests.documents import PAGES, ROOT, check_command, fences, lines, prose, spans, whole
 
 NAMES = [page.name for page in PAGES]
 RUN = {"sh", "python"}  # by tests/integration: all that a page has of these
@@ -68,16 +67,6 @@ def test_the_yaml_of_a_page_is_a_recipe_or_a_piece_of_one(name: str, recipes: Pa
             assert read_recipe(path).rows
 
 
-def whole(piece: Any) -> dict[str, Any]:
-    """A recipe of which this is the rows, some keys, or some keys of a row."""
-    if isinstance(piece, list):
-        piece = {"rows": piece}
-    of_row = {key: piece[key] for key in ("head", "loss", "training", "distillation") if key in piece}
-    defaults = {"backbone": "descriptor", "head": {"kind": "linear"}, "loss": {"kind": "normalised-softmax"}}
-    blank = {"title": "A table", "data": "sample"} | ({} if "based_on" in piece else {"defaults": defaults})
-    return blank | {"rows": [{"name": "A row"} | of_row]} | {key: piece[key] for key in piece.keys() - of_row.keys()}
-
-
 def test_the_page_of_recipes_has_every_key_and_every_kind():
     """The keys of a file and of a row as the code knows them, and what a row's choices are called."""
     text = page("recipes.md")
@@ -85,7 +74,7 @@ def test_the_page_of_recipes_has_every_key_and_every_kind():
     missing = {*known, "based_on", "like"} - {"seed", *spans(text)}
     assert not missing
     kinds = {model.model_fields["kind"].default for of in (HeadConfig, LossConfig) for model in models_in(of)}
-    assert {*kinds, *SAMPLERS, *CLASSIFIERS} <= set(spans(text))
+    assert {*kinds, *SAMPLERS.kinds, *Training.choices["classifier"].kinds} <= set(spans(text))
 
 
 KINDS = ("exact", "recomputed", "linear-probe", "other-benchmark", "printed-only")

@@ -4,8 +4,7 @@ inputs = Inputs(workspace)
 inputs.features(inputs.data("pocket"), row.selection, specs)      # the second time, the same object
 """
 
-from feature_cache import Spec
-from feature_cache.spec import canonical_json
+from feature_cache import Spec, fingerprint
 from probe.data.manifest import Manifest
 from probe.data.resolve import resolve_data
 from probe.data.selection import with_training
@@ -34,7 +33,7 @@ class Inputs:
 
     def features(self, manifest: Manifest, selection: Selection, specs: dict[str, Spec]) -> CachedFeatures:
         """As CachedFeatures, for a manifest that came from here. `specs`: by store."""
-        key = id(manifest), selection.features_name, canonical_json(specs)
+        key = id(manifest), selection.features_name, fingerprint(specs)
         if key not in self._features:
             self._features[key] = CachedFeatures(manifest, selection, specs, self._workspace)
         return self._features[key]

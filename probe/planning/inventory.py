@@ -15,7 +15,7 @@ from probe.data.resolve import MissingDataError
 from probe.errors import UsageError
 from probe.extract.features import CachedFeatures
 from probe.extract.stores import MissingFeaturesError
-from probe.fit.config import RunConfig
+from probe.fit import RunConfig
 from probe.planning.extraction import Extraction, extractions
 from probe.planning.inputs import Inputs
 from probe.planning.specialists import by_seed, measured_steps

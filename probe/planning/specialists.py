@@ -4,9 +4,11 @@ by_seed(runs)                    # [[cars of seed 0, food of seed 0], [cars of s
 measured_steps(by_seed(runs)[0])                    # {"cars196": 539, "food2k": 11070}
 """
 
+import math
 from collections.abc import Sequence
 
 from probe.errors import UsageError
+from probe.fit import TrainedConfig
 from probe.runs.directory import Run
 
 
@@ -21,8 +23,9 @@ def measured_steps(specialists: Sequence[Run]) -> dict[str, int]:
     `specialist_top_steps`. Raises UsageError where a domain has less than a batch."""
     steps = {}
     for run in specialists:
-        training, images = run.config.training, run.scores.training_images
-        if training is None or images < training.batch:
+        images, selected = run.scores.training_images, run.scores.selected_epoch or 0
+        batch = run.config.training.batch if isinstance(run.config, TrainedConfig) else math.inf
+        if images < batch:
             raise UsageError(f"{run.path}: {images} training images are less than a batch; lower training.batch.")
-        steps[str(run.config.domain)] = (run.scores.selected_epoch or 0) * (images // training.batch)
+        steps[str(run.config.domain)] = selected * int(images // batch)
     return steps

@@ -9,12 +9,10 @@ protocols. How a value is formatted depends on its metric alone.
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from probe.errors import nearest
-from probe.metrics import Scores, SplitScores
-from probe.metrics.metric import METRICS
-from probe.metrics.scores import INDEXES, PROTOCOLS
+from probe.errors import UsageError, nearest
+from probe.metrics import INDEXES, METRICS, PROTOCOLS, Scores, SplitScores, metrics_of, require_official
 from probe.validation import Strict
 
 BOTH = "both"
@@ -63,6 +61,17 @@ class Display(Strict):
     index: Annotated[Literal["merged", "separate", "both"], _one_of((*INDEXES, BOTH))] = "merged"
     """`both`: columns of the merged index, with the mean of the separate one beside the mean."""
     protocol: Annotated[Literal["clean", "official"], _one_of(PROTOCOLS)] = "clean"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _official_rules(cls, given: Any) -> Any:
+        """Checked first: the message of METRICS, that runs are not scored with it, would be no remedy."""
+        if isinstance(given, dict) and given.get("protocol") == "official" and isinstance(given.get("metrics"), list):
+            try:
+                require_official(metrics_of(filter(lambda name: isinstance(name, str), given["metrics"])))
+            except UsageError as error:
+                raise ValueError(str(error).removesuffix(".")) from error
+        return given
 
     @property
     def indexes(self) -> tuple[str, ...]:

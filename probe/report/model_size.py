@@ -8,6 +8,7 @@ all. A class matrix is needed for training alone: without it, a deployed model i
 
 from typing import NamedTuple
 
+from probe.fit import TrainedConfig
 from probe.heads.config import BatchNormLinear, Trained, loss_dim
 from probe.losses.config import LossConfig, Softmax
 from probe.recipes import Row
@@ -30,10 +31,10 @@ def model_size(row: Row, classes: int | None) -> ModelSize | None:
     run = row.runs[0]
     backbones = [backbone.row for backbone in row.backbones if backbone.name in run.stores("test")]
     sizes, dims = ([getattr(backbone, name) for backbone in backbones] for name in ("params", "dim"))
-    if None in sizes or None in dims or (run.trained and classes is None):
+    if None in sizes or None in dims or (isinstance(run, TrainedConfig) and classes is None):
         return None
     trained = 0
-    if isinstance(run.head, Trained) and run.loss is not None:
+    if isinstance(run, TrainedConfig) and isinstance(run.head, Trained):
         trained = _trained(run.head, run.loss, sum(dims) + len(run.append), classes or 0)
     return ModelSize(sum(sizes) + trained, trained)
 

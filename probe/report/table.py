@@ -14,8 +14,7 @@ from functools import cached_property
 
 from probe.data.selection import CLASS
 from probe.errors import nearest
-from probe.metrics import Scores
-from probe.metrics.scores import Values, balanced_mean
+from probe.metrics import Scores, Values, balanced_mean
 from probe.planning import Estimate, Inventory, Status
 from probe.recipes import MEAN, PARAMETERS, PrintedRelation, PrintedValue, Recipe, Row, StaticValues
 from probe.report.model_size import SIZE_COLUMN, model_size

@@ -10,8 +10,7 @@ import polars as pl
 import pytest
 
 from probe.errors import UsageError
-from probe.metrics import SplitScores
-from probe.metrics.scores import INDEXES
+from probe.metrics import INDEXES, SplitScores
 from probe.planning.inventory import Inventory
 from probe.recipes.display import Display, format_value, is_score
 from probe.recipes.recipe import Recipe, read_recipe

@@ -20,12 +20,12 @@ from probe.report.model_size import SIZE_COLUMN
 from probe.report.render.markdown import markdown
 from probe.report.table import Table, build_table
 from probe.workspace import Workspace
+from tests.conftest import Shared
 from tests.data.published import PUBLISHED
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
 REFERENCE = ROOT / "recipes" / "reference"
-SHARED = ROOT.parent / "shared" / "reference"
 PRINTED = sorted(path.stem for path in REFERENCE.glob("un*_*.csv"))
 
 
@@ -50,11 +50,10 @@ def test_every_printed_table_has_a_recipe_of_its_name():
         assert recipe_of(name).reference.path.stem == name  # type: ignore[union-attr]
 
 
-@pytest.mark.skipif(not SHARED.exists(), reason="the printed values are not beside this repository")
 @pytest.mark.parametrize("name", ["encoders", *PRINTED])
-def test_a_reference_is_the_printed_file_byte_for_byte(name: str):
+def test_a_reference_is_the_printed_file_byte_for_byte(name: str, shared: Shared):
     path = REFERENCE / f"{name}.csv"
-    assert path.read_bytes() == (SHARED / path.name).read_bytes()
+    assert path.read_bytes() == shared(f"reference/{path.name}").read_bytes()
 
 
 @pytest.mark.parametrize("name", PRINTED)

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from probe.planning import Inventory
 from probe.report.figures.style import inline, png, svg
 from probe.report.table import Table, build_table
-from probe.workspace import write_whole
+from probe.storage import write_whole
 
 
 @dataclass(frozen=True)

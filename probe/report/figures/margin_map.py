@@ -14,6 +14,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from probe.fit import TrainedConfig
 from probe.losses import config as losses
 from probe.losses.dynamic import margins_by_size
 from probe.planning import Inventory
@@ -34,7 +35,7 @@ def draw(inventory: Inventory, _table: Table) -> Figure | None:
         f"{row.name}: {_range(loss.margins)}": loss.margins
         for row in inventory.recipe.rows
         for run in row.runs[:1]
-        if isinstance(loss := run.loss, losses.DynamicArcFace)
+        if isinstance(run, TrainedConfig) and isinstance(loss := run.loss, losses.DynamicArcFace)
     }
     sizes = _class_sizes(inventory)
     if sizes is None:
