@@ -30,8 +30,7 @@ from feature_cache import (
 from probe.data.manifest import Manifest
 from probe.errors import UsageError, first_line, nearest
 from probe.evaluate.descriptors import read_descriptors
-from probe.search.search import Distance
-from probe.search.vectors import Vectors
+from probe.search import Distance, Vectors
 
 ACCEPTED = (
     "UnED's JSON of descriptors (.json), .npy with --ids, .npz with `embeddings` and `ids`, HDF5 with vectors and ids "

@@ -20,7 +20,7 @@ from probe.progress import say
 if TYPE_CHECKING:
     import torch
 
-    from probe.search.vectors import Vectors
+    from probe.search import Vectors
 
 
 def embeddings_subject(
