@@ -21,7 +21,8 @@ from probe.errors import UsageError, first_line
 from probe.metrics import SplitScores
 from probe.metrics.metric import METRICS
 from probe.metrics.scores import PER_QUERY, Distance
-from probe.runs.directory import RESULTS_VERSION, appearing, read_scores, write_json
+from probe.runs.directory import RESULTS_VERSION, read_scores, write_json
+from probe.storage import new_folder
 from probe.workspace import file_name
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ def _score(subject: Subject, question: Question, path: Path, config: dict[str, A
         metrics=question.all_metrics,
         kept=max(KEPT, question.neighbours),
     )
-    with appearing(path) as folder:
+    with new_folder(path) as folder:
         (folder / "config.yaml").write_text(
             yaml.safe_dump(config, sort_keys=False, allow_unicode=True), encoding="utf-8"
         )

@@ -8,11 +8,7 @@ version of this code's results. The directory appears under its name when the ru
 """
 
 import json
-import os
 import platform
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
@@ -29,6 +25,7 @@ from probe.fit.schedule import Plan
 from probe.fit.scores import RunScores
 from probe.runs.checkpoint import Checkpoint
 from probe.runs.tensorboard import TENSORBOARD
+from probe.storage import new_folder
 from probe.validation import Model, describe, parse_yaml
 from probe.workspace import file_name
 
@@ -110,7 +107,7 @@ class Run:
             "inputs": self.inputs,
             "features": {"dim": fitted.in_dim, "spec": fitted.spec},
         }
-        with appearing(self.path) as folder:
+        with new_folder(self.path) as folder:
             (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
             (folder / "history.jsonl").write_text("".join(f"{json.dumps(record)}\n" for record in fitted.history))
             environment = _environment(device) | {"seconds": fitted.seconds, "made_for": self.made_for}
@@ -126,32 +123,6 @@ class Run:
                 queries.write_parquet(folder / PER_QUERY[index])
             write_json(folder / "metrics.json", fitted.scores.model_dump())
         self.checkpoint.remove()
-
-
-@contextmanager
-def appearing(path: Path) -> Iterator[Path]:
-    """A folder to fill under a temporary name, `.<name>.<process>`; it takes its place at `path` when the block ends
-    well. What killed processes left under such names goes."""
-    for left in path.parent.glob(f".{path.name}.*"):
-        number = left.suffix[1:]
-        if number.isdecimal() and (int(number) == os.getpid() or not _is_running(int(number))):
-            shutil.rmtree(left)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.mkdir(parents=True)
-    yield temporary
-    if path.exists():
-        shutil.rmtree(path)
-    temporary.rename(path)
-
-
-def _is_running(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # another user's
-        return True
-    return True
 
 
 @dataclass(frozen=True)
