@@ -13,9 +13,15 @@ from hypothesis import HealthCheck, settings
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 
+MANY = os.environ.get("EXAMPLES") == "many"  # make test-all
 settings.register_profile("explore", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("repeatable", settings.get_profile("explore"), derandomize=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
+
+
+def examples(few: int, many: int) -> settings:
+    """How many a property is tried on: few in `make test`, many in `make test-all`."""
+    return settings(max_examples=many if MANY else few)
 
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"

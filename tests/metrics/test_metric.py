@@ -1,12 +1,13 @@
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from probe.errors import UsageError
 from probe.metrics import metric as metrics
 from probe.metrics.metric import class_numbers, map_at_k, mmp_at_k, parse_metric, recall_at_k, relevant_counts
+from tests.conftest import examples
 
 
 def hits_at(*ranks: int, depth: int = 5) -> np.ndarray:
@@ -86,7 +87,7 @@ def test_map_sums_the_precision_at_each_hit(ranks: tuple[int, ...], n: int, k: i
     assert map_at_k(hits_at(*ranks), np.array([n]), k).item() == pytest.approx(expected, abs=1e-15)
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100, 1000)
 @given(st.lists(st.booleans(), min_size=1, max_size=12), st.integers(0, 12), st.integers(1, 12))
 def test_a_metric_by_name_lies_between_0_and_1(hits: list[bool], more: int, k: int) -> None:
     for kind in ("mMP", "R", "mAP"):
@@ -113,7 +114,7 @@ def test_a_query_with_nothing_to_find_has_no_value() -> None:
     assert np.isnan(recall_at_k(hits, n, 1)).tolist() == [True, False]
 
 
-@settings(max_examples=300, deadline=None)
+@examples(100, 3000)
 @given(st.lists(st.booleans(), min_size=1, max_size=8), st.integers(0, 12), st.integers(1, 7))
 def test_mmp_equals_the_papers_sum(hits: list[bool], n: int, k: int) -> None:
     n = max(n, sum(hits))
@@ -210,7 +211,7 @@ def some_rows(most_labels: int) -> st.SearchStrategy[list[Labelled]]:
     return st.lists(st.tuples(image, some_labels(1, most_labels), domain), min_size=1, max_size=25)
 
 
-@settings(max_examples=150, deadline=None)
+@examples(40, 1000)
 @given(some_rows(3), some_rows(1), st.integers(0, 2**32 - 1))
 def test_counts_and_hits_of_several_labels_equal_the_definition_in_plain_loops(
     queries: list[Labelled], index: list[Labelled], seed: int
