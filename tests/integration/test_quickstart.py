@@ -134,8 +134,9 @@ def test_per_query_values_average_to_the_table(quickstart: Shell):
         assert abs(value - metrics["domains"][domain]["mMP@5"]) < 1e-12
 
 
+LONG = ("probe report", "probe data check")
 TOUR = [
-    pytest.param(line, marks=[pytest.mark.slow] if line.startswith("probe report") else [], id=line.partition("  ")[0])
+    pytest.param(line, marks=[pytest.mark.slow] if line.startswith(LONG) else [], id=line.partition("  ")[0])
     for line in readme_commands("A tour")
 ]
 
