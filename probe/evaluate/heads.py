@@ -98,8 +98,7 @@ def _embedded(
 ) -> tuple[pl.DataFrame, "torch.Tensor"]:
     """The rows that all runs have features of, and their (N, d) embeddings."""
     from probe.evaluate.combination import ensemble, soup
-    from probe.fit.data import SplitRows
-    from probe.fit.embedding import embed
+    from probe.fit import SplitRows, embed
     from probe.heads.build import load_head
 
     left_out = pl.concat([features.left_out for _, features in runs])

@@ -20,9 +20,7 @@ from pydantic import ValidationError
 from probe.backbones.catalogue import Backbone
 from probe.errors import UsageError
 from probe.extract.speed import Speed
-from probe.fit.config import RunConfig
-from probe.fit.schedule import Plan
-from probe.fit.scores import RunScores
+from probe.fit import RunConfig, RunScores, Separate, TrainedConfig, TrainingPlan, read_run_config
 from probe.planning.size import Search, Size, Training
 from probe.runs.directory import Run, read_scores
 from probe.runs.index import PastRuns
@@ -117,12 +115,12 @@ class Estimator:
         for name in alike or same_features:
             for path in names[name]:
                 found, seconds = self._config(path), self._past.environment(path).get("seconds")
-                if found and found.trained == run.config.trained and isinstance(seconds, int | float) and seconds > 0:
+                if type(found) is type(run.config) and isinstance(seconds, int | float) and seconds > 0:
                     yield path, found, float(seconds)
 
     def _read_config(self, path: Path) -> RunConfig | None:
         try:
-            return RunConfig.model_validate(self._past.written(path).get("config"))
+            return read_run_config(self._past.written(path).get("config"))
         except ValidationError:
             return None
 
@@ -148,11 +146,11 @@ def model(config: RunConfig, dim: int, size: Size) -> float | None:
     if training is None:
         return None
     test = SECONDS_A_RUN + _search(size.test, dim, embedded)
-    if config.training is None:
+    if not isinstance(config, TrainedConfig):
         return 2.0 * training.images * dim * dim / OPERATIONS_A_SECOND + test
-    plan = Plan(config.training, training.images)
+    plan = TrainingPlan(config.training, training.images)
     classes = training.classes * getattr(config.loss, "sub_centers", 1)
-    if config.training.classifier == "separate":
+    if isinstance(config.training.classifier, Separate):
         classes /= len(size.train)
     batch = config.training.batch
     head = 6 * batch * dim * embedded / OPERATIONS_A_SECOND

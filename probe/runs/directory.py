@@ -20,9 +20,7 @@ from pydantic import ValidationError
 
 from feature_cache import Spec, fingerprint
 from probe.errors import UsageError
-from probe.fit.config import RunConfig
-from probe.fit.schedule import Plan
-from probe.fit.scores import RunScores
+from probe.fit import RunConfig, RunScores, Separate, TrainedConfig, TrainingPlan, read_run_config
 from probe.runs.checkpoint import Checkpoint
 from probe.runs.tensorboard import TENSORBOARD
 from probe.storage import new_folder
@@ -30,7 +28,7 @@ from probe.validation import Model, describe, parse_yaml
 from probe.workspace import file_name
 
 if TYPE_CHECKING:
-    from probe.fit.train import Fitted
+    from probe.fit import Fitted
 
 RESULTS_VERSION = 4  # raise it when the same configuration gives other numbers than before
 PACKAGES = ("probe", "torch", "numpy", "polars", "h5py", "scikit-learn", "timm")
@@ -49,18 +47,19 @@ class Run:
     @cached_property
     def key(self) -> str:
         """64 hex digits."""
-        config = self.config.model_dump(mode="json")
+        config = self.config.model_dump(mode="json", exclude_none=True)
         return fingerprint({"results": RESULTS_VERSION, "config": config, "inputs": self.inputs})
 
     @property
     def path(self) -> Path:
         parts = [self.config.features_name, self.config.head.kind]
-        parts += [self.config.loss.kind] if self.config.loss else []
-        training = self.config.training
-        parts += [training.sampler] if training and training.one_domain_a_step else []
-        parts += ["separate"] if training and training.classifier == "separate" else []
-        parts += ["zero-gradients"] if training and training.inactive == "zero-gradients" else []
-        parts += ["distillation"] if self.config.distillation else []
+        if isinstance(self.config, TrainedConfig):
+            sampler, classifier = self.config.training.sampler, self.config.training.classifier
+            parts += [self.config.loss.kind]
+            parts += [sampler.kind] if sampler.single_domain else []
+            if isinstance(classifier, Separate):
+                parts += ["separate"] if classifier.inactive == "skip" else ["separate", classifier.inactive]
+            parts += ["distillation"] if self.config.distillation else []
         parts += [self.config.domain] if self.config.domain else []
         return self.folder / file_name(f"{'_'.join(parts)}_seed{self.config.seed}_{self.key[:12]}")
 
@@ -76,13 +75,13 @@ class Run:
 
     def epochs(self, images: int) -> int:
         """How many it takes with so many training images; 1 in closed form."""
-        return Plan(self.config.training, images).epochs if self.config.training else 1
+        return TrainingPlan(self.config.training, images).epochs if isinstance(self.config, TrainedConfig) else 1
 
     def images_left(self, images: int) -> int:
         """How many of them it still has to see, from its checkpoint on."""
-        if self.config.training is None:
+        if not isinstance(self.config, TrainedConfig):
             return images
-        plan = Plan(self.config.training, images)
+        plan = TrainingPlan(self.config.training, images)
         return (plan.epochs - len(self.checkpoint.history)) * plan.epoch_samples
 
     @property
@@ -109,7 +108,7 @@ class Run:
         }
         with new_folder(self.path) as folder:
             (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
-            (folder / "history.jsonl").write_text("".join(f"{json.dumps(record)}\n" for record in fitted.history))
+            (folder / "history.jsonl").write_text("".join(f"{record.json_line()}\n" for record in fitted.history))
             environment = _environment(device) | {"seconds": fitted.seconds, "made_for": self.made_for}
             (folder / "environment.json").write_text(json.dumps(environment, indent=1))
             save_head(fitted.head, folder / "head.safetensors")
@@ -142,7 +141,7 @@ def read_run(path: Path) -> FinishedRun:
     try:
         content = parse_yaml((path / "config.yaml").read_text())
         features = content["features"]
-        config = RunConfig.model_validate(content["config"])
+        config = read_run_config(content["config"])
         return FinishedRun(path, content["key"], config, features["spec"], features["dim"])
     except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError) as error:
         raise UsageError(f"{path} is not a finished run; name one of the folders that `probe fit` made.") from error
