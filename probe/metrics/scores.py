@@ -18,7 +18,6 @@ from probe.validation import Strict
 Distance = Literal["cosine", "euclidean"]
 INDEXES = ("merged", "separate")
 PROTOCOLS = ("clean", "official")
-PER_QUERY = {"merged": "per_query.parquet", "separate": "per_query_separate.parquet"}  # in a run's folder
 DECIMALS = 3  # of the official protocol
 
 Values = dict[str, float | None]

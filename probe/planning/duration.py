@@ -3,29 +3,23 @@
 The work of a run is modelled, its steps and its searches, and scaled by what the likest finished runs took over what
 the model says of them. Good to a factor of two or three, and it says what it is made of.
 
-str(Estimator(past, speeds).extraction(backbone, images=328_400))     # "about 4 h, as finished work here took"
+str(Estimator(index, speeds).extraction(backbone, images=328_400))     # "about 4 h, as finished work here took"
 """
 
 import re
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
 from itertools import islice
-from pathlib import Path
 from typing import NamedTuple
-
-from pydantic import ValidationError
 
 from probe.backbones.catalogue import Backbone
 from probe.errors import UsageError
 from probe.extract.speed import Speed
 from probe.fit.config import RunConfig
 from probe.fit.schedule import Plan
-from probe.fit.scores import RunScores
 from probe.planning.size import Search, Size, Training
-from probe.runs.directory import Run, read_scores
-from probe.runs.index import PastRuns
+from probe.runs import Run, RunDirectory, RunIndex
 
 UNKNOWN = "how long is not known: nothing like it was run here"
 HERE, REFERENCE = "as finished work here took", "at the speed of 2 CPU cores"
@@ -71,9 +65,8 @@ class Wanted:
 class Estimator:
     """`speeds`: of extractions."""
 
-    def __init__(self, past: PastRuns, speeds: Sequence[Speed]) -> None:
-        self._past, self._speeds = past, speeds
-        self._config = cache(self._read_config)
+    def __init__(self, index: RunIndex, speeds: Sequence[Speed]) -> None:
+        self._index, self._speeds = index, speeds
 
     def runs(self, wanted: Sequence[Wanted]) -> Estimate | None:
         """All of them, one after the other; None where nothing is known of any."""
@@ -96,50 +89,42 @@ class Estimator:
 
     def _run(self, wanted: Wanted) -> Estimate | None:
         config = wanted.run.config
-        same, scales = [], []
-        for path, found, seconds in islice(self._likest(wanted.run), LOOKED_AT):
-            if found.model_copy(update={"seed": config.seed}) == config:
-                same.append(seconds)
-            elif modelled := self._modelled(path, found, wanted.dim):
-                scales.append(seconds / modelled)
-        if same:
-            return Estimate(statistics.median(same), HERE)
+        if same := self._timed(self._index.same_but_for_seed(config)):
+            return Estimate(statistics.median(seconds for _, seconds in same), HERE)
         modelled = model(config, wanted.dim, wanted.size) if wanted.size else None
         if modelled is None:
             return None
+        found = [(self._modelled(run, wanted.dim), seconds) for run, seconds in self._likest(config)]
+        scales = [seconds / of_model for of_model, seconds in found if of_model]
         return Estimate(modelled * statistics.median(scales), HERE) if scales else Estimate(modelled, REFERENCE)
 
-    def _likest(self, run: Run) -> Iterator[tuple[Path, RunConfig, float]]:
-        """Finished runs of the same name but for the seed, else of the same features; trained where this one is."""
-        names, plain = self._past.by_name, _without_seed(run.name)
-        alike = [name for name in names if _without_seed(name) == plain]
-        same_features = [name for name in names if name.startswith(f"{plain.partition('_')[0]}_")]
-        for name in alike or same_features:
-            for path in names[name]:
-                found, seconds = self._config(path), self._past.environment(path).get("seconds")
-                if found and found.trained == run.config.trained and isinstance(seconds, int | float) and seconds > 0:
-                    yield path, found, float(seconds)
+    def _likest(self, config: RunConfig) -> list[tuple[RunDirectory, float]]:
+        """Finished runs of the same features, trained where this one is; where some have its kinds of head and loss,
+        only those."""
+        alike = [run for run in self._index.same_features(config) if run.config.trained == config.trained]
+        return self._timed([run for run in alike if _kinds(run.config) == _kinds(config)] or alike)
 
-    def _read_config(self, path: Path) -> RunConfig | None:
-        try:
-            return RunConfig.model_validate(self._past.written(path).get("config"))
-        except ValidationError:
-            return None
+    @staticmethod
+    def _timed(runs: Iterable[RunDirectory]) -> list[tuple[RunDirectory, float]]:
+        """Some of them, with the seconds that they took."""
+        timed = ((run, run.environment.seconds) for run in runs)
+        return list(islice(((run, seconds) for run, seconds in timed if seconds and seconds > 0), LOOKED_AT))
 
-    def _modelled(self, path: Path, config: RunConfig, dim: int) -> float | None:
+    @staticmethod
+    def _modelled(run: RunDirectory, dim: int) -> float | None:
         """What the model says of a finished run, whose index is taken to be as large as its queries are many."""
         try:
-            scores = read_scores(path, RunScores)
+            scores = run.scores
             queries = sum(domain.queries for domain in scores.test.of("clean", "merged").domains.values())
         except (UsageError, KeyError):
             return None
         train = Training(scores.training_images, scores.classes or 0)
         search = Search(queries, queries)
-        return model(config, dim, Size({config.domain or "": train}, search, search))
+        return model(run.config, dim, Size({run.config.domain or "": train}, search, search))
 
 
-def _without_seed(name: str) -> str:
-    return name.rpartition("_seed")[0]
+def _kinds(config: RunConfig) -> tuple[str, str | None]:
+    return config.head.kind, config.loss.kind if config.loss else None
 
 
 def model(config: RunConfig, dim: int, size: Size) -> float | None:

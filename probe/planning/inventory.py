@@ -24,7 +24,7 @@ from probe.planning.specialists import by_seed, measured_steps
 from probe.recipes.recipe import Recipe, require_own_columns
 from probe.recipes.row import Row
 from probe.recipes.training_sets import draw_commands
-from probe.runs.directory import Run
+from probe.runs.run import Run
 from probe.runs.sweep import SweepError, sweep
 from probe.workspace import Workspace
 

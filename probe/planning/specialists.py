@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from probe.errors import UsageError
 from probe.metrics import Scores
 from probe.metrics.scores import balanced_mean
-from probe.runs.directory import Run
+from probe.runs.run import Run
 
 
 def by_seed(runs: Sequence[Run]) -> list[list[Run]]:

@@ -18,8 +18,7 @@ from probe.planning.inventory import Bench
 from probe.planning.size import Size, images_of, printed_size, size_of_manifest
 from probe.recipes.row import Row
 from probe.report.table import Table
-from probe.runs.directory import Run
-from probe.runs.index import PastRuns
+from probe.runs import Run, RunIndex
 from probe.workspace import Workspace
 
 
@@ -27,8 +26,8 @@ class Status:
     """Of all recipes of a command: looks at runs, and counts data, once."""
 
     def __init__(self, workspace: Workspace) -> None:
-        self._past = PastRuns(workspace.runs)
-        self._estimator = Estimator(self._past, read_speeds(workspace.cache))
+        self._index = RunIndex(workspace.runs)
+        self._estimator = Estimator(self._index, read_speeds(workspace.cache))
         self._printed = cache(printed_size)
         self._sizes: dict[int, tuple[Manifest, Size]] = {}
         self._images: dict[tuple[int, tuple[str, ...]], tuple[Manifest, dict[str, pl.DataFrame]]] = {}
@@ -57,7 +56,7 @@ class Status:
     def _stale(self, todo: list[tuple[Row, Run]]) -> list[str]:
         found: dict[str, list[str]] = {}
         for row, run in todo:
-            if reason := self._past.superseded(run):
+            if reason := self._index.superseded(run):
                 found.setdefault(reason, []).append(row.name)
         return [
             f"stale: {len(rows)} run(s) of {', '.join(dict.fromkeys(rows))} were made with {reason}"

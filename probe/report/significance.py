@@ -11,21 +11,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 
-from probe.errors import UsageError, first_line, nearest
-from probe.metrics.scores import PER_QUERY
+from probe.errors import UsageError
 from probe.metrics.uncertainty import (
     MEAN,
     Interval,
     Scores,
     assembled,
     averaged,
-    metrics_of,
     permutation_p,
     require_same_queries,
     score_intervals,
 )
+from probe.runs import ScoredFolder
 
 Seed = Path | dict[str, Path]  # a run's folder, or each domain's specialist's
 RESAMPLES = 1_000  # of a table, whose rows are many; `probe compare` and `probe evaluate` draw more
@@ -72,19 +70,8 @@ def _read_seed(seed: Seed, metric: str, index: str) -> Scores:
 
 def read_scores(folder: Path, metric: str, index: str) -> Scores:
     """The per-query values of a run or an evaluation. Raises UsageError where there are none, or not of this metric."""
-    file = folder / PER_QUERY[index]
-    if not (folder / "metrics.json").is_file():
-        raise UsageError(f"{folder} is not a finished run; name folders that `probe fit` or `probe evaluate` made.")
-    if not file.is_file():
-        raise UsageError(f"{file} is not there: the {index} index was not scored, or the file was deleted.")
-    try:
-        known = metrics_of(list(pl.read_parquet_schema(file)))
-        if metric not in known:
-            raise UsageError(f"{file} has no values of '{metric}'; {nearest(metric, known)}")
-        values = pl.read_parquet(file, columns=["source", "image", "domain", "label", "n", metric])
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise UsageError(f"{file} cannot be read ({first_line(error)}); delete {folder} and make it again.") from error
-    return Scores.of(folder.name, values, metric)
+    found = ScoredFolder(folder)
+    return Scores.of(found.name, found.values(index, metric), metric)
 
 
 def _tied(best: Scores, differences: Mapping[str, np.ndarray]) -> set[str]:

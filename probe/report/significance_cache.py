@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from feature_cache import fingerprint
-from probe.metrics.scores import PER_QUERY
 from probe.report import significance
 from probe.report.significance import Seed, Significance, judge
+from probe.runs import ScoredFolder
 from probe.workspace import write_whole
 
 VERSION = 1  # raise it when `judge` gives other answers than before
@@ -34,15 +34,7 @@ def judged(file: Path, rows: Mapping[str, Sequence[Seed]], best: str, metric: st
 def _files(seed: Seed, index: str) -> list[Any]:
     """What tells the values of a seed from others, and a file that is not there from one that is."""
     folders = {"": seed} if isinstance(seed, Path) else seed
-    return [[domain, str(folder.absolute()), _stamp(folder / PER_QUERY[index])] for domain, folder in folders.items()]
-
-
-def _stamp(path: Path) -> list[int] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return [found.st_size, found.st_mtime_ns, found.st_ino]
+    return [[domain, str(folder.absolute()), ScoredFolder(folder).version(index)] for domain, folder in folders.items()]
 
 
 def _read(file: Path, key: str) -> Significance | None:

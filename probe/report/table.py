@@ -24,7 +24,7 @@ from probe.recipes.static import Found
 from probe.report.model_size import SIZE, parameters
 from probe.report.significance import Seed, Significance
 from probe.report.significance_cache import judged
-from probe.runs.directory import Run
+from probe.runs.run import Run
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,9 @@ from probe.extract.features import CachedFeatures
 from probe.fit.data import FitData
 from probe.fit.scores import RunScores
 from probe.fit.train import fit
-from probe.runs.directory import Run
-from probe.runs.tensorboard import TENSORBOARD, Events
+from probe.runs.directory import TENSORBOARD
+from probe.runs.run import Run
+from probe.runs.tensorboard import Events
 
 
 class Watcher(Protocol):

@@ -12,8 +12,6 @@ from typing import Any
 
 from probe.errors import UsageError
 
-TENSORBOARD = "tensorboard"  # the folder's name
-
 
 def require_tensorboard() -> None:
     """Raises UsageError, saying how to install it."""

@@ -15,7 +15,7 @@ from probe.extract.features import CachedFeatures
 from probe.fit.domains import images_of, training_images
 from probe.fit.scores import RunScores
 from probe.progress import clock, say, track
-from probe.runs.directory import Run
+from probe.runs.run import Run
 
 
 class View:

@@ -22,7 +22,7 @@ from probe.fit.schedule import Plan
 from probe.fit.train import fit
 from probe.losses.config import AdaCos
 from probe.runs.checkpoint import Checkpoint
-from probe.runs.directory import Run
+from probe.runs.run import Run
 from probe.runs.sweep import SweepError, sweep
 from tests.fit.conftest import CPU, PLENTY, World, features_of, fitted, linear, small_manifest
 

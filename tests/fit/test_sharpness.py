@@ -20,7 +20,7 @@ from probe.fit.trainer import Trainer
 from probe.heads import config as heads
 from probe.losses import config as losses
 from probe.runs.checkpoint import Checkpoint
-from probe.runs.directory import Run
+from probe.runs.run import Run
 from tests.fit.conftest import CPU, PLENTY, fitted, linear
 
 RADIUS, RATE, DECAY, SCALE = 0.5, 0.05, 0.1, 8.0

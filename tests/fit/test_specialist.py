@@ -14,7 +14,7 @@ from probe.fit.config import RunConfig
 from probe.fit.data import FitData
 from probe.fit.train import fit
 from probe.heads import config as heads
-from probe.runs.directory import Run
+from probe.runs.run import Run
 from probe.runs.session import Session
 from probe.runs.sweep import sweep
 from probe.runs.view import View

@@ -19,7 +19,7 @@ from probe.recipes.recipe import Recipe, read_recipe
 from probe.report.render.long_csv import long_csv
 from probe.report.render.markdown import markdown
 from probe.report.table import build_table
-from probe.runs.directory import Run
+from probe.runs.run import Run
 from probe.runs.sweep import sweep
 from tests.report.test_table import shown
 from tests.report.world import RECIPE, World

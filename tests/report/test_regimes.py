@@ -16,7 +16,7 @@ from probe.recipes.reference import Printed, read_reference
 from probe.report.render.long_csv import long_csv
 from probe.report.render.markdown import markdown
 from probe.report.table import build_table
-from probe.runs.directory import Run
+from probe.runs.run import Run
 from tests.conftest import Shared
 from tests.report.test_table import shown
 from tests.report.world import World

@@ -13,7 +13,7 @@ from probe.fit.train import Fitted, fit
 from probe.heads import config as heads
 from probe.losses import config as losses
 from probe.runs.checkpoint import FILE, Checkpoint
-from probe.runs.directory import Run
+from probe.runs.run import Run
 from probe.runs.sweep import sweep
 from probe.runs.view import View
 from tests.fit.conftest import CPU, PLENTY, fitted, linear

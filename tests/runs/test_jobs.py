@@ -13,8 +13,8 @@ import torch
 
 from probe.extract.features import CachedFeatures
 from probe.heads import config as heads
-from probe.runs.directory import Run
 from probe.runs.jobs import threads_each
+from probe.runs.run import Run
 from probe.runs.sweep import SweepError, sweep
 from tests.fit.conftest import linear, untrained
 

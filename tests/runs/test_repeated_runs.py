@@ -4,7 +4,7 @@ from pathlib import Path
 
 from probe.extract.features import CachedFeatures
 from probe.heads import config as heads
-from probe.runs.directory import Run
+from probe.runs.run import Run
 from probe.runs.sweep import sweep
 from tests.fit.conftest import untrained
 

@@ -3,7 +3,6 @@
 draw(bench, table)        # a Figure, or None where no trained run is finished
 """
 
-import json
 import textwrap
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +15,6 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from probe.planning.inventory import Bench
 from probe.report.figures.style import COLOURS, FAINT, house_style, look
 from probe.report.table import Table
-from probe.runs.directory import Run
 
 SELECTS = "mMP@5"
 TOGETHER = 8  # lines that one pair of axes can hold
@@ -44,7 +42,7 @@ def curves(bench: Bench) -> list[Curve]:
         for run in bench.runs_of[row.name]:
             if run.done and run.config.trained:
                 name = f"{row.name}: {run.config.domain}" if row.specialists else row.name
-                histories.setdefault(name, []).append(history(run))
+                histories.setdefault(name, []).append(run.directory.history)
     return [_curve(name, found) for name, found in histories.items()]
 
 
@@ -53,11 +51,6 @@ def _curve(name: str, histories: list[list[dict]]) -> Curve:
     loss = [[record["loss"] for record in records[:epochs]] for records in histories]
     val = [[100 * record["val"][SELECTS] for record in records[:epochs]] for records in histories]
     return Curve(name, np.array(loss), np.array(val))
-
-
-def history(run: Run) -> list[dict]:
-    """The lines of a finished run's history.jsonl."""
-    return [json.loads(line) for line in (run.path / "history.jsonl").read_text().splitlines()]
 
 
 def draw(bench: Bench, _table: Table) -> Figure | None:

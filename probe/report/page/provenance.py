@@ -7,10 +7,7 @@ for entry in provenance(bench, "recipe-1"):
 from dataclasses import dataclass
 
 from probe.planning.inventory import Bench
-from probe.report.figures.curves import history
-from probe.runs.directory import Run
-
-FILES = ("config.yaml", "environment.json")
+from probe.runs.run import Run
 
 
 @dataclass(frozen=True)
@@ -29,7 +26,7 @@ def provenance(bench: Bench, anchor: str) -> list[Entry]:
     """One entry a run, finished or not; `anchor`: what theirs begin with."""
     runs = [(row.name, run) for row in bench.recipe.rows for run in bench.runs_of[row.name]]
     return [
-        Entry(row, f"{anchor}-run-{number}", _title(row, run), run.done, _facts(run), _files(run))
+        Entry(row, f"{anchor}-run-{number}", _title(row, run), run.done, _facts(run), run.directory.texts)
         for number, (row, run) in enumerate(runs, start=1)
     ]
 
@@ -42,13 +39,8 @@ def _title(row: str, run: Run) -> str:
 def _facts(run: Run) -> dict[str, str]:
     if not run.done:
         return {}
-    epochs = len(history(run)) if run.config.trained else 0
+    epochs = len(run.directory.history) if run.config.trained else 0
     selected = run.scores.selected_epoch
     facts = {"key": run.key, "folder": str(run.path)}
     facts |= {"selected epoch": f"{selected} of {epochs}"} if selected and epochs else {}
     return facts | {f"input: {name}": value for name, value in run.inputs.items()}
-
-
-def _files(run: Run) -> dict[str, str]:
-    paths = [run.path / name for name in FILES]
-    return {path.name: path.read_text(encoding="utf-8") for path in paths if path.is_file()}
