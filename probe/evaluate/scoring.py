@@ -21,8 +21,8 @@ from probe.metrics import SplitScores
 from probe.metrics.metric import METRICS
 from probe.metrics.scores import Distance
 from probe.runs.code import SCORING, code_of
-from probe.runs.directory import appearing
 from probe.runs.scored import ScoredFolder, write_scored
+from probe.storage import new_folder
 from probe.workspace import file_name
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def _score(subject: Subject, question: Question, path: Path, config: dict[str, A
         metrics=question.all_metrics,
         kept=max(KEPT, question.neighbours),
     )
-    with appearing(path) as folder:
+    with new_folder(path) as folder:
         (folder / "config.yaml").write_text(
             yaml.safe_dump(config, sort_keys=False, allow_unicode=True), encoding="utf-8"
         )

@@ -52,7 +52,7 @@ def extract_sources(
     if not pending:
         return
     from probe.backbones.encoder import load_encoder
-    from probe.extract.decoding import choose_workers
+    from probe.data.loading import choose_workers
     from probe.extract.local import extract
 
     device, reason = choose_device(device_choice)

@@ -14,7 +14,7 @@ from feature_cache import fingerprint
 from probe.report import significance
 from probe.report.significance import Seed, Significance, judge
 from probe.runs import ScoredFolder
-from probe.workspace import write_whole
+from probe.storage import write_whole
 
 VERSION = 1  # raise it when `judge` gives other answers than before
 

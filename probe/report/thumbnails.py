@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from probe.backbones.preprocessing import decode
+from probe.data.decoding import decode
 from probe.data.images import read_image
 from probe.data.manifest import Manifest
 from probe.errors import ProbeError

@@ -8,7 +8,6 @@ One safetensors file with everything in it, replaced as a whole; the JSON part i
 """
 
 import json
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from probe.errors import first_line
 from probe.progress import say
+from probe.storage import replacing_file
 
 if TYPE_CHECKING:
     import torch
@@ -35,12 +35,9 @@ class Checkpoint:
         from safetensors.torch import save_file
 
         self.folder.mkdir(parents=True, exist_ok=True)
-        temporary = self.folder / f"{FILE}.{os.getpid()}"
         held = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-        save_file(held, temporary, {"key": self.key, "state": json.dumps(state)})
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(self.folder / FILE)
+        with replacing_file(self.folder / FILE) as temporary:
+            save_file(held, temporary, {"key": self.key, "state": json.dumps(state)})
 
     @property
     def history(self) -> list[dict[str, Any]]:

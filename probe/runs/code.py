@@ -24,8 +24,9 @@ from pydantic import BaseModel
 import probe
 
 MAKING_NUMBERS = ("heads", "losses", "search", "metrics", "fit")
-DECLARATIONS = {  # they say what may be configured, which the key has by its values, or hold results
+DECLARATIONS = {  # they say what may be configured, which the key has by its values, hold results, or stop a run
     "probe.fit.config",
+    "probe.fit.divergence",
     "probe.fit.scores",
     "probe.heads.config",
     "probe.losses.config",
@@ -95,9 +96,13 @@ def _decides(module: str, packages: set[str]) -> bool:
 
 @cache
 def _digest(file: Path) -> str:
-    content = file.read_bytes()
-    text = ast.unparse(_Plain().visit(ast.parse(content))).encode() if file.suffix == ".py" else content
+    text = ast.unparse(_plain(file)).encode() if file.suffix == ".py" else file.read_bytes()
     return hashlib.sha256(text).hexdigest()
+
+
+@cache
+def _plain(file: Path) -> ast.Module:
+    return _Plain().visit(ast.parse(file.read_bytes()))
 
 
 class _Plain(ast.NodeTransformer):
@@ -127,8 +132,7 @@ def _imports(module: str) -> tuple[tuple[str, str | None], ...]:
     file = _file(module)
     if file is None or file.suffix != ".py":
         return ()
-    tree = _Plain().visit(ast.parse(file.read_bytes()))
-    nodes = list(ast.walk(tree))
+    nodes = list(ast.walk(_plain(file)))
     whole = [(alias.name, None) for node in nodes if isinstance(node, ast.Import) for alias in node.names]
     of_names = [
         (_absolute(node, module, file), alias.name)

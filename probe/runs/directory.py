@@ -9,11 +9,8 @@ damaged or of another form raises UsageError, in one sentence.
 """
 
 import json
-import os
 import platform
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -27,6 +24,7 @@ from probe.errors import UsageError, first_line
 from probe.fit.config import RunConfig
 from probe.fit.scores import RunScores
 from probe.runs.scored import ScoredFolder, write_scored
+from probe.storage import new_folder
 from probe.validation import describe, parse_yaml
 
 if TYPE_CHECKING:
@@ -108,7 +106,7 @@ class RunDirectory(ScoredFolder):
 
         from probe.heads.build import save_head
 
-        with appearing(path) as folder:
+        with new_folder(path) as folder:
             text = yaml.safe_dump(record.model_dump(mode="json"), sort_keys=False)
             (folder / CONFIG).write_text(text, encoding="utf-8")
             history = "".join(f"{json.dumps(line)}\n" for line in fitted.history)
@@ -199,29 +197,3 @@ class RunDirectory(ScoredFolder):
         from probe.heads.build import load_head
 
         return load_head(self.config.head, self.path / HEAD, self.features.dim, device)
-
-
-@contextmanager
-def appearing(path: Path) -> Iterator[Path]:
-    """A folder to fill under a temporary name, `.<name>.<process>`; it takes its place at `path` when the block ends
-    well. What killed processes left under such names goes."""
-    for left in path.parent.glob(f".{path.name}.*"):
-        number = left.suffix[1:]
-        if number.isdecimal() and (int(number) == os.getpid() or not _is_running(int(number))):
-            shutil.rmtree(left)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.mkdir(parents=True)
-    yield temporary
-    if path.exists():
-        shutil.rmtree(path)
-    temporary.rename(path)
-
-
-def _is_running(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # another user's
-        return True
-    return True

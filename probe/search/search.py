@@ -5,15 +5,14 @@ lies further below a query's k-th best cannot be among its neighbours; all other
 one. Queries with too many of those (duplicates, vectors that float32 cannot tell apart) are proposed in float64 too.
 Neither the sizes of blocks nor the number of threads changes a bit.
 
-    neighbours = search(queries, index, k=5, same_image=same_image_pairs(query_ids, index_ids))
+    neighbours = search(queries, index, k=5, same_image=np.array([(0, 17)]))     # query 0 is image 17 of the index
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
-import polars as pl
 import torch
 
 from probe.errors import UsageError
@@ -34,14 +33,6 @@ class Neighbours:
 
     rows: np.ndarray
     similarities: np.ndarray
-
-
-def same_image_pairs(queries: Sequence[str] | pl.Series, index: Sequence[str] | pl.Series) -> np.ndarray:
-    """(P, 2) int64: each (query row, index row) that is one image, by id, sorted."""
-    sides = (pl.DataFrame({"image": pl.Series(ids, dtype=pl.String)}) for ids in (queries, index))
-    left, right = (side.with_row_index(name) for side, name in zip(sides, ("query", "row"), strict=True))
-    pairs = left.join(right, on="image").select(pl.col("query", "row").cast(pl.Int64)).sort("query", "row")
-    return pairs.to_numpy().astype(np.int64, order="C").reshape(-1, 2)
 
 
 def search(

@@ -4,7 +4,6 @@ from typing import Any
 import faiss
 import h5py
 import numpy as np
-import polars as pl
 import pytest
 import torch
 from hypothesis import assume, given, settings
@@ -14,7 +13,7 @@ from torch.nn import functional as F
 from probe.errors import ProbeError, UsageError
 from probe.search import search as search_module
 from probe.search.search import DISTANCES as DISTANCES_OF
-from probe.search.search import Distance, Neighbours, same_image_pairs, search
+from probe.search.search import Distance, Neighbours, search
 from probe.search.vectors import Vectors
 from probe.search.work import Blocks
 
@@ -297,8 +296,7 @@ def test_similarities_that_float32_cannot_tell_apart_are_ordered_in_float64(
 def test_duplicates_of_the_query_are_found_and_only_the_query_itself_is_left_out() -> None:
     index = random_vectors(60, 8)
     index[[2, 40]] = index[10].clone()
-    ids = [f"{row}.jpg" for row in range(60)]
-    found = search(index, index, 3, same_image_pairs(ids, ids))
+    found = search(index, index, 3, np.array([(row, row) for row in range(60)]))
     assert found.rows[10, :2].tolist() == [2, 40]
     assert found.rows[2, :2].tolist() == [10, 40]
     assert not (found.rows == np.arange(60)[:, None]).any()
@@ -306,7 +304,7 @@ def test_duplicates_of_the_query_are_found_and_only_the_query_itself_is_left_out
 
 def test_one_image_that_is_the_query_itself_finds_nothing() -> None:
     image = random_vectors(1, 8)
-    found = search(image, image, 3, same_image_pairs(["a"], ["a"]))
+    found = search(image, image, 3, np.array([(0, 0)]))
     assert found.rows.tolist() == [[-1, -1, -1]]
     assert np.isneginf(found.similarities).all()
 
@@ -427,15 +425,3 @@ def test_a_gpu_finds_the_same_bits(distance: Distance) -> None:
     expected = search(queries, index, 101, pairs, distance)
     for there in (index, index.cuda()):
         assert_same_bits(search(queries.cuda(), there, 101, pairs, distance), expected)
-
-
-@settings(max_examples=50, deadline=None)
-@given(st.lists(st.sampled_from("abcd"), max_size=8), st.lists(st.sampled_from("abcde"), max_size=12), st.booleans())
-def test_same_image_pairs_are_all_pairs_of_equal_ids_in_order(
-    queries: list[str], index: list[str], series: bool
-) -> None:
-    expected = [(i, j) for i, query in enumerate(queries) for j, image in enumerate(index) if query == image]
-    pairs = same_image_pairs(pl.Series(queries, dtype=pl.String) if series else queries, index)
-    assert pairs.shape == (len(expected), 2)
-    assert pairs.dtype == np.int64
-    assert [tuple(pair) for pair in pairs.tolist()] == expected

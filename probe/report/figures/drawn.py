@@ -14,7 +14,7 @@ from probe.planning.inventory import Bench
 from probe.report.figures import collage, curves, examples, heatmap, margin_map, parameters
 from probe.report.figures.style import inline, png, svg
 from probe.report.table import Table, build_table
-from probe.workspace import write_whole
+from probe.storage import write_whole
 
 LINES = {"parameters": parameters, "curves": curves, "heatmap": heatmap, "margins": margin_map}
 PHOTOGRAPHS = {"examples": examples, "collage": collage}

@@ -25,7 +25,7 @@ from probe.report.page.provenance import Entry, provenance
 from probe.report.render.overview import is_begun
 from probe.report.table import Table, build_table
 from probe.report.thumbnails import Pictures
-from probe.workspace import write_whole
+from probe.storage import write_whole
 
 PX = 96  # the longer side of a picture
 PICTURE = re.compile(r"[0-9a-f]{24}\.webp")  # named after its content

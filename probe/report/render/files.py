@@ -11,7 +11,7 @@ from probe.report.render.latex import latex
 from probe.report.render.long_csv import long_csv
 from probe.report.render.markdown import markdown
 from probe.report.table import Table
-from probe.workspace import write_whole
+from probe.storage import write_whole
 
 FORMS: dict[str, Callable[[Table], str]] = {"md": markdown, "csv": long_csv, "tex": latex, "html": html}
 

@@ -1,42 +1,54 @@
-"""Decoding in worker processes: batch after batch of prepared images, in order, a bounded number of them ahead.
+"""Images read, decoded and prepared in worker processes: batch after batch, in order, a bounded number of them ahead.
 
 Workers only read, decode and assemble. They never touch Polars (its threads do not survive a fork), and they are nice:
 where the forward pass is on the same cores, it goes first and they fill what it leaves.
 
-    for batch in decoded(images, root, encoder.prepare, batch=64, workers=2):
+    for batch in load_batches(images, root, encoder.prepare, batch=64, workers=2):
         batch.ids, batch.prepared, batch.failures
 """
 
 import os
 import signal
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Self
+from typing import BinaryIO, NamedTuple, Self
 
+import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from feature_cache import Failure
-from probe.backbones.encoder import Prepare
-from probe.data.images import read_image
-from probe.extract.match import content_digest
+from probe.data.images import content_digest, read_image
 
 NICENESS = 10
 MOST_WORKERS = 32  # more only wait for the disk or the GPU
 
+Prepare = Callable[[Path | BinaryIO], tuple[np.ndarray, tuple[int, int]]]
+"""An image file -> what an encoder takes, and the original's (width, height). Picklable."""
+
+
+class Undecodable(NamedTuple):
+    """An image that could not be read or decoded, and why."""
+
+    id: str
+    reason: str
+
 
 @dataclass
 class Batch:
-    """What became of some images that follow one another."""
+    """Some images that follow one another."""
 
     ids: list[str]
-    prepared: torch.Tensor | None  # (n, ...), None when every image failed
+    """Of the n images that could be decoded."""
+    prepared: torch.Tensor | None
+    """(n, ...); None where n is 0."""
     sizes: list[tuple[int, int]]
+    """Width and height of the originals, in pixels."""
     contents: list[int]
-    failures: list[Failure]
+    """64-bit digests of the files."""
+    failures: list[Undecodable]
 
     def __len__(self) -> int:
         return len(self.ids) + len(self.failures)
@@ -55,7 +67,7 @@ def choose_workers(shared: bool) -> tuple[int, str]:
     return min(MOST_WORKERS, cpus), f"{cpus} CPUs, which nothing else needs"
 
 
-def decoded(
+def load_batches(
     images: list[str], root: Path, prepare: Prepare, *, batch: int, workers: int, pinned: bool = False
 ) -> Iterator[Batch]:
     """The images in batches; with 0 workers they are decoded here, when they are asked for."""
@@ -81,7 +93,7 @@ class _Batches(Dataset):
                 content = read_image(self.root, image)
                 array, size = self.prepare(BytesIO(content))
             except Exception as error:  # decoders raise anything on hostile bytes; the reason is recorded
-                batch.failures.append(Failure(image, f"{type(error).__name__}: {error}"))
+                batch.failures.append(Undecodable(image, f"{type(error).__name__}: {error}"))
                 continue
             batch.ids.append(image)
             batch.sizes.append(size)

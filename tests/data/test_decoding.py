@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from probe.backbones.preprocessing import decode
+from probe.data.decoding import decode
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
 

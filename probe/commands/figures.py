@@ -1,0 +1,25 @@
+"""`probe figures`: the runs of recipes as figures.
+
+probe figures recipes/quickstart.yaml         # out/figures/quickstart_curves.svg, .png, ...
+"""
+
+from probe.commands.options import DEFAULT, Cache, DataRoot, Out, Recipes
+from probe.commands.report import benches
+from probe.workspace import Workspace
+
+
+def figures(
+    recipes: Recipes = None,
+    data_root: DataRoot = DEFAULT.data_root,
+    cache: Cache = DEFAULT.cache,
+    out: Out = DEFAULT.out,
+) -> None:
+    """Draw the figures of finished runs, as SVG and PNG: learning curves, domains, parameters, margins, examples."""
+    from probe.progress import say
+    from probe.report.figures.drawn import write_figures
+
+    workspace = Workspace(data_root, cache, out)
+    for bench in benches(recipes, workspace):
+        written = write_figures(bench, workspace.figures)
+        say(f"{bench.recipe.name}: {', '.join(path.name for path in written) or 'nothing to draw yet'}")
+    say(f"in {workspace.figures}")
