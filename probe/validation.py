@@ -3,6 +3,7 @@
 raise UsageError(f"{path}: {describe(error, RecipeFile)}")
 """
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -19,6 +20,11 @@ class Strict(BaseModel):
     """Plain data that a user wrote; a key that it does not know is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @classmethod
+    def written_keys(cls) -> Collection[str]:
+        """What may be written."""
+        return cls.model_fields.keys()
 
     @model_validator(mode="before")
     @classmethod
@@ -95,7 +101,8 @@ def describe(error: ValidationError, model: type[BaseModel]) -> str:
     if first["type"] in ("extra_forbidden", "missing"):
         *parents, key = location
         location = tuple(parents)
-        known = _model_at(model, location).model_fields
+        of = _model_at(model, location)
+        known = of.written_keys() if issubclass(of, Strict) else of.model_fields
         unknown = first["type"] == "extra_forbidden"
         what = f"unknown key '{key}'; {nearest(str(key), known)}" if unknown else f"'{key}' is missing."
     else:

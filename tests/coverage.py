@@ -18,6 +18,7 @@ from pydantic import Field, TypeAdapter
 from probe.data.curation import read_curations
 from probe.data.dataset import all_datasets
 from probe.errors import UsageError
+from probe.fit import TrainedConfig
 from probe.recipes.recipe import read_recipe
 from probe.validation import Strict
 from tests.documents import ROOT, check_command, spans, whole
@@ -148,8 +149,8 @@ def _uses(file: Path) -> set[tuple[str, str]]:
     uses = set()
     for run in [run for row in read_recipe(file).rows for run in row.runs[:1]]:
         uses |= {("head", run.head.kind), *(("backbone", name) for name in run.backbones)}
-        uses |= {("loss", run.loss.kind)} if run.loss else set()
-        uses |= {("sampler", run.training.sampler)} if run.training else set()
+        if isinstance(run, TrainedConfig):
+            uses |= {("loss", run.loss.kind), ("sampler", run.training.sampler.kind)}
     return uses
 
 

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from probe.data.curation import read_curations
-from probe.fit.config import CLASSIFIERS, SAMPLERS
+from probe.fit import SAMPLERS, Training
 from probe.heads.config import HeadConfig
 from probe.losses.config import LossConfig
 from probe.recipes.recipe import _File, read_recipe
@@ -74,7 +74,7 @@ def test_the_page_of_recipes_has_every_key_and_every_kind():
     missing = {*known, "based_on", "like"} - {"seed", *spans(text)}
     assert not missing
     kinds = {model.model_fields["kind"].default for of in (HeadConfig, LossConfig) for model in models_in(of)}
-    assert {*kinds, *SAMPLERS, *CLASSIFIERS} <= set(spans(text))
+    assert {*kinds, *SAMPLERS.kinds, *Training.choices["classifier"].kinds} <= set(spans(text))
 
 
 KINDS = ("exact", "recomputed", "linear-probe", "other-benchmark", "printed-only")

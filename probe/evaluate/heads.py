@@ -98,8 +98,7 @@ def _embedded(
 ) -> tuple[pl.DataFrame, "torch.Tensor"]:
     """The rows that all runs have features of, and their (N, d) embeddings."""
     from probe.evaluate.combination import ensemble, soup
-    from probe.fit.data import SplitRows
-    from probe.fit.embedding import embed
+    from probe.fit import SplitRows, embed
 
     left_out = pl.concat([features.left_out for _, features in runs])
     frame = runs[0][1].frame(split).join(left_out, on=left_out.columns, how="anti", maintain_order="left")

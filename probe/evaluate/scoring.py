@@ -17,18 +17,18 @@ import polars as pl
 import yaml
 
 from feature_cache import fingerprint
-from probe.metrics import SplitScores
-from probe.metrics.metric import METRICS
-from probe.metrics.scores import Distance
-from probe.runs.code import SCORING, code_of
-from probe.runs.scored import ScoredFolder, write_scored
+from probe.metrics import METRICS, SplitScores
+from probe.runs import ScoredFolder, code_of
+from probe.runs.code import SCORING, modules_of_metrics
+from probe.runs.scored import write_scored
+from probe.search import Distance
 from probe.storage import new_folder
 from probe.workspace import file_name
 
 if TYPE_CHECKING:
     import torch
 
-    from probe.search.vectors import Vectors
+    from probe.search import Vectors
 
 NEIGHBOURS = 10
 
@@ -80,7 +80,7 @@ def scored(subject: Subject, question: Question, folder: Path) -> Result:
         "distance": question.distance,
         "metrics": question.all_metrics,
         "neighbours": question.neighbours,
-        "code": code_of([SCORING, *subject.modules]),
+        "code": code_of([SCORING, *modules_of_metrics(question.all_metrics), *subject.modules]),
     }
     key = fingerprint({"subject": subject.identity, **settings})[:12]
     done = sorted(path for path in folder.glob(f"*_{key}") if (path / "metrics.json").exists())
@@ -93,7 +93,7 @@ def scored(subject: Subject, question: Question, folder: Path) -> Result:
 
 def _score(subject: Subject, question: Question, path: Path, config: dict[str, Any]) -> None:
     from probe.evaluate.neighbours import write_neighbours
-    from probe.metrics.evaluation import KEPT, evaluate
+    from probe.metrics import evaluate
 
     frame, vectors = subject.embed()
     evaluation = evaluate(
@@ -101,7 +101,7 @@ def _score(subject: Subject, question: Question, path: Path, config: dict[str, A
         vectors,
         distance=question.distance,
         metrics=question.all_metrics,
-        kept=max(KEPT, question.neighbours),
+        neighbours=max(NEIGHBOURS, question.neighbours),
     )
     with new_folder(path) as folder:
         (folder / "config.yaml").write_text(

@@ -5,7 +5,7 @@ head that the run keeps, learns from labels, and from the teacher of the batch's
 cosines within the batch. The initial weights of the teachers are drawn from a generator of their own, so that with both
 weights at 0 the student gets the bits that it gets without teachers.
 
-    objective = build_objective(config, data, generator)      # config.distillation is set
+    objective = DistillationObjective.build(config, data, generator)      # config.distillation is set
     objective(features, labels, domain=3).backward()
     objective.parts()["logit"]
 """
@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from probe.fit import config
+from probe.fit.config import DistillationConfig, TrainedConfig
 from probe.fit.data import FitData
 from probe.fit.objective import Classification, Tensors, number_of_weights
 from probe.heads import config as heads
@@ -26,7 +26,7 @@ from probe.losses.cosine import CosineSoftmax
 from probe.losses.distillation import logit_distillation, relation_distillation
 
 
-class Distillation(Classification):
+class DistillationObjective(Classification):
     """The sum of the student's and the teacher's classification losses and of the weighted logit and relation terms
     (Ypsilantis et al., NeurIPS 2024, figure 2). No gradient of the last two reaches the teacher.
 
@@ -40,13 +40,30 @@ class Distillation(Classification):
         first_classes: Sequence[int],
         teachers: Sequence[nn.Module],
         teacher_classifiers: Sequence[CosineSoftmax],
-        options: config.Distillation,
+        options: DistillationConfig,
     ) -> None:
         super().__init__(head, classifiers, first_classes)
         self.teachers = nn.ModuleList(teachers)
         self.teacher_classifiers = nn.ModuleList(teacher_classifiers)
         self._options = options
         self._parts: Tensors = {}
+
+    @classmethod
+    def build(cls, config: TrainedConfig, data: FitData, generator: torch.Generator) -> "DistillationObjective":
+        """The student as it is without teachers, and for each domain a teacher: L2, a linear layer, L2, and the run's
+        loss."""
+        student = Classification.build(config, data, generator)
+        options = config.distillation or DistillationConfig()
+        seed = int(np.random.SeedSequence([config.seed, 1]).generate_state(1, np.uint64)[0] >> 1)
+        of_teachers = torch.Generator(data.device).manual_seed(seed)
+        head = heads.L2LinearL2(dim=options.teacher_dim)
+        teachers = [build_head(head, data.train.dim, of_teachers) for _ in data.domains]
+        sizes = data.class_sizes.split(data.classes_of_domain)
+        beside = [build_loss(config.loss, part, options.teacher_dim, of_teachers) for part in sizes]
+        classifiers = [_with_centers(each) for each in student.classifiers]
+        teacher_classifiers = [_with_centers(each) for each in beside]
+        objective = cls(student.head, classifiers, data.first_classes, teachers, teacher_classifiers, options)
+        return objective.to(data.device)
 
     def forward(self, features: torch.Tensor, labels: torch.Tensor, domain: int | None) -> torch.Tensor:
         if domain is None:
@@ -81,22 +98,6 @@ class Distillation(Classification):
     def difficulty(self, loss: torch.Tensor) -> torch.Tensor:
         """The teacher's classification loss, as in UDON's code."""
         return self._parts["teacher"]
-
-
-def with_teachers(student: Classification, run: config.RunConfig, data: FitData) -> Distillation:
-    """The student with a teacher for each domain: L2, a linear layer, L2, and the run's loss."""
-    if run.distillation is None or run.loss is None:
-        raise ValueError("RunConfig gives distillation a loss")
-    seed = int(np.random.SeedSequence([run.seed, 1]).generate_state(1, np.uint64)[0] >> 1)
-    generator = torch.Generator(data.device).manual_seed(seed)
-    head, dim = heads.L2LinearL2(dim=run.distillation.teacher_dim), run.distillation.teacher_dim
-    teachers = [build_head(head, data.train.dim, generator) for _ in data.domains]
-    sizes = data.class_sizes.split(data.classes_of_domain)
-    beside = [build_loss(run.loss, part, dim, generator) for part in sizes]
-    classifiers = [_with_centers(each) for each in student.classifiers]
-    of_teachers = [_with_centers(each) for each in beside]
-    options = run.distillation
-    return Distillation(student.head, classifiers, data.first_classes, teachers, of_teachers, options).to(data.device)
 
 
 def _with_centers(classifier: nn.Module) -> CosineSoftmax:

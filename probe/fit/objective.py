@@ -12,6 +12,13 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from probe.fit.config import TrainedConfig
+from probe.fit.data import FitData
+from probe.fit.training import Joint
+from probe.heads import config as heads
+from probe.heads.build import build_head
+from probe.losses.build import build_loss
+
 Tensors = dict[str, torch.Tensor]
 
 
@@ -53,6 +60,17 @@ class Classification(Objective):
         self.head = head
         self.classifiers = nn.ModuleList(classifiers)
         self._first_classes = tuple(first_classes)
+
+    @classmethod
+    def build(cls, config: TrainedConfig, data: FitData, generator: torch.Generator) -> "Classification":
+        """The head, then the classifiers in the order of the domains' names, drawn from the generator, on the
+        device."""
+        head = build_head(config.head, data.train.dim, generator)
+        joint = isinstance(config.training.classifier, Joint)
+        sizes = [data.class_sizes] if joint else data.class_sizes.split(data.classes_of_domain)
+        dim = heads.loss_dim(config.head)  # type: ignore[arg-type]
+        classifiers = [build_loss(config.loss, part, dim, generator) for part in sizes]
+        return Classification(head, classifiers, data.first_classes).to(data.device)
 
     def sizes(self) -> dict[str, int]:
         return {"head": number_of_weights(self.head), "classes": number_of_weights(self.classifiers)}

@@ -16,8 +16,7 @@ from typing import NamedTuple
 from probe.backbones.catalogue import Backbone
 from probe.errors import UsageError
 from probe.extract.speed import Speed
-from probe.fit.config import RunConfig
-from probe.fit.schedule import Plan
+from probe.fit import RunConfig, Separate, TrainedConfig, TrainingPlan
 from probe.planning.size import Search, Size, Training
 from probe.runs import Run, RunDirectory, RunIndex
 
@@ -101,7 +100,7 @@ class Estimator:
     def _likest(self, config: RunConfig) -> list[tuple[RunDirectory, float]]:
         """Finished runs of the same features, trained where this one is; where some have its kinds of head and loss,
         only those."""
-        alike = [run for run in self._index.same_features(config) if run.config.trained == config.trained]
+        alike = [run for run in self._index.same_features(config) if type(run.config) is type(config)]
         return self._timed([run for run in alike if _kinds(run.config) == _kinds(config)] or alike)
 
     @staticmethod
@@ -124,7 +123,7 @@ class Estimator:
 
 
 def _kinds(config: RunConfig) -> tuple[str, str | None]:
-    return config.head.kind, config.loss.kind if config.loss else None
+    return config.head.kind, config.loss.kind if isinstance(config, TrainedConfig) else None
 
 
 def model(config: RunConfig, dim: int, size: Size) -> float | None:
@@ -133,11 +132,11 @@ def model(config: RunConfig, dim: int, size: Size) -> float | None:
     if training is None:
         return None
     test = SECONDS_A_RUN + _search(size.test, dim, embedded)
-    if config.training is None:
+    if not isinstance(config, TrainedConfig):
         return 2.0 * training.images * dim * dim / OPERATIONS_A_SECOND + test
-    plan = Plan(config.training, training.images)
+    plan = TrainingPlan(config.training, training.images)
     classes = training.classes * getattr(config.loss, "sub_centers", 1)
-    if config.training.classifier == "separate":
+    if isinstance(config.training.classifier, Separate):
         classes /= len(size.train)
     batch = config.training.batch
     head = 6 * batch * dim * embedded / OPERATIONS_A_SECOND

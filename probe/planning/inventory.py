@@ -17,7 +17,7 @@ from probe.extract.features import CachedFeatures
 from probe.extract.plan import Settings
 from probe.extract.session import extract_sources
 from probe.extract.stores import MissingFeaturesError
-from probe.fit.config import RunConfig
+from probe.fit import RunConfig
 from probe.planning.extraction import Extraction, extractions
 from probe.planning.inputs import Shelf
 from probe.planning.specialists import by_seed, measured_steps

@@ -6,12 +6,13 @@ The oracle knows the query's domain: that domain's specialist embeds the query a
     measured_steps(runs)                         # {"cars196": 539, "food2k": 11070}
 """
 
+import math
 from collections.abc import Sequence
 
 from probe.errors import UsageError
-from probe.metrics import Scores
-from probe.metrics.scores import balanced_mean
-from probe.runs.run import Run
+from probe.fit import TrainedConfig
+from probe.metrics import Scores, balanced_mean
+from probe.runs import Run
 
 
 def by_seed(runs: Sequence[Run]) -> list[list[Run]]:
@@ -33,8 +34,9 @@ def measured_steps(specialists: Sequence[Run]) -> dict[str, int]:
     `specialist_top_steps`. Raises UsageError where a domain has less than a batch."""
     steps = {}
     for run in specialists:
-        training, images = run.config.training, run.scores.training_images
-        if training is None or images < training.batch:
+        images, selected = run.scores.training_images, run.scores.selected_epoch or 0
+        batch = run.config.training.batch if isinstance(run.config, TrainedConfig) else math.inf
+        if images < batch:
             raise UsageError(f"{run.path}: {images} training images are less than a batch; lower training.batch.")
-        steps[str(run.config.domain)] = (run.scores.selected_epoch or 0) * (images // training.batch)
+        steps[str(run.config.domain)] = selected * int(images // batch)
     return steps

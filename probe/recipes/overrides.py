@@ -14,15 +14,15 @@ import yaml
 
 from probe.errors import UsageError, nearest
 from probe.extract.selection import Selection
-from probe.fit.config import Training
+from probe.fit import Training
 from probe.heads.config import HeadConfig
 from probe.losses.config import LossConfig
 from probe.validation import models_in, parse_yaml
 
 FIELDS: dict[str, set[str]] = {
     section: {name for model in models_in(annotation) for name in model.model_fields}
-    for section, annotation in (("head", HeadConfig), ("loss", LossConfig), ("training", Training))
-}
+    for section, annotation in (("head", HeadConfig), ("loss", LossConfig))
+} | {"training": set(Training.written_keys())}
 OF_ROW = {*Selection.model_fields, "distance"}  # backbone, views, append: keys of a row itself
 
 

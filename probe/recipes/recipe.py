@@ -27,7 +27,7 @@ from probe.backbones.catalogue import Backbone, find_backbone
 from probe.backbones.row import BackboneRow
 from probe.data.sample import SAMPLE
 from probe.errors import UsageError, nearest
-from probe.fit.config import RunConfig
+from probe.fit import RunConfig
 from probe.progress import say
 from probe.recipes.display import Shown
 from probe.recipes.overrides import Overrides
@@ -277,7 +277,7 @@ def _require_taken(rows: list[Row], written: dict[str, dict[str, Any]], changes:
 
 def _has(run: RunConfig, section: str, key: str | None) -> bool:
     """Whether there is such a key: a row without a loss has none of a loss, and not every kind has all of them."""
-    return key is None or hasattr(getattr(run, section), key)
+    return key is None or key in _written(run, section)
 
 
 def _is_written(fields: dict[str, Any], section: str, key: str | None) -> bool:
@@ -286,5 +286,10 @@ def _is_written(fields: dict[str, Any], section: str, key: str | None) -> bool:
 
 
 def _value(run: RunConfig, section: str, key: str | None) -> Any:
-    part = getattr(run, section)
-    return part if key is None else getattr(part, key)
+    return getattr(run, section) if key is None else _written(run, section)[key]
+
+
+def _written(run: RunConfig, section: str) -> dict[str, Any]:
+    """A section as it is written; empty where the run has none."""
+    part: Strict | None = getattr(run, section, None)
+    return {} if part is None else part.model_dump()

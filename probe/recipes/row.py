@@ -15,8 +15,8 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 from probe.backbones.catalogue import Backbone
 from probe.errors import UsageError, nearest
 from probe.extract.selection import Selection
-from probe.fit.config import RunConfig, Seed
-from probe.heads.config import TRAINED, HeadConfig
+from probe.fit import ClosedFormConfig, RunConfig, Seed, TrainedConfig, is_closed_form, read_run_config
+from probe.heads.config import HeadConfig
 from probe.losses.config import LossConfig
 from probe.recipes.overrides import OF_ROW, Overrides
 from probe.recipes.reference import MEAN, Printed, Reference
@@ -81,7 +81,7 @@ class Comparison(Strict):
         return (self.compared or "").replace("-", " ")
 
 
-class _Row(RunConfig, Comparison):
+class _Row(Comparison):
     """`specialists`: a run for each domain, trained and selected on it alone; their table row is the oracle's.
 
     `train`: data whose training images take the place of those of the recipe's `data`.
@@ -92,12 +92,20 @@ class _Row(RunConfig, Comparison):
     specialists: bool = False
     seeds: Seeds
 
+
+class _TrainedRow(TrainedConfig, _Row):
     @model_validator(mode="after")
-    def _specialists_are_trained_on_domains(self) -> "_Row":
-        if self.specialists and not self.trained:
-            raise ValueError(f"specialists: head '{self.head.kind}' is not trained, so that there are none of it")
+    def _specialists_have_their_own_domains(self) -> "_TrainedRow":
         if self.specialists and self.domain is not None:
             raise ValueError("`specialists` has a run for each domain; leave out `domain`")
+        return self
+
+
+class _ClosedFormRow(ClosedFormConfig, _Row):
+    @model_validator(mode="after")
+    def _specialists_are_trained(self) -> "_ClosedFormRow":
+        if self.specialists:
+            raise ValueError(f"specialists: head '{self.head.kind}' is not trained, so that there are none of it")
         return self
 
 
@@ -137,12 +145,12 @@ class Row:
 
 
 def _with_domain(config: RunConfig, domain: str) -> RunConfig:
-    return RunConfig.model_validate(config.model_dump() | {"domain": domain})
+    return read_run_config(config.model_dump() | {"domain": domain})
 
 
 def _with_steps(config: RunConfig, steps: Mapping[str, int]) -> RunConfig:
     fields = config.model_dump()
-    return RunConfig.model_validate(fields | {"training": fields["training"] | {"specialist_steps": dict(steps)}})
+    return read_run_config(fields | {"training": fields["training"] | {"specialist_steps": dict(steps)}})
 
 
 def read_row(
@@ -159,12 +167,13 @@ def read_row(
     if "seed" in fields:
         raise UsageError(f"{where}: unknown key 'seed'; did you mean 'seeds'?")
     merged, steps_of = _measured_steps(where, _merged(fields, defaults, changes))
+    model, of_run = (_ClosedFormRow, ClosedFormConfig) if is_closed_form(merged) else (_TrainedRow, TrainedConfig)
     try:
-        row = _Row.model_validate(merged)
-        kept = row.model_dump(include=set(RunConfig.model_fields))
-        runs = [RunConfig.model_validate(kept | {"seed": seed}) for seed in row.seeds]
+        row = model.model_validate(merged)
+        kept = row.model_dump(include=set(of_run.model_fields))
+        runs = [of_run.model_validate(kept | {"seed": seed}) for seed in row.seeds]
     except ValidationError as error:
-        raise UsageError(f"{where}: {describe(error, _Row)}") from error
+        raise UsageError(f"{where}: {describe(error, model)}") from error
     stores = dict.fromkeys(name for split in ("train", "test") for name in row.stores(split))
     try:
         backbones = [find(name) for name in stores]
@@ -177,7 +186,7 @@ def _printed_only(where: str, fields: dict[str, Any], reference: Reference | Non
     try:
         row = _PrintedRow.model_validate(fields)
     except ValidationError as error:
-        runs = sorted(fields.keys() & {"seeds", "specialists", *RunConfig.model_fields})
+        runs = sorted(fields.keys() & {"seeds", "specialists", *TrainedConfig.model_fields})
         has_no_runs = f"it is printed only and has no runs; leave out `{'`, `'.join(runs)}`."
         raise UsageError(f"{where}: {has_no_runs if runs else describe(error, _PrintedRow)}") from error
     return Row(row.name, [], [], read_comparison(where, row, reference))
@@ -227,9 +236,7 @@ def _merged(fields: dict[str, Any], defaults: dict[str, Any], changes: Overrides
             continue
         if own is None or isinstance(own, dict):
             merged[section] = _merged_section(own or {}, default, changed)
-    trained = {head.model_fields["kind"].default for head in TRAINED}
-    head = merged.get("head")
-    if isinstance(head, dict) and head.get("kind") not in trained:
+    if is_closed_form(merged):
         merged = {key: value for key, value in merged.items() if key not in ("loss", "training") or key in fields}
     return merged
 

@@ -6,6 +6,7 @@ all. A class matrix is needed for training alone: without it, what is deployed i
     parameters(row, classes=34_800)      # {"total parameters": 434980992, "trainable parameters": 6755392}
 """
 
+from probe.fit import TrainedConfig
 from probe.heads.config import BatchNormLinear, Trained, loss_dim
 from probe.losses.config import LossConfig, Softmax
 from probe.recipes.display import PARAMETERS
@@ -22,10 +23,10 @@ def parameters(row: Row, classes: int | None) -> dict[str, float]:
     run = row.runs[0]
     backbones = [backbone.row for backbone in row.backbones if backbone.name in run.stores("test")]
     sizes, dims = ([getattr(backbone, name) for backbone in backbones] for name in ("params", "dim"))
-    if None in sizes or None in dims or (run.trained and classes is None):
+    if None in sizes or None in dims or (isinstance(run, TrainedConfig) and classes is None):
         return {}
     trained = 0
-    if isinstance(run.head, Trained) and run.loss is not None:
+    if isinstance(run, TrainedConfig) and isinstance(run.head, Trained):
         trained = _trained(run.head, run.loss, sum(dims) + len(run.append), classes or 0)
     return dict(zip(PARAMETERS, (sum(sizes) + trained, trained), strict=True))
 

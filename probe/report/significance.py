@@ -13,15 +13,15 @@ from pathlib import Path
 import numpy as np
 
 from probe.errors import UsageError
-from probe.metrics.uncertainty import (
+from probe.metrics import (
     MEAN,
     Interval,
-    Scores,
+    QueryValues,
     assembled,
     averaged,
     permutation_p,
     require_same_queries,
-    score_intervals,
+    value_intervals,
 )
 from probe.runs import ScoredFolder
 
@@ -46,11 +46,11 @@ def judge(rows: Mapping[str, Sequence[Seed]], best: str, metric: str, index: str
     intervals: dict[str, dict[str, Interval]] = {}
     differences: dict[str, np.ndarray] = {}
     notes = []
-    top: Scores | None = None
+    top: QueryValues | None = None
     for row in sorted(rows, key=lambda row: row != best):  # the best first
         try:
             scores = averaged([_read_seed(seed, metric, index) for seed in rows[row]])
-            intervals[row] = score_intervals(scores, RESAMPLES)
+            intervals[row] = value_intervals(scores, RESAMPLES)
             if row == best:
                 top = scores
             elif top:
@@ -62,19 +62,19 @@ def judge(rows: Mapping[str, Sequence[Seed]], best: str, metric: str, index: str
     return Significance(intervals, _tied(top, differences) if top and differences else set(), notes)
 
 
-def _read_seed(seed: Seed, metric: str, index: str) -> Scores:
+def _read_seed(seed: Seed, metric: str, index: str) -> QueryValues:
     if isinstance(seed, Path):
         return read_scores(seed, metric, index)
     return assembled({domain: read_scores(folder, metric, index) for domain, folder in seed.items()})
 
 
-def read_scores(folder: Path, metric: str, index: str) -> Scores:
+def read_scores(folder: Path, metric: str, index: str) -> QueryValues:
     """The per-query values of a run or an evaluation. Raises UsageError where there are none, or not of this metric."""
     found = ScoredFolder(folder)
-    return Scores.of(found.name, found.values(index, metric), metric)
+    return QueryValues.of(found.name, found.values(index, metric), metric)
 
 
-def _tied(best: Scores, differences: Mapping[str, np.ndarray]) -> set[str]:
+def _tied(best: QueryValues, differences: Mapping[str, np.ndarray]) -> set[str]:
     """The rows whose balanced mean is not told from the best's at LEVEL, by Holm over all of them."""
     draws = max(FLIPS, FLIPS_PER_ROW * len(differences))
     columns = np.stack(list(differences.values()), axis=1)

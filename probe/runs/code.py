@@ -22,16 +22,20 @@ from typing import Any
 from pydantic import BaseModel
 
 import probe
+from probe.metrics import METRICS, parse_metric
 
 MAKING_NUMBERS = ("heads", "losses", "search", "metrics", "fit")
 DECLARATIONS = {  # they say what may be configured, which the key has by its values, hold results, or stop a run
+    "probe.fit.checkpoint",
+    "probe.fit.choices",
     "probe.fit.config",
     "probe.fit.divergence",
+    "probe.fit.history",
     "probe.fit.scores",
     "probe.heads.config",
     "probe.losses.config",
 }
-FITTING = "probe.fit.train"
+FITTING = "probe.fit.fitted"
 SCORING = "probe.metrics.evaluation"
 NAMED = 3  # files in a message
 OWN = "probe"
@@ -39,7 +43,7 @@ OWN = "probe"
 
 def code_of_run(config: BaseModel) -> dict[str, str]:
     """By file, as `probe/losses/arcface.py`: the code that fits and scores a run of this configuration."""
-    return code_of([FITTING, *modules_of(config)])
+    return code_of([FITTING, *modules_of(config), *modules_of_metrics(METRICS)])
 
 
 def code_of(modules: Iterable[str]) -> dict[str, str]:
@@ -72,6 +76,10 @@ def changed_code(before: Mapping[str, str] | None, now: Mapping[str, str]) -> st
     return ", ".join(names[:NAMED]) + more
 
 
+def modules_of_metrics(names: Iterable[str]) -> set[str]:
+    return {type(parse_metric(name)).__module__ for name in names}
+
+
 @cache
 def _code(roots: frozenset[str]) -> tuple[tuple[str, str], ...]:
     packages = {root.partition(".")[0] for root in roots} | {OWN}
@@ -79,19 +87,19 @@ def _code(roots: frozenset[str]) -> tuple[tuple[str, str], ...]:
     while todo:
         module = todo.pop()
         file = _file(module)
-        if module in found or file is None or not _decides(module, packages):
+        if module in found or file is None or not _decides(module, file, packages):
             continue
         found[module] = _name(module, file), _digest(file)
         todo |= {each for name in _imports(module) for each in _defining(*name)}
     return tuple(sorted(found.values()))
 
 
-def _decides(module: str, packages: set[str]) -> bool:
+def _decides(module: str, file: Path, packages: set[str]) -> bool:
     """Whether it is of a package that makes numbers, or of a user's own."""
     package, *rest = module.split(".")
     if package != OWN:
         return package in packages
-    return bool(rest) and rest[0] in MAKING_NUMBERS and module not in DECLARATIONS
+    return bool(rest) and rest[0] in MAKING_NUMBERS and file.stem != "__init__" and module not in DECLARATIONS
 
 
 @cache

@@ -14,15 +14,22 @@ import shutil
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import yaml
-from pydantic import BaseModel, PositiveInt, ValidationError
+from pydantic import BaseModel, BeforeValidator, PositiveInt, SerializeAsAny, ValidationError
 
 from feature_cache import Spec
 from probe.errors import UsageError, first_line
-from probe.fit.config import RunConfig
-from probe.fit.scores import RunScores
+from probe.fit import (
+    ClosedFormConfig,
+    EpochRecord,
+    RunConfig,
+    RunScores,
+    TrainedConfig,
+    is_closed_form,
+    read_run_config,
+)
 from probe.runs.scored import ScoredFolder, write_scored
 from probe.storage import new_folder
 from probe.validation import describe, parse_yaml
@@ -31,7 +38,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from probe.fit.train import Fitted
+    from probe.fit import Fitted
 
 CONFIG, ENVIRONMENT, HISTORY = "config.yaml", "environment.json", "history.jsonl"
 HEAD, LOSS = "head.safetensors", "loss.safetensors"
@@ -48,12 +55,21 @@ class Features(BaseModel):
     """Of each store, what made them."""
 
 
+def _configuration(given: Any) -> RunConfig:
+    if isinstance(given, RunConfig):
+        return given
+    try:
+        return read_run_config(given)
+    except ValidationError as error:
+        raise ValueError(describe(error, ClosedFormConfig if is_closed_form(given) else TrainedConfig)) from error
+
+
 class RunRecord(BaseModel):
     """What a run was made of: its config.yaml."""
 
     key: str
     """The hash of `config`, `inputs` and `code`."""
-    config: RunConfig
+    config: SerializeAsAny[Annotated[RunConfig, BeforeValidator(_configuration)]]
     inputs: dict[str, str]
     """CachedFeatures.identity: digests of the manifest, the features and the images."""
     features: Features
@@ -109,7 +125,7 @@ class RunDirectory(ScoredFolder):
         with new_folder(path) as folder:
             text = yaml.safe_dump(record.model_dump(mode="json"), sort_keys=False)
             (folder / CONFIG).write_text(text, encoding="utf-8")
-            history = "".join(f"{json.dumps(line)}\n" for line in fitted.history)
+            history = "".join(f"{record.json_line()}\n" for record in fitted.history)
             (folder / HISTORY).write_text(history, encoding="utf-8")
             (folder / ENVIRONMENT).write_text(json.dumps(environment.model_dump(), indent=1), encoding="utf-8")
             save_head(fitted.head, folder / HEAD)
@@ -170,16 +186,15 @@ class RunDirectory(ScoredFolder):
             self._fail(file, first_line(error))
 
     @cached_property
-    def history(self) -> list[dict[str, Any]]:
-        """A record of each epoch; none of a head in closed form."""
+    def history(self) -> list[EpochRecord]:
+        """Of each epoch; empty for a head in closed form."""
         file = self.path / HISTORY
         try:
-            records = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+            return [EpochRecord.model_validate_json(line) for line in file.read_text(encoding="utf-8").splitlines()]
+        except ValidationError as error:
+            self._fail(file, describe(error, EpochRecord))
         except (OSError, ValueError) as error:
             self._fail(file, first_line(error))
-        if not all(isinstance(record, dict) and record.keys() >= {"epoch", "loss", "val"} for record in records):
-            self._fail(file, "a line is no record of an epoch")
-        return records
 
     @property
     def texts(self) -> dict[str, str]:

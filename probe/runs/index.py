@@ -16,7 +16,7 @@ from feature_cache import differences
 from feature_cache.spec import canonical_json
 from probe.errors import UsageError
 from probe.extract.selection import Selection
-from probe.fit.config import RunConfig
+from probe.fit import RunConfig
 from probe.runs.code import changed_code
 from probe.runs.directory import RunDirectory
 from probe.runs.run import Run

@@ -18,7 +18,7 @@ from typing import Any
 
 from probe.errors import ProbeError
 from probe.extract.features import CachedFeatures
-from probe.fit.scores import RunScores
+from probe.fit import EpochRecord, RunScores
 from probe.runs.run import Run
 from probe.runs.view import View
 
@@ -118,7 +118,7 @@ class _Told:
     def images(self, count: int) -> None:
         self._pipe.send(("images", count))
 
-    def epoch(self, name: str, record: dict[str, Any], epochs: int) -> None:
+    def epoch(self, name: str, record: EpochRecord, epochs: int) -> None:
         self._pipe.send(("epoch", name, record, epochs))
 
     def searched(self, name: str, done: int, total: int) -> None:

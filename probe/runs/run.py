@@ -14,16 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from feature_cache import fingerprint
-from probe.fit.config import RunConfig
-from probe.fit.schedule import Plan
-from probe.fit.scores import RunScores
+from probe.fit import RunConfig, RunScores, Separate, TrainedConfig, TrainingPlan
 from probe.runs.checkpoint import Checkpoint
 from probe.runs.code import code_of_run
 from probe.runs.directory import TENSORBOARD, Environment, Features, RunDirectory, RunRecord
 from probe.workspace import file_name
 
 if TYPE_CHECKING:
-    from probe.fit.train import Fitted
+    from probe.fit import Fitted
 
 
 @dataclass(frozen=True)
@@ -46,17 +44,19 @@ class Run:
     @cached_property
     def key(self) -> str:
         """64 hex digits."""
-        return fingerprint({"config": self.config.model_dump(mode="json"), "inputs": self.inputs, "code": self.code})
+        config = self.config.model_dump(mode="json", exclude_none=True)
+        return fingerprint({"config": config, "inputs": self.inputs, "code": self.code})
 
     @property
     def path(self) -> Path:
         parts = [self.config.features_name, self.config.head.kind]
-        parts += [self.config.loss.kind] if self.config.loss else []
-        training = self.config.training
-        parts += [training.sampler] if training and training.one_domain_a_step else []
-        parts += ["separate"] if training and training.classifier == "separate" else []
-        parts += ["zero-gradients"] if training and training.inactive == "zero-gradients" else []
-        parts += ["distillation"] if self.config.distillation else []
+        if isinstance(self.config, TrainedConfig):
+            sampler, classifier = self.config.training.sampler, self.config.training.classifier
+            parts += [self.config.loss.kind]
+            parts += [sampler.kind] if sampler.single_domain else []
+            if isinstance(classifier, Separate):
+                parts += ["separate"] if classifier.inactive == "skip" else ["separate", classifier.inactive]
+            parts += ["distillation"] if self.config.distillation else []
         parts += [self.config.domain] if self.config.domain else []
         return self.folder / file_name(f"{'_'.join(parts)}_seed{self.config.seed}_{self.key[:12]}")
 
@@ -86,13 +86,13 @@ class Run:
 
     def epochs(self, images: int) -> int:
         """How many it takes with so many training images; 1 in closed form."""
-        return Plan(self.config.training, images).epochs if self.config.training else 1
+        return TrainingPlan(self.config.training, images).epochs if isinstance(self.config, TrainedConfig) else 1
 
     def images_left(self, images: int) -> int:
         """How many of them it still has to see, from its checkpoint on."""
-        if self.config.training is None:
+        if not isinstance(self.config, TrainedConfig):
             return images
-        plan = Plan(self.config.training, images)
+        plan = TrainingPlan(self.config.training, images)
         return (plan.epochs - len(self.checkpoint.history)) * plan.epoch_samples
 
     def write(self, fitted: "Fitted", device: str) -> None:

@@ -15,7 +15,8 @@ import polars as pl
 from pydantic import ValidationError
 
 from probe.errors import UsageError, first_line, nearest
-from probe.metrics.uncertainty import QUERY, metrics_of
+from probe.metrics import metrics_of
+from probe.metrics.uncertainty import QUERY
 from probe.validation import Model, describe
 
 SCORES = "metrics.json"

@@ -4,13 +4,11 @@ session = Session("auto", budget, tensorboard=False, view=view)
 session.fit(run, features)
 """
 
-from typing import Any, Protocol
+from typing import Protocol
 
 from probe.device import choose_device
 from probe.extract.features import CachedFeatures
-from probe.fit.data import FitData
-from probe.fit.scores import RunScores
-from probe.fit.train import fit
+from probe.fit import EpochRecord, FitData, RunScores, TrainedConfig, fit
 from probe.runs.directory import TENSORBOARD
 from probe.runs.run import Run
 from probe.runs.tensorboard import Events
@@ -21,7 +19,7 @@ class Watcher(Protocol):
 
     def images(self, count: int) -> None: ...
 
-    def epoch(self, name: str, record: dict[str, Any], epochs: int) -> None: ...
+    def epoch(self, name: str, record: EpochRecord, epochs: int) -> None: ...
 
     def searched(self, name: str, done: int, total: int) -> None: ...
 
@@ -42,10 +40,10 @@ class Session:
         """Fits, scores and writes one run."""
         data = self._in_memory(features)
         events = None
-        if self._tensorboard and run.config.trained:
+        if self._tensorboard and isinstance(run.config, TrainedConfig):
             events = Events(run.checkpoint.folder / TENSORBOARD, run.checkpoint.history)
 
-        def on_epoch(record: dict[str, Any]) -> None:
+        def on_epoch(record: EpochRecord) -> None:
             self._watcher.epoch(run.name, record, run.epochs(len(data.train)))
             if events is not None:
                 events.write(record)

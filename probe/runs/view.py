@@ -8,12 +8,11 @@ with View(pending) as view:
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from typing import Any, Self
+from typing import Self
 
 from probe.errors import first_line
 from probe.extract.features import CachedFeatures
-from probe.fit.domains import images_of, training_images
-from probe.fit.scores import RunScores
+from probe.fit import EpochRecord, RunScores, images_of, training_images
 from probe.progress import clock, say, track
 from probe.runs.run import Run
 
@@ -41,10 +40,10 @@ class View:
         """So many more have been trained on."""
         self._advance(count, " | ".join(self._at_work.values()))
 
-    def epoch(self, name: str, record: dict[str, Any], epochs: int) -> None:
+    def epoch(self, name: str, record: EpochRecord, epochs: int) -> None:
         """A line of the run's history."""
-        scores = ", ".join(f"{metric} {100 * value:.1f}" for metric, value in record["val"].items())
-        self._at_work[name] = f"{name} epoch {record['epoch']}/{epochs}, loss {record['loss']:.3f}, val {scores}"
+        scores = ", ".join(f"{metric} {100 * value:.1f}" for metric, value in record.val.items())
+        self._at_work[name] = f"{name} epoch {record.epoch}/{epochs}, loss {record.loss:.3f}, val {scores}"
 
     def searched(self, name: str, done: int, total: int) -> None:
         """So many of the comparisons of its test split are done."""

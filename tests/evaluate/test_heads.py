@@ -22,11 +22,10 @@ from probe.evaluate.heads import distance_of, features_for, subject_of
 from probe.evaluate.scoring import Question, scored
 from probe.extract.features import CachedFeatures
 from probe.extract.selection import Selection
-from probe.fit.config import RunConfig
+from probe.fit import ClosedFormConfig, RunConfig, read_run_config
 from probe.heads import config as heads
 from probe.losses import config as losses
-from probe.metrics import SplitScores
-from probe.metrics.evaluation import evaluate
+from probe.metrics import SplitScores, evaluate
 from probe.runs import PER_QUERY, Run, RunDirectory, sweep
 from probe.workspace import Workspace
 from tests.fit.conftest import features_of as world_features
@@ -85,7 +84,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
 
 
 def of(backbone: str | list[str], seed: int = 0, **options: Any) -> RunConfig:
-    return RunConfig.model_validate(linear(seed).model_dump() | {"backbone": backbone} | options)
+    return read_run_config(linear(seed).model_dump() | {"backbone": backbone} | options)
 
 
 def own_test(run: RunDirectory) -> SplitScores:
@@ -170,7 +169,8 @@ def test_a_soup_has_the_mean_of_the_weights(lab: Lab) -> None:
 
 def test_an_ensemble_ranks_by_the_mean_of_its_members_cosines(lab: Lab) -> None:
     """Over different backbones; what failed in one is left out of both."""
-    runs = [lab.run(of("one")), lab.run(of("two")), lab.run(RunConfig(backbone="one", head=heads.FullDimension()))]
+    whole = ClosedFormConfig(backbone="one", head=heads.FullDimension())
+    runs = [lab.run(of("one")), lab.run(of("two")), lab.run(whole)]
     path, scores = lab.rescore(*runs, combine="ensemble")
     written = pl.read_parquet(path / "per_query.parquet")
     assert len(written) == 59
@@ -249,7 +249,7 @@ def test_heads_without_averageable_weights_make_no_soup(lab: Lab) -> None:
     pca = [of("one", seed, head={"kind": "batch-norm-linear", "hidden": 16, "dim": 8}) for seed in (0, 1)]
     with pytest.raises(UsageError, match="directions of different PCAs have no mean"):
         lab.rescore(*map(lab.run, pca), combine="soup")
-    random = [RunConfig(backbone="one", head=heads.RandomProjection(dim=8), seed=seed) for seed in (0, 1)]
+    random = [ClosedFormConfig(backbone="one", head=heads.RandomProjection(dim=8), seed=seed) for seed in (0, 1)]
     with pytest.raises(UsageError, match=r"a soup is of trained heads, and .* is 'random-projection'"):
         lab.rescore(*map(lab.run, random), combine="soup")
 

@@ -14,9 +14,7 @@ from feature_cache import Failure, Rows, StoreWriter
 from probe.data.manifest import Manifest
 from probe.extract.features import CachedFeatures
 from probe.extract.selection import Selection
-from probe.fit.config import RunConfig, Training
-from probe.fit.data import FitData
-from probe.fit.train import Fitted, fit
+from probe.fit import ClosedFormConfig, FitData, Fitted, RunConfig, TrainedConfig, Training, fit
 from probe.heads import config as heads
 from probe.losses import config as losses
 from probe.workspace import Workspace
@@ -104,9 +102,9 @@ def fitted(config: RunConfig, features: CachedFeatures) -> Fitted:
     return fit(config, FitData(features, CPU, PLENTY))
 
 
-def linear(seed: int = 0, **training: Any) -> RunConfig:
+def linear(seed: int = 0, **training: Any) -> TrainedConfig:
     length: dict[str, Any] = {} if "samples" in training else {"epochs": 4}
-    return RunConfig(
+    return TrainedConfig(
         backbone=BACKBONE,
         head=heads.Linear(dim=8),
         loss=losses.SubCenterArcFace(sub_centers=2, scale=8),
@@ -115,5 +113,5 @@ def linear(seed: int = 0, **training: Any) -> RunConfig:
     )
 
 
-def untrained(head: heads.HeadConfig, seed: int = 0) -> RunConfig:
-    return RunConfig(backbone=BACKBONE, head=head, seed=seed)
+def untrained(head: heads.HeadConfig, seed: int = 0) -> ClosedFormConfig:
+    return ClosedFormConfig(backbone=BACKBONE, head=head, seed=seed)

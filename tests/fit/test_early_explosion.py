@@ -4,15 +4,15 @@ import pytest
 import torch
 
 from probe.extract.features import CachedFeatures
-from probe.fit.config import RunConfig, Training
-from probe.fit.divergence import DivergedError, Watch
+from probe.fit import TrainedConfig, Training
+from probe.fit.divergence import DivergedError, DivergenceGuard
 from probe.heads import config as heads
 from probe.losses import config as losses
 from tests.fit.conftest import BACKBONE, fitted
 
 
 def test_a_loss_that_explodes_within_the_first_fifty_steps_is_found() -> None:
-    watch = Watch(Training(epochs=1), chance=3.2, device=torch.device("cpu"))
+    watch = DivergenceGuard(Training(epochs=1), chance=3.2, device=torch.device("cpu"))
     watch.note(0, 1.0, torch.tensor(3.2))
     for step in range(1, 49):
         watch.note(step, 1.0, torch.tensor(1e18))
@@ -21,7 +21,7 @@ def test_a_loss_that_explodes_within_the_first_fifty_steps_is_found() -> None:
 
 
 def test_a_run_that_explodes_at_once_is_no_finished_run(cached: CachedFeatures) -> None:
-    config = RunConfig(
+    config = TrainedConfig(
         backbone=BACKBONE,
         head=heads.Linear(dim=8),
         loss=losses.Softmax(),

@@ -10,9 +10,7 @@ import torch
 
 from probe.errors import UsageError
 from probe.extract.features import CachedFeatures
-from probe.fit.config import RunConfig
-from probe.fit.data import FitData
-from probe.fit.train import fit
+from probe.fit import FitData, RunConfig, fit
 from probe.heads import config as heads
 from probe.runs.run import Run
 from probe.runs.session import Session

@@ -10,7 +10,7 @@ import yaml
 from probe.backbones.catalogue import Backbone, find_backbone
 from probe.backbones.row import BackboneRow
 from probe.extract.speed import Speed, read_speeds, record
-from probe.fit.config import RunConfig
+from probe.fit import read_run_config
 from probe.planning.duration import HERE, REFERENCE, Estimator, Wanted, model, operations_an_image, rounded
 from probe.planning.inventory import Bench
 from probe.planning.size import Search, Size, Training, printed_size, size_of_manifest
@@ -145,7 +145,7 @@ def test_damaged_runs_are_no_ground_for_an_estimate(world: World):
     assert f"less than a minute, {REFERENCE}" in shown(table)
 
 
-TRAINED = RunConfig.model_validate(
+TRAINED = read_run_config(
     {
         "backbone": "a",
         "head": {"kind": "linear", "dim": 64},
@@ -167,7 +167,7 @@ def test_a_run_is_scaled_by_what_the_likest_took(tmp_path: Path):
     path = tmp_path / "a_linear_arcface_seed0_0123456789ab"
     path.mkdir()
     config = TRAINED.model_copy(
-        update={"loss": RunConfig.model_validate(TRAINED.model_dump() | {"loss": {"kind": "arcface"}}).loss}
+        update={"loss": read_run_config(TRAINED.model_dump() | {"loss": {"kind": "arcface"}}).loss}
     )
     nothing = {"mean": {}, "domains": {}}
     metrics = {"training_images": 128_000, "left_out": 0, "classes": 34_800, "dim": 64}

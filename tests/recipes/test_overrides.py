@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from probe.errors import UsageError
+from probe.fit import ClosedFormConfig, Epochs, TrainedConfig
 from probe.recipes.overrides import Overrides, parse_seeds
 from probe.recipes.recipe import Recipe, read_recipe
 from tests.recipes.test_recipe import RECIPE, written
@@ -20,25 +21,22 @@ def test_a_setting_reaches_every_row_that_has_no_value_of_its_own(tmp_path: Path
     assert [row.runs[0].head.model_dump().get("dropout") for row in recipe.rows] == [0.3, 0.0, 0.3, None]
     for row in (trained, no_dropout, centres):
         run = row.runs[0]
-        assert run.loss is not None
-        assert run.training is not None
-        assert (run.training.epochs, run.training.optimizer) == (7, "adamw")
+        assert isinstance(run, TrainedConfig)
+        assert (run.training.length, run.training.optimizer.kind) == (Epochs(epochs=7), "adamw")
         assert run.loss.model_dump()["margin"] == 0.2
-    assert untrained.runs[0].training is None
+    assert isinstance(untrained.runs[0], ClosedFormConfig)
     assert "row 'No dropout' keeps its own head.dropout: 0.0" in capsys.readouterr().err
 
 
 def test_a_setting_that_only_some_kinds_have_goes_to_those(tmp_path: Path) -> None:
     recipe = changed(tmp_path, "loss.sub_centers=5")
-    kinds = [row.runs[0].loss.model_dump() if row.runs[0].loss else {} for row in recipe.rows]
+    kinds = [row.runs[0].model_dump().get("loss", {}) for row in recipe.rows]
     assert [loss.get("sub_centers") for loss in kinds] == [None, None, 5, None]
 
 
 def test_a_setting_may_change_the_kind(tmp_path: Path) -> None:
     recipe = changed(tmp_path, "loss.kind=sub-center-arcface", "loss.sub_centers=2")
-    loss = recipe.rows[0].runs[0].loss
-    assert loss is not None
-    found = loss.model_dump()
+    found = recipe.rows[0].runs[0].model_dump()["loss"]
     assert [found[key] for key in ("kind", "margin", "sub_centers")] == ["sub-center-arcface", 0.4, 2]
 
 

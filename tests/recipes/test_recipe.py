@@ -6,10 +6,11 @@ import pytest
 
 from probe.backbones.catalogue import read_rows
 from probe.errors import UsageError
-from probe.fit.config import Training
+from probe.fit import ClosedFormConfig, TrainedConfig, Training
 from probe.heads import config as heads
 from probe.losses import config as losses
 from probe.recipes.recipe import find_recipes, read_recipe
+from probe.recipes.row import Row
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 RECIPE = """
@@ -44,30 +45,39 @@ def test_only_the_quickstart_needs_nothing_from_outside():
     assert [path.stem for path in RECIPES.glob("*.yaml") if read_recipe(path).self_contained] == ["quickstart"]
 
 
+def trained_run(row: Row) -> TrainedConfig:
+    """Its first."""
+    run = row.runs[0]
+    assert isinstance(run, TrainedConfig)
+    return run
+
+
 def test_a_row_is_the_defaults_with_its_own_keys_merged_in(tmp_path: Path):
     trained, no_dropout, *_ = read_recipe(written(tmp_path, RECIPE)).rows
     assert [run.seed for run in trained.runs] == [0, 1]
-    assert trained.runs[0].loss == losses.ArcFace(margin=0.4)
+    assert trained_run(trained).loss == losses.ArcFace(margin=0.4)
     assert no_dropout.runs[0].head == heads.Linear(dim=32, dropout=0)
-    assert no_dropout.runs[0].training == Training(epochs=3)
+    assert trained_run(no_dropout).training == Training(epochs=3)
 
 
 def test_a_section_of_another_kind_takes_over_the_keys_that_it_has_too(tmp_path: Path):
     _, _, three, untrained = read_recipe(written(tmp_path, RECIPE)).rows
-    assert [run.loss for run in three.runs] == [losses.SubCenterArcFace(margin=0.4)]
+    assert len(three.runs) == 1
+    assert trained_run(three).loss == losses.SubCenterArcFace(margin=0.4)
     assert untrained.runs[0].head == heads.AveragePooling(dim=32)
 
 
 def test_training_without_a_section_is_unifexs(tmp_path: Path):
     path = written(tmp_path, RECIPE.replace("  training: {epochs: 3}\n", ""))
-    assert read_recipe(path).rows[0].runs[0].training == Training()
-    assert (Training().epochs, Training().batch, Training().lr, Training().lr_min) == (10, 128, 1e-2, 1e-3)
+    assert trained_run(read_recipe(path).rows[0]).training == Training()
+    written_out = Training().model_dump()
+    assert [written_out[key] for key in ("epochs", "batch", "lr", "lr_min")] == [10, 128, 1e-2, 1e-3]
 
 
 def test_a_head_that_is_not_trained_has_no_loss_and_no_training(tmp_path: Path):
     untrained = read_recipe(written(tmp_path, RECIPE)).rows[3].runs[0]
-    assert untrained.loss is None
-    assert untrained.training is None
+    assert isinstance(untrained, ClosedFormConfig)
+    assert not {"loss", "training"} & untrained.model_dump().keys()
 
 
 @pytest.mark.parametrize(

@@ -60,8 +60,8 @@ def test_curves_are_the_histories(measured: Measured):
     assert curve.name == "Dynamic"
     for number, run in enumerate(runs):
         records = run.directory.history
-        assert curve.loss[number].tolist() == [record["loss"] for record in records]
-        assert curve.val[number].tolist() == [100 * record["val"]["mMP@5"] for record in records]
+        assert curve.loss[number].tolist() == [record.loss for record in records]
+        assert curve.val[number].tolist() == [100 * record.val["mMP@5"] for record in records]
 
 
 def test_the_heat_map_has_measured_and_printed_values(measured: Measured):

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from probe.fit import TrainedConfig
 from probe.heads import config as heads
 from probe.heads.build import build_head
 from probe.losses.build import build_loss
@@ -50,7 +51,7 @@ def test_they_are_those_of_the_modules(rows: dict[str, Row], name: str):
     run, generator = rows[name].runs[0], torch.Generator().manual_seed(0)
     dim, frozen = (24 + 8 + 2, 1500) if name == "fused" else (24, 1000)
     assert isinstance(run.head, heads.Trained)
-    assert run.loss is not None
+    assert isinstance(run, TrainedConfig)
     sizes = torch.full((CLASSES,), 5)
     modules = [build_head(run.head, dim, generator), build_loss(run.loss, sizes, heads.loss_dim(run.head), generator)]
     trained = sum(weight.numel() for module in modules for weight in module.parameters())

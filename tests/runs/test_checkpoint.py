@@ -7,9 +7,7 @@ import pytest
 import torch
 
 from probe.extract.features import CachedFeatures
-from probe.fit.config import RunConfig
-from probe.fit.data import FitData
-from probe.fit.train import Fitted, fit
+from probe.fit import FitData, Fitted, RunConfig, fit
 from probe.heads import config as heads
 from probe.losses import config as losses
 from probe.runs.checkpoint import FILE, Checkpoint
@@ -27,7 +25,7 @@ class InterruptedRunError(Exception):
 
 def interrupted(config: RunConfig, features: CachedFeatures, checkpoint: Checkpoint, after: int) -> None:
     def stop(record: dict[str, Any]) -> None:
-        if record["epoch"] == after:
+        if record.epoch == after:
             raise InterruptedRunError
 
     with pytest.raises(InterruptedRunError):
@@ -78,7 +76,7 @@ def test_a_run_that_goes_on_after_any_epoch_has_the_same_bits(
     records: list[dict[str, Any]] = []
     torch.manual_seed(99)
     resumed = fit(config, FitData(cached, CPU, PLENTY), checkpoint, on_epoch=records.append)
-    assert [record["epoch"] for record in records] == list(range(after + 1, 5)), "what was done is not done again"
+    assert [record.epoch for record in records] == list(range(after + 1, 5)), "what was done is not done again"
     assert_equal_bits(resumed, fitted(config, cached))
 
 

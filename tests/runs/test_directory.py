@@ -1,4 +1,3 @@
-import json
 import os
 import socket
 import subprocess
@@ -15,14 +14,10 @@ from safetensors.torch import load_file
 from probe.errors import UsageError
 from probe.extract.features import CachedFeatures
 from probe.extract.selection import Selection
-from probe.fit.config import RunConfig, Training
-from probe.fit.data import SplitRows
-from probe.fit.embedding import score
-from probe.fit.train import Fitted
+from probe.fit import EpochRecord, Fitted, RunConfig, SplitRows, Training, read_run_config, score
 from probe.heads import config as heads
 from probe.losses import config as losses
-from probe.metrics.metric import METRICS
-from probe.metrics.scores import INDEXES, PROTOCOLS
+from probe.metrics import INDEXES, METRICS, PROTOCOLS
 from probe.runs import PER_QUERY, Run, RunDirectory, sweep
 from probe.runs import run as run_module
 from tests.fit.conftest import BACKBONE, CPU, DIM, World, features_of, fitted, linear, untrained
@@ -56,7 +51,7 @@ def test_what_is_written_is_what_was_fitted(run: Run, short: Fitted, cached: Cac
     run.write(short, "cpu")
     assert run.scores == short.scores
     lines = (run.path / "history.jsonl").read_text().splitlines()
-    assert [json.loads(line) for line in lines] == short.history
+    assert [EpochRecord.model_validate_json(line) for line in lines] == short.history
     for index, file in PER_QUERY.items():
         assert pl.read_parquet(run.path / file).equals(short.per_query[index])
     finished = RunDirectory(run.path)
@@ -241,7 +236,7 @@ def test_the_key_changes_with_every_field_of_the_configuration(section: str, fie
         del content[section]["sub_centers"]
     if field == "schedule":
         del content[section]["lr_min"]
-    assert key(RunConfig.model_validate(content), {}) != key(linear(**before), {})
+    assert key(read_run_config(content), {}) != key(linear(**before), {})
 
 
 def test_the_test_above_covers_every_field() -> None:
@@ -260,7 +255,7 @@ def test_the_test_above_covers_every_field() -> None:
 def test_the_key_changes_with_every_field_of_the_distillation(change: dict[str, Any]) -> None:
     separate = linear(sampler="balanced", classifier="separate").model_dump(mode="json")
     separate["loss"] = {"kind": "normalised-softmax"}
-    plain, usual, other = (RunConfig.model_validate(separate | {"distillation": d}) for d in (None, {}, change))
+    plain, usual, other = (read_run_config(separate | {"distillation": d}) for d in (None, {}, change))
     assert len({key(each, {}) for each in (plain, usual, other)}) == 3
 
 

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from probe.fit import EpochRecord, TrainedConfig
 from probe.planning.inventory import Bench
 from probe.report.figures.style import COLOURS, FAINT, house_style, look
 from probe.report.table import Table
@@ -37,19 +38,19 @@ class Curve:
 
 def curves(bench: Bench) -> list[Curve]:
     """One a row that has finished trained runs; of specialists, one a domain."""
-    histories: dict[str, list[list[dict]]] = {}
+    histories: dict[str, list[list[EpochRecord]]] = {}
     for row in bench.recipe.rows:
         for run in bench.runs_of[row.name]:
-            if run.done and run.config.trained:
+            if run.done and isinstance(run.config, TrainedConfig):
                 name = f"{row.name}: {run.config.domain}" if row.specialists else row.name
                 histories.setdefault(name, []).append(run.directory.history)
     return [_curve(name, found) for name, found in histories.items()]
 
 
-def _curve(name: str, histories: list[list[dict]]) -> Curve:
+def _curve(name: str, histories: list[list[EpochRecord]]) -> Curve:
     epochs = min(map(len, histories))
-    loss = [[record["loss"] for record in records[:epochs]] for records in histories]
-    val = [[100 * record["val"][SELECTS] for record in records[:epochs]] for records in histories]
+    loss = [[record.loss for record in records[:epochs]] for records in histories]
+    val = [[100 * record.val[SELECTS] for record in records[:epochs]] for records in histories]
     return Curve(name, np.array(loss), np.array(val))
 
 

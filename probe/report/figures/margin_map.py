@@ -14,6 +14,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from probe.fit import TrainedConfig
 from probe.losses import config as losses
 from probe.losses.dynamic import margins_by_size
 from probe.planning.inventory import Bench
@@ -33,7 +34,7 @@ def draw(bench: Bench, _table: Table) -> Figure | None:
         f"{row.name}: {_range(loss.margins)}": loss.margins
         for row in bench.recipe.rows
         for run in row.runs[:1]
-        if isinstance(loss := run.loss, losses.DynamicArcFace)
+        if isinstance(run, TrainedConfig) and isinstance(loss := run.loss, losses.DynamicArcFace)
     }
     sizes = _class_sizes(bench)
     if sizes is None:

@@ -6,6 +6,7 @@ for entry in provenance(bench, "recipe-1"):
 
 from dataclasses import dataclass
 
+from probe.fit import TrainedConfig
 from probe.planning.inventory import Bench
 from probe.runs.run import Run
 
@@ -39,7 +40,7 @@ def _title(row: str, run: Run) -> str:
 def _facts(run: Run) -> dict[str, str]:
     if not run.done:
         return {}
-    epochs = len(run.directory.history) if run.config.trained else 0
+    epochs = len(run.directory.history) if isinstance(run.config, TrainedConfig) else 0
     selected = run.scores.selected_epoch
     facts = {"key": run.key, "folder": str(run.path)}
     facts |= {"selected epoch": f"{selected} of {epochs}"} if selected and epochs else {}

@@ -3,16 +3,15 @@ import math
 import pytest
 import torch
 
-from probe.fit.config import Training
-from probe.fit.schedule import Plan
+from probe.fit import Training, TrainingPlan
 
 M4D_IMAGES = 328_400
 STEPS = math.ceil(M4D_IMAGES / 128)
-M4D = Plan(Training(), M4D_IMAGES)
+M4D = TrainingPlan(Training(), M4D_IMAGES)
 
 
-def plan(training: Training, steps_per_epoch: int) -> Plan:
-    return Plan(training, steps_per_epoch * training.batch)
+def plan(training: Training, steps_per_epoch: int) -> TrainingPlan:
+    return TrainingPlan(training, steps_per_epoch * training.batch)
 
 
 def test_a_paper_sized_run_has_the_steps_of_the_protocol() -> None:
@@ -52,7 +51,7 @@ def test_rates_rise_to_the_peak_and_fall_to_the_minimum() -> None:
 def test_it_equals_torchs_cosine_annealing_times_a_linear_warm_up(training: Training, steps_per_epoch: int) -> None:
     total = plan(training, steps_per_epoch).steps
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=training.lr)
-    cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=total, eta_min=training.lr_min or 0.0)
+    cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=total, eta_min=training.model_dump()["lr_min"])
     for step in range(total):
         warm = 1.0
         if training.warmup_epochs:
@@ -64,7 +63,7 @@ def test_it_equals_torchs_cosine_annealing_times_a_linear_warm_up(training: Trai
 
 
 def test_without_warm_up_the_first_step_has_the_nominal_rate() -> None:
-    assert Plan(Training(warmup_epochs=0), M4D_IMAGES).learning_rate(0) == pytest.approx(1e-2, rel=1e-12)
+    assert TrainingPlan(Training(warmup_epochs=0), M4D_IMAGES).learning_rate(0) == pytest.approx(1e-2, rel=1e-12)
 
 
 def test_a_warm_up_shorter_than_a_step_is_none() -> None:
@@ -84,7 +83,7 @@ def test_a_constant_rate_is_reached_by_the_warm_up_and_kept() -> None:
 
 
 def test_sample_counted_training_has_unifexs_twenty_thousand_iterations_and_eight_validations() -> None:
-    counted = Plan(Training(samples=2_560_000, validate_every=320_000), M4D_IMAGES)
+    counted = TrainingPlan(Training(samples=2_560_000, validate_every=320_000), M4D_IMAGES)
     assert (counted.steps, counted.epochs, counted.steps_per_epoch) == (20_000, 8, 2_500)
     assert counted.warmup_steps == 2_566, "warm-up is counted in passes over the images all the same"
     assert counted.learning_rate(19_999) == pytest.approx(1e-3, rel=1e-3)

@@ -1,40 +1,28 @@
-"""The optimisers, over the weights of the head and of the classifiers, and their state as named tensors.
+"""What an optimizer is: torch's, with a configuration; what is done with all alike, and their state as named tensors.
 
-optimizer = build_optimizer(objective.parameters(), Training())
+optimizer = build_optimizer(objective.parameters(), Training(optimizer="sgd"))
+set_rate(optimizer, 1e-3)       # before each step
 """
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
-from probe.fit.config import Training
+from probe.registry import Registry
+
+if TYPE_CHECKING:
+    from probe.fit.training import Training
+
+OPTIMIZERS: Registry[Any] = Registry("optimizer", "probe.fit.optimizers")
+"""Classes of torch.optim.Optimizer, made as Class(weights, config, lr, weight_decay)."""
 
 
-def build_optimizer(weights: Iterable[nn.Parameter], training: Training) -> torch.optim.Optimizer:
-    """Adam with L2 in the gradient, AdamW with decoupled decay, or SGD with momentum, fused.
-
-    The rate is set before each step. SGD has a group for each weight: in one group PyTorch's fused step takes none that
-    moves for the first time, as a thawed head or another domain's classifier does, beside others with a momentum.
-    """
-    decay = training.weight_decay
-    match training.optimizer:
-        case "adam":
-            return torch.optim.Adam(weights, lr=training.lr, betas=_betas(training), weight_decay=decay, fused=True)
-        case "adamw":
-            return torch.optim.AdamW(weights, lr=training.lr, betas=_betas(training), weight_decay=decay, fused=True)
-        case "sgd":
-            momentum, nesterov = training.momentum or 0.0, bool(training.nesterov)
-            groups = [{"params": [weight]} for weight in weights]
-            return torch.optim.SGD(
-                groups, lr=training.lr, momentum=momentum, nesterov=nesterov, weight_decay=decay, fused=True
-            )
-
-
-def _betas(training: Training) -> tuple[float, float]:
-    if training.betas is None:
-        raise ValueError(f"Training fills in the betas of {training.optimizer}")
-    return training.betas
+def build_optimizer(weights: Iterable[nn.Parameter], training: "Training") -> torch.optim.Optimizer:
+    """Over the weights of the head and of the classifiers."""
+    config = training.optimizer
+    return OPTIMIZERS.find(config.kind)(weights, config, training.lr, training.weight_decay)
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

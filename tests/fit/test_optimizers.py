@@ -1,4 +1,4 @@
-"""The optimisers against steps written out in float64 from their papers."""
+"""The optimizers against steps written out in float64 from their papers."""
 
 from typing import Any
 
@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from probe.fit.config import Training
-from probe.fit.optimizer import build_optimizer, optimizer_tensors, restore_optimizer, set_rate
+from probe.fit import OPTIMIZERS, Training
+from probe.fit.optimizers.base import build_optimizer, optimizer_tensors, restore_optimizer, set_rate
 
 STEPS, EPS = 7, 1e-8
 RATES = [0.1 / (step + 1) for step in range(STEPS)]
@@ -15,8 +15,7 @@ RATES = [0.1 / (step + 1) for step in range(STEPS)]
 
 def adam(w: np.ndarray, grads: list[np.ndarray], training: Training, coupled: bool) -> np.ndarray:
     """Kingma & Ba, algorithm 1; the decay in the gradient (L2) or taken off the weights (Loshchilov & Hutter)."""
-    assert training.betas is not None
-    (b1, b2), decay = training.betas, training.weight_decay
+    (b1, b2), decay = training.model_dump()["betas"], training.weight_decay
     m, v = np.zeros_like(w), np.zeros_like(w)
     for t, (gradient, rate) in enumerate(zip(grads, RATES, strict=True), 1):
         g = gradient + decay * w if coupled else gradient
@@ -28,11 +27,12 @@ def adam(w: np.ndarray, grads: list[np.ndarray], training: Training, coupled: bo
 
 def sgd(w: np.ndarray, grads: list[np.ndarray], training: Training) -> np.ndarray:
     """Momentum as Sutskever et al. have it without the rate in the velocity: v = μv + g, first v = g."""
-    momentum, velocity = training.momentum or 0.0, None
+    options, velocity = training.model_dump(), None
+    momentum = options["momentum"]
     for gradient, rate in zip(grads, RATES, strict=True):
         g = gradient + training.weight_decay * w
         velocity = g if velocity is None else momentum * velocity + g
-        w = w - rate * (g + momentum * velocity if training.nesterov else velocity)
+        w = w - rate * (g + momentum * velocity if options["nesterov"] else velocity)
     return w
 
 
@@ -44,6 +44,10 @@ CASES: list[dict[str, Any]] = [
     {"optimizer": "sgd", "momentum": 0.0},
     {"optimizer": "sgd", "momentum": 0.8, "nesterov": True, "weight_decay": 0.01},
 ]
+
+
+def test_every_optimizer_is_held_against_its_paper() -> None:
+    assert {case["optimizer"] for case in CASES} == {*OPTIMIZERS.kinds}
 
 
 def stepped(weight: torch.nn.Parameter, optimizer: torch.optim.Optimizer, grads: list, rates: list[float]) -> None:
@@ -59,10 +63,8 @@ def test_it_equals_the_steps_of_its_paper(options: dict[str, Any]) -> None:
     start, grads = random.normal(size=(5, 3)), [random.normal(size=(5, 3)) for _ in range(STEPS)]
     weight = torch.nn.Parameter(torch.tensor(start, dtype=torch.float32))
     stepped(weight, build_optimizer([weight], training), grads, RATES)
-    if training.optimizer == "sgd":
-        expected = sgd(start, grads, training)
-    else:
-        expected = adam(start, grads, training, coupled=training.optimizer == "adam")
+    kind = training.optimizer.kind
+    expected = sgd(start, grads, training) if kind == "sgd" else adam(start, grads, training, coupled=kind == "adam")
     np.testing.assert_allclose(weight.detach().numpy(), expected, rtol=2e-5, atol=2e-6)
 
 

@@ -9,15 +9,10 @@ import torch
 
 from probe.errors import ProbeError, UsageError
 from probe.extract.features import CachedFeatures
-from probe.fit.config import RunConfig
-from probe.fit.data import FitData, SplitRows
-from probe.fit.embedding import embed
-from probe.fit.schedule import Plan
-from probe.fit.train import Fitted, fit
+from probe.fit import FitData, Fitted, RunConfig, SplitRows, TrainingPlan, embed, fit
 from probe.heads import config as heads
 from probe.heads.pca import PCAWhitening
-from probe.metrics import Scores
-from probe.metrics.evaluation import evaluate
+from probe.metrics import Scores, evaluate
 from tests.fit.conftest import CLASSES, CPU, DIM, IMAGES, PLENTY, World, features_of, fitted, linear, untrained
 
 
@@ -44,18 +39,18 @@ def test_a_trained_head_beats_a_random_projection(cached: CachedFeatures, traine
 
 
 def test_the_loss_falls(trained: Fitted) -> None:
-    losses = [record["loss"] for record in trained.history]
+    losses = [record.loss for record in trained.history]
     assert losses[-1] < 0.8 * losses[0]
 
 
 def test_history_has_the_rate_of_each_epochs_last_step(trained: Fitted) -> None:
     training = linear().training
     assert training is not None
-    plan = Plan(training, CLASSES["train"] * IMAGES)
+    plan = TrainingPlan(training, CLASSES["train"] * IMAGES)
     ends = [epoch * plan.steps_per_epoch for epoch in range(1, 5)]
-    assert [record["lr"] for record in trained.history] == [plan.learning_rate(end - 1) for end in ends]
-    assert [record["epoch"] for record in trained.history] == [1, 2, 3, 4]
-    assert [record["samples"] for record in trained.history] == [240, 480, 720, 960]
+    assert [record.lr for record in trained.history] == [plan.learning_rate(end - 1) for end in ends]
+    assert [record.epoch for record in trained.history] == [1, 2, 3, 4]
+    assert [record.samples for record in trained.history] == [240, 480, 720, 960]
 
 
 @pytest.mark.parametrize(
@@ -65,7 +60,7 @@ def test_history_has_the_rate_of_each_epochs_last_step(trained: Fitted) -> None:
 )
 def test_the_selected_epoch_is_the_first_best_on_validation(config: RunConfig, cached: CachedFeatures) -> None:
     run = fitted(config, cached)
-    values = [record["val"]["mMP@5"] for record in run.history]
+    values = [record.val["mMP@5"] for record in run.history]
     assert run.scores.selected_epoch == values.index(max(values)) + 1
     assert run.scores.val.mean["mMP@5"] == max(values)
 
@@ -79,7 +74,7 @@ def test_the_head_that_is_returned_is_the_selected_one(cached: CachedFeatures) -
         assert found.scores.of("clean", "merged") == scores_of(run, split)
     assert run.scores.last
     assert run.scores.last.epoch == 3
-    assert run.scores.last.val.mean == run.history[-1]["val"]
+    assert run.scores.last.val.mean == run.history[-1].val
     assert run.scores.last.val != run.scores.val
 
 
@@ -175,7 +170,7 @@ def test_a_failed_image_changes_nothing_but_its_absence(world: World, tmp_path: 
 
 def test_a_last_batch_of_one_image_is_trained_on(cached: CachedFeatures) -> None:
     run = fitted(linear(epochs=1, batch=239), cached)
-    assert math.isfinite(run.history[0]["loss"])
+    assert math.isfinite(run.history[0].loss)
 
 
 def test_embedding_block_by_block_from_memory_or_the_store_equals_embedding_at_once(
@@ -189,7 +184,7 @@ def test_embedding_block_by_block_from_memory_or_the_store_equals_embedding_at_o
 
 def test_sample_counted_training_validates_where_it_was_told_to(cached: CachedFeatures) -> None:
     run = fitted(linear(samples=400, validate_every=100, batch=20), cached)
-    assert [record["samples"] for record in run.history] == [100, 200, 300, 400]
+    assert [record.samples for record in run.history] == [100, 200, 300, 400]
     assert run.scores.last
     assert run.scores.last.epoch == 4
 
@@ -209,16 +204,16 @@ def test_a_frozen_head_stays_as_it_was_drawn_and_the_classes_are_trained(
     config = linear(epochs=3, freeze_head_epochs=2, optimizer=optimizer)
     drawn = fitted(untrained(heads.RandomProjection(dim=8)), cached)
     run = fitted(config, cached)
-    assert run.history[0]["val"] == run.history[1]["val"]
-    assert run.history[0]["val"] == {name: drawn.scores.val.mean[name] for name in run.history[0]["val"]}
-    assert run.history[2]["loss"] < run.history[1]["loss"] < run.history[0]["loss"]
-    assert run.history[2]["val"] != run.history[0]["val"]
+    assert run.history[0].val == run.history[1].val
+    assert run.history[0].val == {name: drawn.scores.val.mean[name] for name in run.history[0].val}
+    assert run.history[2].loss < run.history[1].loss < run.history[0].loss
+    assert run.history[2].val != run.history[0].val
 
 
 def test_the_epoch_is_selected_by_the_metric_and_the_domain_that_is_asked_for(cached: CachedFeatures) -> None:
     for by in ("mMP@5", "R@1"):
         run = fitted(linear(seed=3, lr=2.0, lr_min=2.0, epochs=5, select_by=by), cached)
-        values = [record["val"][by] for record in run.history]
+        values = [record.val[by] for record in run.history]
         assert run.scores.selected_epoch == values.index(max(values)) + 1
     own = fitted(linear(epochs=5, lr=2.0, lr_min=2.0, select_on="cars"), cached)
     assert own.scores.last
@@ -230,4 +225,4 @@ def test_the_epoch_is_selected_by_the_metric_and_the_domain_that_is_asked_for(ca
 @pytest.mark.parametrize("options", [{"optimizer": "adamw"}, {"optimizer": "sgd", "lr": 1.0, "nesterov": True}])
 def test_every_optimizer_trains(options: dict[str, Any], cached: CachedFeatures) -> None:
     run = fitted(linear(**options), cached)
-    assert run.history[-1]["loss"] < run.history[0]["loss"]
+    assert run.history[-1].loss < run.history[0].loss

@@ -17,36 +17,44 @@ import torch
 from torch import nn
 
 from feature_cache import Spec
-from probe.fit.config import RunConfig
+from probe.fit.checkpoint import Checkpoint
+from probe.fit.config import RunConfig, TrainedConfig
 from probe.fit.data import FitData
 from probe.fit.embedding import score, score_merged
+from probe.fit.history import EpochRecord
 from probe.fit.scores import LastEpoch, RunScores
 from probe.fit.trainer import OnEpoch, OnStep, Trainer
 from probe.heads import config as heads
 from probe.heads.build import build_head
 from probe.heads.pca import PCAWhitening
-from probe.metrics import Scores
-from probe.metrics.evaluation import Evaluation
-from probe.metrics.metric import METRICS
+from probe.metrics import METRICS, Evaluation, Scores
 from probe.progress import Report, silent
-from probe.runs.checkpoint import Checkpoint
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """The selected head, what it scores, and how it got there.
-
-    `per_query`: by index. `loss_state`: of the selected epoch, without class matrices. `seconds`: spent on it in all.
-    """
+    """The selected head, what it scores, and how it got there."""
 
     head: nn.Module
+
     spec: dict[str, Spec]
+    """Of each store that it was fitted on."""
+
     in_dim: int
+    """Length of the features."""
+
     scores: RunScores
+
     per_query: dict[str, pl.DataFrame]
-    history: list[dict[str, Any]] = field(default_factory=list)
+    """By index."""
+
+    history: list[EpochRecord] = field(default_factory=list)
+
     loss_state: dict[str, torch.Tensor] = field(default_factory=dict)
+    """Of the selected epoch, without class matrices."""
+
     seconds: float = 0.0
+    """Spent on it in all, before interruptions too."""
 
 
 def fit(
@@ -64,7 +72,7 @@ def fit(
     head that these features cannot fit.
     """
     data = data.of_domain(config.domain)
-    if config.trained:
+    if isinstance(config, TrainedConfig):
         return _train(Trainer(config, data, checkpoint), on_step, on_epoch, on_search)
     start = time.monotonic()
     head = _fit_in_closed_form(config, data)
@@ -75,22 +83,19 @@ def fit(
 
 
 def _train(trainer: Trainer, on_step: OnStep, on_epoch: OnEpoch, on_search: Report) -> Fitted:
-    best, data = trainer.run(on_step, on_epoch), trainer.data
-    head = trainer.head
+    outcome, data, head = trainer.run(on_step, on_epoch), trainer.data, trainer.head
     last_test = score_merged(head, data.test, trainer.distance, METRICS, on_search)
-    if trainer.last is None:
-        raise ValueError("there is at least one epoch")
-    last = LastEpoch(epoch=trainer.plan.epochs, val=trainer.last, test=last_test)
-    head.load_state_dict(best.head)
+    last = LastEpoch(epoch=trainer.plan.epochs, val=outcome.last, test=last_test)
+    head.load_state_dict(outcome.best.head)
     facts = {
-        "selected_epoch": best.epoch,
+        "selected_epoch": outcome.best.epoch,
         "last": last,
         "parameters": trainer.objective.sizes(),
         "classes": len(data.class_sizes),
         "shuffled": "all" if data.window is None else f"windows of {data.window:,} rows",
     }
-    fitted = _scored(head, data, best.val, facts, score(head, data.test, trainer.distance, on_search))
-    return replace(fitted, history=trainer.history, loss_state=best.kept, seconds=trainer.seconds)
+    fitted = _scored(head, data, outcome.best.val, facts, score(head, data.test, trainer.distance, on_search))
+    return replace(fitted, history=trainer.history, loss_state=outcome.best.kept, seconds=trainer.seconds)
 
 
 def _fit_in_closed_form(config: RunConfig, data: FitData) -> nn.Module:
