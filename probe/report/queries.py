@@ -1,6 +1,6 @@
-"""Queries one by one: what a row of the table found for each and how well, from its runs' per-query files.
+"""Single queries: what a row of the table retrieved for each and how well, from the per-query values of its runs.
 
-seed = first_finished(bench, row)
+seed = first_finished_seed(inventory, row)
 frame = queries(row, seed, "merged")
 frame["image", "label", "neighbours", "hits", "mMP@5"]
 """
@@ -10,22 +10,22 @@ from collections.abc import Sequence
 import polars as pl
 
 from probe.data.labels import LISTS
-from probe.planning.inventory import Bench
-from probe.recipes.row import Row
-from probe.runs.run import Run
+from probe.planning import Inventory
+from probe.recipes import Row
+from probe.runs import Run
 
-KEY = ["source", "image", "domain", "label"]  # tells the queries of a split apart
-FOUND = ["n", "neighbours", "neighbour_sources", "similarities", "hits"]
+KEY = ["source", "image", "domain", "label"]  # identifies a query of a split
+RETRIEVED = ["n", "neighbours", "neighbour_sources", "similarities", "hits"]
 BETWEEN = " · "  # of several labels
 
 
-def first_finished(bench: Bench, row: Row) -> list[Run]:
+def first_finished_seed(inventory: Inventory, row: Row) -> list[Run]:
     """The runs of the row's first seed that is finished: one, or of specialists one a domain. Empty where none is."""
-    return next(iter(bench.finished(row)), [])
+    return next(iter(inventory.finished(row)), [])
 
 
 def queries(row: Row, seed: Sequence[Run], index: str) -> pl.DataFrame:
-    """Columns KEY, FOUND, and one a metric; several labels are joined into one text. Of specialists, each answers the
+    """Columns KEY, RETRIEVED, and one a metric; several labels are joined into one text. Each specialist answers the
     queries of its own domain. Raises UsageError when a file is absent or not of this form."""
     frames = [run.directory.per_query(index) for run in seed]
     if row.specialists:

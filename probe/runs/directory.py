@@ -64,7 +64,7 @@ def _configuration(given: Any) -> RunConfig:
         raise ValueError(describe(error, ClosedFormConfig if is_closed_form(given) else TrainedConfig)) from error
 
 
-class RunRecord(BaseModel):
+class Provenance(BaseModel):
     """What a run was made of: its config.yaml."""
 
     key: str
@@ -114,7 +114,7 @@ class RunDirectory(ScoredFolder):
 
     @classmethod
     def write(
-        cls, path: Path, record: RunRecord, fitted: "Fitted", environment: Environment, events: Path | None = None
+        cls, path: Path, provenance: Provenance, fitted: "Fitted", environment: Environment, events: Path | None = None
     ) -> Self:
         """Writes all files under a temporary name and renames them into place. `events`: a folder of TensorBoard's
         that becomes part of the directory, if it exists."""
@@ -123,7 +123,7 @@ class RunDirectory(ScoredFolder):
         from probe.heads.build import save_head
 
         with new_folder(path) as folder:
-            text = yaml.safe_dump(record.model_dump(mode="json"), sort_keys=False)
+            text = yaml.safe_dump(provenance.model_dump(mode="json"), sort_keys=False)
             (folder / CONFIG).write_text(text, encoding="utf-8")
             history = "".join(f"{record.json_line()}\n" for record in fitted.history)
             (folder / HISTORY).write_text(history, encoding="utf-8")
@@ -137,13 +137,13 @@ class RunDirectory(ScoredFolder):
         return cls(path)
 
     @cached_property
-    def record(self) -> RunRecord:
+    def provenance(self) -> Provenance:
         """Its config.yaml."""
         file = self.path / CONFIG
         try:
-            return RunRecord.model_validate(parse_yaml(file.read_text(encoding="utf-8")))
+            return Provenance.model_validate(parse_yaml(file.read_text(encoding="utf-8")))
         except ValidationError as error:
-            problem = describe(error, RunRecord)
+            problem = describe(error, Provenance)
         except (OSError, ValueError, yaml.YAMLError) as error:
             problem = first_line(error)
         raise UsageError(
@@ -153,23 +153,23 @@ class RunDirectory(ScoredFolder):
 
     @property
     def key(self) -> str:
-        return self.record.key
+        return self.provenance.key
 
     @property
     def config(self) -> RunConfig:
-        return self.record.config
+        return self.provenance.config
 
     @property
     def inputs(self) -> dict[str, str]:
-        return self.record.inputs
+        return self.provenance.inputs
 
     @property
     def features(self) -> Features:
-        return self.record.features
+        return self.provenance.features
 
     @property
     def code(self) -> dict[str, str] | None:
-        return self.record.code
+        return self.provenance.code
 
     @cached_property
     def scores(self) -> RunScores:

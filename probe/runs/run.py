@@ -17,7 +17,7 @@ from feature_cache import fingerprint
 from probe.fit import RunConfig, RunScores, Separate, TrainedConfig, TrainingPlan
 from probe.runs.checkpoint import Checkpoint
 from probe.runs.code import code_of_run
-from probe.runs.directory import TENSORBOARD, Environment, Features, RunDirectory, RunRecord
+from probe.runs.directory import TENSORBOARD, Environment, Features, Provenance, RunDirectory
 from probe.workspace import file_name
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class Run:
     def write(self, fitted: "Fitted", device: str) -> None:
         """Fills its directory; then the checkpoint goes. `device`: the kind that it was fitted on."""
         features = Features(dim=fitted.in_dim, spec=fitted.spec)
-        record = RunRecord(key=self.key, config=self.config, inputs=self.inputs, features=features, code=self.code)
+        provenance = Provenance(key=self.key, config=self.config, inputs=self.inputs, features=features, code=self.code)
         environment = Environment.here(device, fitted.seconds, self.made_for)
-        RunDirectory.write(self.path, record, fitted, environment, self.checkpoint.folder / TENSORBOARD)
+        RunDirectory.write(self.path, provenance, fitted, environment, self.checkpoint.folder / TENSORBOARD)
         self.checkpoint.remove()
