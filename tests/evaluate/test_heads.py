@@ -26,9 +26,7 @@ from probe.fit import ClosedFormConfig, RunConfig, read_run_config
 from probe.heads import config as heads
 from probe.losses import config as losses
 from probe.metrics import SplitScores, evaluate
-from probe.metrics.scores import PER_QUERY
-from probe.runs.directory import FinishedRun, Run, read_run
-from probe.runs.sweep import sweep
+from probe.runs import PER_QUERY, Run, RunDirectory, sweep
 from probe.workspace import Workspace
 from tests.conftest import slow
 from tests.fit.conftest import features_of as world_features
@@ -49,13 +47,13 @@ class Lab:
         asked = {name: {} for split in splits for name in choice.stores(split)}
         return CachedFeatures(Manifest(self.frame), choice, asked, self.workspace, splits)
 
-    def run(self, config: RunConfig) -> FinishedRun:
+    def run(self, config: RunConfig) -> RunDirectory:
         features = self.features(config)
         run = Run(config, features.identity, self.workspace.runs)
         sweep([(run, features)], "cpu")
-        return read_run(run.path)
+        return RunDirectory(run.path)
 
-    def rescore(self, *runs: FinishedRun, combine: Any = None) -> tuple[Path, SplitScores]:
+    def rescore(self, *runs: RunDirectory, combine: Any = None) -> tuple[Path, SplitScores]:
         features = features_for(runs, "small", "test", self.workspace)
         result = scored(
             subject_of(runs, features, "test", combine, "cpu"), Question("test"), self.workspace.evaluations
@@ -90,7 +88,7 @@ def of(backbone: str | list[str], seed: int = 0, **options: Any) -> RunConfig:
     return read_run_config(linear(seed).model_dump() | {"backbone": backbone} | options)
 
 
-def own_test(run: FinishedRun) -> SplitScores:
+def own_test(run: RunDirectory) -> SplitScores:
     return SplitScores.model_validate(json.loads((run.path / "metrics.json").read_text())["test"])
 
 
@@ -150,7 +148,7 @@ def test_a_last_batch_of_one_image_is_trained_on_with_batch_normalisation(lab: L
     assert all(values.isfinite().all() for values in load_file(run.path / "head.safetensors").values())
 
 
-def weights(run: FinishedRun) -> dict[str, np.ndarray]:
+def weights(run: RunDirectory) -> dict[str, np.ndarray]:
     return {name: value.double().numpy() for name, value in load_file(run.path / "head.safetensors").items()}
 
 

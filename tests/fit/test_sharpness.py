@@ -17,7 +17,7 @@ from probe.fit.trainer import build_objective
 from probe.heads import config as heads
 from probe.losses import config as losses
 from probe.runs.checkpoint import Checkpoint
-from probe.runs.directory import Run
+from probe.runs.run import Run
 from tests.conftest import slow
 from tests.fit.conftest import CPU, PLENTY, fitted, linear
 

@@ -10,9 +10,9 @@ from probe.extract.features import CachedFeatures
 from probe.fit import FitData, Fitted, RunConfig, fit
 from probe.heads import config as heads
 from probe.losses import config as losses
+from probe.runs import sweep
 from probe.runs.checkpoint import FILE, Checkpoint
-from probe.runs.directory import Run
-from probe.runs.sweep import sweep
+from probe.runs.run import Run
 from probe.runs.view import View
 from tests.conftest import slow
 from tests.fit.conftest import CPU, PLENTY, fitted, linear

@@ -20,9 +20,9 @@ from probe.fit.samplers.dynamic import Dynamic
 from probe.fit.samplers.shares import permuted
 from probe.fit.samplers.single_domain import SingleDomainSampler
 from probe.losses.config import AdaCos
+from probe.runs import SweepError, sweep
 from probe.runs.checkpoint import Checkpoint
-from probe.runs.directory import Run
-from probe.runs.sweep import SweepError, sweep
+from probe.runs.run import Run
 from tests.fit.conftest import CPU, PLENTY, World, features_of, fitted, linear, small_manifest
 
 UNED = pl.read_csv(Path(__file__).resolve().parents[3] / "recipes/reference/uned_table2.csv")
