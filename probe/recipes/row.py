@@ -121,7 +121,7 @@ class Row:
 
     name: str
     backbones: list[Backbone]
-    runs: list[RunConfig]
+    runs: Sequence[RunConfig]
     comparison: Comparison
     specialists: bool = False
     steps_of: str | None = None
@@ -137,7 +137,7 @@ class Row:
         """What tells its features from another row's."""
         return self.selection.features_name + (f", trained on {self.train}" if self.train else "")
 
-    def configs(self, domains: Sequence[str], steps: Mapping[str, int] | None) -> list[RunConfig]:
+    def configs(self, domains: Sequence[str], steps: Mapping[str, int] | None) -> Sequence[RunConfig]:
         """Every run, by seed and then by domain. `steps`: of each domain, where the row takes measured ones."""
         if self.specialists:
             return [_with_domain(run, domain) for run in self.runs for domain in domains]

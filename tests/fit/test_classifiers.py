@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from probe.extract.features import CachedFeatures
-from probe.fit import FitData, RunConfig, TrainedConfig, Trainer, Training
+from probe.fit import FitData, TrainedConfig, Trainer, Training
 from probe.fit.objective import Classification
 from probe.fit.trainer import build_objective
 from probe.heads import config as heads
@@ -30,7 +30,7 @@ def data(cached: CachedFeatures) -> FitData:
     return FitData(cached, CPU, PLENTY)
 
 
-def config_of(loss: losses.LossConfig, **training: Any) -> RunConfig:
+def config_of(loss: losses.LossConfig, **training: Any) -> TrainedConfig:
     return linear(**training).model_copy(update={"loss": loss})
 
 

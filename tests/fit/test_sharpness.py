@@ -10,7 +10,17 @@ from pydantic import ValidationError
 from torch.nn import functional as F
 
 from probe.extract.features import CachedFeatures
-from probe.fit import DistillationConfig, FitData, Fitted, TrainedConfig, Trainer, Training, fit, read_run_config
+from probe.fit import (
+    DistillationConfig,
+    EpochRecord,
+    FitData,
+    Fitted,
+    TrainedConfig,
+    Trainer,
+    Training,
+    fit,
+    read_run_config,
+)
 from probe.fit.objective import Objective
 from probe.fit.sharpness import Ascent
 from probe.fit.trainer import build_objective
@@ -154,7 +164,7 @@ def test_a_run_that_goes_on_has_the_bits_of_an_undisturbed_one_which_are_not_tho
     config = configured(loss=losses.CurricularFace(scale=8), sharpness=0.05, **options)
     checkpoint = Checkpoint(tmp_path, "k")
 
-    def stop(record: dict[str, Any]) -> None:
+    def stop(record: EpochRecord) -> None:
         if record.epoch == 2:
             raise InterruptedError
 

@@ -1,13 +1,12 @@
 """An interrupted run goes on from its last epoch and ends with the bits of an undisturbed one."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
 from probe.extract.features import CachedFeatures
-from probe.fit import FitData, Fitted, RunConfig, fit
+from probe.fit import EpochRecord, FitData, Fitted, RunConfig, fit
 from probe.heads import config as heads
 from probe.losses import config as losses
 from probe.runs.checkpoint import FILE, Checkpoint
@@ -24,7 +23,7 @@ class InterruptedRunError(Exception):
 
 
 def interrupted(config: RunConfig, features: CachedFeatures, checkpoint: Checkpoint, after: int) -> None:
-    def stop(record: dict[str, Any]) -> None:
+    def stop(record: EpochRecord) -> None:
         if record.epoch == after:
             raise InterruptedRunError
 
@@ -73,7 +72,7 @@ def test_a_run_that_goes_on_after_any_epoch_has_the_same_bits(
     checkpoint = Checkpoint(tmp_path / ".run.partial", "k")
     interrupted(config, cached, checkpoint, after)
     assert len(checkpoint.history) == after
-    records: list[dict[str, Any]] = []
+    records: list[EpochRecord] = []
     torch.manual_seed(99)
     resumed = fit(config, FitData(cached, CPU, PLENTY), checkpoint, on_epoch=records.append)
     assert [record.epoch for record in records] == list(range(after + 1, 5)), "what was done is not done again"
@@ -121,7 +120,7 @@ def test_a_checkpoint_made_with_another_shuffling_is_said_and_not_used(
 ) -> None:
     checkpoint = Checkpoint(tmp_path, "k")
     interrupted(linear(), cached, checkpoint, 2)
-    records: list[dict[str, Any]] = []
+    records: list[EpochRecord] = []
     fit(linear(), FitData(cached, CPU, {"device": 0, "host": 0}), checkpoint, on_epoch=records.append)
     assert len(records) == 4
     assert "made with all rows shuffled together, and there is memory for rows shuffled in windows of" in (

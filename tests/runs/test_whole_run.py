@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from probe.extract.features import CachedFeatures
-from probe.fit import FitData, Fitted, TrainedConfig, Trainer, Training, fit
+from probe.fit import EpochRecord, FitData, Fitted, TrainedConfig, Trainer, Training, fit
 from probe.fit.samplers.order import Order
 from probe.heads import config as heads
 from probe.losses import config as losses
@@ -103,7 +103,7 @@ def test_it_goes_on_with_the_same_bits_whatever_its_loss_and_head_keep(
     found: Fitted | None = None
     for stop in (1, 2, None):  # interrupted after each epoch
 
-        def on_epoch(record: dict[str, Any], stop: int | None = stop) -> None:
+        def on_epoch(record: EpochRecord, stop: int | None = stop) -> None:
             if record.epoch == stop:
                 raise StoppedError
 
