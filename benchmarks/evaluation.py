@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from benchmarks.memory import peak_bytes
 from benchmarks.uned import PARTS
-from probe.metrics.evaluation import evaluate
+from probe.metrics import evaluate
 
 NOISE = 0.7
 
@@ -45,7 +45,7 @@ def main() -> None:
     )
     for protocol, indexes in scores.root.items():
         for name, found in indexes.items():
-            print(f"{protocol}, {name}: {', '.join(f'{m} {100 * v:.2f}' for m, v in found.mean.items())}")
+            print(f"{protocol}, {name}: {', '.join(f'{m} {100 * found.value(m):.2f}' for m in found.mean)}")
 
 
 def test_frame(scale: float) -> pl.DataFrame:

@@ -33,7 +33,7 @@ from probe.extract.features import CachedFeatures
 from probe.extract.selection import Selection
 from probe.fit import FitData, RunConfig, Trainer, embed, read_run_config
 from probe.memory import feature_budget
-from probe.metrics.evaluation import evaluate
+from probe.metrics import evaluate
 from probe.workspace import Workspace
 
 BACKBONE, DIM = "synthetic", 768

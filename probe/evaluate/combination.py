@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from feature_cache.spec import differences
+from feature_cache import differences
 from probe.errors import UsageError
 from probe.extract.selection import Selection
 from probe.heads import config as heads

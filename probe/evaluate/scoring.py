@@ -18,17 +18,17 @@ import yaml
 
 from feature_cache import fingerprint
 from probe.errors import UsageError, first_line
-from probe.metrics import SplitScores
-from probe.metrics.metric import METRICS
-from probe.metrics.scores import PER_QUERY, Distance
+from probe.metrics import METRICS, SplitScores
+from probe.metrics.scores import PER_QUERY
 from probe.runs.directory import RESULTS_VERSION, read_scores, write_json
+from probe.search import Distance
 from probe.storage import new_folder
 from probe.workspace import file_name
 
 if TYPE_CHECKING:
     import torch
 
-    from probe.search.vectors import Vectors
+    from probe.search import Vectors
 
 NEIGHBOURS = 10
 
@@ -102,7 +102,7 @@ def scored(subject: Subject, question: Question, folder: Path) -> Result:
 
 def _score(subject: Subject, question: Question, path: Path, config: dict[str, Any]) -> None:
     from probe.evaluate.neighbours import write_neighbours
-    from probe.metrics.evaluation import KEPT, evaluate
+    from probe.metrics import evaluate
 
     frame, vectors = subject.embed()
     evaluation = evaluate(
@@ -110,7 +110,7 @@ def _score(subject: Subject, question: Question, path: Path, config: dict[str, A
         vectors,
         distance=question.distance,
         metrics=question.all_metrics,
-        kept=max(KEPT, question.neighbours),
+        neighbours=max(NEIGHBOURS, question.neighbours),
     )
     with new_folder(path) as folder:
         (folder / "config.yaml").write_text(

@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from feature_cache import Failure, FeatureStore, StoreWriter
-from feature_cache.writer import written_files
+from feature_cache import Failure, FeatureStore, StoreWriter, written_files
 from probe.backbones.catalogue import Backbone
 from probe.data.manifest import Manifest
 from probe.data.selection import only

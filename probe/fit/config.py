@@ -12,7 +12,7 @@ from probe.extract.selection import Selection
 from probe.fit.training import Separate, Training, single_domain_samplers
 from probe.heads.config import TRAINED, HeadConfig
 from probe.losses.config import LossConfig
-from probe.metrics.scores import Distance
+from probe.search import Distance
 from probe.validation import Strict, models_in
 
 Seed = Annotated[int, Field(strict=True, ge=0, lt=1 << 63)]  # what every generator takes

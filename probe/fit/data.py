@@ -20,7 +20,7 @@ import torch
 from probe.errors import UsageError
 from probe.extract.features import CachedFeatures
 from probe.fit.domains import require_specialist
-from probe.metrics.metric import domains_with_something_to_find
+from probe.metrics import domains_with_something_to_find
 
 BLOCK_ROWS = 16384
 WINDOW_BYTES = 1 << 30  # of training features shuffled together where they do not fit; fixed, so that bits are

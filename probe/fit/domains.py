@@ -13,7 +13,7 @@ from probe.extract.features import CachedFeatures
 from probe.fit.config import RunConfig, TrainedConfig
 from probe.fit.training import BALANCED, Joint, Training
 from probe.losses.config import LEAST_CLASSES_OF_ADACOS, AdaCos
-from probe.metrics.metric import domains_with_something_to_find
+from probe.metrics import domains_with_something_to_find
 
 
 def training_images(features: CachedFeatures) -> dict[str, int]:

@@ -9,10 +9,9 @@ import torch
 from torch import nn
 
 from probe.fit.data import SplitRows
-from probe.metrics import Scores
-from probe.metrics.evaluation import Evaluation, evaluate
+from probe.metrics import Evaluation, Scores, evaluate
 from probe.progress import Report, silent
-from probe.search.search import Distance
+from probe.search import Distance
 
 SELECTING = ("mMP@5", "R@1")  # what validation computes
 
@@ -52,7 +51,7 @@ def score_merged(
         metrics=metrics,
         indexes=["merged"],
         protocols=["clean"],
-        kept=0,
+        neighbours=0,
         progress=progress,
     )
     return found.scores.of("clean", "merged")

@@ -27,9 +27,7 @@ from probe.fit.trainer import OnEpoch, OnStep, Trainer
 from probe.heads import config as heads
 from probe.heads.build import build_head
 from probe.heads.pca import PCAWhitening
-from probe.metrics import Scores
-from probe.metrics.evaluation import Evaluation
-from probe.metrics.metric import METRICS
+from probe.metrics import METRICS, Evaluation, Scores
 from probe.progress import Report, silent
 
 

@@ -33,7 +33,7 @@ from probe.fit.sharpness import Ascent
 from probe.fit.training import BALANCED, Separate, Training
 from probe.heads.linear import BatchNormLinear
 from probe.metrics import Scores
-from probe.search.search import Distance
+from probe.search import Distance
 
 OnStep = Callable[[int], None]  # images seen since the last call
 OnEpoch = Callable[[EpochRecord], None]

@@ -15,11 +15,12 @@ from pydantic import NonNegativeInt, RootModel, model_serializer, model_validato
 
 from probe.validation import Strict
 
-Distance = Literal["cosine", "euclidean"]
 INDEXES = ("merged", "separate")
 PROTOCOLS = ("clean", "official")
 PER_QUERY = {"merged": "per_query.parquet", "separate": "per_query_separate.parquet"}  # in a run's folder
 DECIMALS = 3  # of the official protocol
+MEAN = "Mean"
+"""The column of the balanced mean, beside the domains'."""
 
 Values = dict[str, float | None]
 """By metric, as fractions; None where no query has anything to find."""

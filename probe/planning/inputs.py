@@ -4,8 +4,7 @@ shelf = Shelf(workspace)
 shelf.features(shelf.data("pocket"), row.selection, asked)      # the second time, the same object
 """
 
-from feature_cache import Spec
-from feature_cache.spec import canonical_json
+from feature_cache import Spec, fingerprint
 from probe.data.manifest import Manifest
 from probe.data.resolve import resolve_data
 from probe.data.selection import with_training
@@ -34,7 +33,7 @@ class Shelf:
 
     def features(self, manifest: Manifest, selection: Selection, asked: dict[str, Spec]) -> CachedFeatures:
         """As CachedFeatures, of a manifest of this shelf."""
-        key = id(manifest), selection.features_name, canonical_json(asked)
+        key = id(manifest), selection.features_name, fingerprint(asked)
         if key not in self._features:
             self._features[key] = CachedFeatures(manifest, selection, asked, self._workspace)
         return self._features[key]

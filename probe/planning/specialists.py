@@ -11,8 +11,7 @@ from collections.abc import Sequence
 
 from probe.errors import UsageError
 from probe.fit import TrainedConfig
-from probe.metrics import Scores
-from probe.metrics.scores import balanced_mean
+from probe.metrics import Scores, balanced_mean
 from probe.runs.directory import Run
 
 

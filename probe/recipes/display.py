@@ -8,12 +8,10 @@ written("mMP@5", 61.29), written("images", 316446), written("trainable parameter
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from probe.errors import nearest
-from probe.metrics import Scores, SplitScores
-from probe.metrics.metric import METRICS
-from probe.metrics.scores import INDEXES, PROTOCOLS
+from probe.errors import UsageError, nearest
+from probe.metrics import INDEXES, METRICS, PROTOCOLS, Scores, SplitScores, metrics_of, require_official
 from probe.validation import Strict
 
 
@@ -67,6 +65,17 @@ class Shown(Strict):
     )
     index: Annotated[Literal["merged", "separate", "both"], _one_of((*INDEXES, BOTH))] = "merged"
     protocol: Annotated[Literal["clean", "official"], _one_of(PROTOCOLS)] = "clean"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _official_rules(cls, given: Any) -> Any:
+        """Said before that runs are not scored with a metric, which is no remedy here."""
+        if isinstance(given, dict) and given.get("protocol") == "official" and isinstance(given.get("metrics"), list):
+            try:
+                require_official(metrics_of(filter(lambda name: isinstance(name, str), given["metrics"])))
+            except UsageError as error:
+                raise ValueError(str(error).removesuffix(".")) from error
+        return given
 
     @property
     def indexes(self) -> tuple[str, ...]:

@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from probe.errors import UsageError
+from probe.metrics import MEAN
 from probe.recipes.display import TEXTS, is_score
 
 COLUMNS = ["paper", "table", "group", "row", "column", "metric", "value", "std"]
-MEAN = "Mean"
 METRICS = {"# total params": "total parameters", "# train params": "trainable parameters"}
 PLACED = re.compile(r"(?P<metric>\S+) \((?P<column>.+), %\)")
 UNITS = {"k": 1_000, "M": 1_000_000}

@@ -10,8 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from probe.evaluate.scoring import Result
-from probe.metrics import Scores
-from probe.metrics.uncertainty import MEAN, intervals
+from probe.metrics import MEAN, Scores, intervals
 
 INTERVALS = "In %, with 95 % bootstrap intervals over queries."
 QUIRKS = (
@@ -25,27 +24,33 @@ Interval = tuple[float, float]
 def score_tables(
     title: str, result: Result, metrics: Sequence[str], indexes: Sequence[str], protocols: Sequence[str]
 ) -> Iterator[Table]:
-    """One for each index and protocol; where both are asked for, the official one shows the difference in points."""
+    """One for each index and protocol; where both are asked for, the official one shows the difference in points.
+
+    The official one has those of the metrics that have an official rule; where none has, there is none.
+    """
     for index in indexes:
         for protocol in protocols:
             scores = result.scores.of(protocol, index)
+            scored = [metric for metric in metrics if metric in scores.mean]
+            if not scored:
+                continue
             grid = Table(title=Text(f"{title}, {index} index, {protocol} protocol"), title_justify="left")
-            for name in ("domain", *metrics, "queries", "nothing to find"):
+            for name in ("domain", *scored, "queries", "nothing to find"):
                 grid.add_column(name, justify="left" if name == "domain" else "right")
             if protocol == "clean":
                 per_query = result.per_query(index)
                 grid.caption = Text(INTERVALS)
-                of = {metric: intervals(per_query, metric) for metric in metrics}
-                cells = {metric: _with_intervals(scores, metric, of[metric]) for metric in metrics}
+                of = {metric: intervals(per_query, metric) for metric in scored}
+                cells = {metric: _with_intervals(scores, metric, of[metric]) for metric in scored}
             else:
                 clean = result.scores.of("clean", index) if "clean" in protocols else None
                 grid.caption = Text(f"In %{', in brackets official minus clean in points' if clean else ''}.")
-                cells = {metric: _with_differences(scores, metric, clean) for metric in metrics}
+                cells = {metric: _with_differences(scores, metric, clean) for metric in scored}
             for domain, values in scores.domains.items():
                 counts = (f"{values.queries:,}", f"{values.nothing_to_find:,}")
-                grid.add_row(Text(domain), *(Text(cells[metric][domain]) for metric in metrics), *counts)
+                grid.add_row(Text(domain), *(Text(cells[metric][domain]) for metric in scored), *counts)
             grid.add_section()
-            grid.add_row(MEAN, *(Text(cells[metric][MEAN]) for metric in metrics), style="bold")
+            grid.add_row(MEAN, *(Text(cells[metric][MEAN]) for metric in scored), style="bold")
             yield grid
 
 

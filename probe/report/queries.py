@@ -45,11 +45,6 @@ def _read(run: Run, index: str) -> pl.DataFrame:
     return frame.with_columns(as_text(frame["label"]))
 
 
-def metrics_of(frame: pl.DataFrame) -> list[str]:
-    """The metrics that the frame has a column of."""
-    return [name for name in frame.columns if name not in KEY + FOUND]
-
-
 def as_text(labels: pl.Series) -> pl.Series:
     """Labels, or lists of them, as text."""
     return labels.list.join(BETWEEN) if labels.dtype == LISTS else labels

@@ -14,18 +14,18 @@ import numpy as np
 import polars as pl
 
 from probe.errors import UsageError, first_line, nearest
-from probe.metrics.scores import PER_QUERY
-from probe.metrics.uncertainty import (
+from probe.metrics import (
     MEAN,
     Interval,
-    Scores,
+    QueryValues,
     assembled,
     averaged,
     metrics_of,
     permutation_p,
     require_same_queries,
-    score_intervals,
+    value_intervals,
 )
+from probe.metrics.scores import PER_QUERY
 
 Seed = Path | dict[str, Path]  # a run's folder, or each domain's specialist's
 RESAMPLES = 1_000  # of a table, whose rows are many; `probe compare` and `probe evaluate` draw more
@@ -48,11 +48,11 @@ def judge(rows: Mapping[str, Sequence[Seed]], best: str, metric: str, index: str
     intervals: dict[str, dict[str, Interval]] = {}
     differences: dict[str, np.ndarray] = {}
     notes = []
-    top: Scores | None = None
+    top: QueryValues | None = None
     for row in sorted(rows, key=lambda row: row != best):  # the best first
         try:
             scores = averaged([_read_seed(seed, metric, index) for seed in rows[row]])
-            intervals[row] = score_intervals(scores, RESAMPLES)
+            intervals[row] = value_intervals(scores, RESAMPLES)
             if row == best:
                 top = scores
             elif top:
@@ -64,13 +64,13 @@ def judge(rows: Mapping[str, Sequence[Seed]], best: str, metric: str, index: str
     return Significance(intervals, _tied(top, differences) if top and differences else set(), notes)
 
 
-def _read_seed(seed: Seed, metric: str, index: str) -> Scores:
+def _read_seed(seed: Seed, metric: str, index: str) -> QueryValues:
     if isinstance(seed, Path):
         return read_scores(seed, metric, index)
     return assembled({domain: read_scores(folder, metric, index) for domain, folder in seed.items()})
 
 
-def read_scores(folder: Path, metric: str, index: str) -> Scores:
+def read_scores(folder: Path, metric: str, index: str) -> QueryValues:
     """The per-query values of a run or an evaluation. Raises UsageError where there are none, or not of this metric."""
     file = folder / PER_QUERY[index]
     if not (folder / "metrics.json").is_file():
@@ -84,10 +84,10 @@ def read_scores(folder: Path, metric: str, index: str) -> Scores:
         values = pl.read_parquet(file, columns=["source", "image", "domain", "label", "n", metric])
     except (OSError, pl.exceptions.PolarsError) as error:
         raise UsageError(f"{file} cannot be read ({first_line(error)}); delete {folder} and make it again.") from error
-    return Scores.of(folder.name, values, metric)
+    return QueryValues.of(folder.name, values, metric)
 
 
-def _tied(best: Scores, differences: Mapping[str, np.ndarray]) -> set[str]:
+def _tied(best: QueryValues, differences: Mapping[str, np.ndarray]) -> set[str]:
     """The rows whose balanced mean is not told from the best's at LEVEL, by Holm over all of them."""
     draws = max(FLIPS, FLIPS_PER_ROW * len(differences))
     columns = np.stack(list(differences.values()), axis=1)

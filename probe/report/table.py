@@ -12,7 +12,7 @@ from functools import cached_property
 
 from probe.data.selection import CLASS
 from probe.errors import nearest
-from probe.metrics.scores import Values
+from probe.metrics import Values
 from probe.planning.duration import Estimate
 from probe.planning.inventory import Bench
 from probe.planning.specialists import oracle_scores

@@ -25,8 +25,7 @@ from probe.extract.selection import Selection
 from probe.fit import ClosedFormConfig, RunConfig, read_run_config
 from probe.heads import config as heads
 from probe.losses import config as losses
-from probe.metrics import SplitScores
-from probe.metrics.evaluation import evaluate
+from probe.metrics import SplitScores, evaluate
 from probe.metrics.scores import PER_QUERY
 from probe.runs.directory import FinishedRun, Run, read_run
 from probe.runs.sweep import sweep

@@ -12,8 +12,7 @@ from probe.extract.features import CachedFeatures
 from probe.fit import FitData, Fitted, RunConfig, SplitRows, TrainingPlan, embed, fit
 from probe.heads import config as heads
 from probe.heads.pca import PCAWhitening
-from probe.metrics import Scores
-from probe.metrics.evaluation import evaluate
+from probe.metrics import Scores, evaluate
 from tests.fit.conftest import CLASSES, CPU, DIM, IMAGES, PLENTY, World, features_of, fitted, linear, untrained
 
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from probe.data.labels import plainest
 from probe.data.manifest import Manifest
 from probe.errors import UsageError
-from probe.metrics.evaluation import INDEXES, Evaluation, evaluate
-from probe.search.search import Distance
-from tests.metrics.plain import Problem, clean, clean_summary, published
+from probe.metrics import INDEXES, METRIC_KINDS, METRICS, Evaluation, evaluate, parse_metric
+from probe.search import Distance
+from tests.metrics.plain import Problem, at, clean, clean_summary, published
 
 Row = tuple[str, str, str, str]
 
@@ -54,7 +54,7 @@ def test_a_k_far_past_the_index_costs_no_more_than_the_index(protocol: str) -> N
         benchmark(rows),
         angles(0, 10, 30, 60, 100, 5),
         metrics=[f"{kind}@{k}" for kind in kinds for k in (7, 999_999_999)],  # (Q, k) would be past all memory
-        kept=1_000_000_000,
+        neighbours=1_000_000_000,
     )
     for index in INDEXES:
         mean = found.scores.of(protocol, index).mean
@@ -143,7 +143,7 @@ def test_with_the_separate_index_a_query_meets_its_own_domain_only() -> None:
 def test_only_what_is_asked_for_is_scored_and_kept() -> None:
     rows = [("q", "x", "cars", "both"), ("a", "x", "cars", "both"), ("b", "y", "cars", "both")]
     found = evaluate(
-        benchmark(rows), angles(0, 30, 10), metrics=["R@2"], indexes=["separate"], protocols=["official"], kept=0
+        benchmark(rows), angles(0, 30, 10), metrics=["R@2"], indexes=["separate"], protocols=["official"], neighbours=0
     )
     assert found.scores.root.keys() == {"official"}
     assert found.scores.of("official", "separate").mean == {"R@2": 1}
@@ -163,6 +163,31 @@ def test_only_what_is_asked_for_is_scored_and_kept() -> None:
 def test_what_is_not_known_is_refused_with_the_nearest_name(asked: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         evaluate(benchmark([("q", "x", "cars", "both"), ("a", "x", "cars", "both")]), angles(0, 1), **asked)
+
+
+def test_the_depth_of_the_search_is_that_of_the_query_with_the_most_to_find() -> None:
+    rows = [(f"{i:02}", "x" if i < 30 else "y", "cars", "both") for i in range(40)]
+    embeddings = angles(*range(40))
+    found = evaluate(benchmark(rows), embeddings, metrics=["R-precision", "mAP@R"], protocols=["clean"], neighbours=0)
+    assert value(found, "R-precision", "00") == value(found, "mAP@R", "00") == 1  # the 29 others, rank by rank
+    assert value(found, "R-precision", "39") == 1
+    assert value(found, "R-precision", "29") == pytest.approx(19 / 29)  # 28 to 18, and 10 of the others between
+
+
+def test_the_official_scores_lack_the_metrics_that_have_no_official_rule() -> None:
+    rows = [("q", "x", "cars", "both"), ("a", "x", "cars", "both"), ("b", "y", "cars", "both")]
+    scores = evaluate(benchmark(rows), angles(0, 30, 10), metrics=["mAP@R", "R@1", "MRR@10"]).scores
+    assert list(scores.of("clean", "merged").mean) == ["mAP@R", "R@1", "MRR@10"]
+    assert list(scores.of("official", "merged").mean) == ["R@1"]
+    assert list(scores.of("official", "separate").domains["cars"].values) == ["R@1"]
+    none = evaluate(benchmark(rows), angles(0, 30, 10), metrics=["mAP@R", "MRR@10"]).scores
+    assert none.root.keys() == {"clean"}
+
+
+def test_the_official_protocol_alone_refuses_a_metric_that_has_no_official_rule() -> None:
+    rows = [("q", "x", "cars", "both"), ("a", "x", "cars", "both")]
+    with pytest.raises(UsageError, match="the official protocol has no MRR@10; it has mAP@k, mMP@k, R@k"):
+        evaluate(benchmark(rows), angles(0, 1), metrics=["R@1", "MRR@10"], protocols=["official"])
 
 
 def test_a_result_of_the_querys_label_in_another_domain_is_no_hit_and_not_counted() -> None:
@@ -231,7 +256,8 @@ def test_a_split_with_nothing_to_score_is_a_clear_error(rows: list[Row], message
 
 
 ROLES = [("both",), ("query", "index"), ("query", "index", "both")]
-LIST = ["mMP@5", "R@1", "mAP@100", "mMP@3", "R@4", "mAP@7"]
+LIST = list(dict.fromkeys([*METRICS, *(at(form, k) for form in METRIC_KINDS.forms for k in (3, 4, 7))]))
+PUBLISHED = [metric for metric in LIST if parse_metric(metric).has_official]
 
 
 @st.composite
@@ -289,7 +315,7 @@ def requires_equal_to_the_definitions(problem: Problem) -> None:
                 assert found[metric] == pytest.approx(query[metric], nan_ok=True)
                 assert not found["n"] or 0 <= found[metric] <= 1
         assert_close(evaluation.scores.of("clean", name).model_dump(), clean_summary(expected[name], LIST))
-        assert evaluation.scores.of("official", name).model_dump() == published(problem, LIST, name == "separate")
+        assert evaluation.scores.of("official", name).model_dump() == published(problem, PUBLISHED, name == "separate")
 
 
 def assert_close(found: dict[str, Any], expected: dict[str, Any]) -> None:

@@ -10,8 +10,7 @@ import polars as pl
 import pytest
 
 from probe.errors import UsageError
-from probe.metrics import SplitScores
-from probe.metrics.scores import INDEXES
+from probe.metrics import INDEXES, SplitScores
 from probe.planning.inventory import Bench
 from probe.planning.specialists import oracle_scores
 from probe.recipes.display import Shown, is_score, written

@@ -18,8 +18,8 @@ from probe.fit import EpochRecord, Fitted, RunConfig, SplitRows, Training, read_
 from probe.heads import config as heads
 from probe.heads.build import load_head
 from probe.losses import config as losses
-from probe.metrics.metric import METRICS
-from probe.metrics.scores import INDEXES, PER_QUERY, PROTOCOLS
+from probe.metrics import INDEXES, METRICS, PROTOCOLS
+from probe.metrics.scores import PER_QUERY
 from probe.runs import directory as run_module
 from probe.runs.directory import Run, read_run
 from probe.runs.sweep import sweep

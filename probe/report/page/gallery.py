@@ -16,8 +16,9 @@ import numpy as np
 import polars as pl
 
 from probe.data.manifest import Manifest
+from probe.metrics import metrics_of
 from probe.planning.inventory import Bench
-from probe.report.queries import BETWEEN, KEY, as_text, first_finished, metrics_of, queries
+from probe.report.queries import BETWEEN, KEY, as_text, first_finished, queries
 
 NEIGHBOURS = 5  # of each query; what mMP@5 looks at
 SEED = 0
@@ -135,7 +136,7 @@ def _run(shown: Side, numbers: dict[tuple[str, str], int]) -> dict[str, Any]:
         sources, names, similarities, hits = ([] if part is None else part[:NEIGHBOURS] for part in row)
         images = [numbers.setdefault(key, len(numbers)) for key in zip(sources, names, strict=True)]
         found.append([images, [round(value, 3) for value in similarities], [int(hit) for hit in hits]])
-    values = {name: _rounded(frame[name]) for name in metrics_of(frame)}
+    values = {name: _rounded(frame[name]) for name in metrics_of(frame.columns)}
     return {"recipe": shown.recipe, "row": shown.row, "seed": shown.seed, "found": found, "values": values}
 
 

@@ -1,9 +1,7 @@
-"""Exact nearest neighbours by cosine or Euclidean distance; ties go to the earlier row; a query never finds itself.
+"""The search: float32 proposes candidates in one pass over the index, and float64 ranks them.
 
-Matrix products in float32 propose, float64 decides. A proposal errs by a proven bound, so an index row whose proposal
-lies further below a query's k-th best cannot be among its neighbours; all others are scored again in float64, one by
-one. Queries with too many of those (duplicates, vectors that float32 cannot tell apart) are proposed in float64 too.
-Neither the sizes of blocks nor the number of threads changes a bit.
+A query is left open where more index rows come near its k-th best than are kept, such as duplicates, or vectors that
+float32 cannot tell apart; then float64 proposes. docs/evaluation.md ("Why the search is exact") has the proof.
 
     neighbours = search(queries, index, k=5, same_image=np.array([(0, 17)]))     # query 0 is image 17 of the index
 """
@@ -16,23 +14,25 @@ import numpy as np
 import torch
 
 from probe.errors import UsageError
-from probe.metrics.scores import Distance
-from probe.search.distances import Cosine, Euclidean
+from probe.search import Distance
+from probe.search.batch import BLOCKS, Batch, Blocks, positions
+from probe.search.distances import DISTANCES, Cosine, Euclidean
 from probe.search.duplicates import without_late_copies
-from probe.search.exhaustive import decide
-from probe.search.proposals import propose
+from probe.search.float32_pass import propose
+from probe.search.float64_pass import decide
 from probe.search.vectors import Vectors
-from probe.search.work import BLOCKS, Blocks, Work, positions
 
-DISTANCES = {"cosine": Cosine, "euclidean": Euclidean}
+PAIRS = 8192  # read at once
 
 
 @dataclass(frozen=True)
 class Neighbours:
-    """`rows` (Q, k) int64 index rows, best first, and `similarities` (Q, k) float64; -1 and -inf past the last one."""
+    """Of each query, best first."""
 
     rows: np.ndarray
+    """(Q, k) int64 index rows; -1 past the last one."""
     similarities: np.ndarray
+    """(Q, k) float64 cosines, or minus the Euclidean distances; -inf past the last one."""
 
 
 def search(
@@ -66,23 +66,48 @@ def search(
         unresolved = [np.zeros(0, np.int64)]
         for start in range(0, len(queries) if count else 0, at_once):
             some = np.arange(start, min(start + at_once, len(queries)))
-            work = Work(space, queries.take(some), index, count, positions(same_image, some, None), device, blocks)
-            rows, similarities, resolved = propose(work, advance)
+            batch = Batch(space, queries.take(some), index, count, positions(same_image, some, None), device, blocks)
+            rows, similarities, resolved = propose(batch, advance)
             found.rows[some, :count], found.similarities[some, :count] = rows, similarities
             unresolved.append(some[~resolved])
         left_open = np.concatenate(unresolved)
         if len(left_open):
-            pairs = positions(same_image, left_open, None)
-            copies = count + (int(np.bincount(pairs[:, 0]).max()) if len(pairs) else 0)
-            kept = without_late_copies(index, copies)
-            for start in range(0, len(left_open), at_once):
-                some = left_open[start : start + at_once]
-                pairs = positions(same_image, some, kept)
-                work = Work(space, queries.take(some), index.take(kept), count, pairs, device, blocks)
-                rows, similarities = decide(work)
-                found.rows[some, :count] = np.where(rows < 0, -1, kept[rows])
-                found.similarities[some, :count] = similarities
+            _search_in_float64(space, queries, index, left_open, same_image, at_once, blocks, found)
     return found
+
+
+def _search_in_float64(
+    space: Cosine | Euclidean,
+    queries: Vectors,
+    index: Vectors,
+    left_open: np.ndarray,
+    same_image: np.ndarray,
+    at_once: int,
+    blocks: Blocks,
+    found: Neighbours,
+) -> None:
+    """Fills `found` in for the queries that float32 leaves open (U,)."""
+    count = min(found.rows.shape[1], len(index))
+    pairs = positions(same_image, left_open, None)
+    copies = count + (int(np.bincount(pairs[:, 0]).max()) if len(pairs) else 0)
+    kept = without_late_copies(index, copies)
+    for start in range(0, len(left_open), at_once):
+        some = left_open[start : start + at_once]
+        pairs = positions(same_image, some, kept)
+        batch = Batch(space, queries.take(some), index.take(kept), count, pairs, queries.device, blocks)
+        rows, similarities = decide(batch)
+        found.rows[some, :count] = np.where(rows < 0, -1, kept[rows])
+        found.similarities[some, :count] = similarities
+
+
+def paired_similarities(queries: Vectors, others: Vectors, distance: Distance = "cosine") -> np.ndarray:
+    """(P,) float64: of each query and the vector in the same position, the bits that a search has for the two."""
+    exact = DISTANCES[distance].exact
+    blocks = [
+        exact(queries.block(start, start + PAIRS), others.block(start, start + PAIRS)).cpu().numpy()
+        for start in range(0, len(queries), PAIRS)
+    ]
+    return np.concatenate(blocks) if blocks else np.empty(0)
 
 
 def _sorted(pairs: np.ndarray, queries: int, rows: int) -> np.ndarray:

@@ -1,25 +1,25 @@
 """Products in float64, for the queries that float32 leaves open: what is level with their k-th best is scored exactly.
 
-rows, similarities = decide(work)
+rows, similarities = decide(batch)
 """
 
 import numpy as np
 import torch
 
-from probe.search.work import Work, best_of_each, ranges
+from probe.search.batch import Batch, best_of_each, ranges
 
 INF = float("inf")
 PRODUCT = 2**22  # numbers of one product
 
 
-def decide(work: Work) -> tuple[np.ndarray, np.ndarray]:
+def decide(batch: Batch) -> tuple[np.ndarray, np.ndarray]:
     """Rows (Q, k) and similarities (Q, k), best first; -1 and -inf past the last one."""
-    parts = [_Part(work, start, stop) for start, stop in ranges(len(work.queries), work.blocks.float64)]
-    step = min(work.blocks.chunk, max(1, PRODUCT // work.blocks.float64))
-    for start, stop in ranges(len(work.index), step):
-        vectors = work.read(start, stop)
-        rows = work.space.index_rows(vectors, torch.float64)
-        prepared = work.space.prepared(vectors)
+    parts = [_Part(batch, start, stop) for start, stop in ranges(len(batch.queries), batch.blocks.float64)]
+    step = min(batch.blocks.chunk, max(1, PRODUCT // batch.blocks.float64))
+    for start, stop in ranges(len(batch.index), step):
+        vectors = batch.read(start, stop)
+        rows = batch.space.index_rows(vectors, torch.float64)
+        prepared = batch.space.prepared(vectors)
         for part in parts:
             part.compare(prepared, rows, start)
     rows = torch.cat([part.best_rows for part in parts]).cpu().numpy()
@@ -29,26 +29,26 @@ def decide(work: Work) -> tuple[np.ndarray, np.ndarray]:
 class _Part:
     """The exact k best of a block of queries among the index rows so far, which are walked in order."""
 
-    def __init__(self, work: Work, start: int, stop: int) -> None:
-        self.work, self.start = work, start
-        self.queries = work.queries[start:stop]
-        self.rows = work.space.query_rows(self.queries, torch.float64)
-        self.prepared = work.space.prepared(self.queries)
-        self.error = work.space.error(self.queries, torch.float64)
-        self.best = torch.full((len(self.rows), work.k), -INF, dtype=torch.float64, device=work.device)
-        self.best_rows = torch.full(self.best.shape, -1, device=work.device)
-        first, last = np.searchsorted(work.excluded[:, 0], (start, stop))
-        self.excluded = torch.from_numpy(work.excluded[first:last]).to(work.device)
+    def __init__(self, batch: Batch, start: int, stop: int) -> None:
+        self.batch, self.start = batch, start
+        self.queries = batch.queries[start:stop]
+        self.rows = batch.space.query_rows(self.queries, torch.float64)
+        self.prepared = batch.space.prepared(self.queries)
+        self.error = batch.space.error(self.queries, torch.float64)
+        self.best = torch.full((len(self.rows), batch.k), -INF, dtype=torch.float64, device=batch.device)
+        self.best_rows = torch.full(self.best.shape, -1, device=batch.device)
+        first, last = np.searchsorted(batch.excluded[:, 0], (start, stop))
+        self.excluded = torch.from_numpy(batch.excluded[first:last]).to(batch.device)
 
     def compare(self, prepared: torch.Tensor, rows: torch.Tensor, first: int) -> None:
         products = self.rows @ rows.T  # (q, D) @ (D, n)
         here = self.excluded[(self.excluded[:, 1] >= first) & (self.excluded[:, 1] < first + len(rows))]
         products[here[:, 0] - self.start, here[:, 1] - first] = -INF
-        cut = self.work.space.proposal(self.best[:, -1], self.queries) - self.error
-        if len(rows) >= self.work.k:
-            cut = torch.maximum(cut, products.topk(self.work.k, dim=1).values[:, -1] - 2 * self.error)
+        cut = self.batch.space.proposal(self.best[:, -1], self.queries) - self.error
+        if len(rows) >= self.batch.k:
+            cut = torch.maximum(cut, products.topk(self.batch.k, dim=1).values[:, -1] - 2 * self.error)
         query, row = ((products >= cut[:, None]) & (products > -INF)).nonzero(as_tuple=True)
-        similarity = self.work.similarity(self.prepared, query, prepared, row)
+        similarity = self.batch.similarity(self.prepared, query, prepared, row)
         better = similarity > self.best[query, -1]  # of equals the earlier row stays
         if better.any():
             self._merge(query[better], row[better] + first, similarity[better])
@@ -57,7 +57,7 @@ class _Part:
         old = (self.best_rows >= 0).nonzero(as_tuple=True)
         query, row = torch.cat([old[0], query]), torch.cat([self.best_rows[old], row])
         similarity = torch.cat([self.best[old], similarity])
-        chosen, rank = best_of_each(query, similarity, self.work.k)  # earlier rows come first, and stay so in ties
+        chosen, rank = best_of_each(query, similarity, self.batch.k)  # earlier rows come first, and stay so in ties
         query = query[chosen]
         self.best.fill_(-INF)
         self.best_rows.fill_(-1)

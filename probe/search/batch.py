@@ -1,6 +1,6 @@
 """A part of a search as its stages see it: some queries, an index, what is left out, and how much is done at once.
 
-work = Work(space, queries.take(some), index, k, positions(same_image, some, None), device, Blocks())
+batch = Batch(space, queries.take(some), index, k, positions(same_image, some, None), device, Blocks())
 """
 
 import threading
@@ -46,7 +46,7 @@ BLOCKS = {
 }
 
 
-class Work:
+class Batch:
     """Queries (Q, D) against an index (N, D); excluded (P, 2) int64: positions in the two, sorted."""
 
     def __init__(
