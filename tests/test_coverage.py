@@ -14,8 +14,8 @@ from probe.data.curation import Source, read_curations
 from probe.data.dataset import all_datasets
 from probe.errors import UsageError
 from probe.fit.config import Training
-from probe.heads.config import HeadConfig
-from probe.losses.config import LossConfig
+from probe.heads import HeadConfig
+from probe.losses import LossConfig
 from probe.recipes.display import Shown
 from probe.recipes.recipe import read_recipe
 from probe.recipes.row import _Row

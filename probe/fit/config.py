@@ -1,6 +1,6 @@
 """One run as plain data: which features, which head, how it is trained, which seed. Checked before any work starts.
 
-RunConfig(backbone="descriptor", head=heads.Linear(), loss=losses.ArcFace(), training=Training(), seed=0)
+RunConfig(backbone="descriptor", head=Linear.Config(), loss=ArcFace.Config(), training=Training(), seed=0)
 """
 
 from typing import Annotated, Any, Literal
@@ -17,8 +17,8 @@ from pydantic import (
 )
 
 from probe.extract.selection import Selection
-from probe.heads.config import TRAINED, HeadConfig
-from probe.losses.config import LossConfig
+from probe.heads import HeadConfig
+from probe.losses import LossConfig
 from probe.metrics.scores import Distance
 from probe.validation import Strict
 
@@ -198,7 +198,7 @@ class RunConfig(Selection):
 
     @property
     def trained(self) -> bool:
-        return isinstance(self.head, TRAINED)
+        return self.head.trained
 
     @model_validator(mode="after")
     def _loss_belongs_to_trained_heads(self) -> "RunConfig":
@@ -221,10 +221,10 @@ class RunConfig(Selection):
                 "`distillation` compares the classes of one domain a step; give `training` `classifier: separate` and "
                 f"a sampler of single-domain batches ({others})"
             )
-        if self.loss.kind == "softmax" or getattr(self.loss, "sub_centers", 1) > 1:
+        if self.loss.centers != 1:
             raise ValueError(
                 "`distillation` compares cosines with one centre a class: "
-                f"loss '{self.loss.kind}' has {'none' if self.loss.kind == 'softmax' else 'several (sub_centers)'}; "
+                f"loss '{self.loss.kind}' has {'several (sub_centers)' if self.loss.centers else 'none'}; "
                 "take normalised-softmax or another cosine loss"
             )
         return self

@@ -11,6 +11,7 @@ weights at 0 the student gets the bits that it gets without teachers.
 """
 
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 import torch
@@ -19,11 +20,8 @@ from torch import nn
 from probe.fit import config
 from probe.fit.data import FitData
 from probe.fit.objective import Classification, Tensors, number_of_weights
-from probe.heads import config as heads
-from probe.heads.build import build_head
-from probe.losses.build import build_loss
-from probe.losses.cosine import CosineSoftmax
-from probe.losses.distillation import logit_distillation, relation_distillation
+from probe.heads import L2LinearL2, TrainedHead, build_head
+from probe.losses import Loss, build_loss, logit_distillation, relation_distillation
 
 
 class Distillation(Classification):
@@ -35,33 +33,33 @@ class Distillation(Classification):
 
     def __init__(
         self,
-        head: nn.Module,
-        classifiers: Sequence[CosineSoftmax],
+        head: TrainedHead,
+        classifiers: Sequence[Loss],
         first_classes: Sequence[int],
         teachers: Sequence[nn.Module],
-        teacher_classifiers: Sequence[CosineSoftmax],
+        teacher_classifiers: Sequence[Loss],
         options: config.Distillation,
     ) -> None:
         super().__init__(head, classifiers, first_classes)
         self.teachers = nn.ModuleList(teachers)
         self.teacher_classifiers = nn.ModuleList(teacher_classifiers)
+        self._losses, self._teacher_losses = tuple(classifiers), tuple(teacher_classifiers)
         self._options = options
         self._parts: Tensors = {}
 
     def forward(self, features: torch.Tensor, labels: torch.Tensor, domain: int | None) -> torch.Tensor:
         if domain is None:
             raise ValueError("distillation needs batches of one domain")
-        classifier = _with_centers(self.classifiers[domain])
-        teacher_classifier = _with_centers(self.teacher_classifiers[domain])
+        classifier, teacher_classifier = self._losses[domain], self._teacher_losses[domain]
         student, teacher = self.head(features), self.teachers[domain](features)  # (B, d), (B, d')
         own = labels - self._first_classes[domain]
         parts = {"classification": classifier(student, own), "teacher": teacher_classifier(teacher, own)}
         if self._options.logit_weight:
             divergence = logit_distillation(
                 student,
-                classifier.weight,
+                classifier.class_centers,
                 teacher,
-                teacher_classifier.weight,
+                teacher_classifier.class_centers,
                 self._options.temperature,
                 classifier.precision,
             )
@@ -89,17 +87,9 @@ def with_teachers(student: Classification, run: config.RunConfig, data: FitData)
         raise ValueError("RunConfig gives distillation a loss")
     seed = int(np.random.SeedSequence([run.seed, 1]).generate_state(1, np.uint64)[0] >> 1)
     generator = torch.Generator(data.device).manual_seed(seed)
-    head, dim = heads.L2LinearL2(dim=run.distillation.teacher_dim), run.distillation.teacher_dim
-    teachers = [build_head(head, data.train.dim, generator) for _ in data.domains]
+    options, dim = run.distillation, run.distillation.teacher_dim
+    teachers = [build_head(L2LinearL2.Config(dim=dim), data.train.dim, generator) for _ in data.domains]
     sizes = data.class_sizes.split(data.classes_of_domain)
-    beside = [build_loss(run.loss, part, dim, generator) for part in sizes]
-    classifiers = [_with_centers(each) for each in student.classifiers]
-    of_teachers = [_with_centers(each) for each in beside]
-    options = run.distillation
+    of_teachers = [build_loss(run.loss, part, dim, generator) for part in sizes]
+    classifiers = cast(Sequence[Loss], tuple(student.classifiers))
     return Distillation(student.head, classifiers, data.first_classes, teachers, of_teachers, options).to(data.device)
-
-
-def _with_centers(classifier: nn.Module) -> CosineSoftmax:
-    if not isinstance(classifier, CosineSoftmax) or classifier.sub_centers > 1:
-        raise ValueError("RunConfig gives distillation a loss with one centre a class")
-    return classifier

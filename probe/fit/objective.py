@@ -12,6 +12,8 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from probe.heads import TrainedHead
+
 Tensors = dict[str, torch.Tensor]
 
 
@@ -22,7 +24,7 @@ class Objective(nn.Module):
     that all of the batch is of, None for a mixed batch; it returns a scalar.
     """
 
-    head: nn.Module
+    head: TrainedHead
 
     def difficulty(self, loss: torch.Tensor) -> torch.Tensor:
         """What the sampler `dynamic` goes by, of the batch whose `loss` forward has just returned: a scalar."""
@@ -48,7 +50,7 @@ class Classification(Objective):
     `first_classes`: of each domain where there is a classifier for each; a single classifier is of all domains.
     """
 
-    def __init__(self, head: nn.Module, classifiers: Sequence[nn.Module], first_classes: Sequence[int]) -> None:
+    def __init__(self, head: TrainedHead, classifiers: Sequence[nn.Module], first_classes: Sequence[int]) -> None:
         super().__init__()
         self.head = head
         self.classifiers = nn.ModuleList(classifiers)

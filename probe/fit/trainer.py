@@ -29,7 +29,6 @@ from probe.fit.optimizer import build_optimizer, hold_gradients, optimizer_tenso
 from probe.fit.sampler import Stretch, build_sampler
 from probe.fit.schedule import Plan
 from probe.fit.sharpness import Ascent
-from probe.heads.linear import BatchNormLinear
 from probe.runs.checkpoint import Checkpoint
 from probe.search.search import Distance
 
@@ -139,8 +138,7 @@ class Trainer:
 
     def _validate(self, epoch: int, record: dict[str, Any]) -> None:
         """A later epoch has to be better to be selected; at a tie the earlier one stays."""
-        if isinstance(self.head, BatchNormLinear) and len(rows := self.head.rows_to_fit(len(self.data.train))):
-            self.head.refit(self.data.train.take(rows))
+        self.head.after_epoch(len(self.data.train), self.data.train.take)
         self.last = score_merged(self.head, self.data.val, self.distance)
         self.history.append(record | {"val": self.last["mean"]})
         value = _selection_value(self.last, self.training)

@@ -16,11 +16,11 @@ from probe.backbones.catalogue import Backbone
 from probe.errors import UsageError, nearest
 from probe.extract.selection import Selection
 from probe.fit.config import RunConfig, Seed
-from probe.heads.config import TRAINED, HeadConfig
-from probe.losses.config import LossConfig
+from probe.heads import HEADS
+from probe.losses import LOSSES
 from probe.recipes.overrides import OF_ROW, Overrides
 from probe.recipes.reference import MEAN, Printed, Reference
-from probe.validation import Strict, describe, models_in
+from probe.validation import Strict, describe
 
 
 def _distinct(seeds: list[int]) -> list[int]:
@@ -34,11 +34,7 @@ Compared = Literal["exact", "linear-probe", "other-benchmark", "recomputed", "pr
 PLAIN = (None, "exact", "recomputed")  # that need no reason
 SECTIONS = ("head", "loss", "training")
 MEASURED = "measured"
-KEYS_OF = {
-    model.model_fields["kind"].default: model.model_fields.keys()
-    for union in (HeadConfig, LossConfig)
-    for model in models_in(union)
-}
+REGISTRIES = {"head": HEADS, "loss": LOSSES}
 
 
 class Comparison(Strict):
@@ -226,19 +222,29 @@ def _merged(fields: dict[str, Any], defaults: dict[str, Any], changes: Overrides
         if own is None and not changed:
             continue
         if own is None or isinstance(own, dict):
-            merged[section] = _merged_section(own or {}, default, changed)
-    trained = {head.model_fields["kind"].default for head in TRAINED}
+            merged[section] = _merged_section(section, own or {}, default, changed)
     head = merged.get("head")
-    if isinstance(head, dict) and head.get("kind") not in trained:
+    config = _config("head", head) if isinstance(head, dict) else None
+    if isinstance(head, dict) and not (config and config.trained):
         merged = {key: value for key, value in merged.items() if key not in ("loss", "training") or key in fields}
     return merged
 
 
-def _merged_section(own: dict[str, Any], default: dict[str, Any], changed: dict[str, Any]) -> dict[str, Any]:
+def _merged_section(
+    section: str, own: dict[str, Any], default: dict[str, Any], changed: dict[str, Any]
+) -> dict[str, Any]:
     """Another kind takes over the keys that it has too; a change goes to the kinds that have its key."""
     base = default | changed
-    known = KEYS_OF.get((base | own).get("kind"))
-    if known is not None:
-        other_kind = "kind" in own or "kind" in changed
+    config = _config(section, base | own)
+    if config is not None:
+        other_kind, known = "kind" in own or "kind" in changed, config.model_fields
         base = {key: value for key, value in base.items() if key in known or not (other_kind or key in changed)}
     return base | own
+
+
+def _config(section: str, written: dict[str, Any]) -> Any:
+    """The class of the configuration of a kind; None where there is none, which is said when the row is checked."""
+    try:
+        return REGISTRIES[section].find(written["kind"]).Config
+    except (KeyError, TypeError, UsageError):
+        return None

@@ -9,20 +9,19 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from probe import heads, losses
 from probe.extract.features import CachedFeatures
 from probe.fit.build import build_objective
 from probe.fit.config import RunConfig, Training
 from probe.fit.data import FitData
 from probe.fit.objective import Classification
 from probe.fit.trainer import Trainer
-from probe.heads import config as heads
-from probe.losses import config as losses
-from probe.losses.build import build_loss
+from probe.losses import build_loss
 from tests.fit.conftest import BACKBONE, CPU, PLENTY, World, features_of, fitted, linear, small_manifest
 
 LOSSES = [
-    losses.Softmax(), losses.NormalisedSoftmax(), losses.ArcFace(), losses.SubCenterArcFace(), losses.CosFace(),
-    losses.DynamicArcFace(), losses.LiArcFace(), losses.AdaCos(), losses.CurricularFace(), losses.AdaFace(),
+    losses.Softmax.Config(), losses.NormalisedSoftmax.Config(), losses.ArcFace.Config(), losses.SubCenterArcFace.Config(), losses.CosFace.Config(),
+    losses.DynamicArcFace.Config(), losses.LiArcFace.Config(), losses.AdaCos.Config(), losses.CurricularFace.Config(), losses.AdaFace.Config(),
 ]  # fmt: skip
 SEPARATE: dict[str, Any] = {"sampler": "round-robin", "classifier": "separate"}
 
@@ -76,7 +75,9 @@ def test_every_loss_trains_with_separate_classifiers(loss: losses.LossConfig, ca
 
 
 def test_a_joint_batch_of_one_domain_competes_against_all_classes(data: FitData) -> None:
-    objective = build_objective(config_of(losses.NormalisedSoftmax(scale=8), sampler="balanced"), data, generator())
+    objective = build_objective(
+        config_of(losses.NormalisedSoftmax.Config(scale=8), sampler="balanced"), data, generator()
+    )
     objective.eval()
     rows = data.rows_of_domain()[0][:32]
     features, labels = data.train.take(rows), data.labels[rows]
@@ -88,7 +89,7 @@ def test_a_joint_batch_of_one_domain_competes_against_all_classes(data: FitData)
 
 
 def test_separate_classifiers_need_to_know_the_domain(data: FitData) -> None:
-    objective = build_objective(config_of(losses.ArcFace(), **SEPARATE), data, generator())
+    objective = build_objective(config_of(losses.ArcFace.Config(), **SEPARATE), data, generator())
     with pytest.raises(ValueError, match="batches of one domain"):
         objective(data.train.take(np.arange(4)), data.labels[:4], None)
 
@@ -135,8 +136,8 @@ def test_inactive_classifiers_stay_or_move_by_momentum_and_decay_as_it_is_asked(
             {"epochs": 2, "batch": 16, "lr": RATE, "schedule": "constant", "warmup_epochs": 0, "optimizer": optimizer}
             | {"weight_decay": DECAY, "sampler": "balanced", "classifier": "separate", "inactive": inactive}
         )
-        loss = losses.NormalisedSoftmax(scale=SCALE)
-        head = heads.Linear(dim=8, dropout=0)
+        loss = losses.NormalisedSoftmax.Config(scale=SCALE)
+        head = heads.Linear.Config(dim=8, dropout=0)
         config = RunConfig(backbone=BACKBONE, head=head, loss=loss, training=training)
         expected = adam_of_an_epoch(Trainer(config, data), optimizer == "adam", inactive == "skip")
         trainer = Trainer(config, data)
@@ -170,7 +171,9 @@ def sgd_of_an_epoch(trainer: Trainer, skip: bool) -> dict[str, torch.Tensor]:
 def test_sgd_moves_a_classifier_for_the_first_time_beside_weights_with_a_velocity(inactive: str, data: FitData) -> None:
     training: dict[str, Any] = {"lr": RATE, "schedule": "constant", "warmup_epochs": 0, "weight_decay": DECAY}
     config = linear(epochs=2, optimizer="sgd", inactive=inactive, **SEPARATE, **training)
-    config = config.model_copy(update={"head": heads.Linear(dim=8, dropout=0), "loss": losses.NormalisedSoftmax()})
+    config = config.model_copy(
+        update={"head": heads.Linear.Config(dim=8, dropout=0), "loss": losses.NormalisedSoftmax.Config()}
+    )
     expected, trainer = sgd_of_an_epoch(Trainer(config, data), inactive == "skip"), Trainer(config, data)
     trainer.run(lambda images: None, lambda record: None)
     torch.testing.assert_close(trainer.objective.state_dict(), expected, rtol=0, atol=2e-4)

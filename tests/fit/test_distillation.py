@@ -8,6 +8,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional as F
 
+from probe import heads
 from probe.extract.features import CachedFeatures
 from probe.fit.build import build_objective
 from probe.fit.config import Distillation as Options
@@ -15,7 +16,6 @@ from probe.fit.config import RunConfig
 from probe.fit.data import FitData
 from probe.fit.distillation import Distillation
 from probe.fit.train import Fitted, fit
-from probe.heads import config as heads
 from probe.runs.checkpoint import FILE, Checkpoint
 from tests.fit.conftest import BACKBONE, CPU, DIM, PLENTY, fitted, untrained
 
@@ -121,7 +121,7 @@ def run(cached: CachedFeatures) -> Fitted:
 
 
 def test_the_student_improves_on_validation(run: Fitted, cached: CachedFeatures) -> None:
-    random = fitted(untrained(heads.RandomProjection(dim=8)), cached)
+    random = fitted(untrained(heads.RandomProjection.Config(dim=8)), cached)
     assert run.metrics["val"]["mean"]["mMP@5"] > random.metrics["val"]["mean"]["mMP@5"] + 0.2
     assert run.history[-1]["parts"]["logit"] < run.history[0]["parts"]["logit"]
 

@@ -20,7 +20,7 @@ from probe.fit.domains import require_domains
 from probe.fit.sampler import DynamicSampler, Sampler, build_sampler, permuted, schedule
 from probe.fit.schedule import Plan
 from probe.fit.train import fit
-from probe.losses.config import AdaCos
+from probe.losses import AdaCos
 from probe.runs.checkpoint import Checkpoint
 from probe.runs.directory import Run
 from probe.runs.sweep import SweepError, sweep
@@ -232,7 +232,7 @@ from probe.runs.checkpoint import Checkpoint
 from probe.fit.config import RunConfig
 from probe.fit.data import FitData
 from probe.fit.train import fit
-from probe.losses.config import AdaCos
+from probe.losses import AdaCos
 from tests.fit.conftest import CPU, PLENTY, World, small_manifest
 
 def die(record):

@@ -4,17 +4,16 @@ import numpy as np
 import pytest
 import torch
 
+from probe import heads
 from probe.errors import UsageError
-from probe.heads import config as heads
-from probe.heads import linear
-from probe.heads.build import build_head
+from probe.heads import build_head, linear
 from probe.heads.linear import BatchNorm, BatchNormLinear
 
 EPS, MOMENTUM = 1e-5, 0.1
 
 
 def head(seed: int = 0, **options) -> BatchNormLinear:
-    config = heads.BatchNormLinear(**{"dim": 4, "hidden": 12, "dropout": 0.0} | options)
+    config = heads.BatchNormLinear.Config(**{"dim": 4, "hidden": 12, "dropout": 0.0} | options)
     built = build_head(config, 24, torch.Generator().manual_seed(seed))
     assert isinstance(built, BatchNormLinear)
     return built
@@ -85,8 +84,8 @@ def test_the_loss_sees_the_hidden_dimensions_and_the_search_the_reduced_ones(fea
     made = head()
     assert made.train()(features).shape == (500, 12)
     assert made.eval()(features).shape == (500, 4)
-    assert heads.loss_dim(heads.BatchNormLinear()) == 256
-    assert heads.loss_dim(heads.Linear()) == 64
+    assert heads.loss_dim(heads.BatchNormLinear.Config()) == 256
+    assert heads.loss_dim(heads.Linear.Config()) == 64
 
 
 def test_a_batch_of_one_takes_the_running_moments_and_leaves_them(features: torch.Tensor) -> None:

@@ -4,28 +4,27 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from probe.heads.pooling import AveragePooling, FullDimension
 from pydantic import ValidationError
 from torch import nn
 
+from probe import heads
 from probe.errors import UsageError
-from probe.heads import config as heads
-from probe.heads.build import DISTRIBUTIONS, build_head, load_head, save_head
+from probe.heads import DISTRIBUTIONS, PCAWhitening, build_head, load_head, save_head
 from probe.heads.initialization import lecun_normal, xavier_uniform
 from probe.heads.linear import BatchNormLinear, LinearHead
-from probe.heads.pca import PCAWhitening
-from probe.heads.pooling import AveragePooling, FullDimension
 from probe.validation import models_in
 
 CPU = torch.device("cpu")
 CONFIGS = [
-    heads.FullDimension(),
-    heads.AveragePooling(dim=8),
-    heads.RandomProjection(dim=8),
-    heads.PCAWhitening(dim=8),
-    heads.Linear(dim=8, dropout=0.3),
-    heads.L2LinearL2(dim=8),
-    heads.LinearL2(dim=8),
-    heads.BatchNormLinear(dim=8, hidden=16),
+    heads.FullDimension.Config(),
+    heads.AveragePooling.Config(dim=8),
+    heads.RandomProjection.Config(dim=8),
+    heads.PCAWhitening.Config(dim=8),
+    heads.Linear.Config(dim=8, dropout=0.3),
+    heads.L2LinearL2.Config(dim=8),
+    heads.LinearL2.Config(dim=8),
+    heads.BatchNormLinear.Config(dim=8, hidden=16),
 ]
 KINDS = [FullDimension, AveragePooling, LinearHead, PCAWhitening, LinearHead, LinearHead, LinearHead, BatchNormLinear]
 
@@ -69,25 +68,27 @@ def test_saving_twice_gives_the_same_file(config: heads.HeadConfig, tmp_path: Pa
 
 
 def test_a_random_projection_is_one_draw_a_seed_without_dropout(features: torch.Tensor) -> None:
-    head = build(heads.RandomProjection(dim=8)).train()
+    head = build(heads.RandomProjection.Config(dim=8)).train()
     assert torch.equal(head(features), head(features))
-    assert torch.equal(head(features), build(heads.RandomProjection(dim=8))(features))
-    assert not torch.equal(head(features), build(heads.RandomProjection(dim=8), seed=1)(features))
+    assert torch.equal(head(features), build(heads.RandomProjection.Config(dim=8))(features))
+    assert not torch.equal(head(features), build(heads.RandomProjection.Config(dim=8), seed=1)(features))
 
 
 @pytest.mark.parametrize("distribution", ["uniform", "gaussian", "orthogonal"])
 def test_a_random_projection_has_the_configured_distribution_and_bias(distribution: str) -> None:
-    plain = build(heads.RandomProjection.model_validate({"dim": 8, "distribution": distribution, "bias": False}))
+    plain = build(heads.RandomProjection.Config.model_validate({"dim": 8, "distribution": distribution, "bias": False}))
     assert plain.state_dict().keys() == {"weight"}
     assert torch.equal(
         plain.state_dict()["weight"], DISTRIBUTIONS[distribution](24, 8, torch.Generator().manual_seed(0))
     )
-    biased = build(heads.RandomProjection.model_validate({"dim": 8, "distribution": distribution}))
+    biased = build(heads.RandomProjection.Config.model_validate({"dim": 8, "distribution": distribution}))
     assert torch.equal(biased.state_dict()["weight"], plain.state_dict()["weight"])
     assert 0 < biased.state_dict()["bias"].abs().max() <= 24**-0.5
 
 
-@pytest.mark.parametrize("config", [heads.L2LinearL2(dim=8), heads.LinearL2(dim=8)], ids=lambda config: config.kind)
+@pytest.mark.parametrize(
+    "config", [heads.L2LinearL2.Config(dim=8), heads.LinearL2.Config(dim=8)], ids=lambda config: config.kind
+)
 def test_the_bias_of_uneds_and_iliass_head_starts_at_zero(config: heads.HeadConfig) -> None:
     head = build(config)
     assert torch.equal(head.state_dict()["bias"], torch.zeros(8))
@@ -97,17 +98,17 @@ def test_the_bias_of_uneds_and_iliass_head_starts_at_zero(config: heads.HeadConf
 
 def test_a_reduction_to_more_dimensions_than_there_are_is_refused() -> None:
     with pytest.raises(ValidationError, match=r"dim \(64\) is above hidden \(32\)"):
-        heads.BatchNormLinear(hidden=32)
+        heads.BatchNormLinear.Config(hidden=32)
 
 
 def test_a_head_of_another_configuration_is_not_loaded(tmp_path: Path) -> None:
-    save_head(build(heads.Linear(dim=8)), tmp_path / "head.safetensors")
+    save_head(build(heads.Linear.Config(dim=8)), tmp_path / "head.safetensors")
     with pytest.raises(UsageError, match="is not the head of this run"):
-        load_head(heads.BatchNormLinear(dim=8, hidden=16), tmp_path / "head.safetensors", 24, CPU)
+        load_head(heads.BatchNormLinear.Config(dim=8, hidden=16), tmp_path / "head.safetensors", 24, CPU)
 
 
 def test_a_linear_head_has_the_configured_dropout(features: torch.Tensor) -> None:
-    head = build(heads.Linear(dim=8, dropout=0.3))
+    head = build(heads.Linear.Config(dim=8, dropout=0.3))
     assert isinstance(head, LinearHead)
     assert head.dropout == 0.3
 

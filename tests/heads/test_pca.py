@@ -3,8 +3,7 @@ import pytest
 import torch
 
 from probe.errors import UsageError
-from probe.heads import pca
-from probe.heads.pca import PCAWhitening
+from probe.heads import PCAWhitening, pca
 
 
 def whitened_by_numpy(features: np.ndarray, dim: int) -> np.ndarray:

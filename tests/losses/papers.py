@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from probe.losses import config as losses
+from probe import losses
 
 Curve = Callable[[float], tuple[float, float]]  # cos θ -> value, its derivative
 
@@ -66,20 +66,20 @@ def paper_of(
     cosine, _ = cosines(x, weight, sub_centers)
     of_label = cosine[np.arange(len(x)), labels]
     match config:
-        case losses.NormalisedSoftmax():
+        case losses.NormalisedSoftmax.Config():
             return Paper(config.scale, lambda _, c: (c, 1.0))
-        case losses.CosFace():
+        case losses.CosFace.Config():
             return Paper(config.scale, lambda _, c: (c - config.margin, 1.0))
-        case losses.ArcFace() | losses.SubCenterArcFace():
+        case losses.ArcFace.Config() | losses.SubCenterArcFace.Config():
             return Paper(config.scale, lambda _, c: arcface(c, config.margin))
-        case losses.DynamicArcFace():
+        case losses.DynamicArcFace.Config():
             margins = [dynamic_margin(sizes[label], sizes, config.margins) for label in labels]
             return Paper(config.scale, lambda i, c: arcface(c, margins[i]))
-        case losses.LiArcFace():
+        case losses.LiArcFace.Config():
             return Paper(config.scale, lambda _, c: linear(c, config.margin), lambda _, c: linear(c, 0.0))
-        case losses.AdaCos():
+        case losses.AdaCos.Config():
             return Paper(adacos_scale(config.dynamic, cosine, labels), lambda _, c: (c, 1.0))
-        case losses.CurricularFace():
+        case losses.CurricularFace.Config():
             t = config.t_alpha * float(of_label.mean())
             above = [arcface(c, config.margin)[0] for c in of_label]
             return Paper(
@@ -87,7 +87,7 @@ def paper_of(
                 lambda _, c: arcface(c, config.margin),
                 lambda i, c: (c * (t + c), t + 2 * c) if c > above[i] else (c, 1.0),
             )
-        case losses.AdaFace():
+        case losses.AdaFace.Config():
             lengths = [math.sqrt(float(row @ row)) for row in x]
             mean = sum(lengths) / len(lengths)
             spread = math.sqrt(sum((n - mean) ** 2 for n in lengths) / (len(x) - 1)) if len(x) > 1 else 0.0

@@ -3,10 +3,10 @@ import math
 import pytest
 import torch
 
-from probe.losses import config as losses
+from probe import losses
+from probe.losses import build_loss
 from probe.losses.adaface import turned
 from probe.losses.arcface import ArcFace, widened
-from probe.losses.build import build_loss
 
 CLASSES, DIM = 5, 6
 SIZES = torch.ones(CLASSES, dtype=torch.int64)
@@ -51,13 +51,13 @@ def test_the_length_of_an_embedding_does_not_change_the_loss(factor: float) -> N
 
 def test_sub_center_arcface_with_one_centre_is_arcface() -> None:
     x, labels = torch.randn(6, DIM, generator=generator(1)), torch.tensor([0, 4, 2, 2, 1, 3])
-    one = build_loss(losses.SubCenterArcFace(sub_centers=1), SIZES, DIM, generator())
-    other = build_loss(losses.ArcFace(), SIZES, DIM, generator())
+    one = build_loss(losses.SubCenterArcFace.Config(sub_centers=1), SIZES, DIM, generator())
+    other = build_loss(losses.ArcFace.Config(), SIZES, DIM, generator())
     assert torch.equal(one(x, labels), other(x, labels))
 
 
 def test_a_configuration_sets_margin_scale_and_centres() -> None:
-    built = build_loss(losses.SubCenterArcFace(margin=0.3, scale=16, sub_centers=4), SIZES, DIM, generator())
+    built = build_loss(losses.SubCenterArcFace.Config(margin=0.3, scale=16, sub_centers=4), SIZES, DIM, generator())
     assert isinstance(built, ArcFace)
     assert (built.margin, built.scale, built.sub_centers) == (0.3, 16, 4)
     assert built.weight.shape == (4 * CLASSES, DIM)

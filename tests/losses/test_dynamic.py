@@ -2,11 +2,11 @@ import math
 
 import pytest
 import torch
-
-from probe.errors import ProbeError
-from probe.losses import config as losses
-from probe.losses.build import build_loss
 from probe.losses.dynamic import margins_by_size
+
+from probe import losses
+from probe.errors import ProbeError
+from probe.losses import build_loss
 
 SIZES = torch.tensor([100, 3, 51, 3, 10])
 
@@ -34,7 +34,7 @@ def test_classes_of_one_size_all_get_the_largest_margin(config: losses.CosineMar
 
 def test_margins_follow_labels_and_not_the_order_of_images() -> None:
     labels = torch.tensor([2, 0, 0, 1, 0, 2])
-    built = build_loss(losses.DynamicArcFace(), torch.bincount(labels), 4, torch.Generator().manual_seed(0))
+    built = build_loss(losses.DynamicArcFace.Config(), torch.bincount(labels), 4, torch.Generator().manual_seed(0))
     margins = built.state_dict()["margins"]
     assert margins[1] == pytest.approx(0.5)
     assert margins[0] == pytest.approx(0.2)

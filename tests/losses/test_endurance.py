@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from probe.losses import config as losses
-from probe.losses.build import build_loss
+from probe import losses
+from probe.losses import build_loss
 
 NEAR_PI = math.pi - 1e-3
 HARDEST = {
@@ -42,8 +42,8 @@ OTHERS = [
 MODELS = {
     model.model_fields["kind"].default: model
     for model in (
-        losses.Softmax, losses.NormalisedSoftmax, losses.CosFace, losses.ArcFace, losses.SubCenterArcFace,
-        losses.DynamicArcFace, losses.LiArcFace, losses.AdaCos, losses.CurricularFace, losses.AdaFace,
+        losses.Softmax.Config, losses.NormalisedSoftmax.Config, losses.CosFace.Config, losses.ArcFace.Config, losses.SubCenterArcFace.Config,
+        losses.DynamicArcFace.Config, losses.LiArcFace.Config, losses.AdaCos.Config, losses.CurricularFace.Config, losses.AdaFace.Config,
     )
 }  # fmt: skip
 
@@ -80,10 +80,10 @@ def train(kind: str, options: dict, steps: int) -> None:
 
 UNED = """
 import json, resource, torch
-from probe.losses import config as losses
-from probe.losses.build import build_loss
+from probe import losses
+from probe.losses import build_loss
 generator = torch.Generator().manual_seed(0)
-loss = build_loss(losses.ArcFace(), torch.ones(316_446, dtype=torch.int64), 64, generator)
+loss = build_loss(losses.ArcFace.Config(), torch.ones(316_446, dtype=torch.int64), 64, generator)
 optimizer = torch.optim.Adam(loss.parameters(), fused=True)
 values = []
 x, labels = torch.randn(128, 64, generator=generator), torch.randint(0, 316_446, (128,), generator=generator)

@@ -6,21 +6,21 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from probe.losses import config as losses
-from probe.losses.build import build_loss
+from probe import losses
+from probe.losses import build_loss
 from probe.losses.cosine import CosineSoftmax
 
 DIM = 8
 KINDS = {
-    "normalised softmax": (losses.NormalisedSoftmax, {}),
-    "cosface, K = 2": (losses.CosFace, {"sub_centers": 2}),
-    "arcface": (losses.ArcFace, {}),
-    "arcface, margin near π": (losses.ArcFace, {"margin": 3.1}),
-    "sub-center, K = 4": (losses.SubCenterArcFace, {"sub_centers": 4}),
-    "dynamic": (losses.DynamicArcFace, {"sub_centers": 3}),
-    "li-arcface": (losses.LiArcFace, {}),
-    "curricularface": (losses.CurricularFace, {"t_alpha": 1.0}),
-    "adaface": (losses.AdaFace, {"t_alpha": 1.0}),
+    "normalised softmax": (losses.NormalisedSoftmax.Config, {}),
+    "cosface, K = 2": (losses.CosFace.Config, {"sub_centers": 2}),
+    "arcface": (losses.ArcFace.Config, {}),
+    "arcface, margin near π": (losses.ArcFace.Config, {"margin": 3.1}),
+    "sub-center, K = 4": (losses.SubCenterArcFace.Config, {"sub_centers": 4}),
+    "dynamic": (losses.DynamicArcFace.Config, {"sub_centers": 3}),
+    "li-arcface": (losses.LiArcFace.Config, {}),
+    "curricularface": (losses.CurricularFace.Config, {"t_alpha": 1.0}),
+    "adaface": (losses.AdaFace.Config, {"t_alpha": 1.0}),
 }
 
 
@@ -102,7 +102,9 @@ def test_bf16_products_change_the_loss_by_little(kind: str) -> None:
 @pytest.mark.parametrize("images", [1, 2, 5, 16])
 def test_dynamic_adacos_is_the_equation_of_its_paper_where_no_median_is_ambiguous(images: int) -> None:
     classes = 11
-    loss = build_loss(losses.AdaCos(), torch.ones(classes).long(), DIM, torch.Generator().manual_seed(0)).double()
+    loss = build_loss(
+        losses.AdaCos.Config(), torch.ones(classes).long(), DIM, torch.Generator().manual_seed(0)
+    ).double()
     x, labels = draw(1, classes)
     x, labels = x.double().repeat(images, 1), labels.repeat(images)  # all angles are the median
     cosines = F.normalize(x, dim=1) @ F.normalize(loss.weight, dim=1).T

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 from torch.nn import functional as F
 
-from probe.losses import config as losses
-from probe.losses.build import build_loss
+from probe import losses
+from probe.losses import build_loss
 from probe.losses.cosine import CosineSoftmax
 from tests.losses.papers import cosines, paper_of, value_and_gradients
 
@@ -22,17 +22,17 @@ DYNAMIC = st.one_of(
     st.builds(losses.CosineMargins), st.builds(losses.PowerMargins, exponent=st.sampled_from([0.25, 1.0]))
 )
 CONFIGS = {
-    "normalised-softmax": st.builds(losses.NormalisedSoftmax, scale=SCALES),
-    "cosface": st.builds(losses.CosFace, scale=SCALES, margin=st.floats(0, 2), sub_centers=CENTERS),
-    "arcface": st.builds(losses.ArcFace, scale=SCALES, margin=MARGINS),
-    "sub-center-arcface": st.builds(losses.SubCenterArcFace, scale=SCALES, margin=MARGINS, sub_centers=CENTERS),
-    "dynamic-arcface": st.builds(losses.DynamicArcFace, scale=SCALES, margins=DYNAMIC, sub_centers=CENTERS),
-    "li-arcface": st.builds(losses.LiArcFace, scale=SCALES, margin=MARGINS),
-    "adacos": st.builds(losses.AdaCos, dynamic=st.booleans()),
+    "normalised-softmax": st.builds(losses.NormalisedSoftmax.Config, scale=SCALES),
+    "cosface": st.builds(losses.CosFace.Config, scale=SCALES, margin=st.floats(0, 2), sub_centers=CENTERS),
+    "arcface": st.builds(losses.ArcFace.Config, scale=SCALES, margin=MARGINS),
+    "sub-center-arcface": st.builds(losses.SubCenterArcFace.Config, scale=SCALES, margin=MARGINS, sub_centers=CENTERS),
+    "dynamic-arcface": st.builds(losses.DynamicArcFace.Config, scale=SCALES, margins=DYNAMIC, sub_centers=CENTERS),
+    "li-arcface": st.builds(losses.LiArcFace.Config, scale=SCALES, margin=MARGINS),
+    "adacos": st.builds(losses.AdaCos.Config, dynamic=st.booleans()),
     "curricularface": st.builds(
-        losses.CurricularFace, scale=SCALES, margin=st.floats(0.05, 3.1), t_alpha=st.floats(0.01, 1)
+        losses.CurricularFace.Config, scale=SCALES, margin=st.floats(0.05, 3.1), t_alpha=st.floats(0.01, 1)
     ),
-    "adaface": st.builds(losses.AdaFace, scale=SCALES, margin=st.floats(0, 1.5), h=st.floats(0.1, 3)),
+    "adaface": st.builds(losses.AdaFace.Config, scale=SCALES, margin=st.floats(0, 1.5), h=st.floats(0.1, 3)),
 }
 
 
@@ -177,7 +177,7 @@ def test_a_single_class_has_loss_and_gradients_zero(kind: str) -> None:
 
 @pytest.mark.parametrize("bias", [True, False])
 def test_the_plain_softmax_is_the_cross_entropy_of_a_linear_layer(bias: bool) -> None:
-    loss = build_loss(losses.Softmax(bias=bias), torch.ones(7, dtype=torch.int64), 5, generator()).double()
+    loss = build_loss(losses.Softmax.Config(bias=bias), torch.ones(7, dtype=torch.int64), 5, generator()).double()
     x = torch.randn(4, 5, generator=generator(1), dtype=torch.float64)
     labels = [6, 0, 2, 2]
     state = {name: value.detach().numpy() for name, value in loss.named_parameters()}

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from probe.heads import config as heads
-from probe.heads.build import build_head
-from probe.losses.build import build_loss
+from probe import heads
+from probe.heads import build_head
+from probe.losses import build_loss
 from probe.recipes.recipe import read_recipe
 from probe.recipes.row import Row
 from probe.report.model_size import parameters
@@ -49,7 +49,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Row]:
 def test_they_are_those_of_the_modules(rows: dict[str, Row], name: str):
     run, generator = rows[name].runs[0], torch.Generator().manual_seed(0)
     dim, frozen = (24 + 8 + 2, 1500) if name == "fused" else (24, 1000)
-    assert isinstance(run.head, heads.Trained)
+    assert isinstance(run.head, heads.TrainedHead.Config)
     assert run.loss is not None
     sizes = torch.full((CLASSES,), 5)
     modules = [build_head(run.head, dim, generator), build_loss(run.loss, sizes, heads.loss_dim(run.head), generator)]

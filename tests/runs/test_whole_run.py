@@ -8,14 +8,13 @@ from typing import Any
 import pytest
 import torch
 
+from probe import heads, losses
 from probe.extract.features import CachedFeatures
 from probe.fit.config import RunConfig, Training
 from probe.fit.data import FitData
 from probe.fit.order import Order
 from probe.fit.train import Fitted, fit
 from probe.fit.trainer import Trainer
-from probe.heads import config as heads
-from probe.losses import config as losses
 from probe.runs.checkpoint import Checkpoint
 from tests.fit.conftest import BACKBONE, CPU, PLENTY
 
@@ -37,8 +36,8 @@ def test_a_whole_run_is_the_loop_of_the_protocol(cached: CachedFeatures) -> None
     training = Training(epochs=EPOCHS, batch=BATCH, lr=LR, lr_min=LEAST, weight_decay=DECAY)
     config = RunConfig(
         backbone=BACKBONE,
-        head=heads.Linear(dim=8, dropout=0),
-        loss=losses.NormalisedSoftmax(scale=SCALE),
+        head=heads.Linear.Config(dim=8, dropout=0),
+        loss=losses.NormalisedSoftmax.Config(scale=SCALE),
         training=training,
         seed=3,
     )
@@ -80,17 +79,17 @@ class StoppedError(Exception):
 
 
 STATEFUL = {
-    "adacos": losses.AdaCos(),
-    "curricularface": losses.CurricularFace(),
-    "adaface": losses.AdaFace(),
-    "li-arcface": losses.LiArcFace(),
-    "dynamic": losses.DynamicArcFace(sub_centers=2),
-    "softmax": losses.Softmax(),
+    "adacos": losses.AdaCos.Config(),
+    "curricularface": losses.CurricularFace.Config(),
+    "adaface": losses.AdaFace.Config(),
+    "li-arcface": losses.LiArcFace.Config(),
+    "dynamic": losses.DynamicArcFace.Config(sub_centers=2),
+    "softmax": losses.Softmax.Config(),
 }
 HEADS = {
-    "linear": heads.Linear(dim=8),
-    "batch norm, pca": heads.BatchNormLinear(dim=4, hidden=16),
-    "batch norm, pooling": heads.BatchNormLinear(dim=4, hidden=16, reduction="average-pooling"),
+    "linear": heads.Linear.Config(dim=8),
+    "batch norm, pca": heads.BatchNormLinear.Config(dim=4, hidden=16),
+    "batch norm, pooling": heads.BatchNormLinear.Config(dim=4, hidden=16, reduction="average-pooling"),
 }
 
 
