@@ -16,13 +16,10 @@ from probe.fit.config import RunConfig, Training
 from probe.fit.data import FitData
 from probe.fit.objective import Classification
 from probe.fit.trainer import Trainer
-from probe.losses import build_loss
+from probe.losses import LOSSES, build_loss
 from tests.fit.conftest import BACKBONE, CPU, PLENTY, World, features_of, fitted, linear, small_manifest
 
-LOSSES = [
-    losses.Softmax.Config(), losses.NormalisedSoftmax.Config(), losses.ArcFace.Config(), losses.SubCenterArcFace.Config(), losses.CosFace.Config(),
-    losses.DynamicArcFace.Config(), losses.LiArcFace.Config(), losses.AdaCos.Config(), losses.CurricularFace.Config(), losses.AdaFace.Config(),
-]  # fmt: skip
+CONFIGS = [loss.Config() for loss in LOSSES]
 SEPARATE: dict[str, Any] = {"sampler": "round-robin", "classifier": "separate"}
 
 
@@ -46,7 +43,7 @@ def test_a_domains_classes_follow_each_other(data: FitData) -> None:
         assert data.labels[rows].unique().tolist() == list(range(12 * number, 12 * number + 12))
 
 
-@pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: loss.kind)
+@pytest.mark.parametrize("loss", CONFIGS, ids=lambda loss: loss.kind)
 def test_separate_classifiers_compete_within_the_batchs_domain_only(loss: losses.LossConfig, data: FitData) -> None:
     """A classifier is the loss of its domain alone, with its own classes' sizes, and the others are not run."""
     objective = build_objective(config_of(loss, **SEPARATE), data, generator())
@@ -66,7 +63,7 @@ def test_separate_classifiers_compete_within_the_batchs_domain_only(loss: losses
     assert sum(weights) == sum(p.numel() for p in joint.parameters()) - sum(p.numel() for p in joint.head.parameters())
 
 
-@pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: loss.kind)
+@pytest.mark.parametrize("loss", CONFIGS, ids=lambda loss: loss.kind)
 def test_every_loss_trains_with_separate_classifiers(loss: losses.LossConfig, cached: CachedFeatures) -> None:
     run = fitted(config_of(loss, epochs=2, **SEPARATE), cached)
     assert run.history[1]["loss"] < run.history[0]["loss"]

@@ -4,29 +4,19 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from probe.heads.pooling import AveragePooling, FullDimension
 from pydantic import ValidationError
 from torch import nn
 
 from probe import heads
 from probe.errors import UsageError
-from probe.heads import DISTRIBUTIONS, PCAWhitening, build_head, load_head, save_head
+from probe.heads import HEADS, build_head, load_head, save_head
 from probe.heads.initialization import lecun_normal, xavier_uniform
-from probe.heads.linear import BatchNormLinear, LinearHead
-from probe.validation import models_in
+from probe.heads.linear import LinearHead
+from probe.heads.random_projection import DISTRIBUTIONS
+from tests.heads.kinds import configured, fitted
 
 CPU = torch.device("cpu")
-CONFIGS = [
-    heads.FullDimension.Config(),
-    heads.AveragePooling.Config(dim=8),
-    heads.RandomProjection.Config(dim=8),
-    heads.PCAWhitening.Config(dim=8),
-    heads.Linear.Config(dim=8, dropout=0.3),
-    heads.L2LinearL2.Config(dim=8),
-    heads.LinearL2.Config(dim=8),
-    heads.BatchNormLinear.Config(dim=8, hidden=16),
-]
-KINDS = [FullDimension, AveragePooling, LinearHead, PCAWhitening, LinearHead, LinearHead, LinearHead, BatchNormLinear]
+CONFIGS = [configured(kind) for kind in HEADS.kinds]
 
 
 def build(config: heads.HeadConfig, seed: int = 0) -> nn.Module:
@@ -39,7 +29,7 @@ def config(request: pytest.FixtureRequest) -> heads.HeadConfig:
 
 
 def test_each_configuration_builds_its_head(config: heads.HeadConfig) -> None:
-    assert isinstance(build(config), KINDS[CONFIGS.index(config)])
+    assert type(build(config)) is HEADS.find(config.kind)
 
 
 def test_embeddings_have_the_configured_dimension(config: heads.HeadConfig, features: torch.Tensor) -> None:
@@ -50,10 +40,7 @@ def test_embeddings_have_the_configured_dimension(config: heads.HeadConfig, feat
 def test_a_saved_head_gives_the_same_bits_when_loaded(
     config: heads.HeadConfig, features: torch.Tensor, tmp_path: Path
 ) -> None:
-    head = PCAWhitening.fit(features, 8) if config.kind == "pca-whitening" else build(config)
-    if isinstance(head, BatchNormLinear):
-        head.train()(features)
-        head.refit(features)
+    head = fitted(config, features)
     save_head(head, tmp_path / "head.safetensors")
     loaded = load_head(config, tmp_path / "head.safetensors", 24, CPU)
     assert type(loaded) is type(head)
@@ -115,5 +102,6 @@ def test_a_linear_head_has_the_configured_dropout(features: torch.Tensor) -> Non
 
 def test_the_page_shows_every_head_with_all_its_options_and_their_defaults() -> None:
     page = (Path(__file__).resolve().parents[2] / "docs" / "heads.md").read_text()
+    defaults = sorted((head.Config() for head in HEADS), key=lambda config: page.index(f"`{{kind: {config.kind}"))
     shown = [yaml.safe_load(text) for text in re.findall(r"^\| `(\{kind: .*?\})`", page, flags=re.MULTILINE)]
-    assert shown == [model().model_dump() for model in models_in(heads.HeadConfig)]
+    assert shown == [configuration.model_dump() for configuration in defaults]

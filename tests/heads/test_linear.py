@@ -5,8 +5,7 @@ import pytest
 import torch
 
 from probe import heads
-from probe.heads import build_head
-from probe.heads.linear import LinearHead
+from probe.heads import LinearHead, build_head
 
 
 def head(seed: int = 0, in_dim: int = 576, dim: int = 64, dropout: float = 0.2) -> LinearHead:

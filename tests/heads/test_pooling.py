@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 import torch
-from probe.heads.pooling import AveragePooling, FullDimension
 
 from probe.errors import UsageError
+from probe.heads import AveragePooling, FullDimension
 
 
 @pytest.mark.parametrize("in_dim", [64, 576, 768, 1024, 1152, 3072])

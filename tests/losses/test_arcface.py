@@ -5,8 +5,8 @@ import torch
 
 from probe import losses
 from probe.losses import build_loss
-from probe.losses.adaface import turned
-from probe.losses.arcface import ArcFace, widened
+from probe.losses.adaface import add_angle
+from probe.losses.arcface import ArcFace, add_angular_margin
 
 CLASSES, DIM = 5, 6
 SIZES = torch.ones(CLASSES, dtype=torch.int64)
@@ -23,9 +23,9 @@ def arcface(sub_centers: int = 1, classes: int = CLASSES, dim: int = DIM, seed: 
 @pytest.mark.parametrize("margin", [0.1, 0.5, 1.5, 2.0, 3.14])
 def test_the_margin_always_lowers_the_labels_cosine_and_keeps_its_order(margin: float) -> None:
     cosines = torch.linspace(-1, 1, 2001, dtype=torch.float64)
-    lowered = widened(cosines, torch.tensor(margin, dtype=torch.float64))
-    assert (lowered < cosines).all()
-    kept = lowered.diff() > 0
+    target = add_angular_margin(cosines, torch.tensor(margin, dtype=torch.float64))
+    assert (target < cosines).all()
+    kept = target.diff() > 0
     jump = math.cos(math.pi - margin)  # the two branches meet in value only at margin 0
     assert (kept | ((cosines[:-1] <= jump) & (cosines[1:] > jump))).all()
 
@@ -33,7 +33,7 @@ def test_the_margin_always_lowers_the_labels_cosine_and_keeps_its_order(margin: 
 def test_an_angle_that_is_turned_stays_in_the_half_circle() -> None:
     theta = torch.linspace(0, math.pi, 1001, dtype=torch.float64)
     for angle in (-0.7, 0.0, 0.7):
-        found = turned(theta.cos(), torch.full_like(theta, angle))
+        found = add_angle(theta.cos(), torch.full_like(theta, angle))
         torch.testing.assert_close(found, (theta + angle).clamp(0, math.pi).cos(), rtol=0, atol=1e-9)
 
 

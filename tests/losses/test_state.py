@@ -10,20 +10,14 @@ from torch import nn
 from probe import losses
 from probe.errors import ProbeError
 from probe.losses import build_loss
+from tests.losses.kinds import KINDS, configured
 
 SIZES, DIM, BATCH = torch.arange(1, 41), 8, 16
 CONFIGS = [
-    losses.Softmax.Config(),
-    losses.NormalisedSoftmax.Config(),
+    *(configured(kind) for kind in KINDS),
     losses.CosFace.Config(sub_centers=2),
-    losses.ArcFace.Config(),
-    losses.SubCenterArcFace.Config(),
     losses.DynamicArcFace.Config(margins=losses.PowerMargins(), sub_centers=3),
-    losses.LiArcFace.Config(),
-    losses.AdaCos.Config(),
     losses.AdaCos.Config(dynamic=False),
-    losses.CurricularFace.Config(),
-    losses.AdaFace.Config(),
 ]
 ids = [config.kind for config in CONFIGS]
 
