@@ -99,7 +99,7 @@ def _embedded(
     """The rows that all runs have features of, and their (N, d) embeddings."""
     from probe.evaluate.combination import ensemble, soup
     from probe.fit import SplitRows, embed
-    from probe.heads.build import load_head
+    from probe.heads import load_head
 
     left_out = pl.concat([features.left_out for _, features in runs])
     frame = runs[0][1].frame(split).join(left_out, on=left_out.columns, how="anti", maintain_order="left")

@@ -15,8 +15,8 @@ import yaml
 from probe.errors import UsageError, nearest
 from probe.extract.selection import Selection
 from probe.fit import Training
-from probe.heads.config import HeadConfig
-from probe.losses.config import LossConfig
+from probe.heads import HeadConfig
+from probe.losses import LossConfig
 from probe.validation import models_in, parse_yaml
 
 FIELDS: dict[str, set[str]] = {
@@ -24,6 +24,8 @@ FIELDS: dict[str, set[str]] = {
     for section, annotation in (("head", HeadConfig), ("loss", LossConfig))
 } | {"training": set(Training.written_keys())}
 OF_ROW = {*Selection.model_fields, "distance"}  # backbone, views, append: keys of a row itself
+PATHS = [*sorted(OF_ROW), *(f"{section}.{key}" for section, keys in FIELDS.items() for key in keys)]
+OPEN = ("head", "loss", "training")  # may have a user's own parts, whose keys the recipe's rows know
 
 
 @dataclass(frozen=True)
@@ -82,15 +84,16 @@ def _parsed(setting: str) -> tuple[str, str | None, Any]:
         raise UsageError(f"--set {setting}: there is no value; write --set {setting or 'loss.margin'}=VALUE.")
     if section == "seeds":
         raise UsageError(f"--set {setting}: seeds have an option of their own; write --seeds {text}.")
-    paths = [*sorted(OF_ROW), *(f"{name}.{field}" for name, fields in FIELDS.items() for field in fields)]
-    if path.strip() not in paths:
-        raise UsageError(f"--set {setting}: there is no '{path}'; {nearest(path, _near(section, paths))}")
+    if path.strip() not in PATHS and not (section in OPEN and key.isidentifier()):
+        raise no_such_setting(setting, path)
     try:
         return section, key or None, parse_yaml(text)
     except yaml.YAMLError as error:
         raise UsageError(f"--set {setting}: '{text}' is not a YAML value.") from error
 
 
-def _near(section: str, paths: list[str]) -> list[str]:
-    """The paths of the section where there is such a section."""
-    return [path for path in paths if path.startswith(f"{section}.")] or paths
+def no_such_setting(setting: str, path: str) -> UsageError:
+    """With the nearest of the section's, where there is such a section."""
+    section = path.partition(".")[0]
+    near = [known for known in PATHS if known.startswith(f"{section}.")] or PATHS
+    return UsageError(f"--set {setting}: there is no '{path}'; {nearest(path, near)}")

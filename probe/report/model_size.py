@@ -6,9 +6,7 @@ all. A class matrix is needed for training alone: without it, what is deployed i
     parameters(row, classes=34_800)      # {"total parameters": 434980992, "trainable parameters": 6755392}
 """
 
-from probe.fit import TrainedConfig
-from probe.heads.config import BatchNormLinear, Trained, loss_dim
-from probe.losses.config import LossConfig, Softmax
+from probe.fit import RunConfig, TrainedConfig
 from probe.recipes.display import PARAMETERS
 from probe.recipes.row import Row
 
@@ -17,7 +15,7 @@ SIZE = "model size"  # the column
 
 def parameters(row: Row, classes: int | None) -> dict[str, float]:
     """By metric; empty where the row has no runs or trains several models, and where a backbone's size, the features'
-    length or the number of classes is not known."""
+    length or the number of classes is not known, or what a user's own head or loss has of them."""
     if not row.runs or row.specialists:
         return {}
     run = row.runs[0]
@@ -25,14 +23,13 @@ def parameters(row: Row, classes: int | None) -> dict[str, float]:
     sizes, dims = ([getattr(backbone, name) for backbone in backbones] for name in ("params", "dim"))
     if None in sizes or None in dims or (isinstance(run, TrainedConfig) and classes is None):
         return {}
-    trained = 0
-    if isinstance(run, TrainedConfig) and isinstance(run.head, Trained):
-        trained = _trained(run.head, run.loss, sum(dims) + len(run.append), classes or 0)
-    return dict(zip(PARAMETERS, (sum(sizes) + trained, trained), strict=True))
+    trained = _trained(run, sum(dims) + len(run.append), classes or 0)
+    return {} if trained is None else dict(zip(PARAMETERS, (sum(sizes) + trained, trained), strict=True))
 
 
-def _trained(head: Trained, loss: LossConfig, dim: int, classes: int) -> int:
+def _trained(run: RunConfig, dim: int, classes: int) -> int | None:
     """`dim`: length of the features, D."""
-    norm = 2 * dim if isinstance(head, BatchNormLinear) else 0
-    bias = classes if isinstance(loss, Softmax) and loss.bias else 0
-    return norm + (dim + 1) * loss_dim(head) + classes * getattr(loss, "sub_centers", 1) * loss_dim(head) + bias
+    if not isinstance(run, TrainedConfig):
+        return 0
+    head, loss = run.head.weights(dim), run.loss.weights(classes, run.head.loss_dim)
+    return None if head is None or loss is None else head + loss

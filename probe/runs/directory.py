@@ -97,7 +97,7 @@ class Run:
         """Writes the directory under a temporary name and renames it; then the checkpoint goes."""
         from safetensors.torch import save_file
 
-        from probe.heads.build import save_head
+        from probe.heads import save_head
         from probe.metrics.scores import PER_QUERY
 
         config = {

@@ -8,11 +8,11 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional as F
 
+from probe import heads
 from probe.extract.features import CachedFeatures
 from probe.fit import DistillationConfig, EpochRecord, FitData, Fitted, TrainedConfig, fit, read_run_config
 from probe.fit.distillation import DistillationObjective
 from probe.fit.trainer import build_objective
-from probe.heads import config as heads
 from probe.runs.checkpoint import FILE, Checkpoint
 from tests.fit.conftest import BACKBONE, CPU, DIM, PLENTY, fitted, untrained
 
@@ -120,7 +120,7 @@ def run(cached: CachedFeatures) -> Fitted:
 
 
 def test_the_student_improves_on_validation(run: Fitted, cached: CachedFeatures) -> None:
-    random = fitted(untrained(heads.RandomProjection(dim=8)), cached)
+    random = fitted(untrained(heads.RandomProjection.Config(dim=8)), cached)
     assert run.scores.val.value("mMP@5") > random.scores.val.value("mMP@5") + 0.2
     assert run.history[-1].parts["logit"] < run.history[0].parts["logit"]
 

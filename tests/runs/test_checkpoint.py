@@ -5,10 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from probe import heads, losses
 from probe.extract.features import CachedFeatures
 from probe.fit import EpochRecord, FitData, Fitted, RunConfig, fit
-from probe.heads import config as heads
-from probe.losses import config as losses
 from probe.runs.checkpoint import FILE, Checkpoint
 from probe.runs.directory import Run
 from probe.runs.sweep import sweep
@@ -48,10 +47,10 @@ def assert_equal_bits(one: Fitted, other: Fitted) -> None:
         (linear(optimizer="adamw", freeze_head_epochs=2), 2),
         (linear(lr=20.0, lr_min=20.0, seed=1), 3),
         (linear(samples=400, validate_every=100), 1),
-        (linear().model_copy(update={"loss": losses.CurricularFace(scale=8)}), 2),
-        (linear().model_copy(update={"loss": losses.AdaFace(scale=8)}), 2),
-        (linear().model_copy(update={"loss": losses.AdaCos()}), 2),
-        (linear().model_copy(update={"head": heads.BatchNormLinear(hidden=16, dim=8)}), 2),
+        (linear().model_copy(update={"loss": losses.CurricularFace.Config(scale=8)}), 2),
+        (linear().model_copy(update={"loss": losses.AdaFace.Config(scale=8)}), 2),
+        (linear().model_copy(update={"loss": losses.AdaCos.Config()}), 2),
+        (linear().model_copy(update={"head": heads.BatchNormLinear.Config(hidden=16, dim=8)}), 2),
     ],
     ids=[
         "adam",
