@@ -19,7 +19,7 @@ from typing import Any
 from probe.errors import ProbeError
 from probe.extract.features import CachedFeatures
 from probe.fit import EpochRecord, RunScores
-from probe.runs.directory import Run
+from probe.runs.run import Run
 from probe.runs.view import View
 
 Runs = Sequence[tuple[Run, CachedFeatures]]

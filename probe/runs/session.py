@@ -9,8 +9,9 @@ from typing import Protocol
 from probe.device import choose_device
 from probe.extract.features import CachedFeatures
 from probe.fit import EpochRecord, FitData, RunScores, TrainedConfig, fit
-from probe.runs.directory import Run
-from probe.runs.tensorboard import TENSORBOARD, Events
+from probe.runs.directory import TENSORBOARD
+from probe.runs.run import Run
+from probe.runs.tensorboard import Events
 
 
 class Watcher(Protocol):

@@ -12,7 +12,7 @@ from probe.errors import ProbeError
 from probe.extract.features import CachedFeatures
 from probe.fit import require_domains
 from probe.progress import say
-from probe.runs.directory import Run
+from probe.runs.run import Run
 from probe.runs.view import View
 
 Runs = Sequence[tuple[Run, CachedFeatures]]

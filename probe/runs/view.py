@@ -14,7 +14,7 @@ from probe.errors import first_line
 from probe.extract.features import CachedFeatures
 from probe.fit import EpochRecord, RunScores, images_of, training_images
 from probe.progress import clock, say, track
-from probe.runs.directory import Run
+from probe.runs.run import Run
 
 
 class View:

@@ -12,9 +12,9 @@ from probe import heads
 from probe.errors import UsageError
 from probe.extract.features import CachedFeatures
 from probe.fit import FitData, RunConfig, fit
-from probe.runs.directory import Run
+from probe.runs import sweep
+from probe.runs.run import Run
 from probe.runs.session import Session
-from probe.runs.sweep import sweep
 from probe.runs.view import View
 from tests.fit.conftest import (
     CLASSES,

@@ -7,14 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from probe.recipes.display import Shown, written
+from probe.recipes.display import Display, format_value
+from probe.recipes.printed import PrintedValue
 from probe.recipes.recipe import Recipe
-from probe.recipes.reference import Printed
-from probe.recipes.row import Compared, Comparison
+from probe.recipes.row import Compared, PrintedRelation
 from probe.report.render.entries import difference_text, entry_of, has_difference
 from probe.report.render.files import write_files
 from probe.report.render.latex import escaped, latex
@@ -24,6 +24,7 @@ from probe.report.render.overview import show_overview
 from probe.report.render.terminal import show
 from probe.report.significance import Significance
 from probe.report.table import Cell, Table, TableRow
+from tests.conftest import examples
 
 METRICS = ("mMP@5", "R@1")
 COLUMNS: tuple[str, ...] = ("Mean", "cars", "food_2k")
@@ -35,19 +36,23 @@ names = st.text(alphabet="ab &%$#_{}[]*\\~^<>|é±≈", min_size=1, max_size=8).
 
 
 def table_of(rows: list[TableRow], **values) -> Table:
-    recipe = Recipe(Path("some_table.yaml"), "A title: 100% & more", "", "small", [], None, {}, Shown(metrics=METRICS))
+    recipe = Recipe(
+        Path("some_table.yaml"), "A title: 100% & more", "", "small", [], None, {}, Display(metrics=METRICS)
+    )
     return Table(recipe, ["Mean"], list(COLUMNS[1:]), rows, [], [], [], [], **values)
 
 
 def row_of(name: str, measured: float | None, printed: float | None = None, compared: Compared = "exact") -> TableRow:
     """The same value everywhere."""
     because = None if compared == "exact" else "it is another"
-    comparison = Comparison(printed=name, compared=compared, because=because) if printed is not None else Comparison()
+    relation = (
+        PrintedRelation() if printed is None else PrintedRelation(printed=name, compared=compared, because=because)
+    )
     cell = {} if measured is None else {metric: Cell(measured, None) for metric in METRICS}
-    print_of = {} if printed is None else {metric: Printed(printed, None) for metric in METRICS}
+    print_of = {} if printed is None else {metric: PrintedValue(printed, None) for metric in METRICS}
     cells = dict.fromkeys(COLUMNS, cell) if cell else {}
     prints = dict.fromkeys(COLUMNS, print_of) if print_of else {}
-    return TableRow(name, 64, int(measured is not None), 1, cells, prints, comparison)
+    return TableRow(name, 64, int(measured is not None), 1, cells, prints, relation)
 
 
 @st.composite
@@ -57,12 +62,12 @@ def tables(draw: st.DrawFn) -> Table:
         cells = draw(st.dictionaries(st.sampled_from(COLUMNS), st.just(None), min_size=1))
         compared = draw(st.sampled_from(["exact", "linear-probe", "other-benchmark", None]))
         measured = {column: {m: Cell(draw(percent), draw(deviation)) for m in METRICS} for column in cells}
-        printed = {column: {METRICS[0]: Printed(draw(percent), draw(deviation))} for column in COLUMNS[:2]}
+        printed = {column: {METRICS[0]: PrintedValue(draw(percent), draw(deviation))} for column in COLUMNS[:2]}
         because = "it is another" if compared not in (None, "exact") else None
-        comparison = Comparison.model_validate(
+        relation = PrintedRelation.model_validate(
             {"printed": name if compared else None, "compared": compared, "because": because}
         )
-        rows.append(TableRow(name, 64, 3, 3, measured, printed if compared else {}, comparison))
+        rows.append(TableRow(name, 64, 3, 3, measured, printed if compared else {}, relation))
     return table_of(rows)
 
 
@@ -72,7 +77,9 @@ def lines_of(table: Table) -> list[list[str]]:
     for line in csv.DictReader(io.StringIO(long_csv(table))):
         for kind, std in (("measured", "std"), ("printed", "printed_std"), ("difference", "")):
             if line[kind]:
-                text, spread = (line[key] and written(line["metric"], float(line[key])) for key in (kind, std or kind))
+                text, spread = (
+                    line[key] and format_value(line["metric"], float(line[key])) for key in (kind, std or kind)
+                )
                 if kind == "difference":
                     text = "0.0" if text in ("0.0", "-0.0") else f"{float(text):+.1f}"
                 found.append([line["row"], kind, text, spread if std else ""])
@@ -108,7 +115,7 @@ def values_of(table: Table, lines: list[list[str]], read) -> list[list[str]]:
     return sorted(found)
 
 
-@settings(deadline=None, max_examples=30)
+@examples(15, 300)
 @given(tables())
 def test_every_form_tells_the_same_numbers(table: Table):
     expected = lines_of(table)
@@ -149,7 +156,7 @@ def test_the_best_is_bold_and_what_is_not_told_from_it_is_marked_in_every_form()
 
 
 @given(st.text(max_size=30))
-@settings(deadline=None)
+@examples(30, 1000)
 def test_escaped_text_has_no_character_that_latex_reads_as_its_own(text: str):
     found = escaped(text)
     bare = re.sub(r"\\[a-zA-Z]+(\{\})?|\\[&%$#_{}]|\$[^$]*\$|\{[\[\]*]\}", "", found)
@@ -184,7 +191,7 @@ def test_no_half_written_file_is_left(tmp_path: Path):
 
 
 def test_the_overview_has_a_line_for_each_table():
-    begun = replace(table_of([row_of("a", 61.0), row_of("b", None)]), needs=["probe fit some_table.yaml"])
+    begun = replace(table_of([row_of("a", 61.0), row_of("b", None)]), commands=["probe fit some_table.yaml"])
     absent = replace(table_of([row_of("a", None), row_of("b", None)]), missing=["no data 'small'"])
     console = Console(width=120, record=True, file=io.StringIO())
     show_overview([begun, absent, table_of([row_of("a", 61.0)])], console)

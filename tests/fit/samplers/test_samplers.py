@@ -19,9 +19,9 @@ from probe.fit.samplers import Sampler, SingleDomainSampler, build_sampler
 from probe.fit.samplers.dynamic import Dynamic
 from probe.fit.samplers.shares import permuted
 from probe.losses import AdaCos
+from probe.runs import SweepError, sweep
 from probe.runs.checkpoint import Checkpoint
-from probe.runs.directory import Run
-from probe.runs.sweep import SweepError, sweep
+from probe.runs.run import Run
 from tests.fit.conftest import CPU, PLENTY, World, features_of, fitted, linear, small_manifest
 
 UNED = pl.read_csv(Path(__file__).resolve().parents[3] / "recipes/reference/uned_table2.csv")

@@ -1,16 +1,17 @@
-"""A table: one published annotation file, and how its columns become the rows of a manifest.
+"""What every reader is: from one published annotation file to the rows of a manifest, its options beside it.
 
 A reader turns a file into string columns (`columns`); everything else is common to all formats: the id and the label
 written from columns, rows kept by value, split and role, the source by the beginning of the path. No row is dropped
 unless `keep` or `distinct` says so, and a bad row is an error that names file, row and remedy.
 
-    Delimited(file="train.csv", image="train/{name}", label="{class}", part="train").rows(path)
+    config = Delimited.Config(file="train.csv", image="train/{name}", label="{class}", part="train")
+    reader_of(config).rows(Path("train.csv"))
 """
 
 import re
 from abc import abstractmethod
 from pathlib import Path
-from typing import ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import polars as pl
 from pydantic import Field, field_validator, model_validator
@@ -19,6 +20,7 @@ from probe.data.labels import LISTS
 from probe.data.manifest import ROLES, SPLITS, repeated
 from probe.data.readers.template import columns_of, is_bare, render
 from probe.errors import UsageError, first_line, nearest
+from probe.registry import Kind, Registry
 from probe.validation import Strict
 
 ROW = "__row"  # the number of a row in its file, from 1, lines above all rows not counted
@@ -61,74 +63,84 @@ class Parts(Strict):
         return values
 
 
-class Table(Strict):
-    """What all formats share.
+class Reader:
+    """Reads the annotation files of one published format."""
 
-    `file`: its path below the data set's folder, or several that are tried in turn. `image` and `label`: templates
-    (probe/data/readers/template.py). `part`: `train`, or `val` or `test`, whose rows are both query and index unless
-    one of these follows a slash (`test/query`). `match`: column -> regular expression whose named groups become
-    columns. `explode`: column -> separator of the values in it, each of which becomes a row. `integers`: columns that
-    hold whole numbers. `keep`: column -> the values of the rows that count, or `present`. `distinct`: the file lists an
-    image and its label more than once by design.
-    """
+    class Config(Kind):
+        """One annotation file: where it lies, and how its columns become rows. What all formats share."""
 
-    is_folder: ClassVar[bool] = False
+        is_folder: ClassVar[bool] = False
+        """Whether `file` is a folder."""
 
-    file: tuple[str, ...]
-    image: str
-    label: str
-    part: str | None = None
-    parts: Parts | None = None
-    match: dict[str, str] = Field(default_factory=dict)
-    explode: dict[str, str] = Field(default_factory=dict)
-    integers: tuple[str, ...] = ()
-    keep: dict[str, Keep] = Field(default_factory=dict)
-    distinct: bool = False
-    places: tuple[Place, ...] = ()
+        file: tuple[str, ...]
+        """Its path below the data set's folder, or several that are tried in turn."""
+        image: str
+        """A template of columns (probe/data/readers/template.py): the path of an image."""
+        label: str
+        """A template of columns: its label."""
+        part: str | None = None
+        """`train`, or `val` or `test`, whose rows are both query and index unless `/query` or `/index` follows."""
+        parts: Parts | None = None
+        """In place of `part`, where a column says it."""
+        match: dict[str, str] = Field(default_factory=dict)
+        """Column -> regular expression whose named groups become columns."""
+        explode: dict[str, str] = Field(default_factory=dict)
+        """Column -> separator of the values in it, each of which becomes a row."""
+        integers: tuple[str, ...] = ()
+        """Columns that hold whole numbers."""
+        keep: dict[str, Keep] = Field(default_factory=dict)
+        """Column -> the values of the rows to keep, or `present`."""
+        distinct: bool = False
+        """The file lists an image and its label more than once by design."""
+        places: tuple[Place, ...] = ()
+        """Which source a path belongs to, by its beginning; by default all to the data set's own."""
 
-    @field_validator("file", mode="before")
-    @classmethod
-    def _one_or_more(cls, file: object) -> object:
-        return (file,) if isinstance(file, str) else file
+        @field_validator("file", mode="before")
+        @classmethod
+        def _one_or_more(cls, file: object) -> object:
+            return (file,) if isinstance(file, str) else file
 
-    @field_validator("match")
-    @classmethod
-    def _patterns(cls, match: dict[str, str]) -> dict[str, str]:
-        for pattern in match.values():
-            try:
-                names = groups_of(pattern)
-            except re.error as error:
-                raise ValueError(f"{pattern} is no regular expression ({error})") from error
-            if not names:
-                raise ValueError(f"{pattern} has no named group, (?P<name>...)")
-        return match
+        @field_validator("match")
+        @classmethod
+        def _patterns(cls, match: dict[str, str]) -> dict[str, str]:
+            for pattern in match.values():
+                try:
+                    names = groups_of(pattern)
+                except re.error as error:
+                    raise ValueError(f"{pattern} is no regular expression ({error})") from error
+                if not names:
+                    raise ValueError(f"{pattern} has no named group, (?P<name>...)")
+            return match
 
-    @model_validator(mode="after")
-    def _one_way_to_the_split(self) -> Self:
-        if (self.part is None) == (self.parts is None):
-            raise ValueError("a table needs either `part` or `parts`")
-        if self.part is not None:
-            split_and_role(self.part)
-        return self
+        @model_validator(mode="after")
+        def _one_way_to_the_split(self) -> Self:
+            if (self.part is None) == (self.parts is None):
+                raise ValueError("a table needs either `part` or `parts`")
+            if self.part is not None:
+                split_and_role(self.part)
+            return self
 
-    @property
-    def needed(self) -> list[str]:
-        """The columns that are used."""
-        wanted = [*self.match, *self.explode, *self.integers, *self.keep]
-        wanted += [*columns_of(self.image), *columns_of(self.label)]
-        wanted += [self.parts.column] if self.parts else []
-        made = {name for pattern in self.match.values() for name in groups_of(pattern)}
-        return [name for name in dict.fromkeys(wanted) if name not in made]
+        @property
+        def needed(self) -> list[str]:
+            """The columns that are used."""
+            wanted = [*self.match, *self.explode, *self.integers, *self.keep]
+            wanted += [*columns_of(self.image), *columns_of(self.label)]
+            wanted += [self.parts.column] if self.parts else []
+            made = {name for pattern in self.match.values() for name in groups_of(pattern)}
+            return [name for name in dict.fromkeys(wanted) if name not in made]
 
-    @property
-    def splits(self) -> set[str]:
-        """The splits that its rows may be of."""
-        parts = self.parts.values.values() if self.parts else [str(self.part)]
-        return {split_and_role(part)[0] for part in parts}
+        @property
+        def splits(self) -> set[str]:
+            """The splits that its rows may be of."""
+            parts = self.parts.values.values() if self.parts else [str(self.part)]
+            return {split_and_role(part)[0] for part in parts}
+
+    def __init__(self, config: Config) -> None:
+        self.config: Any = config
 
     @abstractmethod
     def columns(self, path: Path) -> pl.DataFrame:
-        """At least the columns `needed`, as strings or lists of strings, and the number of the row."""
+        """At least the columns `config.needed`, as strings or lists of strings, and the number of the row."""
 
     def rows(self, path: Path) -> pl.DataFrame:
         """Columns image, source, label, domain, split, role; source and domain are null where they are the data set's.
@@ -136,17 +148,17 @@ class Table(Strict):
         Raises UsageError for a file that does not have the format, naming the file, the row and what to do.
         """
         frame = self._columns(path)
-        for name in self.integers:
+        for name in self.config.integers:
             _refuse_other_than_integers(frame, name, path)
         frame = self._matched(self._kept(self._exploded(frame), path), path)
-        label = pl.col(columns_of(self.label)[0]) if is_bare(self.label) else render(self.label)
-        frame = frame.select(ROW, *self._part(frame, path), image=render(self.image), label=label)
+        label = pl.col(columns_of(self.config.label)[0]) if is_bare(self.config.label) else render(self.config.label)
+        frame = frame.select(ROW, *self._part(frame, path), image=render(self.config.image), label=label)
         refuse(frame, pl.col("image").is_null() | (pl.col("image") == ""), path, "no image", "label")
         frame = self._placed(frame, path)
         refuse(frame, pl.col("image").str.contains(LEADS_OUT), path, "a path that leads out of its folder")
         _refuse_labels(frame, path)
         columns = ("image", "source", "label", "domain", "split", "role")
-        if self.distinct:
+        if self.config.distinct:
             return frame.select(columns).unique(maintain_order=True)
         refuse(frame, repeated(frame), path, "the same image and label as in another row")
         return frame.select(columns)
@@ -158,12 +170,12 @@ class Table(Strict):
             raise UsageError(f"{path} does not have its format ({first_line(error)}); {AGAIN}.") from error
 
     def _exploded(self, frame: pl.DataFrame) -> pl.DataFrame:
-        for column, separator in self.explode.items():
+        for column, separator in self.config.explode.items():
             frame = frame.with_columns(pl.col(column).str.split(separator)).explode(column)
         return frame
 
     def _kept(self, frame: pl.DataFrame, path: Path) -> pl.DataFrame:
-        for column, keep in self.keep.items():
+        for column, keep in self.config.keep.items():
             is_present = pl.col(column).is_not_null()  # a list has labels
             frame = frame.filter(is_present if frame.schema[column] == LISTS else _counts(pl.col(column), keep))
         if frame.is_empty():
@@ -171,7 +183,7 @@ class Table(Strict):
         return frame
 
     def _matched(self, frame: pl.DataFrame, path: Path) -> pl.DataFrame:
-        for column, pattern in self.match.items():
+        for column, pattern in self.config.match.items():
             groups = frame[column].str.extract_groups(pattern).struct.unnest()
             frame = frame.with_columns(groups)
             other = pl.any_horizontal(pl.col(groups.columns).is_null())
@@ -179,10 +191,10 @@ class Table(Strict):
         return frame
 
     def _part(self, frame: pl.DataFrame, path: Path) -> list[pl.Expr]:
-        if self.parts is None:
-            split, role = split_and_role(str(self.part))
+        if self.config.parts is None:
+            split, role = split_and_role(str(self.config.part))
             return [pl.lit(split).alias("split"), pl.lit(role).alias("role")]
-        column, values = self.parts.column, self.parts.values
+        column, values = self.config.parts.column, self.config.parts.values
         known = ", ".join(values)
         refuse(frame, ~pl.col(column).is_in(list(values)), path, f"a '{column}' other than {known}", column)
         of = {value: split_and_role(part) for value, part in values.items()}
@@ -194,19 +206,27 @@ class Table(Strict):
     def _placed(self, frame: pl.DataFrame, path: Path) -> pl.DataFrame:
         """Source, domain and id by the beginning of the path: the longest prefix counts."""
         nothing = pl.lit(None, pl.String)
-        if not self.places:
+        if not self.config.places:
             return frame.with_columns(source=nothing, domain=nothing)
         image = source = domain = pl.when(pl.lit(False)).then(nothing)
-        for place in sorted(self.places, key=lambda place: -len(place.prefix)):
+        for place in sorted(self.config.places, key=lambda place: -len(place.prefix)):
             here = pl.col("image").str.starts_with(place.prefix)
             rest = pl.col("image").str.slice(len(place.prefix))
             image = image.when(here).then(pl.lit(place.id) + rest)
             source = source.when(here).then(pl.lit(place.source))
             domain = domain.when(here).then(pl.lit(place.domain, pl.String))
-        known = " or ".join(place.prefix for place in self.places)
-        elsewhere = ~pl.any_horizontal(*(pl.col("image").str.starts_with(place.prefix) for place in self.places))
+        known = " or ".join(place.prefix for place in self.config.places)
+        elsewhere = ~pl.any_horizontal(*(pl.col("image").str.starts_with(place.prefix) for place in self.config.places))
         refuse(frame, elsewhere, path, f"a path that does not begin with {known}")
         return frame.with_columns(source=source, domain=domain, image=image)
+
+
+READERS: Registry[type[Reader]] = Registry("reader", __package__)
+
+
+def reader_of(config: Reader.Config) -> Reader:
+    """The reader of that kind."""
+    return READERS.find(config.kind)(config)
 
 
 def _counts(column: pl.Expr, keep: Keep) -> pl.Expr:
