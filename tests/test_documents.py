@@ -9,8 +9,8 @@ import yaml
 
 from probe.data.curation import read_curations
 from probe.fit import SAMPLERS, Training
-from probe.heads.config import HeadConfig
-from probe.losses.config import LossConfig
+from probe.heads import HeadConfig
+from probe.losses import LossConfig
 from probe.recipes.recipe import RecipeFile, read_recipe
 from probe.recipes.row import RowFile
 from probe.recipes.static import STATIC_RECIPES
