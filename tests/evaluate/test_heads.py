@@ -28,6 +28,7 @@ from probe.losses import config as losses
 from probe.metrics import SplitScores, evaluate
 from probe.runs import PER_QUERY, Run, RunDirectory, sweep
 from probe.workspace import Workspace
+from tests.conftest import slow
 from tests.fit.conftest import features_of as world_features
 from tests.fit.conftest import linear, small_manifest
 
@@ -95,12 +96,12 @@ def own_test(run: RunDirectory) -> SplitScores:
     "config",
     [
         of("one"),
-        of(["one", "two"]),
+        slow(of(["one", "two"])),
         of("vit", views=True),
         of(["two", "one"], append=["width", "height", "aspect"]),
-        of("one", head={"kind": "l2-linear-l2", "dim": 8}),
+        slow(of("one", head={"kind": "l2-linear-l2", "dim": 8})),
         of("one", head={"kind": "batch-norm-linear", "hidden": 16, "dim": 8}),
-        of("one", head={"kind": "batch-norm-linear", "hidden": 16, "dim": 8, "reduction": "average-pooling"}),
+        slow(of("one", head={"kind": "batch-norm-linear", "hidden": 16, "dim": 8, "reduction": "average-pooling"})),
     ],
     ids=lambda config: f"{config.features_name} {config.head.kind}",
 )

@@ -18,6 +18,7 @@ from probe.heads import config as heads
 from probe.losses import config as losses
 from probe.runs.checkpoint import Checkpoint
 from probe.runs.run import Run
+from tests.conftest import slow
 from tests.fit.conftest import CPU, PLENTY, fitted, linear
 
 RADIUS, RATE, DECAY, SCALE = 0.5, 0.05, 0.1, 8.0
@@ -146,7 +147,7 @@ def same_bits(one: Fitted, other: Fitted) -> bool:
     )
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
+@pytest.mark.parametrize("optimizer", ["adam", slow("adamw"), slow("sgd")])
 def test_a_run_that_goes_on_has_the_bits_of_an_undisturbed_one_which_are_not_those_without(
     optimizer: str, cached: CachedFeatures, data: FitData, tmp_path: Path
 ) -> None:

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 from torch.nn import functional as F
@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from probe.losses import config as losses
 from probe.losses.build import build_loss
 from probe.losses.cosine import CosineSoftmax
+from tests.conftest import examples
 from tests.losses.papers import cosines, paper_of, value_and_gradients
 
 SCALES = st.sampled_from([0.5, 16.0, 30.0, 64.0, 65.0, 128.0])
@@ -85,7 +86,7 @@ def found_gradients(loss: CosineSoftmax, x: np.ndarray, labels: np.ndarray) -> t
 
 @pytest.mark.parametrize("kind", CONFIGS)
 @given(data=st.data())
-@settings(deadline=None, max_examples=60, derandomize=True)
+@examples(20, 300)
 def test_value_and_gradients_equal_the_papers_formula(kind: str, data: st.DataObject) -> None:
     config = data.draw(CONFIGS[kind])
     centers = getattr(config, "sub_centers", 1)

@@ -14,6 +14,7 @@ from probe.runs import sweep, sweeps
 from probe.runs.checkpoint import FILE, Checkpoint
 from probe.runs.display import SweepDisplay
 from probe.runs.run import Run
+from tests.conftest import slow
 from tests.fit.conftest import CPU, PLENTY, fitted, linear
 
 COMPARED = ("metrics.json", "head.safetensors", "history.jsonl", "config.yaml")
@@ -44,14 +45,14 @@ def assert_equal_bits(one: Fitted, other: Fitted) -> None:
     ("config", "after"),
     [
         (linear(), 1),
-        (linear(), 4),
-        (linear(optimizer="sgd", lr=1.0), 3),
-        (linear(optimizer="adamw", freeze_head_epochs=2), 2),
+        slow(linear(), 4),
+        slow(linear(optimizer="sgd", lr=1.0), 3),
+        slow(linear(optimizer="adamw", freeze_head_epochs=2), 2),
         (linear(lr=20.0, lr_min=20.0, seed=1), 3),
         (linear(samples=400, validate_every=100), 1),
-        (linear().model_copy(update={"loss": losses.CurricularFace(scale=8)}), 2),
-        (linear().model_copy(update={"loss": losses.AdaFace(scale=8)}), 2),
-        (linear().model_copy(update={"loss": losses.AdaCos()}), 2),
+        slow(linear().model_copy(update={"loss": losses.CurricularFace(scale=8)}), 2),
+        slow(linear().model_copy(update={"loss": losses.AdaFace(scale=8)}), 2),
+        slow(linear().model_copy(update={"loss": losses.AdaCos()}), 2),
         (linear().model_copy(update={"head": heads.BatchNormLinear(hidden=16, dim=8)}), 2),
     ],
     ids=[
@@ -98,7 +99,7 @@ def test_the_unfinished_folder_goes_when_the_run_appears_and_others_stay(
         assert (run.path / name).read_bytes() == (undisturbed.path / name).read_bytes()
 
 
-@pytest.mark.parametrize("content", [b"", b"half", b"\xff" * 100])
+@pytest.mark.parametrize("content", [b"half", slow(b""), slow(b"\xff" * 100)])
 def test_a_damaged_checkpoint_is_said_and_the_run_starts_again(
     content: bytes, cached: CachedFeatures, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
