@@ -32,8 +32,6 @@ DECLARATIONS = {  # they say what may be configured, which the key has by its va
     "probe.fit.divergence",
     "probe.fit.history",
     "probe.fit.scores",
-    "probe.heads.config",
-    "probe.losses.config",
 }
 FITTING = "probe.fit.fitted"
 SCORING = "probe.metrics.evaluation"
