@@ -6,7 +6,7 @@ from probe.runs.directory import Environment, RunDirectory
 from probe.runs.index import RunIndex
 from probe.runs.run import Run
 from probe.runs.scored import PER_QUERY, ScoredFolder
-from probe.runs.sweep import SweepError, sweep
+from probe.runs.sweeps import SweepError, sweep
 
 __all__ = [
     "PER_QUERY",

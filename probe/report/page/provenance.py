@@ -52,3 +52,7 @@ def _facts(run: Run) -> dict[str, str]:
     facts = {"key": run.key, "folder": str(run.path)}
     facts |= {"selected epoch": f"{selected} of {epochs}"} if selected and epochs else {}
     return facts | {f"input: {name}": value for name, value in run.inputs.items()}
+
+
+def _files(run: Run) -> dict[str, str]:
+    return run.directory.texts if run.done else {}
