@@ -117,8 +117,10 @@ def _holds_embeddings(path: Path) -> bool:
     """A file is meant to, and a folder of such files that is not a run's; what is not there is told so as either."""
     if not path.is_dir():
         return True
+    from probe.runs import RunDirectory
+
     inside = [entry for entry in path.iterdir() if entry.suffix in FOLDERS_OF or entry.name == "img_emb"]
-    return bool(inside) and not (path / "config.yaml").exists()
+    return bool(inside) and not RunDirectory(path).exists
 
 
 def _head_source(

@@ -55,11 +55,8 @@ class Lab:
 
     def rescore(self, *runs: RunDirectory, combine: Any = None) -> tuple[Path, SplitScores]:
         features = features_for(runs, "small", "test", self.workspace)
-        result = evaluate_once(
-            head_source(runs, features, "test", combine, "cpu"),
-            EvaluationSettings(split="test"),
-            self.workspace.evaluations,
-        )
+        source = head_source(runs, features, "test", combine, "cpu")
+        result = evaluate_once(source, EvaluationSettings(split="test"), self.workspace.evaluations)
         return result.path, result.scores
 
 
