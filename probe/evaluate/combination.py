@@ -4,7 +4,7 @@ head = soup(runs, device)                                  # heads of one shape 
 embeddings = ensemble([embed(head, rows, device), ...])    # any heads, on the same rows
 """
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import Any
 
 import torch
@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from feature_cache import differences
 from probe.errors import UsageError
 from probe.extract.selection import Selection
-from probe.heads import config as heads
+from probe.heads import TrainedHead
 from probe.progress import say
 from probe.runs import RunDirectory
 
@@ -46,15 +46,12 @@ def ensemble(embeddings: Sequence[torch.Tensor]) -> torch.Tensor:
 def _require_averageable(runs: Sequence[RunDirectory]) -> None:
     first = runs[0]
     head = first.config.head
-    if not isinstance(head, heads.Trained):
+    if not isinstance(head, TrainedHead.Config):
         raise UsageError(f"a soup is of trained heads, and {first.path} is '{head.kind}'; combine an ensemble.")
-    if isinstance(head, heads.BatchNormLinear) and head.reduction == "pca":
-        raise UsageError(
-            f"{first.path} ends in a PCA, and directions of different PCAs have no mean; combine an ensemble, or fit "
-            "with `reduction: average-pooling`."
-        )
+    if head.averaging_obstacle:
+        raise UsageError(f"{first.path} {head.averaging_obstacle}")
     for run in runs[1:]:
-        lines = differences(_averaged(first), _averaged(run))
+        lines = differences(*(_averaged(each, but=head.options_of_training) for each in (first, run)))
         if lines:
             raise UsageError(
                 f"{first.path} and {run.path} have no common weights to average ({'; '.join(lines)}); "
@@ -62,8 +59,8 @@ def _require_averageable(runs: Sequence[RunDirectory]) -> None:
             )
 
 
-def _averaged(run: RunDirectory) -> dict[str, Any]:
-    """What has to be the same for weights to mean the same."""
+def _averaged(run: RunDirectory, but: Set[str]) -> dict[str, Any]:
+    """What has to be the same for weights to mean the same: `but` these options of the head."""
     features = run.config.model_dump(mode="json", include=set(Selection.model_fields))
-    head = run.config.head.model_dump(mode="json", exclude={"dropout"})
+    head = run.config.head.model_dump(mode="json", exclude=set(but))
     return {"features": features, "spec": run.features.spec, "dim": run.features.dim, "head": head}

@@ -131,14 +131,14 @@ def _kinds(config: RunConfig) -> tuple[str, str | None]:
 
 def model(config: RunConfig, dim: int, size: DataSize) -> float | None:
     """Seconds on two CPU cores; None where the domain's images are not known. `dim`: of the features."""
-    training, embedded = size.training(config.domain), getattr(config.head, "dim", None) or dim
+    training, embedded = size.training(config.domain), config.head.embedding_dim(dim)
     if training is None:
         return None
     test = SECONDS_A_RUN + _search(size.test, dim, embedded)
     if not isinstance(config, TrainedConfig):
         return 2.0 * training.images * dim * dim / OPERATIONS_A_SECOND + test
     plan = TrainingPlan(config.training, training.images)
-    classes = training.classes * getattr(config.loss, "sub_centers", 1)
+    classes = training.classes * max(1, config.loss.centers)
     if isinstance(config.training.classifier, Separate):
         classes /= len(size.train)
     batch = config.training.batch

@@ -25,7 +25,7 @@ from probe.errors import UsageError, nearest
 from probe.fit import RunConfig
 from probe.progress import say
 from probe.recipes.display import Display
-from probe.recipes.overrides import Overrides
+from probe.recipes.overrides import PATHS, Overrides, no_such_setting
 from probe.recipes.printed import MEAN, PrintedValues, read_printed_values
 from probe.recipes.row import Row, Seeds, read_row
 from probe.recipes.static import (
@@ -280,6 +280,8 @@ def _require_effect(rows: list[Row], written: dict[str, dict[str, Any]], changes
     for section, key, value in changes.items():
         place = section if key is None else f"{section}.{key}"
         having = [row for row in rows if _has(row.runs[0], section, key)]
+        if not having and place not in PATHS:
+            raise no_such_setting(f"{place}={value}", place)
         keeping = [row for row in having if _is_written(written[row.name], section, key)]
         if len(keeping) == len(having):
             raise UsageError(f"--set {place}={value}: no row of {path} takes it.")

@@ -120,7 +120,7 @@ class RunDirectory(ScoredFolder):
         that becomes part of the directory, if it exists."""
         from safetensors.torch import save_file
 
-        from probe.heads.build import save_head
+        from probe.heads import save_head
 
         with new_folder(path) as folder:
             text = yaml.safe_dump(provenance.model_dump(mode="json"), sort_keys=False)
@@ -214,6 +214,6 @@ class RunDirectory(ScoredFolder):
 
     def head(self, device: "torch.device") -> "nn.Module":
         """(N, D) -> (N, d), in eval mode."""
-        from probe.heads.build import load_head
+        from probe.heads import load_head
 
         return load_head(self.config.head, self.path / HEAD, self.features.dim, device)

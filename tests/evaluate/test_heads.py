@@ -14,6 +14,7 @@ import yaml
 from safetensors.torch import load_file
 
 from feature_cache import Failure, Rows, StoreWriter
+from probe import heads, losses
 from probe.data.manifest import Manifest
 from probe.errors import UsageError
 from probe.evaluate.combination import ensemble
@@ -23,8 +24,6 @@ from probe.evaluate.heads import distance_of, features_for, head_source
 from probe.extract.features import CachedFeatures
 from probe.extract.selection import Selection
 from probe.fit import ClosedFormConfig, RunConfig, read_run_config
-from probe.heads import config as heads
-from probe.losses import config as losses
 from probe.metrics import SplitScores, evaluate
 from probe.runs import PER_QUERY, Run, RunDirectory, sweep
 from probe.workspace import Workspace
@@ -157,7 +156,7 @@ def embeddings_by_hand(lab: Lab, config: RunConfig, weight: np.ndarray, bias: np
 
 
 def test_a_soup_has_the_mean_of_the_weights(lab: Lab) -> None:
-    other = losses.ArcFace(scale=8).model_dump()
+    other = losses.ArcFace.Config(scale=8).model_dump()
     runs = [lab.run(of("one")), lab.run(of("one", loss=other)), lab.run(of("one", training={"epochs": 1, "batch": 16}))]
     mean = {name: np.mean([weights(run)[name] for run in runs], axis=0) for name in ("weight", "bias")}
     by_hand = embeddings_by_hand(lab, of("one"), mean["weight"], mean["bias"])
@@ -169,7 +168,7 @@ def test_a_soup_has_the_mean_of_the_weights(lab: Lab) -> None:
 
 def test_an_ensemble_ranks_by_the_mean_of_its_members_cosines(lab: Lab) -> None:
     """Over different backbones; what failed in one is left out of both."""
-    whole = ClosedFormConfig(backbone="one", head=heads.FullDimension())
+    whole = ClosedFormConfig(backbone="one", head=heads.FullDimension.Config())
     runs = [lab.run(of("one")), lab.run(of("two")), lab.run(whole)]
     path, scores = lab.rescore(*runs, combine="ensemble")
     written = pl.read_parquet(path / "per_query.parquet")
@@ -249,7 +248,7 @@ def test_heads_without_averageable_weights_make_no_soup(lab: Lab) -> None:
     pca = [of("one", seed, head={"kind": "batch-norm-linear", "hidden": 16, "dim": 8}) for seed in (0, 1)]
     with pytest.raises(UsageError, match="directions of different PCAs have no mean"):
         lab.rescore(*map(lab.run, pca), combine="soup")
-    random = [ClosedFormConfig(backbone="one", head=heads.RandomProjection(dim=8), seed=seed) for seed in (0, 1)]
+    random = [ClosedFormConfig(backbone="one", head=heads.RandomProjection.Config(dim=8), seed=seed) for seed in (0, 1)]
     with pytest.raises(UsageError, match=r"a soup is of trained heads, and .* is 'random-projection'"):
         lab.rescore(*map(lab.run, random), combine="soup")
 

@@ -8,10 +8,10 @@ import polars as pl
 import pytest
 import torch
 
+from probe import heads
 from probe.errors import UsageError
 from probe.extract.features import CachedFeatures
 from probe.fit import FitData, RunConfig, fit
-from probe.heads import config as heads
 from probe.runs import sweep
 from probe.runs.display import SweepDisplay
 from probe.runs.processes import FitSettings
@@ -77,7 +77,7 @@ def test_it_is_validated_on_its_own_domain_and_tested_on_all(cached: CachedFeatu
 
 
 def test_a_head_in_closed_form_is_fitted_on_the_domain_too(cached: CachedFeatures, cars: CachedFeatures) -> None:
-    config = untrained(heads.PCAWhitening(dim=8, per_domain=0))
+    config = untrained(heads.PCAWhitening.Config(dim=8, per_domain=0))
     specialist, alone = fitted(of("cars", config), cached), fitted(config, cars)
     torch.testing.assert_close(specialist.head.state_dict(), alone.head.state_dict(), rtol=0, atol=0)
 

@@ -13,7 +13,7 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from PIL import Image
 
-from probe.losses.config import CosineMargins
+from probe.losses import CosineMargins
 from probe.planning.inventory import Inventory
 from probe.recipes.printed import PrintedValue
 from probe.report.figures import curves, examples, heatmap, margin_map, parameters

@@ -11,12 +11,11 @@ import pytest
 import yaml
 from safetensors.torch import load_file
 
+from probe import heads, losses
 from probe.errors import UsageError
 from probe.extract.features import CachedFeatures
 from probe.extract.selection import Selection
 from probe.fit import EpochRecord, Fitted, RunConfig, SplitRows, Training, read_run_config, score
-from probe.heads import config as heads
-from probe.losses import config as losses
 from probe.metrics import INDEXES, METRICS, PROTOCOLS
 from probe.runs import PER_QUERY, Run, RunDirectory, sweep
 from probe.runs import run as run_module
@@ -69,10 +68,10 @@ def test_what_is_written_is_what_was_fitted(run: Run, short: Fitted, cached: Cac
     "config",
     [
         SHORT,
-        untrained(heads.RandomProjection(dim=8)),
-        untrained(heads.PCAWhitening(dim=8, per_domain=30)),
-        untrained(heads.AveragePooling(dim=8)),
-        untrained(heads.FullDimension()),
+        untrained(heads.RandomProjection.Config(dim=8)),
+        untrained(heads.PCAWhitening.Config(dim=8, per_domain=30)),
+        untrained(heads.AveragePooling.Config(dim=8)),
+        untrained(heads.FullDimension.Config()),
     ],
     ids=lambda config: config.head.kind,
 )
@@ -85,7 +84,12 @@ def test_the_same_seed_twice_writes_the_same_bytes(config: RunConfig, cached: Ca
 
 
 @pytest.mark.parametrize(
-    "config", [SHORT, untrained(heads.RandomProjection(dim=8)), untrained(heads.PCAWhitening(dim=8, per_domain=30))]
+    "config",
+    [
+        SHORT,
+        untrained(heads.RandomProjection.Config(dim=8)),
+        untrained(heads.PCAWhitening.Config(dim=8, per_domain=30)),
+    ],
 )
 def test_another_seed_writes_another_head_and_other_metrics(
     config: RunConfig, cached: CachedFeatures, tmp_path: Path
@@ -148,7 +152,7 @@ def test_a_run_may_be_named_from_inside_it(run: Run, short: Fitted, monkeypatch:
 
 
 def test_what_a_loss_keeps_beside_its_classes_is_saved_with_the_run(cached: CachedFeatures, tmp_path: Path) -> None:
-    config = SHORT.model_copy(update={"loss": losses.CurricularFace(scale=8)})
+    config = SHORT.model_copy(update={"loss": losses.CurricularFace.Config(scale=8)})
     run = Run(config, cached.identity, tmp_path)
     sweep([(run, cached)], "cpu")
     assert {file.name for file in run.path.iterdir()} == FILES | {"loss.safetensors"}
@@ -291,19 +295,19 @@ def test_the_key_changes_with_every_choice_of_features() -> None:
 
 def test_the_key_changes_with_the_head() -> None:
     configs = [
-        untrained(heads.FullDimension()),
-        untrained(heads.AveragePooling()),
-        untrained(heads.RandomProjection()),
-        untrained(heads.RandomProjection(dim=32)),
-        untrained(heads.PCAWhitening()),
-        untrained(heads.PCAWhitening(per_domain=100)),
+        untrained(heads.FullDimension.Config()),
+        untrained(heads.AveragePooling.Config()),
+        untrained(heads.RandomProjection.Config()),
+        untrained(heads.RandomProjection.Config(dim=32)),
+        untrained(heads.PCAWhitening.Config()),
+        untrained(heads.PCAWhitening.Config(per_domain=100)),
     ]
     assert len({key(config, {}) for config in configs}) == len(configs)
 
 
 def test_the_key_does_not_change_with_how_a_number_is_written(cached: CachedFeatures) -> None:
     written = yaml.safe_load("{kind: sub-center-arcface, scale: 8, sub_centers: 2}")
-    loss = losses.SubCenterArcFace.model_validate(written)
+    loss = losses.SubCenterArcFace.Config.model_validate(written)
     assert key(linear().model_copy(update={"loss": loss}), cached.identity) == key(linear(), cached.identity)
 
 
@@ -343,7 +347,7 @@ def test_the_paths_of_two_regimes_differ_by_more_than_their_key(tmp_path: Path) 
 
 
 def test_a_sweep_fits_only_what_is_not_done(cached: CachedFeatures, tmp_path: Path) -> None:
-    runs = [Run(untrained(heads.RandomProjection(dim=8), seed), cached.identity, tmp_path) for seed in range(3)]
+    runs = [Run(untrained(heads.RandomProjection.Config(dim=8), seed), cached.identity, tmp_path) for seed in range(3)]
     assert sweep([(runs[1], cached)], "cpu") == 1
     assert sweep([(run, cached) for run in runs], "cpu") == 2
     assert all(run.done for run in runs)

@@ -8,11 +8,10 @@ from typing import Any
 import pytest
 import torch
 
+from probe import heads, losses
 from probe.extract.features import CachedFeatures
-from probe.fit import FitData, Fitted, TrainedConfig, Trainer, Training, fit
-from probe.fit.samplers.order import Order
-from probe.heads import config as heads
-from probe.losses import config as losses
+from probe.fit import EpochRecord, FitData, Fitted, TrainedConfig, Trainer, Training, fit
+from probe.fit.samplers import Order
 from probe.runs.checkpoint import Checkpoint
 from tests.conftest import slow
 from tests.fit.conftest import BACKBONE, CPU, PLENTY
@@ -35,8 +34,8 @@ def test_a_whole_run_is_the_loop_of_the_protocol(cached: CachedFeatures) -> None
     training = Training(epochs=EPOCHS, batch=BATCH, lr=LR, lr_min=LEAST, weight_decay=DECAY)
     config = TrainedConfig(
         backbone=BACKBONE,
-        head=heads.Linear(dim=8, dropout=0),
-        loss=losses.NormalisedSoftmax(scale=SCALE),
+        head=heads.Linear.Config(dim=8, dropout=0),
+        loss=losses.NormalisedSoftmax.Config(scale=SCALE),
         training=training,
         seed=3,
     )
@@ -78,17 +77,17 @@ class StoppedError(Exception):
 
 
 STATEFUL = {
-    "adacos": losses.AdaCos(),
-    "curricularface": losses.CurricularFace(),
-    "adaface": losses.AdaFace(),
-    "li-arcface": losses.LiArcFace(),
-    "dynamic": losses.DynamicArcFace(sub_centers=2),
-    "softmax": losses.Softmax(),
+    "adacos": losses.AdaCos.Config(),
+    "curricularface": losses.CurricularFace.Config(),
+    "adaface": losses.AdaFace.Config(),
+    "li-arcface": losses.LiArcFace.Config(),
+    "dynamic": losses.DynamicArcFace.Config(sub_centers=2),
+    "softmax": losses.Softmax.Config(),
 }
 HEADS = {
-    "linear": heads.Linear(dim=8),
-    "batch norm, pca": heads.BatchNormLinear(dim=4, hidden=16),
-    "batch norm, pooling": heads.BatchNormLinear(dim=4, hidden=16, reduction="average-pooling"),
+    "linear": heads.Linear.Config(dim=8),
+    "batch norm, pca": heads.BatchNormLinear.Config(dim=4, hidden=16),
+    "batch norm, pooling": heads.BatchNormLinear.Config(dim=4, hidden=16, reduction="average-pooling"),
 }
 
 
@@ -107,7 +106,7 @@ def test_it_goes_on_with_the_same_bits_whatever_its_loss_and_head_keep(
     found: Fitted | None = None
     for stop in (1, 2, None):  # interrupted after each epoch
 
-        def on_epoch(record: dict[str, Any], stop: int | None = stop) -> None:
+        def on_epoch(record: EpochRecord, stop: int | None = stop) -> None:
             if record.epoch == stop:
                 raise StoppedError
 

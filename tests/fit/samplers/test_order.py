@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from probe.fit.samplers.order import Order
+from probe.fit.samplers import Order
 from tests.conftest import examples
 
 
