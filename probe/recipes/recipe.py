@@ -15,7 +15,7 @@ printed: Arc}`).
 """
 
 import shlex
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -265,7 +265,8 @@ def _require_taken(rows: list[Row], written: dict[str, dict[str, Any]], changes:
         place = section if key is None else f"{section}.{key}"
         having = [row for row in rows if _has(row.runs[0], section, key)]
         if not having and place not in PATHS:
-            raise no_such_setting(f"{place}={value}", place)
+            own = {f"{section}.{name}" for row in rows for name in _fields(row.runs[0], section)}
+            raise no_such_setting(f"{place}={value}", place, {*PATHS, *own})
         keeping = [row for row in having if _is_written(written[row.name], section, key)]
         if len(keeping) == len(having):
             raise UsageError(f"--set {place}={value}: no row of {path} takes it.")
@@ -279,7 +280,12 @@ def _require_taken(rows: list[Row], written: dict[str, dict[str, Any]], changes:
 
 def _has(run: RunConfig, section: str, key: str | None) -> bool:
     """Whether there is such a key: a row without a loss has none of a loss, and not every kind has all of them."""
-    return key is None or key in getattr(type(getattr(run, section)), "model_fields", {})
+    return key is None or key in _fields(run, section)
+
+
+def _fields(run: RunConfig, section: str) -> Collection[str]:
+    part = getattr(run, section)
+    return () if part is None else type(part).model_fields
 
 
 def _is_written(fields: dict[str, Any], section: str, key: str | None) -> bool:

@@ -126,7 +126,7 @@ def test_full_dimension_scores_the_features_themselves(cached: CachedFeatures) -
 
 def test_pca_whitening_is_fitted_on_the_training_split_only(cached: CachedFeatures) -> None:
     run = fitted(untrained(heads.PCAWhitening.Config(dim=8, per_domain=0)), cached)
-    expected = PCAWhitening.fit(torch.from_numpy(cached.split("train").features), 8)
+    expected = PCAWhitening(DIM, 8).fit(torch.from_numpy(cached.split("train").features))
     torch.testing.assert_close(run.head.state_dict(), dict(expected.state_dict()))
 
 

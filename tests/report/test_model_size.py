@@ -52,7 +52,7 @@ def test_they_are_those_of_the_modules(rows: dict[str, Row], name: str):
     assert isinstance(run.head, heads.TrainedHead.Config)
     assert run.loss is not None
     sizes = torch.full((CLASSES,), 5)
-    modules = [build_head(run.head, dim, generator), build_loss(run.loss, sizes, heads.loss_dim(run.head), generator)]
+    modules = [build_head(run.head, dim, generator), build_loss(run.loss, sizes, run.head.loss_dim, generator)]
     trained = sum(weight.numel() for module in modules for weight in module.parameters())
     found = parameters(rows[name], CLASSES)
     assert found == {"total parameters": frozen + trained, "trainable parameters": trained}
