@@ -2,4 +2,4 @@
 
 import os
 
-os.environ.setdefault("GOMP_SPINCOUNT", "20000")  # as the command line has it
+os.environ.setdefault("GOMP_SPINCOUNT", "20000")  # as `probe` has it; before PyTorch is loaded, which reads it once

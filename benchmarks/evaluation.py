@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from benchmarks.memory import peak_bytes
 from benchmarks.uned import PARTS
-from probe.metrics.evaluation import evaluate
+from probe.metrics import evaluate
 
 NOISE = 0.7
 
@@ -37,15 +37,15 @@ def main() -> None:
             shown = done * 20 // total
             print(f"{5 * shown} % of the comparisons, {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
 
-    summary = evaluate(frame, embeddings, progress=progress).summary
+    scores = evaluate(frame, embeddings, progress=progress).scores
     print(
         f"{queries:,} queries, index {index:,} x {options.dim} ({4 * index * options.dim / 1e6:,.0f} MB): "
         f"{time.perf_counter() - start:,.0f} s, processor {time.process_time():,.0f} s with the making of the data; "
         f"peak {peak_bytes() / 1e6:,.0f} MB, of which {before / 1e6:,.0f} MB before"
     )
-    for protocol, indexes in summary.items():
+    for protocol, indexes in scores.root.items():
         for name, found in indexes.items():
-            print(f"{protocol}, {name}: {', '.join(f'{m} {100 * v:.2f}' for m, v in found['mean'].items())}")
+            print(f"{protocol}, {name}: {', '.join(f'{m} {100 * found.value(m):.2f}' for m in found.mean)}")
 
 
 def test_frame(scale: float) -> pl.DataFrame:

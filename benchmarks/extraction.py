@@ -24,7 +24,7 @@ from probe.backbones.catalogue import Backbone, adapter
 from probe.backbones.encoder import load_encoder
 from probe.backbones.row import BackboneRow
 from probe.data.folder import image_folder
-from probe.extract.decoding import choose_workers, decoded
+from probe.data.loading import choose_workers, load_batches
 from probe.extract.local import extract
 from probe.extract.plan import Settings, plan
 from probe.precision import choose_precision
@@ -94,7 +94,7 @@ def measure(
     chosen = choose_precision("auto", device)[0]
     fp32, half = load_encoder(backbone, device), load_encoder(backbone, device, chosen)
     start = time.perf_counter()
-    prepared = [batch.prepared for batch in decoded(images, root, fp32.prepare, batch=settings.batch, workers=0)]
+    prepared = [batch.prepared for batch in load_batches(images, root, fp32.prepare, batch=settings.batch, workers=0)]
     seconds_decoding = time.perf_counter() - start
     batches = [batch for batch in prepared if batch is not None]
 

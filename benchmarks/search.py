@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from benchmarks.memory import peak_bytes
 from benchmarks.pairs import Comparison, console, report
 from benchmarks.store import timed
-from probe.search.search import search
+from probe.search import search
 
 UNED = 241_986, 1_397_126, 64
 NONE = np.zeros((0, 2), np.int64)

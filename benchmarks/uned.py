@@ -31,12 +31,9 @@ from feature_cache import Rows, StoreWriter
 from probe.data.manifest import Manifest, read_manifest
 from probe.extract.features import CachedFeatures
 from probe.extract.selection import Selection
-from probe.fit.config import RunConfig
-from probe.fit.data import FitData
-from probe.fit.embedding import embed
-from probe.fit.trainer import Trainer
+from probe.fit import FitData, RunConfig, Trainer, embed, read_run_config
 from probe.memory import feature_budget
-from probe.metrics.evaluation import evaluate
+from probe.metrics import evaluate
 from probe.workspace import Workspace
 
 BACKBONE, DIM = "synthetic", 768
@@ -294,7 +291,7 @@ def config_of(regime: str, steps: int) -> RunConfig:
     own = REGIMES[regime]
     length = {"samples": steps * BATCH, "validate_every": steps * BATCH}
     training = UNED["training"] | length | own.get("training", {})
-    return RunConfig.model_validate(UNED | own | {"backbone": BACKBONE, "training": training})
+    return read_run_config(UNED | own | {"backbone": BACKBONE, "training": training})
 
 
 def with_queries(frame: pl.DataFrame, most: int) -> pl.DataFrame:

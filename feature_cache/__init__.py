@@ -7,31 +7,10 @@ and is refused with a clear error when it is damaged, unfinished or of another s
         writer.add(Rows(ids, features, sizes))
         writer.finish()
     features = FeatureStore(path).load(ids)     # (len(ids), D), rows in the order of `ids`
+
+The public names are in __init__.pyi; a module is loaded when one of its names is first used.
 """
 
-from feature_cache.errors import MissingIdsError, SpecMismatchError, StoreError
-from feature_cache.export import export_npy
-from feature_cache.foreign import read_foreign
-from feature_cache.layout import Failure, Rows
-from feature_cache.spec import Spec, differences, fingerprint
-from feature_cache.store import FeatureStore
-from feature_cache.verify import repair, verify
-from feature_cache.writer import StoreWriter, drop
+import lazy_loader
 
-__all__ = [
-    "Failure",
-    "FeatureStore",
-    "MissingIdsError",
-    "Rows",
-    "Spec",
-    "SpecMismatchError",
-    "StoreError",
-    "StoreWriter",
-    "differences",
-    "drop",
-    "export_npy",
-    "fingerprint",
-    "read_foreign",
-    "repair",
-    "verify",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -49,6 +49,22 @@ class Shard:
     ids: list[str]
     features: Matrix
 
+    def read(self, start: int, stop: int) -> np.ndarray:
+        """(stop - start, D): those rows. Raises StoreError when they cannot be read."""
+        try:
+            return np.asarray(self.features[start:stop])
+        except DAMAGE as error:
+            raise StoreError(f"{self.file} cannot be read ({first_line(error)}); fetch it again.") from error
+
+    def without_prefix(self, prefix: str) -> "Shard":
+        """The same with `prefix` taken off the front of each id. Raises StoreError for an id without it."""
+        if not prefix:
+            return self
+        other = next((image for image in self.ids if not image.startswith(prefix)), None)
+        if other is not None:
+            raise StoreError(f"{self.file}: the id {other} does not begin with {prefix}, which --strip takes off.")
+        return Shard(self.file, [image.removeprefix(prefix) for image in self.ids], self.features)
+
 
 @dataclass(frozen=True)
 class ForeignFeatures:
@@ -73,7 +89,7 @@ class ForeignFeatures:
                 ids = shard.ids[start : start + step]
                 new = np.array([image not in done for image in ids], bool)
                 if new.any():
-                    features = _read(shard, slice(start, start + len(ids)))
+                    features = shard.read(start, start + len(ids))
                     _add(writer, Rows(ids, features, np.zeros((len(ids), 2), np.int32)).select(new), shard.file)
                 advance(len(ids))
         writer.finish()
@@ -118,13 +134,13 @@ def read_foreign(
         kind, shards = "hdf5", [_hdf5(file) for file in sorted((*path.glob("*.h5"), *path.glob("*.hdf5")))]
     if not any(shard.ids for shard in shards):
         raise StoreError(f"{path} holds no features (.parquet, .hdf5, or img_emb/img_emb_*.npy); name their file.")
-    shards = [Shard(shard.file, _stripped(shard, strip), shard.features) for shard in shards]
+    shards = [shard.without_prefix(strip) for shard in shards]
     require_sound(shards)
     dtype = dtype or _common_dtype(shards)
     spec = {
         "provenance": FOREIGN,
         "format": kind,
-        "files": [sha256(shard.file) for shard in shards],
+        "files": [_sha256(shard.file) for shard in shards],
         "ids": hashlib.sha256(
             "\0".join(image for shard in shards for image in shard.ids).encode(errors="replace")
         ).hexdigest(),
@@ -138,13 +154,6 @@ def _add(writer: StoreWriter, rows: Rows, file: Path) -> None:
         writer.add(rows)
     except StoreError as error:
         raise StoreError(f"{file}: {error}") from error
-
-
-def _read(shard: Shard, rows: slice) -> np.ndarray:
-    try:
-        return np.asarray(shard.features[rows])
-    except DAMAGE as error:
-        raise StoreError(f"{shard.file} cannot be read ({first_line(error)}); fetch it again.") from error
 
 
 def memory_map(path: Path) -> np.ndarray:
@@ -209,13 +218,6 @@ def read_ids(path: Path, column: str | None = None) -> list[str]:
     return found
 
 
-def _stripped(shard: Shard, prefix: str) -> list[str]:
-    for image in shard.ids:
-        if not image.startswith(prefix):
-            raise StoreError(f"{shard.file}: the id {image} does not begin with {prefix}, which --strip takes off.")
-    return [image.removeprefix(prefix) for image in shard.ids]
-
-
 def require_sound(shards: list[Shard]) -> None:
     """Raises StoreError for features that are not (N, D) floats, as many as their ids, and ids that are there twice."""
     for shard in shards:
@@ -247,6 +249,6 @@ def _common_dtype(shards: list[Shard]) -> str:
     return found.pop()
 
 
-def sha256(path: Path) -> str:
+def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

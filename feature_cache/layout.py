@@ -169,6 +169,15 @@ def opening(path: Path) -> Iterator[h5py.File]:
             raise _damaged(path, error, "`probe cache verify` tells which rows; or restore a copy") from error
 
 
+def is_store(path: Path) -> bool:
+    """Whether an HDF5 file is a feature store, finished or not. Raises StoreError for a file that is not HDF5."""
+    try:
+        with h5py.File(path, "r", locking=False) as file:
+            return file.attrs.get("format") == FORMAT.encode()
+    except DAMAGE as error:
+        raise StoreError(f"{path} is not an HDF5 file ({first_line(error)}).") from error
+
+
 def dataset(file: h5py.File, name: str) -> h5py.Dataset:
     found = file[name]
     if not isinstance(found, h5py.Dataset):

@@ -101,6 +101,11 @@ class FeatureStore:
                 part = slice(start, min(start + step, self.rows))
                 yield Rows(self.ids[part], reader.between(part.start, part.stop), self.sizes[part], self.contents[part])
 
+    def between(self, start: int, stop: int) -> np.ndarray:
+        """(stop - start, D) features of the rows from `start` on."""
+        with self._reading() as file:
+            return ChunkReader(dataset(file, "features")).between(start, stop)
+
     def load(self, ids: Sequence[str] | None = None) -> np.ndarray:
         """(n, D) features of `ids`, in their order (an id may be asked for twice); of all rows without `ids`.
 
@@ -108,8 +113,7 @@ class FeatureStore:
         Raises MissingIdsError.
         """
         if ids is None:
-            with self._reading() as file:
-                return ChunkReader(dataset(file, "features")).between(0, self.rows)
+            return self.between(0, self.rows)
         wanted = self.rows_of(ids)
         order = np.argsort(wanted, kind="stable")
         rows = wanted[order]

@@ -1,4 +1,6 @@
-"""The command line: parse, call, print. Heavy libraries are loaded by the commands that need them, when they do.
+"""The command line: the commands of probe/commands, and errors as one sentence and an exit code.
+
+Heavy libraries are loaded by the commands that need them, when they do.
 
 probe backbones · extract DATA --backbone NAME · fit RECIPE · evaluate WHAT · compare · table · report · figures
 probe data list · cache list
@@ -6,25 +8,25 @@ probe data list · cache list
 
 import os
 import sys
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 from typer.core import TyperGroup
 
+from probe.commands.backbones import backbones
 from probe.commands.cache import app as cache_commands
 from probe.commands.compare import ManyAgainst, compare
 from probe.commands.data import app as data_commands
 from probe.commands.evaluate import evaluate
-from probe.commands.options import DEFAULT, Cache, DataRoot, Device, Out, Split, StoredAs, View
-from probe.commands.report import figures, report
-from probe.device import DeviceChoice
-from probe.precision import PrecisionChoice
-from probe.workspace import Workspace
+from probe.commands.extract import extract
+from probe.commands.figures import figures
+from probe.commands.fit import fit
+from probe.commands.report import report
+from probe.commands.table import table
 
 # Threads that wait spin some microseconds, then sleep. A training step waits hundreds of times for less than that:
 # sleeping at once (OMP_WAIT_POLICY=PASSIVE) makes it twice as slow, and spinning on costs others on a shared machine.
-os.environ.setdefault("GOMP_SPINCOUNT", "20000")
+SPINS = "20000"
 
 
 class Commands(TyperGroup):
@@ -38,6 +40,7 @@ class Commands(TyperGroup):
         from feature_cache import StoreError
         from probe.errors import ProbeError
 
+        os.environ.setdefault("GOMP_SPINCOUNT", SPINS)  # before PyTorch is loaded, which reads it once
         try:
             return super().invoke(ctx)
         except (ProbeError, StoreError) as error:
@@ -59,208 +62,19 @@ app = typer.Typer(
     help="Linear probing over cached frozen features, for universal image retrieval.",
     epilog="Every command takes --debug, which shows the traceback of an error.",
 )
+app.command(epilog="Example: probe backbones siglip-so400m-14-384")(backbones)
 app.add_typer(data_commands, name="data")
+app.command(epilog="Example: probe extract ~/photos --backbone timm:resnet50 --weights resnet50.safetensors")(extract)
 app.add_typer(cache_commands, name="cache")
-
-
-@app.command(epilog="Example: probe extract ~/photos --backbone timm:resnet50 --weights resnet50.safetensors")
-def extract(
-    data: Annotated[
-        list[str],
-        typer.Argument(metavar="DATA", help="Folders, manifest files, names below --data-root, or `sample`."),
-    ],
-    backbone: Annotated[str, typer.Option(help="A name that `probe backbones` lists, or timm:NAME and the like.")],
-    weights: Annotated[
-        Path | None, typer.Option(help="A local checkpoint (.safetensors, or .pt) instead of the hub's.")
-    ] = None,
-    catalogue: Annotated[
-        Path | None, typer.Option(help="A YAML file with a `backbones:` section of your own.", exists=True)
-    ] = None,
-    source_root: Annotated[
-        list[str] | None, typer.Option(help="SOURCE=FOLDER: where a source's images lie; repeatable.")
-    ] = None,
-    views: Annotated[
-        list[View] | None,
-        typer.Option(help="UniFEx's preprocessing: train crops, test squashes. Stored as NAME@VIEW; repeatable."),
-    ] = None,
-    split: Annotated[
-        list[Split] | None, typer.Option(help="Only images of this split; repeatable.", show_default="all")
-    ] = None,
-    limit: Annotated[
-        int | None, typer.Option(min=1, help="Only the first N images of each source; the store says what it lacks.")
-    ] = None,
-    precision: Annotated[
-        PrecisionChoice | None,
-        typer.Option(
-            help="Of the forward pass; auto takes what suits the device.", show_default="the store's, or fp32"
-        ),
-    ] = None,
-    batch: Annotated[int, typer.Option(min=1, help="Images in a forward pass.")] = 64,
-    workers: Annotated[
-        int | None,
-        typer.Option(min=0, help="Decoding processes; 0 decodes in the main one.", show_default="by CPUs and device"),
-    ] = None,
-    part: Annotated[int, typer.Option(min=1, help="Images that a crash can cost at most, in whole batches.")] = 1024,
-    dtype: Annotated[StoredAs, typer.Option(help="How features are stored.")] = StoredAs.float16,
-    max_failures: Annotated[
-        float, typer.Option(min=0, max=1, help="Share of undecodable images at which to stop.")
-    ] = 0.01,
-    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try undecodable images again.")] = False,
-    device: Device = DeviceChoice.auto,
-    data_root: DataRoot = DEFAULT.data_root,
-    cache: Cache = DEFAULT.cache,
-    out: Out = DEFAULT.out,
-) -> None:
-    """Put a frozen backbone's features of all images of DATA, or of some splits, into the feature store.
-
-    Each image is seen once: what is stored already is skipped, and an interrupted extraction goes on where it stopped.
-    """
-    from probe.backbones.catalogue import find_backbone
-    from probe.data.resolve import resolve_data, source_roots
-    from probe.extract.plan import Settings
-    from probe.extract.session import extract_sources
-
-    splits = tuple(dict.fromkeys(each.value for each in split)) if split else None
-    settings = Settings(batch, workers, part, dtype.value, max_failures, retry_failed, splits, limit)
-    roots = source_roots(source_root or [])
-    manifests = [resolve_data(name, data_root, roots) for name in data]
-    names = [f"{backbone}@{view}" for view in views] if views else [backbone]
-    for chosen in [find_backbone(name, catalogue, weights) for name in names]:
-        extract_sources(manifests, chosen, Workspace(data_root, cache, out), settings, device, precision)
-
-
-@app.command(epilog="Example: probe backbones siglip-so400m-14-384")
-def backbones(
-    name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="A name of the catalogue, or timm:NAME and the like.")
-    ] = None,
-    catalogue: Annotated[
-        Path | None, typer.Option(help="A YAML file with a `backbones:` section of your own.", exists=True)
-    ] = None,
-) -> None:
-    """List the backbones that there are, or tell everything of one: preprocessing, feature, where its weights are."""
-    from rich.console import Console
-
-    from probe.backbones.catalogue import all_backbones, find_backbone
-    from probe.backbones.listing import print_backbone, print_catalogue
-
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=200)
-    if name is None:
-        print_catalogue(all_backbones(catalogue), console)
-    else:
-        print_backbone(find_backbone(name, catalogue), console)
-
-
-@app.command(epilog="Example: probe fit recipes/quickstart.yaml --row ArcFace --set loss.margin=0.4 --seeds 0-4")
-def fit(
-    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe's name or YAML file.")],
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Change the recipe's defaults; repeatable."),
-    ] = None,
-    seeds: Annotated[
-        str | None, typer.Option(metavar="SEEDS", help="Instead of the recipe's default seeds: 0-4, or 0,2,5.")
-    ] = None,
-    row: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Only this row; repeatable.")] = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Runs side by side, each with its own copy of the features.")] = 1,
-    tensorboard: Annotated[
-        bool, typer.Option("--tensorboard", help="Write each run's history as TensorBoard events too.")
-    ] = False,
-    device: Device = DeviceChoice.auto,
-    data_root: DataRoot = DEFAULT.data_root,
-    cache: Cache = DEFAULT.cache,
-    out: Out = DEFAULT.out,
-) -> None:
-    """Fit every row of a recipe with every seed, on cached features, and score it on the test split.
-
-    Finished runs are recognised by their content and skipped; an interrupted one goes on from its last epoch.
-    """
-    from probe.planning.inventory import Bench, fit_waves
-    from probe.progress import say
-    from probe.recipes.overrides import Overrides
-    from probe.recipes.recipe import find_recipe, read_recipe
-    from probe.report.render.terminal import show
-    from probe.report.table import build_table
-    from probe.runs.sweep import SweepError
-    from probe.terminal import printer
-
-    workspace = Workspace(data_root, cache, out)
-    changed = read_recipe(find_recipe(recipe), Overrides.parse(settings or [], seeds, row or []))
-    bench = Bench(changed, workspace)
-    bench.require_complete()
-    try:
-        fitted = fit_waves(bench, device, jobs, tensorboard)
-    except SweepError:
-        show(build_table(Bench(changed, workspace)), printer())
-        raise
-    runs = {run.path for run, _ in bench.runs()}
-    say(f"{fitted} run(s) fitted, {len(runs) - fitted} already done, in {workspace.runs}")
-    show(build_table(bench), printer())
-    if settings:
-        say("these runs are of the recipe as changed by --set; `probe table` shows the recipe as it is written")
-
-
+app.command(epilog="Example: probe fit recipes/quickstart.yaml --row ArcFace --set loss.margin=0.4 --seeds 0-4")(fit)
 app.command(epilog="Example: probe evaluate out/runs/descriptor_linear_arcface_seed0_* --data sample --split val")(
     evaluate
 )
-
-
 app.command(
     cls=ManyAgainst,
     epilog="Example: probe compare out/runs/*_linear_arcface_seed* --against out/runs/*_pca-whitening_*",
 )(compare)
-
-
-@app.command(epilog="Example: probe table unifex_table5")
-def table(
-    recipes: Annotated[
-        list[Path] | None,
-        typer.Argument(metavar="RECIPE", help="Recipes by name or file, or folders of them.", show_default="recipes"),
-    ] = None,
-    device: Device = DeviceChoice.auto,
-    data_root: DataRoot = DEFAULT.data_root,
-    cache: Cache = DEFAULT.cache,
-    out: Out = DEFAULT.out,
-) -> None:
-    """Print the table of every recipe: what is measured, what is stale, and the commands that get what is missing.
-
-    A recipe that needs nothing from outside (bundled images, built-in backbone) is run from end to end. Of a folder of
-    recipes, a table of which nothing is measured is one line; all are written to files.
-    """
-    from probe.planning.inputs import Shelf
-    from probe.planning.inventory import Bench, complete
-    from probe.planning.status import Status
-    from probe.progress import say
-    from probe.recipes.recipe import find_recipes, read_recipe
-    from probe.report.render.files import FORMS, write_files
-    from probe.report.render.overview import is_begun, show_overview
-    from probe.report.render.terminal import show
-    from probe.report.table import build_table
-    from probe.terminal import printer
-
-    workspace = Workspace(data_root, cache, out)
-    named = recipes or [Path("recipes")]
-    read = [read_recipe(path) for path in find_recipes(named)]
-    by_folder = any(path.is_dir() for path in named)
-    for recipe in read:
-        if recipe.self_contained:
-            complete(recipe, workspace, device)
-    shelf, status, tables = Shelf(workspace), Status(workspace), []
-    for recipe in read:
-        bench = Bench(recipe, workspace, shelf)
-        tables.append(status.of(build_table(bench), bench))
-        write_files(tables[-1], workspace.tables)
-        if is_begun(tables[-1]) or not by_folder:
-            show(tables[-1], printer())
-            printer().print()
-    if by_folder:
-        show_overview(tables, printer())
-    name = read[0].name if len(read) == 1 else "NAME"
-    say(f"written to {workspace.tables / name}.{{{','.join(FORMS)}}}")
-
-
+app.command(epilog="Example: probe table unifex_table5")(table)
 app.command(epilog="Example: probe report recipes/quickstart.yaml")(report)
 app.command(epilog="Example: probe figures recipes/quickstart.yaml")(figures)
 

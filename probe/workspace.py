@@ -66,10 +66,3 @@ class Workspace:
 def file_name(name: str) -> str:
     """A name as one path component: `open_clip:ViT-B-16/openai` -> `open_clip-ViT-B-16-openai`."""
     return re.sub(r"[^\w.+@-]+", "-", name).strip("-.") or "unnamed"
-
-
-def write_whole(file: Path, content: bytes) -> None:
-    """The file appears with all of its content, or stays as it was."""
-    temporary = file.with_name(f".{file.name}.{os.getpid()}")
-    temporary.write_bytes(content)
-    temporary.replace(file)

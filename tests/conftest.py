@@ -5,7 +5,8 @@ HYPOTHESIS_PROFILE=explore draws others.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -15,6 +16,22 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 settings.register_profile("explore", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("repeatable", settings.get_profile("explore"), derandomize=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
+
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+Shared = Callable[[str], Path]
+
+
+@pytest.fixture(scope="session")
+def shared() -> Shared:
+    """`shared("reference/encoders.csv")`: what is there of ../shared; without it the test is skipped."""
+
+    def find(name: str) -> Path:
+        if not (SHARED / name).exists():
+            pytest.skip(f"../shared/{name} is not on this machine")
+        return SHARED / name
+
+    return find
 
 
 @pytest.fixture

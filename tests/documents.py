@@ -39,6 +39,16 @@ def spans(text: str) -> list[str]:
     return [" ".join(found.split()) for found in re.findall(r"(?<!`)`([^`]+)`(?!`)", prose(text))]
 
 
+def whole(piece: Any) -> dict[str, Any]:
+    """A recipe of which this is the rows, some keys, or some keys of a row."""
+    if isinstance(piece, list):
+        piece = {"rows": piece}
+    of_row = {key: piece[key] for key in ("head", "loss", "training", "distillation") if key in piece}
+    defaults = {"backbone": "descriptor", "head": {"kind": "linear"}, "loss": {"kind": "normalised-softmax"}}
+    blank = {"title": "A table", "data": "sample"} | ({} if "based_on" in piece else {"defaults": defaults})
+    return blank | {"rows": [{"name": "A row"} | of_row]} | {key: piece[key] for key in piece.keys() - of_row.keys()}
+
+
 def check_command(line: str) -> None:
     """Raises AssertionError for a `probe` command that there is not, or that has no such option or choice."""
     words = shlex.split(line, comments=True)

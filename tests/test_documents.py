@@ -3,20 +3,18 @@
 import re
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
 from probe.data.curation import read_curations
-from probe.fit.config import CLASSIFIERS, SAMPLERS
-from probe.heads import HeadConfig
-from probe.losses import LossConfig
-from probe.recipes.recipe import _File, read_recipe
-from probe.recipes.row import _Row
-from probe.recipes.static import FILES
-from probe.validation import models_in
-from tests.documents import PAGES, ROOT, check_command, fences, lines, prose, spans
+from probe.fit import SAMPLERS, Training
+from probe.heads import HEADS
+from probe.losses import LOSSES
+from probe.recipes.recipe import RecipeFile, read_recipe
+from probe.recipes.row import RowFile
+from probe.recipes.static import STATIC_RECIPES
+from tests.documents import PAGES, ROOT, check_command, fences, lines, prose, spans, whole
 
 NAMES = [page.name for page in PAGES]
 RUN = {"sh", "python"}  # by tests/integration: all that a page has of these
@@ -71,24 +69,13 @@ def test_the_yaml_of_a_page_is_a_recipe_or_a_piece_of_one(name: str, recipes: Pa
             assert read_recipe(path).rows
 
 
-def whole(piece: Any) -> dict[str, Any]:
-    """A recipe of which this is the rows, some keys, or some keys of a row."""
-    if isinstance(piece, list):
-        piece = {"rows": piece}
-    of_row = {key: piece[key] for key in ("head", "loss", "training", "distillation") if key in piece}
-    defaults = {"backbone": "descriptor", "head": {"kind": "linear"}, "loss": {"kind": "normalised-softmax"}}
-    blank = {"title": "A table", "data": "sample"} | ({} if "based_on" in piece else {"defaults": defaults})
-    return blank | {"rows": [{"name": "A row"} | of_row]} | {key: piece[key] for key in piece.keys() - of_row.keys()}
-
-
 def test_the_page_of_recipes_has_every_key_and_every_kind():
     """The keys of a file and of a row as the code knows them, and what a row's choices are called."""
     text = page("recipes.md")
-    known = {key for model in (_File, _Row, *FILES.values()) for key in model.model_fields}
+    known = {key for model in (RecipeFile, RowFile, *STATIC_RECIPES.values()) for key in model.model_fields}
     missing = {*known, "based_on", "like"} - {"seed", *spans(text)}
     assert not missing
-    kinds = {model.model_fields["kind"].default for of in (HeadConfig, LossConfig) for model in models_in(of)}
-    assert {*kinds, *SAMPLERS, *CLASSIFIERS} <= set(spans(text))
+    assert {*HEADS.kinds, *LOSSES.kinds, *SAMPLERS.kinds, *Training.choices["classifier"].kinds} <= set(spans(text))
 
 
 KINDS = ("exact", "recomputed", "linear-probe", "other-benchmark", "printed-only")
@@ -99,7 +86,7 @@ TABLES = [
 
 @pytest.mark.parametrize(("files", "told"), TABLES, ids=lambda cell: cell.strip())
 def test_the_rows_of_a_papers_table_are_of_the_kinds_that_the_page_tells(files: str, told: str):
-    rows = [row.comparison.compared for file in spans(files) for row in read_recipe(ROOT / "recipes" / file).rows]
+    rows = [row.relation.compared for file in spans(files) for row in read_recipe(ROOT / "recipes" / file).rows]
     assert {kind for kind in KINDS if kind.replace("-", " ") in told} == {kind for kind in rows if kind}
     for count, kind in re.findall(r"(\d+) ([a-z]+(?: (?:probe|benchmark|only))?)", told):
         assert rows.count(kind.replace(" ", "-")) == int(count), f"{count} {kind}"

@@ -11,8 +11,9 @@ import numpy as np
 import torch
 
 from probe.backbones.catalogue import Backbone, adapter
-from probe.backbones.preprocessing import Prepare, Preprocessing
+from probe.backbones.preprocessing import Preprocessing
 from probe.backbones.row import BackboneRow
+from probe.data.loading import Prepare
 from probe.precision import choose_precision
 
 

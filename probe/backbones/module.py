@@ -9,8 +9,9 @@ every pass, which is slower than fp32. Features come back as float32 whatever th
 
 import torch
 
-from probe.backbones.preprocessing import Prepare, Preprocessing
+from probe.backbones.preprocessing import Preprocessing
 from probe.backbones.row import BackboneRow
+from probe.data.loading import Prepare
 from probe.errors import UsageError
 from probe.precision import Precision
 

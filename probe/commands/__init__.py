@@ -1,1 +1,1 @@
-"""The groups of commands: `probe cache`, `probe data`. Parse, call, print."""
+"""One file a command, or a group of them: parse, call, print."""

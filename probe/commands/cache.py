@@ -16,8 +16,7 @@ from probe.errors import UsageError, nearest
 from probe.workspace import Workspace
 
 if TYPE_CHECKING:
-    from feature_cache import FeatureStore
-    from feature_cache.listing import Listed
+    from feature_cache import FeatureStore, Listed
 
 SHOWN = 5
 
@@ -33,7 +32,7 @@ def list_stores(cache: Cache = DEFAULT.cache) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from feature_cache.listing import describe, find_stores
+    from feature_cache import describe, find_stores
     from probe.terminal import printer
 
     table = Table("store", "made by", "images", "failed", "dim", "dtype", "size", "state")
@@ -53,8 +52,7 @@ def info(store: Store, cache: Cache = DEFAULT.cache) -> None:
     """Show everything a store says about itself: what produced it, its images, and which could not be decoded."""
     import yaml
 
-    from feature_cache import StoreError
-    from feature_cache.listing import describe
+    from feature_cache import StoreError, describe
     from probe.terminal import printer
 
     found = describe(_find(store, cache))
@@ -84,10 +82,7 @@ def verify(
     cache: Cache = DEFAULT.cache,
 ) -> None:
     """Read every byte of the stores and say which rows are bad; exit code 1 when any is."""
-    from feature_cache import StoreError
-    from feature_cache.listing import find_stores
-    from feature_cache.verify import verify
-    from feature_cache.writer import written_files
+    from feature_cache import StoreError, find_stores, verify, written_files
     from probe.progress import say
 
     faulty = 0
@@ -148,8 +143,7 @@ def drop(
     cache: Cache = DEFAULT.cache,
 ) -> None:
     """Delete a store, or with --damaged only its bad rows; the next `probe extract` makes what is gone anew."""
-    from feature_cache import drop
-    from feature_cache.verify import repair
+    from feature_cache import drop, repair
     from probe.progress import say
 
     path = _find(store, cache)
@@ -188,8 +182,7 @@ def import_features(
     cache: Cache = DEFAULT.cache,
 ) -> None:
     """Make a store of features that another program extracted. Its provenance is recorded as foreign."""
-    from feature_cache import FeatureStore, StoreWriter
-    from feature_cache.foreign import read_foreign
+    from feature_cache import FeatureStore, StoreWriter, read_foreign
     from probe.progress import say, track
 
     found = read_foreign(
@@ -222,8 +215,7 @@ def export(
 
 def _find(store: str, cache: Path) -> Path:
     """The store of that name or path. Raises UsageError with the nearest name."""
-    from feature_cache.listing import find_stores
-    from feature_cache.writer import written_files
+    from feature_cache import find_stores, written_files
 
     for path in (Path(store), cache / f"{store}.h5"):
         if path.suffix == ".h5" and written_files(path):

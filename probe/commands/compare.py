@@ -16,7 +16,7 @@ from probe.errors import UsageError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from probe.metrics.uncertainty import Difference, Interval, Scores
+    from probe.metrics import Difference, Interval, QueryValues
 
 AGAINST = "--against"
 
@@ -56,7 +56,7 @@ def compare(
 
     Several runs on a side are seeds of one: each query's value is their mean. Name the RUNs before --against.
     """
-    from probe.metrics.uncertainty import compare as compared
+    from probe.metrics import compare as compared
     from probe.terminal import printer
 
     first, second = (_read(side, metric, index.value) for side in (runs, against))
@@ -66,9 +66,9 @@ def compare(
         printer().print(f"{letter}: {', '.join(_name(run) for run in side)}", markup=False, soft_wrap=True)
 
 
-def _read(runs: Sequence[Path], metric: str, index: str) -> "Scores":
-    from probe.metrics.uncertainty import averaged
-    from probe.report.significance import read_scores
+def _read(runs: Sequence[Path], metric: str, index: str) -> "QueryValues":
+    from probe.metrics import averaged
+    from probe.report import read_scores
 
     folders = [run.resolve() for run in runs]
     if twice := [folder.name for folder in folders if folders.count(folder) > 1]:
@@ -81,7 +81,7 @@ def _grid(title: str, differences: "dict[str, Difference]") -> "Table":
     from rich.table import Table
     from rich.text import Text
 
-    from probe.metrics.uncertainty import COVERED, DRAWS, MEAN
+    from probe.metrics import COVERED, DRAWS, MEAN
 
     grid = Table(title=title, title_justify="left", caption=f"in %; {DRAWS:,} draws; docs/evaluation.md", min_width=60)
     for name in ("domain", "A", "B", "difference", f"{COVERED:.0%} interval", "p"):

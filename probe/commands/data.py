@@ -89,8 +89,8 @@ def check(
 
     from probe.data.check import check_data, print_check, summary, write_findings
     from probe.data.dataset import all_datasets
+    from probe.data.loading import choose_workers
     from probe.data.resolve import resolve_data, source_roots
-    from probe.extract.decoding import choose_workers
     from probe.terminal import printer
 
     decode = None if everything else SAMPLE if sample is None else sample

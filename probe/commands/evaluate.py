@@ -26,7 +26,8 @@ from probe.errors import UsageError
 from probe.workspace import Workspace
 
 if TYPE_CHECKING:
-    from probe.evaluate.scoring import Distance, Question, Subject
+    from probe.evaluate.scoring import Question, Subject
+    from probe.search import Distance
 
 FOLDERS_OF = (".parquet", ".h5", ".hdf5")
 
@@ -51,7 +52,10 @@ def evaluate(
     strip: Annotated[str, typer.Option(help="What to take off the front of each id.", show_default=False)] = "",
     metric: Annotated[
         list[str] | None,
-        typer.Option(help="Any mMP@k, R@k, mAP@k; repeatable.", show_default="mMP@5, R@1, mAP@100"),
+        typer.Option(
+            help="Such as R@10, mMP@5, mAP@100, MRR@10, mAP@R, R-precision; repeatable.",
+            show_default="mMP@5, R@1, mAP@100",
+        ),
     ] = None,
     index: Annotated[IndexChoice, typer.Option(help="All domains' images, or those of the query's.")] = (
         IndexChoice.merged
@@ -75,12 +79,14 @@ def evaluate(
     A head needs features of the data by its backbone (probe extract); embeddings need nothing but their ids.
     """
     from probe.evaluate.scoring import Question, scored
-    from probe.metrics.metric import METRICS, parse_metric
+    from probe.metrics import METRICS, parse_metric, require_official
     from probe.progress import say
-    from probe.report.evaluation import QUIRKS, score_tables
+    from probe.report import QUIRKS, score_tables
     from probe.terminal import printer
 
     metrics = [parse_metric(name).name for name in metric or METRICS]
+    if protocol == ProtocolChoice.official:
+        require_official(metrics)
     workspace = Workspace(data_root, cache, out)
     chosen = distance.value if distance else None
     files = [path for path in what if _holds_embeddings(path)]
@@ -100,6 +106,8 @@ def evaluate(
         printer().print(grid)
     if "official" in protocol.names:
         printer().print(QUIRKS, soft_wrap=True)
+        if without := [name for name in metrics if not parse_metric(name).has_official]:
+            say(f"no official value of {', '.join(without)}: UnED's published evaluator has no such metric")
     say(f"written to {result.path}")
 
 

@@ -93,3 +93,7 @@ Cache = Annotated[
 ]
 Out = Annotated[Path, typer.Option(envvar="PROBE_OUT", help="Where runs, evaluations and tables go.")]
 Device = Annotated[DeviceChoice, typer.Option(help="auto takes CUDA where there is one, and says so.")]
+Recipes = Annotated[
+    list[Path] | None,
+    typer.Argument(metavar="RECIPE", help="Recipes by name or file, or folders of them.", show_default="recipes"),
+]

@@ -1,7 +1,6 @@
-"""`probe report` and `probe figures`: what the runs of recipes tell, as a page and as pictures.
+"""`probe report`: the runs of recipes as one HTML page.
 
 probe report recipes/quickstart.yaml          # out/report.html
-probe figures recipes/quickstart.yaml         # out/figures/quickstart_curves.svg, .png, ...
 """
 
 from enum import StrEnum
@@ -10,16 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from probe.commands.options import DEFAULT, Cache, DataRoot, Out
+from probe.commands.options import DEFAULT, Cache, DataRoot, Out, Recipes
 from probe.workspace import Workspace
 
 if TYPE_CHECKING:
-    from probe.planning.inventory import Bench
-
-Recipes = Annotated[
-    list[Path] | None,
-    typer.Argument(metavar="RECIPE", help="Recipes by name or file, or folders of them.", show_default="recipes"),
-]
+    from probe.planning import Inventory
 
 
 class Thumbnails(StrEnum):
@@ -44,39 +38,21 @@ def report(
     It works from the disk and asks nothing of the network. Nothing is fitted: what is missing is said.
     """
     from probe.progress import say
-    from probe.report.page.page import write_report
+    from probe.report import write_report
 
     workspace = Workspace(data_root, cache, out)
     written = write_report(
-        _benches(recipes, workspace), workspace.report, queries, beside=thumbnails is Thumbnails.beside
+        inventories(recipes, workspace), workspace.report, queries, beside=thumbnails is Thumbnails.beside
     )
     size = written.path.stat().st_size / 1e6
-    say(f"{written.queries:,} queries and {written.pictures:,} pictures in the gallery, {written.absent:,} absent")
+    say(f"{written.queries:,} queries and {written.thumbnails:,} pictures in the gallery, {written.absent:,} absent")
     say(f"written to {written.path} ({size:.1f} MB): open it in a browser")
 
 
-def figures(
-    recipes: Recipes = None,
-    data_root: DataRoot = DEFAULT.data_root,
-    cache: Cache = DEFAULT.cache,
-    out: Out = DEFAULT.out,
-) -> None:
-    """Draw the figures of finished runs, as SVG and PNG: learning curves, domains, parameters, margins, examples."""
-    from probe.progress import say
-    from probe.report.figures.drawn import write_figures
-
-    workspace = Workspace(data_root, cache, out)
-    for bench in _benches(recipes, workspace):
-        written = write_figures(bench, workspace.figures)
-        say(f"{bench.recipe.name}: {', '.join(path.name for path in written) or 'nothing to draw yet'}")
-    say(f"in {workspace.figures}")
-
-
-def _benches(recipes: list[Path] | None, workspace: Workspace) -> "list[Bench]":
-    from probe.planning.inputs import Shelf
-    from probe.planning.inventory import Bench
-    from probe.recipes.recipe import find_recipes, read_recipe
+def inventories(recipes: list[Path] | None, workspace: Workspace) -> "list[Inventory]":
+    from probe.planning import Inputs, Inventory
+    from probe.recipes import find_recipes, read_recipe
 
     read = [read_recipe(path) for path in find_recipes(recipes or [Path("recipes")])]
-    shelf = Shelf(workspace)
-    return [Bench(recipe, workspace, shelf) for recipe in read]
+    inputs = Inputs(workspace)
+    return [Inventory(recipe, workspace, inputs) for recipe in read]

@@ -7,7 +7,6 @@ one that fails here fails there. Nothing is changed, and nothing that is found s
     check.is_sound, check.findings
 """
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,15 +16,16 @@ import numpy as np
 import polars as pl
 from rich.console import Console
 
-from probe.backbones.preprocessing import decode
 from probe.data.dataset import Count
+from probe.data.decoding import decode
 from probe.data.images import missing_images
 from probe.data.listing import in_words
+from probe.data.loading import load_batches
 from probe.data.manifest import Manifest
 from probe.data.problems import Problem, problems
 from probe.data.selection import CLASS, IMAGE, count
-from probe.extract.decoding import decoded
 from probe.progress import Advance, track
+from probe.storage import replacing_file
 
 SEED = 0
 BATCH = 16
@@ -131,7 +131,7 @@ def _decode(manifest: Manifest, images: pl.DataFrame, workers: int) -> tuple[pl.
     with track("decode images", len(images), "images") as advance:
         for (source,), rows in images.group_by("source", maintain_order=True):
             name = str(source)
-            batches = decoded(rows["image"].to_list(), manifest.roots[name], _size, batch=BATCH, workers=workers)
+            batches = load_batches(rows["image"].to_list(), manifest.roots[name], _size, batch=BATCH, workers=workers)
             for batch in batches:
                 good += [(name, *each) for each in zip(batch.ids, batch.contents, strict=True)]
                 bad += [(name, *failure) for failure in batch.failures]
@@ -221,6 +221,5 @@ def write_findings(check: Check, path: Path) -> None:
         detail = pl.concat_str(rest, separator="; ") if rest else pl.lit("")
         tables.append(finding.rows.select(pl.lit(finding.what).alias("problem"), *IMAGE, detail.alias("detail")))
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    pl.concat(tables).write_csv(temporary)
-    temporary.replace(path)
+    with replacing_file(path) as temporary:
+        pl.concat(tables).write_csv(temporary)

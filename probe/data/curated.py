@@ -33,8 +33,8 @@ from probe.data.selection import (
     only,
 )
 from probe.errors import UsageError
+from probe.storage import write_whole
 from probe.validation import Strict
-from probe.workspace import write_whole
 
 UNITS = {"k": 1_000, "M": 1_000_000}
 SHOWN = 5

@@ -13,25 +13,22 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 import polars as pl
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import ValidationError, model_validator
 
 from probe.data.labels import LISTS, as_lists
 from probe.data.manifest import COLUMNS, SPLITS, Manifest
-from probe.data.readers.coco import Coco
-from probe.data.readers.delimited import Delimited
-from probe.data.readers.grouped import Grouped
-from probe.data.readers.items import Items
-from probe.data.readers.matlab import Matlab
-from probe.data.readers.records import Records
-from probe.data.readers.tree import Tree
+from probe.data.readers import READERS, Reader, reader_of
 from probe.errors import UsageError, nearest
 from probe.validation import Strict, describe, parse_yaml
 
-Reader = Annotated[Coco | Delimited | Grouped | Items | Matlab | Records | Tree, Field(discriminator="kind")]
+if TYPE_CHECKING:
+    ReaderConfig = Reader.Config
+else:
+    ReaderConfig = READERS.union()
 
 
 class MissingDataError(UsageError):
@@ -102,8 +99,8 @@ class DatasetRow(Strict):
     source: str = ""
     folders: tuple[str, ...] = ()
     parts: tuple[str, ...] = ()
-    tables: tuple[Reader, ...] = ()
-    instead: tuple[Reader, ...] = ()
+    tables: tuple[ReaderConfig, ...] = ()
+    instead: tuple[ReaderConfig, ...] = ()
     counts: tuple[Count, ...] = ()
 
     @model_validator(mode="after")
@@ -191,14 +188,14 @@ class Dataset:
         there = {table.file for table in tables if self.file_of(table, data_root)}
         return [split for split in splits if own[split] and not own[split] & there]
 
-    def tables(self, data_root: Path) -> tuple[Reader, ...]:
+    def tables(self, data_root: Path) -> tuple[ReaderConfig, ...]:
         """Its tables; in their other form where only that is there."""
         is_there = [
             any(self.file_of(table, data_root) for table in form) for form in (self.row.tables, self.row.instead)
         ]
         return self.row.instead if is_there == [False, True] else self.row.tables
 
-    def file_of(self, table: Reader, data_root: Path) -> Path | None:
+    def file_of(self, table: ReaderConfig, data_root: Path) -> Path | None:
         found = (_found(table, data_root / folder) for folder in self.folders)
         return next((path for path in found if path is not None), None)
 
@@ -231,26 +228,26 @@ class Dataset:
         wanted = self._wanted(data_root)
         return bool(wanted) and all(part.file_of(table, data_root) for part, table in wanted)
 
-    def _wanted(self, data_root: Path) -> list[tuple["Dataset", Reader]]:
+    def _wanted(self, data_root: Path) -> list[tuple["Dataset", ReaderConfig]]:
         """Its tables and those of its parts, without the splits that are left out."""
         left_out = set(self.left_out(data_root))
         return [
             (part, table) for part in self.parts for table in part.tables(data_root) if not table.splits <= left_out
         ]
 
-    def _absent(self, tables: Iterable[Reader], data_root: Path) -> list[str]:
+    def _absent(self, tables: Iterable[ReaderConfig], data_root: Path) -> list[str]:
         folder = "" if self.folders[0] == "." else f"{self.folders[0]}/"
         return [f"{folder}{table.file[0]}" for table in tables if self.file_of(table, data_root) is None]
 
-    def _rows(self, table: Reader, data_root: Path) -> pl.DataFrame:
+    def _rows(self, table: ReaderConfig, data_root: Path) -> pl.DataFrame:
         path = self.file_of(table, data_root)
         if path is None:
             raise MissingDataError(f"{table.file[0]} of '{self.name}' has gone from {data_root}; read it again.")
         domain, source = pl.col("domain").fill_null(self.row.domain), pl.col("source").fill_null(self.row.source)
-        return table.rows(path).with_columns(domain=domain, source=source).select(COLUMNS)
+        return reader_of(table).rows(path).with_columns(domain=domain, source=source).select(COLUMNS)
 
 
-def _found(table: Reader, folder: Path) -> Path | None:
+def _found(table: ReaderConfig, folder: Path) -> Path | None:
     """The file of a table in a folder, by the first of its names."""
     paths = (folder / name for name in table.file)
     return next((path for path in paths if (path.is_dir() if table.is_folder else path.is_file())), None)

@@ -6,6 +6,7 @@ An id that passes through a tar (`shard-0000.tar/000012.jpg`) names a member; an
         content = read_image(root, "shard-0000.tar/000012.jpg")
 """
 
+import hashlib
 import os
 import re
 from collections.abc import Collection, Iterable
@@ -55,6 +56,11 @@ def read_image(root: Path, image: str) -> bytes:
     """Raises OSError or KeyError when the image is gone."""
     path, member = _locate(root, image)
     return path.read_bytes() if member is None else tar.read_member(path, member)
+
+
+def content_digest(content: bytes) -> int:
+    """64-bit BLAKE2b of an image file's bytes, never 0, which means unknown."""
+    return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little") or 1
 
 
 def _locate(root: Path, image: str) -> tuple[Path, str | None]:

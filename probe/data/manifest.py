@@ -11,7 +11,6 @@ several labels; `label` then holds a list in every row. No row is ever dropped: 
 import csv
 import hashlib
 import json
-import os
 import re
 from dataclasses import dataclass, field
 from functools import cached_property, reduce
@@ -24,6 +23,7 @@ import polars as pl
 from probe.data.escape import on_disk
 from probe.data.labels import LISTS, from_text, plainest, to_text
 from probe.errors import UsageError, first_line, nearest
+from probe.storage import replacing_file
 
 COLUMNS = ("image", "source", "label", "domain", "split", "role")
 SPLITS = ("train", "val", "test")
@@ -109,15 +109,11 @@ class Manifest:
         if path.exists() and not overwrite:
             raise UsageError(f"{path} exists already; move it away or ask for it to be overwritten.")
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
+        with replacing_file(path) as temporary:
             if path.suffix == ".parquet":
                 self.frame.write_parquet(temporary)
             else:
                 self.frame.with_columns(to_text(self.frame["label"])).write_csv(temporary)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
 
 
 def read_manifest(path: Path, roots: dict[str, Path] | None = None, data_root: Path | None = None) -> Manifest:

@@ -6,14 +6,12 @@ no other image in its split's index finds nothing and is left out of the means.
 
     for problem in problems(manifest):
         print(problem.what, len(problem.rows))
-    missing_files(manifest)         # source, image
 """
 
 from dataclasses import dataclass
 
 import polars as pl
 
-from probe.data.images import missing_images
 from probe.data.manifest import Manifest
 from probe.data.selection import CLASS, IMAGE
 
@@ -34,19 +32,6 @@ def problems(manifest: Manifest) -> list[Problem]:
         Problem("queries with no other image of their class in the index", _nothing_to_find(manifest)),
     ]
     return [problem for problem in found if not problem.rows.is_empty()]
-
-
-def missing_files(manifest: Manifest) -> pl.DataFrame:
-    """The images (source, image) that are not on disk, sorted; every folder and tar is listed once.
-
-    Raises UsageError for a tar that cannot be read.
-    """
-    missing = [
-        (source, image)
-        for source in manifest.sources
-        for image in missing_images(manifest.roots[source], manifest.images(source))
-    ]
-    return pl.DataFrame(missing, dict.fromkeys(IMAGE, pl.String), orient="row")
 
 
 def _leaks(frame: pl.DataFrame) -> pl.DataFrame:

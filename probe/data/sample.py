@@ -10,7 +10,6 @@ same bytes.
 
 import csv
 import json
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -24,6 +23,7 @@ from probe.data.manifest import COLUMNS
 from probe.data.views import Region, View
 from probe.errors import UsageError
 from probe.progress import track
+from probe.storage import new_folder
 
 SAMPLE = "sample"  # what a user writes for it, its folder and its source
 SAMPLE_VERSION = 1
@@ -224,33 +224,25 @@ def ensure_sample(data_root: Path) -> Path:
 
 
 def build_sample(folder: Path, advance: Callable[[int], None] | None = None) -> None:
-    """Draws the sample beside `folder` and renames it into place, so that a folder found is a finished one.
+    """Draws the sample; an existing folder is a finished one.
 
     `advance` is called with 1 after each of the SAMPLE_IMAGES images.
     """
     if folder.exists() and _version(folder) is None:
         raise UsageError(f"{folder} is not a sample that probe has built; move it away or choose another place.")
-    building, outdated = (folder.with_name(f".{folder.name}.{part}") for part in ("building", "outdated"))
-    for leftover in (building, outdated):
-        if leftover.exists():
-            shutil.rmtree(leftover)
-    building.mkdir(parents=True)
     classes = plan()
-    for each in classes:
-        for _ in draw(each, building):
-            if advance is not None:
-                advance(1)
-    _write_manifest(classes, building / "manifest.csv")
     counts = {
         "version": SAMPLE_VERSION,
         "classes": len(classes),
         "images": sum(each.images for each in classes),
     }
-    (building / "sample.json").write_text(json.dumps(counts) + "\n", encoding="utf-8")
-    if folder.exists():
-        folder.rename(outdated)
-    building.rename(folder)
-    shutil.rmtree(outdated, ignore_errors=True)
+    with new_folder(folder) as building:
+        for each in classes:
+            for _ in draw(each, building):
+                if advance is not None:
+                    advance(1)
+        _write_manifest(classes, building / "manifest.csv")
+        (building / "sample.json").write_text(json.dumps(counts) + "\n", encoding="utf-8")
 
 
 def draw(each: SampleClass, folder: Path) -> Iterator[Path]:

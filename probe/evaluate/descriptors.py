@@ -16,7 +16,7 @@ from typing import NoReturn
 
 import numpy as np
 
-from probe.data.dataset import Reader, all_datasets
+from probe.data.dataset import ReaderConfig, all_datasets
 from probe.data.readers.text import json_of
 from probe.errors import UsageError, first_line
 
@@ -96,13 +96,13 @@ def _of_datasets(scanner: "_Scanner", info_files: Path | None, split: str) -> tu
     return ids, np.concatenate(parts) if parts else np.empty((0, 0), np.float32)
 
 
-def _table(file: str) -> Reader | None:
+def _table(file: str) -> ReaderConfig | None:
     """How the catalogue reads one of UnED's info files."""
     tables = (table for dataset in all_datasets() if dataset.name.startswith("uned-") for table in dataset.row.tables)
     return next((table for table in tables if file in table.file), None)
 
 
-def _images(path: Path, table: Reader | None) -> list[str]:
+def _images(path: Path, table: ReaderConfig | None) -> list[str]:
     """`source/image` of the records of an info file; the path as it is written where the catalogue does not know it."""
     records = json_of(path)
     if not isinstance(records, list) or not all(

@@ -14,19 +14,23 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import h5py
 import numpy as np
 import polars as pl
 
-from feature_cache import FeatureStore
-from feature_cache.chunks import ChunkReader
-from feature_cache.foreign import Shard, memory_map, read_foreign, read_ids, require_sound
-from feature_cache.layout import DAMAGE, FORMAT, dataset, opening
+from feature_cache import (
+    FeatureStore,
+    Shard,
+    StoreError,
+    is_store,
+    memory_map,
+    read_foreign,
+    read_ids,
+    require_sound,
+)
 from probe.data.manifest import Manifest
 from probe.errors import UsageError, first_line, nearest
 from probe.evaluate.descriptors import read_descriptors
-from probe.search.search import Distance
-from probe.search.vectors import Vectors
+from probe.search import Distance, Vectors
 
 ACCEPTED = (
     "UnED's JSON of descriptors (.json), .npy with --ids, .npz with `embeddings` and `ids`, HDF5 with vectors and ids "
@@ -200,10 +204,13 @@ def read_embeddings(
         texts, vectors = read_descriptors(path, ids, split)
         shards = [Shard(path, texts, vectors)]
     elif kind in HDF5 and path.is_file():
-        shards = [_store(path)] if _is_store(path) else read_foreign(path, dtype="float32").shards
+        shards = [_stored(path)] if _is_store(path) else read_foreign(path, dtype="float32").shards
     else:
         shards = read_foreign(path, dtype="float32").shards
-    shards = [Shard(shard.file, _stripped(shard, strip), shard.features) for shard in shards]
+    try:
+        shards = [shard.without_prefix(strip) for shard in shards]
+    except StoreError as error:  # the option is wrong, not the file
+        raise UsageError(str(error)) from error
     require_sound(shards)
     return Embeddings(path, shards, manifest)
 
@@ -212,22 +219,20 @@ class _Stored:
     """The features of a feature store, its checksums checked as they are read."""
 
     def __init__(self, store: FeatureStore) -> None:
-        self.path, self.shape, self.dtype = store.path, (store.rows, store.dim), store.dtype
+        self._store, self.shape, self.dtype = store, (store.rows, store.dim), store.dtype
 
     def __getitem__(self, rows: slice) -> np.ndarray:
-        with opening(self.path) as file:
-            return ChunkReader(dataset(file, "features")).between(rows.start, rows.stop)
+        return self._store.between(rows.start, rows.stop)
 
 
 def _is_store(path: Path) -> bool:
     try:
-        with h5py.File(path, "r", locking=False) as file:
-            return file.attrs.get("format") == FORMAT.encode()
-    except DAMAGE as error:
-        raise UsageError(f"{path} is not an HDF5 file ({first_line(error)}); embeddings come as {ACCEPTED}.") from error
+        return is_store(path)
+    except StoreError as error:
+        raise UsageError(f"{first_line(error)}; embeddings come as {ACCEPTED}.") from error
 
 
-def _store(path: Path) -> Shard:
+def _stored(path: Path) -> Shard:
     store = FeatureStore(path)
     return Shard(path, store.ids, _Stored(store))
 
@@ -244,7 +249,7 @@ def _npz(path: Path) -> Shard:
                     "(N, D) and `ids` (N)."
                 )
             return Shard(path, _texts(archive["ids"], path), archive["embeddings"])
-    except (*DAMAGE, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except (OSError, RuntimeError, KeyError, TypeError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise UsageError(f"{path} cannot be read as .npz without pickle ({first_line(error)}).") from error
 
 
@@ -275,13 +280,6 @@ def _texts(array: np.ndarray, path: Path) -> list[str]:
     return np.strings.decode(array, "utf-8").tolist() if array.dtype.kind == "S" else array.tolist()
 
 
-def _stripped(shard: Shard, prefix: str) -> list[str]:
-    other = next((image for image in shard.ids if not image.startswith(prefix)), None)
-    if other is not None:
-        raise UsageError(f"{shard.file}: the id {other} does not begin with {prefix}, which --strip takes off.")
-    return [image.removeprefix(prefix) for image in shard.ids] if prefix else shard.ids
-
-
 def _fill(target: np.ndarray, shard: Shard, rows: np.ndarray) -> None:
     """Rows (M,) of a shard, sorted, into target (M, D)."""
     step = max(1, BLOCK_BYTES // (shard.features.shape[1] * shard.features.dtype.itemsize))
@@ -290,6 +288,6 @@ def _fill(target: np.ndarray, shard: Shard, rows: np.ndarray) -> None:
             first, last = np.searchsorted(rows, (start, start + step))
             if first < last:
                 stop = min(start + step, len(shard.ids))
-                target[first:last] = np.asarray(shard.features[start:stop])[rows[first:last] - start]
-    except DAMAGE as error:
-        raise UsageError(f"{shard.file} cannot be read ({first_line(error)}); fetch it again.") from error
+                target[first:last] = shard.read(start, stop)[rows[first:last] - start]
+    except StoreError as error:
+        raise UsageError(str(error)) from error

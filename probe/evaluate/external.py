@@ -3,7 +3,7 @@
 No backbone, no features and no store are needed: a file of vectors with ids, and the manifest that says what they are.
 
     subject = embeddings_subject(Path("mine.npy"), Path("mine.txt"), "", manifest, question, "auto")
-    scored(subject, question, workspace.evaluations).summary
+    scored(subject, question, workspace.evaluations).scores
 """
 
 import hashlib
@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from feature_cache.foreign import sha256
 from probe.data.manifest import Manifest
 from probe.device import choose_device
 from probe.evaluate.scoring import Question, Subject
@@ -21,7 +20,7 @@ from probe.progress import say
 if TYPE_CHECKING:
     import torch
 
-    from probe.search.vectors import Vectors
+    from probe.search import Vectors
 
 
 def embeddings_subject(
@@ -58,7 +57,8 @@ def embeddings_subject(
 def digest_of(path: Path) -> str:
     """SHA-256 of a file; of a folder, that of the names and digests of all files in it."""
     if path.is_file():
-        return sha256(path)
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
     files = sorted(file for file in path.rglob("*") if file.is_file())
-    lines = "\n".join(f"{file.relative_to(path).as_posix()} {sha256(file)}" for file in files)
+    lines = "\n".join(f"{file.relative_to(path).as_posix()} {digest_of(file)}" for file in files)
     return hashlib.sha256(lines.encode()).hexdigest()

@@ -3,7 +3,7 @@
 runs = [read_run(path)]
 features = features_for(runs, "pocket", "test", workspace)
 subject = subject_of(runs, features, "test", None, "auto")
-scored(subject, Question("test", distance_of(runs)), workspace.evaluations).summary
+scored(subject, Question("test", distance_of(runs)), workspace.evaluations).scores
 """
 
 import shlex
@@ -98,8 +98,7 @@ def _embedded(
 ) -> tuple[pl.DataFrame, "torch.Tensor"]:
     """The rows that all runs have features of, and their (N, d) embeddings."""
     from probe.evaluate.combination import ensemble, soup
-    from probe.fit.data import SplitRows
-    from probe.fit.embedding import embed
+    from probe.fit import SplitRows, embed
     from probe.heads import load_head
 
     left_out = pl.concat([features.left_out for _, features in runs])

@@ -4,7 +4,7 @@ A folder is recognised by the key at the end of its name: the hash of what decid
 metrics.json, per_query.parquet (merged index), per_query_separate.parquet, and neighbours.parquet and .json.
 
     result = scored(subject, Question("test"), workspace.evaluations)
-    result.summary["clean"]["merged"]["mean"]["mMP@5"]
+    result.scores.of("clean", "merged").mean["mMP@5"]
 """
 
 from collections.abc import Callable
@@ -18,15 +18,17 @@ import yaml
 
 from feature_cache import fingerprint
 from probe.errors import UsageError, first_line
-from probe.metrics.metric import METRICS
-from probe.metrics.scores import PER_QUERY, Distance
-from probe.runs.directory import RESULTS_VERSION, appearing, read_metrics, write_json
+from probe.metrics import METRICS, SplitScores
+from probe.metrics.scores import PER_QUERY
+from probe.runs.directory import RESULTS_VERSION, read_scores, write_json
+from probe.search import Distance
+from probe.storage import new_folder
 from probe.workspace import file_name
 
 if TYPE_CHECKING:
     import torch
 
-    from probe.search.vectors import Vectors
+    from probe.search import Vectors
 
 NEIGHBOURS = 10
 
@@ -65,9 +67,9 @@ class Result:
     path: Path
 
     @cached_property
-    def summary(self) -> dict[str, Any]:
-        """By protocol and index. Raises UsageError when it is damaged."""
-        return read_metrics(self.path)
+    def scores(self) -> SplitScores:
+        """Raises UsageError when they are damaged."""
+        return read_scores(self.path, SplitScores)
 
     def per_query(self, index: str) -> pl.DataFrame:
         """A row a query, of the merged or the separate index."""
@@ -100,7 +102,7 @@ def scored(subject: Subject, question: Question, folder: Path) -> Result:
 
 def _score(subject: Subject, question: Question, path: Path, config: dict[str, Any]) -> None:
     from probe.evaluate.neighbours import write_neighbours
-    from probe.metrics.evaluation import KEPT, evaluate
+    from probe.metrics import evaluate
 
     frame, vectors = subject.embed()
     evaluation = evaluate(
@@ -108,9 +110,9 @@ def _score(subject: Subject, question: Question, path: Path, config: dict[str, A
         vectors,
         distance=question.distance,
         metrics=question.all_metrics,
-        kept=max(KEPT, question.neighbours),
+        neighbours=max(NEIGHBOURS, question.neighbours),
     )
-    with appearing(path) as folder:
+    with new_folder(path) as folder:
         (folder / "config.yaml").write_text(
             yaml.safe_dump(config, sort_keys=False, allow_unicode=True), encoding="utf-8"
         )
@@ -118,4 +120,4 @@ def _score(subject: Subject, question: Question, path: Path, config: dict[str, A
             queries.write_parquet(folder / PER_QUERY[index])
         if question.neighbours:
             write_neighbours(evaluation.per_query["merged"], folder, question.neighbours)
-        write_json(folder / "metrics.json", evaluation.summary)
+        write_json(folder / "metrics.json", evaluation.scores.model_dump())

@@ -18,8 +18,8 @@ import numpy as np
 
 from feature_cache import Failure, Rows, StoreWriter
 from probe.backbones.encoder import Encoder
+from probe.data.loading import Batch, choose_workers, load_batches
 from probe.errors import ProbeError
-from probe.extract.decoding import Batch, choose_workers, decoded
 from probe.extract.plan import Settings, Task
 from probe.progress import say, track
 
@@ -56,7 +56,7 @@ def extract(task: Task, encoder: Encoder, spec: dict[str, Any], settings: Settin
 
 def _batches(todo: list[str], task: Task, encoder: Encoder, settings: Settings) -> Iterator[Batch]:
     workers = choose_workers(shared=not settings.pinned)[0] if settings.workers is None else settings.workers
-    return decoded(todo, task.root, encoder.prepare, batch=settings.batch, workers=workers, pinned=settings.pinned)
+    return load_batches(todo, task.root, encoder.prepare, batch=settings.batch, workers=workers, pinned=settings.pinned)
 
 
 def _features(batch: Batch, encoder: Encoder) -> np.ndarray:
@@ -127,7 +127,7 @@ def _write(writer: StoreWriter, gathered: list[tuple[Batch, np.ndarray]]) -> Non
         np.array([size for batch in batches for size in batch.sizes], np.int32).reshape(-1, 2),
         np.array([content for batch in batches for content in batch.contents], np.uint64),
     )
-    writer.add(rows, [failure for batch in batches for failure in batch.failures])
+    writer.add(rows, [Failure(*failure) for batch in batches for failure in batch.failures])
 
 
 @contextmanager

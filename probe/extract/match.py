@@ -7,14 +7,13 @@ image file, and before a store is used a few images that are on disk are compare
     require_images(store, root, manifest.images("pocket"))
 """
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from feature_cache import FeatureStore, Spec, differences
-from probe.data.images import has_image, read_image
+from probe.data.images import content_digest, has_image, read_image
 from probe.errors import UsageError
 
 SAMPLES = 32
@@ -46,11 +45,6 @@ def _restricted(spec: Spec, to: Spec) -> Spec:
         name: {key: (spec.get(name) or {}).get(key) for key in part} if isinstance(part, dict) else spec.get(name)
         for name, part in to.items()
     }
-
-
-def content_digest(content: bytes) -> int:
-    """64-bit BLAKE2b of an image file's bytes, never 0, which means unknown."""
-    return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little") or 1
 
 
 def require_images(store: FeatureStore, root: Path | None, images: Sequence[str]) -> None:

@@ -14,6 +14,7 @@ from probe.data.images import missing_images
 from probe.data.manifest import Manifest
 from probe.errors import UsageError
 from probe.extract.match import require_features, require_images
+from probe.storage import write_whole
 from probe.workspace import Workspace, file_name
 
 
@@ -87,7 +88,7 @@ def _require_files(tasks: list[Task], manifest: Manifest, workspace: Workspace) 
     if missing:
         listing = workspace.out / f"missing-{file_name(Path(manifest.where).parent.name)}.txt"
         listing.parent.mkdir(parents=True, exist_ok=True)
-        listing.write_text("\n".join(missing) + "\n")
+        write_whole(listing, ("\n".join(missing) + "\n").encode())
         raise UsageError(
             f"{len(missing):,} image(s) of {manifest.where} are missing on disk, the first: {', '.join(missing[:5])}; "
             f"all are listed in {listing}."

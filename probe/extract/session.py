@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from feature_cache import Failure, FeatureStore, StoreWriter
-from feature_cache.writer import written_files
+from feature_cache import Failure, FeatureStore, StoreWriter, written_files
 from probe.backbones.catalogue import Backbone
 from probe.data.manifest import Manifest
 from probe.data.selection import only
@@ -52,7 +51,7 @@ def extract_sources(
     if not pending:
         return
     from probe.backbones.encoder import load_encoder
-    from probe.extract.decoding import choose_workers
+    from probe.data.loading import choose_workers
     from probe.extract.local import extract
 
     device, reason = choose_device(device_choice)

@@ -1,1 +1,73 @@
-"""Fitting heads: samplers, training loop, selection, sweeps, run directories."""
+"""Fitting heads: from a configuration and cached features to a head and its scores, in memory.
+
+from probe.fit import FitData, fit, read_run_config
+
+fitted = fit(read_run_config(mapping), FitData(features, device, budget))
+"""
+
+from probe.fit.checkpoint import Checkpoint, TrainingState
+from probe.fit.config import (
+    ClosedFormConfig,
+    DistillationConfig,
+    RunConfig,
+    Seed,
+    TrainedConfig,
+    is_closed_form,
+    read_run_config,
+)
+from probe.fit.data import FitData, SplitRows, shuffle_window
+from probe.fit.divergence import DivergedError
+from probe.fit.domains import images_of, require_domains, training_images
+from probe.fit.embedding import embed, score, score_merged
+from probe.fit.fitted import Fitted, fit
+from probe.fit.history import DomainRecord, EpochRecord
+from probe.fit.optimizers.base import OPTIMIZERS
+from probe.fit.plan import TrainingPlan
+from probe.fit.samplers.base import SAMPLERS, Sampler, StepBlock
+from probe.fit.samplers.single_domain import SingleDomainSampler
+from probe.fit.schedules.base import SCHEDULES, Schedule
+from probe.fit.scores import LastEpoch, RunScores
+from probe.fit.trainer import Trainer
+from probe.fit.training import Epochs, Joint, Samples, Separate, Training
+
+__all__ = [
+    "OPTIMIZERS",
+    "SAMPLERS",
+    "SCHEDULES",
+    "Checkpoint",
+    "ClosedFormConfig",
+    "DistillationConfig",
+    "DivergedError",
+    "DomainRecord",
+    "EpochRecord",
+    "Epochs",
+    "FitData",
+    "Fitted",
+    "Joint",
+    "LastEpoch",
+    "RunConfig",
+    "RunScores",
+    "Sampler",
+    "Samples",
+    "Schedule",
+    "Seed",
+    "Separate",
+    "SingleDomainSampler",
+    "SplitRows",
+    "StepBlock",
+    "TrainedConfig",
+    "Trainer",
+    "Training",
+    "TrainingPlan",
+    "TrainingState",
+    "embed",
+    "fit",
+    "images_of",
+    "is_closed_form",
+    "read_run_config",
+    "require_domains",
+    "score",
+    "score_merged",
+    "shuffle_window",
+    "training_images",
+]

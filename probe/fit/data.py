@@ -20,7 +20,7 @@ import torch
 from probe.errors import UsageError
 from probe.extract.features import CachedFeatures
 from probe.fit.domains import require_specialist
-from probe.metrics.metric import domains_with_something_to_find
+from probe.metrics import domains_with_something_to_find
 
 BLOCK_ROWS = 16384
 WINDOW_BYTES = 1 << 30  # of training features shuffled together where they do not fit; fixed, so that bits are
@@ -127,6 +127,10 @@ class FitData:
         names = self.train.frame["domain"]
         return [(names == name).arg_true().to_numpy().astype(np.int64) for name in self.domains]
 
+    def sizes_of_domains(self) -> dict[str, int]:
+        """Training images by domain, in the order of `domains`."""
+        return {name: len(rows) for name, rows in zip(self.domains, self.rows_of_domain(), strict=True)}
+
     def _number_classes(self) -> None:
         rank = pl.struct("domain", "label").rank("dense") - 1
         classes = self.train.frame.select("domain", rank.cast(pl.Int64).alias("class"))
@@ -138,10 +142,15 @@ class FitData:
         self.first_classes = [0, *accumulate(self.classes_of_domain[:-1])]
 
 
-def window(features: CachedFeatures, device: torch.device, budget: dict[str, int]) -> int | None:
+def shuffle_window(features: CachedFeatures, device: torch.device, budget: dict[str, int]) -> int | None:
     """What FitData's would be, before anything is loaded."""
     frames = {name: features.frame(name) for name in SPLITS}
     return _window(_places(frames, features.row_bytes, device, budget), features.row_bytes)
+
+
+def shuffling(window: int | None) -> str:
+    """How training rows are shuffled, in words."""
+    return "all rows shuffled together" if window is None else f"rows shuffled in windows of {window:,}"
 
 
 def _window(places: dict[str, str], row_bytes: int) -> int | None:

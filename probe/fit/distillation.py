@@ -5,26 +5,25 @@ head that the run keeps, learns from labels, and from the teacher of the batch's
 cosines within the batch. The initial weights of the teachers are drawn from a generator of their own, so that with both
 weights at 0 the student gets the bits that it gets without teachers.
 
-    objective = build_objective(config, data, generator)      # config.distillation is set
+    objective = DistillationObjective.build(config, data, generator)      # config.distillation is set
     objective(features, labels, domain=3).backward()
     objective.parts()["logit"]
 """
 
 from collections.abc import Sequence
-from typing import cast
 
 import numpy as np
 import torch
 from torch import nn
 
-from probe.fit import config
+from probe.fit.config import DistillationConfig, TrainedConfig
 from probe.fit.data import FitData
 from probe.fit.objective import Classification, Tensors, number_of_weights
-from probe.heads import L2LinearL2, TrainedHead, build_head
+from probe.heads import L2LinearL2, TrainedHead
 from probe.losses import Loss, build_loss, logit_distillation, relation_distillation
 
 
-class Distillation(Classification):
+class DistillationObjective(Classification):
     """The sum of the student's and the teacher's classification losses and of the weighted logit and relation terms
     (Ypsilantis et al., NeurIPS 2024, figure 2). No gradient of the last two reaches the teacher.
 
@@ -38,19 +37,34 @@ class Distillation(Classification):
         first_classes: Sequence[int],
         teachers: Sequence[nn.Module],
         teacher_classifiers: Sequence[Loss],
-        options: config.Distillation,
+        options: DistillationConfig,
     ) -> None:
         super().__init__(head, classifiers, first_classes)
         self.teachers = nn.ModuleList(teachers)
         self.teacher_classifiers = nn.ModuleList(teacher_classifiers)
-        self._losses, self._teacher_losses = tuple(classifiers), tuple(teacher_classifiers)
+        self._teacher_losses = tuple(teacher_classifiers)
         self._options = options
         self._parts: Tensors = {}
+
+    @classmethod
+    def build(cls, config: TrainedConfig, data: FitData, generator: torch.Generator) -> "DistillationObjective":
+        """The student as it is without teachers, and for each domain a teacher: L2, a linear layer, L2, and the run's
+        loss."""
+        student = Classification.build(config, data, generator)
+        options = config.distillation or DistillationConfig()
+        seed = int(np.random.SeedSequence([config.seed, 1]).generate_state(1, np.uint64)[0] >> 1)
+        of_teachers = torch.Generator(data.device).manual_seed(seed)
+        dim = options.teacher_dim
+        teachers = [L2LinearL2(data.train.dim, dim, of_teachers) for _ in data.domains]
+        sizes = data.class_sizes.split(data.classes_of_domain)
+        beside = [build_loss(config.loss, part, dim, of_teachers) for part in sizes]
+        objective = cls(student.head, student.losses, data.first_classes, teachers, beside, options)
+        return objective.to(data.device)
 
     def forward(self, features: torch.Tensor, labels: torch.Tensor, domain: int | None) -> torch.Tensor:
         if domain is None:
             raise ValueError("distillation needs batches of one domain")
-        classifier, teacher_classifier = self._losses[domain], self._teacher_losses[domain]
+        classifier, teacher_classifier = self.losses[domain], self._teacher_losses[domain]
         student, teacher = self.head(features), self.teachers[domain](features)  # (B, d), (B, d')
         own = labels - self._first_classes[domain]
         parts = {"classification": classifier(student, own), "teacher": teacher_classifier(teacher, own)}
@@ -79,17 +93,3 @@ class Distillation(Classification):
     def difficulty(self, loss: torch.Tensor) -> torch.Tensor:
         """The teacher's classification loss, as in UDON's code."""
         return self._parts["teacher"]
-
-
-def with_teachers(student: Classification, run: config.RunConfig, data: FitData) -> Distillation:
-    """The student with a teacher for each domain: L2, a linear layer, L2, and the run's loss."""
-    if run.distillation is None or run.loss is None:
-        raise ValueError("RunConfig gives distillation a loss")
-    seed = int(np.random.SeedSequence([run.seed, 1]).generate_state(1, np.uint64)[0] >> 1)
-    generator = torch.Generator(data.device).manual_seed(seed)
-    options, dim = run.distillation, run.distillation.teacher_dim
-    teachers = [build_head(L2LinearL2.Config(dim=dim), data.train.dim, generator) for _ in data.domains]
-    sizes = data.class_sizes.split(data.classes_of_domain)
-    of_teachers = [build_loss(run.loss, part, dim, generator) for part in sizes]
-    classifiers = cast(Sequence[Loss], tuple(student.classifiers))
-    return Distillation(student.head, classifiers, data.first_classes, teachers, of_teachers, options).to(data.device)

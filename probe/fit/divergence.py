@@ -4,9 +4,9 @@ Losses are kept on the device and looked at every 50 steps, so the step that is 
 over those steps is ten times the run's first loss, before any update, or chance level (ln C) if that is more.
 A domain of one class has a loss of 0 from the first step: the first loss is the first one that is not.
 
-    watch = Watch(training, chance=math.log(34_800), device=device)
-    watch.note(step, rate, loss)       # raises DivergedError
-    watch.check()                      # what was not looked at yet
+    guard = DivergenceGuard(training, chance=math.log(34_800), device=device)
+    guard.note(step, rate, loss)       # raises DivergedError
+    guard.check()                      # what was not looked at yet
 """
 
 import math
@@ -14,7 +14,7 @@ import math
 import torch
 
 from probe.errors import ProbeError
-from probe.fit.config import Training
+from probe.fit.training import Training
 
 EVERY = 50
 EXPLODED = 10.0
@@ -24,11 +24,14 @@ class DivergedError(ProbeError):
     """Training that cannot go on."""
 
 
-class Watch:
-    """`start`: the run's first loss, None before it is known; a run that goes on is given it."""
+class DivergenceGuard:
+    """`chance`: the loss of a classifier that knows nothing."""
 
-    def __init__(self, training: Training, chance: float, device: torch.device, start: float | None = None) -> None:
-        self.start = start
+    def __init__(
+        self, training: Training, chance: float, device: torch.device, first_loss: float | None = None
+    ) -> None:
+        self.first_loss = first_loss
+        """None before it is known; a run that goes on is given it."""
         self._training, self._chance = training, chance
         self._losses = torch.zeros(EVERY, device=device)
         self._steps: list[tuple[int, float]] = []
@@ -52,9 +55,9 @@ class Watch:
         if not values:
             return
         mean = sum(values) / len(values)
-        if self.start is None:
-            self.start = next((value for value in values if value != 0), None)
-        usual = max(self.start or 0.0, self._chance)
+        if self.first_loss is None:
+            self.first_loss = next((value for value in values if value != 0), None)
+        usual = max(self.first_loss or 0.0, self._chance)
         if mean > EXPLODED * usual:
             raise DivergedError(
                 f"the loss has exploded: {mean:.4g} on average at {self._place(*steps[-1])}, "

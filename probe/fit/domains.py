@@ -10,9 +10,10 @@ import polars as pl
 
 from probe.errors import UsageError, nearest
 from probe.extract.features import CachedFeatures
-from probe.fit.config import BALANCED, RunConfig, Training
+from probe.fit.config import RunConfig, TrainedConfig
+from probe.fit.training import BALANCED, Joint, Training
 from probe.losses import LossConfig
-from probe.metrics.metric import domains_with_something_to_find
+from probe.metrics import domains_with_something_to_find
 
 
 def training_images(features: CachedFeatures) -> dict[str, int]:
@@ -33,14 +34,13 @@ def require_domains(configs: Sequence[RunConfig], features: CachedFeatures) -> N
     for config in configs:
         if config.domain is not None:
             require_specialist(config.domain, sizes, findable)
-        if config.training is None:
+        if not isinstance(config, TrainedConfig):
             continue
         own = sizes if config.domain is None else {config.domain: sizes[config.domain]}
-        if config.training.one_domain_a_step:
-            require_sampler(config.training, own)
+        require_sampler(config.training, own)
         require_selection(config.training, val if config.domain is None else val.filter(domain=config.domain))
-        if config.loss is not None and config.loss.least_classes > 1:
-            joint = config.training.classifier == "joint"
+        if config.loss.least_classes > 1:
+            joint = isinstance(config.training.classifier, Joint)
             require_classes(config.loss, features.frame("train").filter(pl.col("domain").is_in(list(own))), joint)
 
 
@@ -55,10 +55,7 @@ def require_specialist(domain: str, domains: Collection[str], findable: Collecti
 def require_sampler(training: Training, sizes: Mapping[str, int]) -> None:
     """Raises UsageError unless the domains that a sampler is told are those of the training images, each once, and an
     epoch has a step."""
-    for key in ("domains", "specialist_steps"):
-        named = getattr(training, key)
-        if named is None:
-            continue
+    for key, named in training.sampler.domain_lists().items():
         for name in named:
             if name not in sizes:
                 raise UsageError(f"training.{key}: there are no training images of '{name}'; {nearest(name, sizes)}")
@@ -66,8 +63,8 @@ def require_sampler(training: Training, sizes: Mapping[str, int]) -> None:
         if missing or len(set(named)) < len(named):
             wrong = f"leaves out '{missing[0]}'" if missing else "has a domain twice"
             raise UsageError(f"training.{key} {wrong}; name each domain of the training images once.")
-    images = training.validate_every or sum(sizes.values())
-    if images < training.batch:
+    images = training.length.epoch_images(sum(sizes.values()))
+    if training.sampler.single_domain and images < training.batch:
         raise UsageError(
             f"training.batch: an epoch of {images:,} images has no whole batch of {training.batch:,}; lower it, or "
             "take `sampler: uniform`, whose last batch may be short."

@@ -4,15 +4,14 @@ embed(head, data.val)      # (N, d) float32, in the rows' order
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import nn
 
 from probe.fit.data import SplitRows
-from probe.metrics.evaluation import Evaluation, evaluate
+from probe.metrics import Evaluation, Scores, evaluate
 from probe.progress import Report, silent
-from probe.search.search import Distance
+from probe.search import Distance
 
 SELECTING = ("mMP@5", "R@1")  # what validation computes
 
@@ -43,8 +42,8 @@ def score_merged(
     distance: Distance = "cosine",
     metrics: Sequence[str] = SELECTING,
     progress: Report = silent,
-) -> dict[str, Any]:
-    """The summary of the merged index and the clean protocol alone: what selects an epoch, cheaper than all."""
+) -> Scores:
+    """The merged index and the clean protocol alone: what selects an epoch, cheaper than all."""
     found = evaluate(
         rows.frame,
         embed(head, rows),
@@ -52,7 +51,7 @@ def score_merged(
         metrics=metrics,
         indexes=["merged"],
         protocols=["clean"],
-        kept=0,
+        neighbours=0,
         progress=progress,
     )
-    return found.summary["clean"]["merged"]
+    return found.scores.of("clean", "merged")

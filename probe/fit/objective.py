@@ -12,7 +12,11 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from probe.heads import TrainedHead
+from probe.fit.config import TrainedConfig
+from probe.fit.data import FitData
+from probe.fit.training import Joint
+from probe.heads import TrainedHead, build_head
+from probe.losses import Loss, build_loss
 
 Tensors = dict[str, torch.Tensor]
 
@@ -50,11 +54,22 @@ class Classification(Objective):
     `first_classes`: of each domain where there is a classifier for each; a single classifier is of all domains.
     """
 
-    def __init__(self, head: TrainedHead, classifiers: Sequence[nn.Module], first_classes: Sequence[int]) -> None:
+    def __init__(self, head: TrainedHead, classifiers: Sequence[Loss], first_classes: Sequence[int]) -> None:
         super().__init__()
         self.head = head
+        self.losses = tuple(classifiers)
         self.classifiers = nn.ModuleList(classifiers)
         self._first_classes = tuple(first_classes)
+
+    @classmethod
+    def build(cls, config: TrainedConfig, data: FitData, generator: torch.Generator) -> "Classification":
+        """The head, then the classifiers in the order of the domains' names, drawn from the generator, on the
+        device."""
+        head = build_head(config.head, data.train.dim, generator)
+        joint = isinstance(config.training.classifier, Joint)
+        sizes = [data.class_sizes] if joint else data.class_sizes.split(data.classes_of_domain)
+        classifiers = [build_loss(config.loss, part, config.head.loss_dim, generator) for part in sizes]
+        return Classification(head, classifiers, data.first_classes).to(data.device)
 
     def sizes(self) -> dict[str, int]:
         return {"head": number_of_weights(self.head), "classes": number_of_weights(self.classifiers)}

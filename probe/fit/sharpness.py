@@ -1,4 +1,4 @@
-"""Sharpness-aware minimisation: a step goes by the gradient from where the batch's loss is highest nearby.
+"""Sharpness-aware minimization: a step goes by the gradient from where the batch's loss is highest nearby.
 
 Both passes are of one function of the weights: the second begins with the buffers (a loss's statistics, batch
 normalisation's) and the dropout of the first. The weights and the buffers stay as the first pass leaves them.

@@ -1,104 +1,124 @@
 """The training loop: epochs over the cached features; after each a validation, which may select it, and a checkpoint.
 
 A step gathers its rows and takes one forward pass, one backward pass (with `sharpness` two of each, sharpness.py) and
-one fused update; nothing in it waits for the device. What is minimised is an objective (objective.py); the sampler
-decides which images come when (sampler.py). The rest of randomness, initial weights and dropout, is of one generator,
+one fused update; nothing in it waits for the device. What is minimized is an objective (objective.py); the sampler
+decides which images come when (samplers/). The rest of randomness, initial weights and dropout, is of one generator,
 whose state is kept with the checkpoint.
 
     trainer = Trainer(config, data, checkpoint)
-    trainer.run(on_step, on_epoch)
-    trainer.best.epoch, trainer.history
+    trainer.run(on_step, on_epoch).best.epoch, trainer.history
 """
 
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
-from probe.fit.build import build_objective
-from probe.fit.config import BALANCED, RunConfig, Training
+from probe.fit.checkpoint import Checkpoint, Tensors, TrainingState
+from probe.fit.config import TrainedConfig
 from probe.fit.data import FitData
-from probe.fit.divergence import Watch
-from probe.fit.domains import require_selection
+from probe.fit.distillation import DistillationObjective
+from probe.fit.divergence import DivergenceGuard
+from probe.fit.domains import require_sampler, require_selection
 from probe.fit.embedding import score_merged
-from probe.fit.objective import Tensors
-from probe.fit.optimizer import build_optimizer, hold_gradients, optimizer_tensors, restore_optimizer, set_rate
-from probe.fit.sampler import Stretch, build_sampler
-from probe.fit.schedule import Plan
+from probe.fit.history import DomainRecord, EpochRecord
+from probe.fit.objective import Classification, Objective
+from probe.fit.optimizers.base import build_optimizer, hold_gradients, optimizer_tensors, restore_optimizer, set_rate
+from probe.fit.plan import TrainingPlan
+from probe.fit.samplers.base import StepBlock, build_sampler
 from probe.fit.sharpness import Ascent
-from probe.runs.checkpoint import Checkpoint
-from probe.search.search import Distance
+from probe.fit.training import BALANCED, Separate, Training
+from probe.metrics import Scores
+from probe.search import Distance
 
 OnStep = Callable[[int], None]  # images seen since the last call
-OnEpoch = Callable[[dict[str, Any]], None]  # the epoch's line of the history
+OnEpoch = Callable[[EpochRecord], None]
 
 
 @dataclass(frozen=True)
 class Selected:
-    """An epoch as it was: its number, its value on validation, the validation's summary, the head's state, and what the
-    objective keeps beside it."""
+    """An epoch as it was."""
 
     epoch: int
+
     value: float
-    val: dict[str, Any]
+    """Of the validation metric that selects."""
+
+    val: Scores
+    """Of the validation."""
+
     head: Tensors
+
     kept: Tensors
+    """What the objective keeps beside the head."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Of the epochs so far."""
+
+    best: Selected
+
+    last: Scores
+    """The last epoch's validation."""
 
 
 class Trainer:
     """One run from its seed, or from its checkpoint where there is one."""
 
-    def __init__(self, config: RunConfig, data: FitData, checkpoint: Checkpoint | None = None) -> None:
-        if config.training is None:
-            raise ValueError("a head that is not trained has no trainer")
+    def __init__(self, config: TrainedConfig, data: FitData, checkpoint: Checkpoint | None = None) -> None:
         self.training, self.data, self.checkpoint = config.training, data, checkpoint
         self.distance: Distance = config.distance
+        require_sampler(self.training, data.sizes_of_domains())
         require_selection(self.training, data.val.frame)
-        self.plan = Plan(self.training, len(data.train))
+        self.plan = TrainingPlan(self.training, len(data.train))
         self.sampler = build_sampler(self.training, self.plan, data, config.seed)
         self.generator = torch.Generator(data.device).manual_seed(config.seed)
         self.objective = build_objective(config, data, self.generator)
         self.head = self.objective.head
         self.optimizer = build_optimizer(self.objective.parameters(), self.training)
-        self._skip_inactive = self.training.inactive != "zero-gradients"
+        classifier = self.training.classifier
+        self._skip_inactive = not isinstance(classifier, Separate) or classifier.inactive == "skip"
         if not self._skip_inactive:
             hold_gradients(self.objective, but=self.head)
-        self.watch = Watch(self.training, math.log(len(data.class_sizes)), data.device)
-        self.history: list[dict[str, Any]] = []
+        self.guard = DivergenceGuard(self.training, math.log(len(data.class_sizes)), data.device)
+        self.history: list[EpochRecord] = []
         self.seconds = 0.0
-        self.best: Selected | None = None
-        self.last: dict[str, Any] = {}
+        self.outcome: Outcome | None = None
         if checkpoint is not None:
             self._resume(checkpoint)
 
-    def run(self, on_step: OnStep, on_epoch: OnEpoch) -> Selected:
+    def run(self, on_step: OnStep, on_epoch: OnEpoch) -> Outcome:
         """Trains what is left to train. Raises DivergedError. The head ends as the last epoch left it."""
         for epoch in range(len(self.history) + 1, self.plan.epochs + 1):
             start = time.monotonic()
-            record = self._epoch(epoch, on_step)
-            self._validate(epoch, record)
+            losses = self._epoch(epoch, on_step)
+            outcome = self.outcome = self._validate(epoch)
+            means = {metric: outcome.last.value(metric) for metric in outcome.last.mean}
+            self.history.append(EpochRecord(**losses, val=means))
             self.seconds += time.monotonic() - start
             if self.checkpoint is not None:
-                self.checkpoint.write(self._tensors(), self._state())
+                self.checkpoint.write(self._tensors(outcome.best), self._state(outcome))
             on_epoch(self.history[-1])
-        if self.best is None:
-            raise ValueError("there is at least one epoch")
-        return self.best
+        if self.outcome is None:
+            raise ValueError("a plan has at least one epoch")
+        return self.outcome
 
     def _epoch(self, epoch: int, on_step: OnStep) -> dict[str, Any]:
+        """Its record, but for the validation."""
         self.objective.train()
         for weight in self.head.parameters():
             weight.requires_grad_(epoch > self.training.freeze_head_epochs)
         step, rate, seen = (epoch - 1) * self.plan.steps_per_epoch, 0.0, 0
         total, of_domains = torch.zeros((), device=self.data.device), DomainLosses(self.data.domains)
         parts: Tensors = {}
-        for stretch in self.sampler.stretches(epoch):
-            noted = torch.zeros(2, len(stretch.domains), device=self.data.device)  # losses and difficulties
-            batches = self.data.train.batches(stretch.rows, self.training.batch)
-            for at, ((rows, features), domain) in enumerate(zip(batches, stretch.domains, strict=True)):
+        for block in self.sampler.blocks(epoch):
+            noted = torch.zeros(2, len(block.domains), device=self.data.device)  # losses and difficulties
+            batches = self.data.train.batches(block.rows, self.training.batch)
+            for at, ((rows, features), domain) in enumerate(zip(batches, block.domains, strict=True)):
                 rate = self.plan.learning_rate(step)
                 value, terms, difficulty = self._step(rate, features.float(), self.data.labels[rows], domain)
                 total += value * len(rows)
@@ -107,18 +127,18 @@ class Trainer:
                 if domain is not None:
                     noted[0, at], noted[1, at] = value, difficulty
                 step, seen = step + 1, seen + len(rows)
-                if self.watch.note(step - 1, rate, value):
+                if self.guard.note(step - 1, rate, value):
                     on_step(seen)
                     seen = 0
-            self.watch.check()
+            self.guard.check()
             losses, difficulties = noted.tolist()
-            self.sampler.observe(stretch, difficulties)
-            of_domains.add(stretch, losses)
+            self.sampler.observe(block, difficulties)
+            of_domains.add(block, losses)
         on_step(seen)
         samples = self.plan.epoch_samples
         record = {"epoch": epoch, "samples": epoch * samples, "loss": float(total) / samples, "lr": rate}
-        record |= {"parts": {name: float(part) / samples for name, part in parts.items()}} if parts else {}
-        return record | of_domains.record()
+        means = {name: float(part) / samples for name, part in parts.items()}
+        return record | {"parts": means, "domains": of_domains.records()}
 
     def _step(
         self, rate: float, features: torch.Tensor, labels: torch.Tensor, domain: int | None
@@ -136,60 +156,67 @@ class Trainer:
         self.optimizer.step()
         return value.detach(), parts, difficulty
 
-    def _validate(self, epoch: int, record: dict[str, Any]) -> None:
+    def _validate(self, epoch: int) -> Outcome:
         """A later epoch has to be better to be selected; at a tie the earlier one stays."""
         self.head.after_epoch(len(self.data.train), self.data.train.take)
-        self.last = score_merged(self.head, self.data.val, self.distance)
-        self.history.append(record | {"val": self.last["mean"]})
-        value = _selection_value(self.last, self.training)
-        if self.best is None or value > self.best.value:
-            head = {name: tensor.detach().clone() for name, tensor in self.head.state_dict().items()}
-            kept = {name: tensor.detach().clone() for name, tensor in self.objective.kept().items()}
-            self.best = Selected(epoch, value, self.last, head, kept)
+        val = score_merged(self.head, self.data.val, self.distance)
+        value = _selection_value(val, self.training)
+        if self.outcome is not None and value <= self.outcome.best.value:
+            return replace(self.outcome, last=val)
+        head = {name: tensor.detach().clone() for name, tensor in self.head.state_dict().items()}
+        kept = {name: tensor.detach().clone() for name, tensor in self.objective.kept().items()}
+        return Outcome(Selected(epoch, value, val, head, kept), last=val)
 
-    def _tensors(self) -> Tensors:
-        if self.best is None:
-            raise ValueError("a checkpoint comes after a validation")
+    def _tensors(self, best: Selected) -> Tensors:
         return {
             **_prefixed("objective", self.objective.state_dict()),
             **_prefixed("optimizer", optimizer_tensors(self.optimizer)),
-            **_prefixed("best-head", self.best.head),
-            **_prefixed("best-kept", self.best.kept),
+            **_prefixed("best-head", best.head),
+            **_prefixed("best-kept", best.kept),
             "generator": self.generator.get_state(),
         }
 
-    def _state(self) -> dict[str, Any]:
-        if self.best is None:
-            raise ValueError("a checkpoint comes after a validation")
-        return {
-            "history": self.history,
-            "last": self.last,
-            "best": {"epoch": self.best.epoch, "value": self.best.value, "val": self.best.val},
-            "device": self.data.device.type,
-            "window": self.data.window,
-            "sampler": self.sampler.state(),
-            "start": self.watch.start,
-            "seconds": self.seconds,
-        }
+    def _state(self, outcome: Outcome) -> TrainingState:
+        return TrainingState(
+            history=self.history,
+            last=outcome.last,
+            selected_epoch=outcome.best.epoch,
+            selected_value=outcome.best.value,
+            selected_val=outcome.best.val,
+            device=self.data.device.type,
+            window=self.data.window,
+            sampler=self.sampler.state(),
+            first_loss=self.guard.first_loss,
+            seconds=self.seconds,
+        )
 
     def _resume(self, checkpoint: Checkpoint) -> None:
         """Goes on after the last epoch that was finished, unless on another device or with rows shuffled otherwise."""
-        checkpoint.drop_unless(self.data.device.type, self.data.window)
         found = checkpoint.read()
         if found is None:
             return
         tensors, state = found
+        if reason := state.conflict(self.data.device.type, self.data.window):
+            checkpoint.drop(reason)
+            return
         self.objective.load_state_dict(_section(tensors, "objective"))
-        self.sampler.restore(state["sampler"])
+        self.sampler.restore(state.sampler)
         restore_optimizer(self.optimizer, _section(tensors, "optimizer"))
         self.generator.set_state(tensors["generator"])
-        self.history, self.last, self.seconds = state["history"], state["last"], state["seconds"]
-        self.watch.start = state["start"]
-        best_head, best_kept = (
+        self.history, self.seconds = list(state.history), state.seconds
+        self.guard.first_loss = state.first_loss
+        head, kept = (
             {name: tensor.to(self.data.device) for name, tensor in _section(tensors, part).items()}
             for part in ("best-head", "best-kept")
         )
-        self.best = Selected(**state["best"], head=best_head, kept=best_kept)
+        best = Selected(state.selected_epoch, state.selected_value, state.selected_val, head, kept)
+        self.outcome = Outcome(best, state.last)
+
+
+def build_objective(config: TrainedConfig, data: FitData, generator: torch.Generator) -> Objective:
+    """What the run minimizes, its initial weights drawn from the generator."""
+    kind = DistillationObjective if config.distillation else Classification
+    return kind.build(config, data, generator)
 
 
 class DomainLosses:
@@ -199,17 +226,17 @@ class DomainLosses:
         self._names = names
         self._sums, self._steps = [0.0] * len(names), [0] * len(names)
 
-    def add(self, stretch: Stretch, losses: Sequence[float]) -> None:
-        for number, loss in zip(stretch.domains, losses, strict=True):
+    def add(self, block: StepBlock, losses: Sequence[float]) -> None:
+        for number, loss in zip(block.domains, losses, strict=True):
             if number is not None:
                 self._sums[number] += loss
                 self._steps[number] += 1
 
-    def record(self) -> dict[str, Any]:
-        """`domains` of the epoch's line in the history; nothing where batches were mixed."""
+    def records(self) -> dict[str, DomainRecord]:
+        """By domain; none where batches were mixed."""
         found = zip(self._names, self._steps, self._sums, strict=True)
-        lines = {name: {"steps": n, "loss": total / n if n else None} for name, n, total in found}
-        return {"domains": lines} if any(self._steps) else {}
+        records = {name: DomainRecord(steps=n, loss=total / n if n else None) for name, n, total in found}
+        return records if any(self._steps) else {}
 
 
 def _prefixed(prefix: str, tensors: Tensors) -> Tensors:
@@ -220,7 +247,6 @@ def _section(tensors: Tensors, prefix: str) -> Tensors:
     return {name.split(".", 1)[1]: tensor for name, tensor in tensors.items() if name.startswith(f"{prefix}.")}
 
 
-def _selection_value(summary: dict[str, Any], training: Training) -> float:
+def _selection_value(scores: Scores, training: Training) -> float:
     """The validation metric that selects, balanced over the domains or of one."""
-    chosen = summary["mean"] if training.select_on == BALANCED else summary["domains"][training.select_on]
-    return chosen[training.select_by]
+    return scores.value(training.select_by, None if training.select_on == BALANCED else training.select_on)

@@ -22,8 +22,10 @@ from probe.heads.random_projection import RandomProjection
 
 if TYPE_CHECKING:
     HeadConfig = Head.Config
+    TrainedHeadConfig = TrainedHead.Config
+    ClosedFormHeadConfig = ClosedFormHead.Config
 else:
-    HeadConfig = HEADS.union()
+    HeadConfig, TrainedHeadConfig, ClosedFormHeadConfig = map(HEADS.union, (Head, TrainedHead, ClosedFormHead))
 
 __all__ = [
     "HEADS",
@@ -32,6 +34,7 @@ __all__ = [
     "BatchNorm",
     "BatchNormLinear",
     "ClosedFormHead",
+    "ClosedFormHeadConfig",
     "FixedHead",
     "FullDimension",
     "Head",
@@ -43,6 +46,7 @@ __all__ = [
     "PCAWhitening",
     "RandomProjection",
     "TrainedHead",
+    "TrainedHeadConfig",
     "build_head",
     "gaussian",
     "lecun_normal",

@@ -1,1 +1,74 @@
-"""Retrieval metrics: their definitions by two protocols, the scores of a split, and how sure they are."""
+"""Retrieval metrics: their definitions by two protocols, the scores of a split, and how sure they are.
+
+A metric is one file in definitions/; evaluation.py searches and scores; scores.py has the results' types.
+
+    evaluation = evaluate(frame, embeddings, metrics=["mMP@5", "mAP@R"])
+    evaluation.scores.of("clean", "merged").mean["mAP@R"]                           # 0.431
+    intervals(evaluation.per_query["merged"], "mAP@R")[MEAN]                        # (0.420, 0.442)
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from probe.metrics.metric import METRIC_KINDS, METRICS, Metric, MetricAtK, metrics_of, parse_metric, require_official
+from probe.metrics.relevance import domains_with_something_to_find
+from probe.metrics.scores import INDEXES, MEAN, PROTOCOLS, DomainScores, Scores, SplitScores, Values, balanced_mean
+from probe.metrics.uncertainty import (
+    COVERED,
+    DRAWS,
+    Difference,
+    Interval,
+    QueryValues,
+    assembled,
+    averaged,
+    compare,
+    intervals,
+    permutation_p,
+    require_same_queries,
+    value_intervals,
+)
+
+if TYPE_CHECKING:
+    from probe.metrics.evaluation import NEIGHBOURS, Evaluation, evaluate
+
+__all__ = [
+    "COVERED",
+    "DRAWS",
+    "INDEXES",
+    "MEAN",
+    "METRICS",
+    "METRIC_KINDS",
+    "NEIGHBOURS",
+    "PROTOCOLS",
+    "Difference",
+    "DomainScores",
+    "Evaluation",
+    "Interval",
+    "Metric",
+    "MetricAtK",
+    "QueryValues",
+    "Scores",
+    "SplitScores",
+    "Values",
+    "assembled",
+    "averaged",
+    "balanced_mean",
+    "compare",
+    "domains_with_something_to_find",
+    "evaluate",
+    "intervals",
+    "metrics_of",
+    "parse_metric",
+    "permutation_p",
+    "require_official",
+    "require_same_queries",
+    "value_intervals",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Loads PyTorch with the search when it is needed: tables and recipes do without."""
+    if name not in ("NEIGHBOURS", "Evaluation", "evaluate"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from probe.metrics import evaluation
+
+    return getattr(evaluation, name)

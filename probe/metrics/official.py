@@ -12,8 +12,8 @@ import numpy as np
 import polars as pl
 
 from probe.data.labels import as_lists, plainest
-from probe.metrics.metric import Metric, precision_sums
-from probe.search.search import Neighbours
+from probe.metrics.metric import Metric
+from probe.search import Neighbours
 
 BLOCK = 8192  # queries at a time
 
@@ -59,7 +59,7 @@ def ranked_rows(
 
 
 def official_values(metric: Metric, hits: np.ndarray, n: np.ndarray, dropped: np.ndarray) -> np.ndarray:
-    """(Q,) float64: a query's share, NaN where there is nothing to find (the published code divides by zero).
+    """(Q,) float64: a query's value, NaN where there is nothing to find (the published code divides by zero).
 
     hits (Q, any) bool: past the last, nothing is found; n (Q,): `official_counts`; dropped (Q,) bool: `drops_first`.
     May be below 0 or above 1.
@@ -67,17 +67,5 @@ def official_values(metric: Metric, hits: np.ndarray, n: np.ndarray, dropped: np
     values = np.full(len(n), np.nan)
     for drop in (0, 1):
         (chosen,) = ((dropped == drop) & (n > drop)).nonzero()
-        values[chosen] = _share(metric, hits[chosen], n[chosen], drop)
+        values[chosen] = metric.official(hits[chosen], n[chosen], drop)
     return values
-
-
-def _share(metric: Metric, hits: np.ndarray, n: np.ndarray, drop: int) -> np.ndarray:
-    """As the published code counts it; R@k with k > 1, which it has not, by the same rule as R@1."""
-    kept, k = hits[:, drop : metric.k + drop], metric.k
-    if metric.kind == "R":
-        return np.asarray(kept.any(axis=1), np.float64)
-    if metric.kind == "mMP":
-        looked_at = hits[:, : k + drop]
-        found = (looked_at & (np.arange(looked_at.shape[1]) < n[:, None])).sum(axis=1) - drop
-        return np.divide(found, np.minimum(n - drop, k), out=np.empty(len(n)))
-    return precision_sums(kept) / np.minimum(n - drop, k)

@@ -1,6 +1,9 @@
-"""Per-query values as one number a domain, and the domains as one: every domain counts the same, however many queries.
+"""What a split scores: a value of each metric for each domain, and their balanced mean, in which every domain counts
+the same however many queries it has. Typed and checked wherever it is read: nothing else is taken for scores.
 
-summarize(per_query, ["mMP@5"])       # {"mean": {"mMP@5": 0.7}, "domains": {"cars": {"mMP@5": 0.7, "queries": 5, ...}}}
+    scores = SplitScores.model_validate(json.loads(text))
+    scores.of("clean", "merged").mean["mMP@5"]                  # 0.612
+    scores.of("clean", "separate").domains["cars"].values["R@1"]
 """
 
 from collections.abc import Mapping, Sequence
@@ -8,12 +11,72 @@ from typing import Any, Literal
 
 import numpy as np
 import polars as pl
+from pydantic import NonNegativeInt, RootModel, model_serializer, model_validator
 
-Distance = Literal["cosine", "euclidean"]
+from probe.validation import Strict
+
 INDEXES = ("merged", "separate")
 PROTOCOLS = ("clean", "official")
 PER_QUERY = {"merged": "per_query.parquet", "separate": "per_query_separate.parquet"}  # in a run's folder
 DECIMALS = 3  # of the official protocol
+MEAN = "Mean"
+"""The column of the balanced mean, beside the domains'."""
+
+Values = dict[str, float | None]
+"""By metric, as fractions; None where no query has anything to find."""
+
+
+class DomainScores(Strict):
+    """A domain's means over its queries. In JSON the values stand beside the counts, by the names of their metrics."""
+
+    values: Values
+    queries: NonNegativeInt
+    """Those that have something to find, over which the values are means."""
+    nothing_to_find: NonNegativeInt
+    """The other queries, which are left out."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather(cls, given: Any) -> Any:
+        if not isinstance(given, dict) or "values" in given:
+            return given
+        counts = {name: given[name] for name in ("queries", "nothing_to_find") if name in given}
+        return counts | {"values": {name: value for name, value in given.items() if name not in counts}}
+
+    @model_serializer
+    def _flatten(self) -> dict[str, Any]:
+        return self.values | {"queries": self.queries, "nothing_to_find": self.nothing_to_find}
+
+
+class Scores(Strict):
+    """Of one split, searched in one index and counted by one protocol."""
+
+    mean: Values
+    """The unweighted mean over the domains that have a value."""
+    domains: dict[str, DomainScores]
+    """By name, sorted."""
+
+    def value(self, metric: str, domain: str | None = None) -> float:
+        """A domain's, or the balanced mean's. Raises ValueError where no query has anything to find."""
+        found = (self.mean if domain is None else self.domains[domain].values)[metric]
+        if found is None:
+            raise ValueError(f"{metric} has no value: no query of {domain or 'any domain'} has anything to find")
+        return found
+
+    @model_validator(mode="after")
+    def _same_metrics_everywhere(self) -> "Scores":
+        for name, domain in self.domains.items():
+            if domain.values.keys() != self.mean.keys():
+                raise ValueError(f"the domain '{name}' and the mean have values of different metrics")
+        return self
+
+
+class SplitScores(RootModel[dict[Literal["clean", "official"], dict[Literal["merged", "separate"], Scores]]]):
+    """Of one split: by protocol and by index, those of them that were asked for."""
+
+    def of(self, protocol: str, index: str) -> Scores:
+        """Raises KeyError for what was not scored."""
+        return self.root[protocol][index]  # type: ignore[index]
 
 
 def _plain_mean(values: np.ndarray) -> float:
@@ -26,7 +89,7 @@ def _official_mean(values: np.ndarray) -> float:
 
 
 def _official_mean_of_queries(values: np.ndarray) -> float:
-    """Summed one by one, as there, and rounded."""
+    """Summed one by one, as in the published code, and rounded."""
     return float(np.round(np.cumsum(values)[-1] / len(values), DECIMALS))
 
 
@@ -34,23 +97,22 @@ OF_QUERIES = {"clean": _plain_mean, "official": _official_mean_of_queries}
 OF_DOMAINS = {"clean": _plain_mean, "official": _official_mean}
 
 
-def summarize(per_query: pl.DataFrame, metrics: Sequence[str], protocol: str = "clean") -> dict[str, Any]:
-    """`domains`, by name: the means of its queries with n > 0, how many those are and how many have nothing to find;
-    `mean`: the means of the domains that have a value. None where there is no value.
+def summarize(per_query: pl.DataFrame, metrics: Sequence[str], protocol: str = "clean") -> Scores:
+    """The means of a frame that has a row a query: `domain`, `n`, and a column for each metric.
 
     The official protocol rounds each of them to three decimals.
     """
-    domains: dict[str, dict[str, Any]] = {}
+    domains: dict[str, DomainScores] = {}
     for (domain,), rows in sorted(per_query.group_by("domain", maintain_order=True)):
         scored = rows.filter(pl.col("n") > 0)
         values = {name: OF_QUERIES[protocol](scored[name].to_numpy()) if len(scored) else None for name in metrics}
-        domains[str(domain)] = values | {"queries": len(scored), "nothing_to_find": len(rows) - len(scored)}
-    return {"mean": balanced_mean(domains, metrics, protocol), "domains": domains}
+        domains[str(domain)] = DomainScores(values=values, queries=len(scored), nothing_to_find=len(rows) - len(scored))
+    return Scores(mean=balanced_mean(domains, metrics, protocol), domains=domains)
 
 
-def balanced_mean(
-    domains: Mapping[str, Mapping[str, Any]], metrics: Sequence[str], protocol: str = "clean"
-) -> dict[str, float | None]:
+def balanced_mean(domains: Mapping[str, DomainScores], metrics: Sequence[str], protocol: str = "clean") -> Values:
     """Of each metric, over the domains that have a value."""
-    known = {name: [each[name] for each in domains.values() if each[name] is not None] for name in metrics}
+    known = {
+        name: [each.values[name] for each in domains.values() if each.values.get(name) is not None] for name in metrics
+    }
     return {name: OF_DOMAINS[protocol](np.array(values)) if values else None for name, values in known.items()}

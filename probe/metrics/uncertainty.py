@@ -4,7 +4,7 @@ Values are joined by query (source, image, domain, label), never by position; th
 bit. Queries with nothing to find are left out. What varies is the sample of queries: trained heads are as they are.
 
     intervals(per_query, "mMP@5")["Mean"]                                                # (0.671, 0.702)
-    compare(Scores.of("a", one, "R@1"), Scores.of("b", other, "R@1"))["Mean"].p          # 0.0312
+    compare(QueryValues.of("a", one, "R@1"), QueryValues.of("b", other, "R@1"))["Mean"].p          # 0.0312
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,8 +15,9 @@ import numpy as np
 import polars as pl
 
 from probe.errors import UsageError, nearest
+from probe.metrics.metric import metrics_of
+from probe.metrics.scores import MEAN
 
-MEAN = "Mean"  # the balanced mean: of the domains' means
 QUERY = ("source", "image", "domain", "label")
 COVERED = 0.95
 DRAWS = 10_000
@@ -30,20 +31,22 @@ Number = TypeVar("Number", float, np.ndarray)
 
 
 @dataclass(frozen=True)
-class Scores:
-    """One metric of one run, or of several seeds averaged: a value a query, in the order of the queries' keys.
-
-    keys, domains (Q,) strings, n (Q,) and values (Q,) in [0, 1], NaN where there is nothing to find.
-    """
+class QueryValues:
+    """One metric of one run, or of several seeds averaged: a value a query, in the order of the queries' keys."""
 
     name: str
+    """The run's, for messages."""
     keys: pl.Series
+    """(Q,) strings, which tell the queries of a split apart."""
     domains: pl.Series
+    """(Q,) strings."""
     n: pl.Series
+    """(Q,) how many images there are to find."""
     values: np.ndarray
+    """(Q,) float64 in [0, 1], NaN where there is nothing to find."""
 
     @classmethod
-    def of(cls, name: str, per_query: pl.DataFrame, metric: str) -> "Scores":
+    def of(cls, name: str, per_query: pl.DataFrame, metric: str) -> "QueryValues":
         """`per_query`: as an evaluation has it. Raises UsageError for an unknown metric and for a query that is twice
         there."""
         known = metrics_of(per_query.columns)
@@ -70,42 +73,40 @@ class Scores:
 
 @dataclass(frozen=True)
 class Difference:
-    """`first` and `second` are means; `difference` is first - second with its `interval`; `p` is two-sided."""
+    """Of two runs' means."""
 
     first: float
     second: float
     difference: float
+    """first - second."""
     interval: Interval
+    """Of the difference, at 95 %."""
     p: float
-
-
-def metrics_of(columns: Sequence[str]) -> list[str]:
-    """The metrics among the columns of a per-query frame."""
-    return [name for name in columns if "@" in name]
+    """Two-sided."""
 
 
 def intervals(per_query: pl.DataFrame, metric: str, draws: int = DRAWS, seed: int = 0) -> dict[str, Interval]:
     """The 95 % bootstrap interval of each domain's mean, and of the balanced mean under `Mean`; fractions."""
-    return score_intervals(Scores.of("the evaluation", per_query, metric), draws, seed)
+    return value_intervals(QueryValues.of("the evaluation", per_query, metric), draws, seed)
 
 
-def score_intervals(scores: Scores, draws: int = DRAWS, seed: int = 0) -> dict[str, Interval]:
+def value_intervals(of: QueryValues, draws: int = DRAWS, seed: int = 0) -> dict[str, Interval]:
     """As `intervals`, of values that may be several seeds' average."""
-    return _intervals(scores.by_domain(scores.values), draws, np.random.default_rng(seed))
+    return _intervals(of.by_domain(of.values), draws, np.random.default_rng(seed))
 
 
-def assembled(specialists: Mapping[str, Scores]) -> Scores:
+def assembled(specialists: Mapping[str, QueryValues]) -> QueryValues:
     """One run out of a specialist a domain, each for the queries of its own. Raises UsageError when queries differ."""
     first = next(iter(specialists.values()))
     values = np.full(len(first.values), np.nan)
-    for domain, scores in specialists.items():
-        require_same_queries(first, scores)
+    for domain, own_values in specialists.items():
+        require_same_queries(first, own_values)
         own = (first.domains == domain).to_numpy()
-        values[own] = scores.values[own]
+        values[own] = own_values.values[own]
     return replace(first, values=values)
 
 
-def averaged(seeds: Sequence[Scores], name: str | None = None) -> Scores:
+def averaged(seeds: Sequence[QueryValues], name: str | None = None) -> QueryValues:
     """One run out of several on the same queries: each query's value is its mean over them.
 
     Raises UsageError when their queries differ.
@@ -113,11 +114,11 @@ def averaged(seeds: Sequence[Scores], name: str | None = None) -> Scores:
     first = seeds[0]
     for other in seeds[1:]:
         require_same_queries(first, other)
-    values = np.mean([scores.values for scores in seeds], axis=0)
+    values = np.mean([seed.values for seed in seeds], axis=0)
     return replace(first, name=name or first.name, values=values)
 
 
-def compare(first: Scores, second: Scores, draws: int = DRAWS, seed: int = 0) -> dict[str, Difference]:
+def compare(first: QueryValues, second: QueryValues, draws: int = DRAWS, seed: int = 0) -> dict[str, Difference]:
     """The difference of each domain's mean and of the balanced mean, with interval and p. Raises UsageError when the
     queries differ.
 
@@ -139,7 +140,7 @@ def compare(first: Scores, second: Scores, draws: int = DRAWS, seed: int = 0) ->
 
 
 def permutation_p(
-    queries: Scores, differences: np.ndarray, draws: int, rng: np.random.Generator
+    queries: QueryValues, differences: np.ndarray, draws: int, rng: np.random.Generator
 ) -> dict[str, np.ndarray]:
     """Two-sided p of each column of differences (Q, m), by domain and for the mean: {column: (m,)}.
 
@@ -159,7 +160,7 @@ def permutation_p(
     }
 
 
-def require_same_queries(first: Scores, second: Scores) -> None:
+def require_same_queries(first: QueryValues, second: QueryValues) -> None:
     """Raises UsageError, with count and first five, where queries or what they have to find differ."""
     if not first.keys.equals(second.keys):
         for one, other in ((first, second), (second, first)):

@@ -1,33 +1,21 @@
-"""What the specialists of a row tell together: the oracle's scores, and how many steps each domain wants.
+"""The runs of a row with specialists: grouped by seed, and how many steps each domain's specialist took.
 
-The oracle knows the query's domain: that domain's specialist embeds the query and the whole index (UnED section 4.1).
-
-    oracle_scores(runs, recipe.show, "merged")   # {"domains": {"cars196": ...}, "mean": {"mMP@5": 0.61, "R@1": 0.7}}
-    measured_steps(runs)                         # {"cars196": 539, "food2k": 11070}
+by_seed(runs)                    # [[cars of seed 0, food of seed 0], [cars of seed 1, food of seed 1]]
+measured_steps(by_seed(runs)[0])                    # {"cars196": 539, "food2k": 11070}
 """
 
+import math
 from collections.abc import Sequence
-from typing import Any
 
 from probe.errors import UsageError
-from probe.metrics.scores import balanced_mean
-from probe.recipes.display import Shown
+from probe.fit import TrainedConfig
 from probe.runs.directory import Run
 
 
 def by_seed(runs: Sequence[Run]) -> list[list[Run]]:
-    """A seed's specialists, one a domain, seed by seed."""
+    """The runs of each seed: one, or of specialists one a domain."""
     seeds = dict.fromkeys(run.config.seed for run in runs)
     return [[run for run in runs if run.config.seed == seed] for seed in seeds]
-
-
-def oracle_scores(specialists: Sequence[Run], shown: Shown, index: str) -> dict[str, Any]:
-    """A summary as that of one run: each domain's values are its own specialist's, the mean is theirs."""
-    domains = {
-        str(run.config.domain): shown.of(run.metrics["test"], index)["domains"][run.config.domain]
-        for run in specialists
-    }
-    return {"mean": balanced_mean(domains, shown.metrics, shown.protocol), "domains": domains}
 
 
 def measured_steps(specialists: Sequence[Run]) -> dict[str, int]:
@@ -35,8 +23,9 @@ def measured_steps(specialists: Sequence[Run]) -> dict[str, int]:
     `specialist_top_steps`. Raises UsageError where a domain has less than a batch."""
     steps = {}
     for run in specialists:
-        training, images = run.config.training, run.metrics["training_images"]
-        if training is None or images < training.batch:
+        images, selected = run.scores.training_images, run.scores.selected_epoch or 0
+        batch = run.config.training.batch if isinstance(run.config, TrainedConfig) else math.inf
+        if images < batch:
             raise UsageError(f"{run.path}: {images} training images are less than a batch; lower training.batch.")
-        steps[str(run.config.domain)] = run.metrics["selected_epoch"] * (images // training.batch)
+        steps[str(run.config.domain)] = selected * int(images // batch)
     return steps

@@ -1,4 +1,4 @@
-"""What the command line changes of a recipe: `--set SECTION.KEY=VALUE`, `--seeds`, `--row`.
+"""Changes of a recipe on the command line: `--set SECTION.KEY=VALUE`, `--seeds`, `--row`.
 
 They change the recipe's defaults, as if they were written there; a row that has its own value keeps it.
 
@@ -6,7 +6,7 @@ They change the recipe's defaults, as if they were written there; a row that has
     changes.settings      # {"loss": {"margin": 0.4}}
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,36 +14,34 @@ import yaml
 
 from probe.errors import UsageError, nearest
 from probe.extract.selection import Selection
-from probe.fit.config import Training
+from probe.fit import Training
 from probe.heads import HeadConfig
 from probe.losses import LossConfig
 from probe.validation import models_in, parse_yaml
 
-FIELDS: dict[str, set[str]] = {
+SECTION_KEYS: dict[str, set[str]] = {
     section: {name for model in models_in(annotation) for name in model.model_fields}
-    for section, annotation in (("head", HeadConfig), ("loss", LossConfig), ("training", Training))
-}
-OF_ROW = {*Selection.model_fields, "distance"}  # backbone, views, append: keys of a row itself
-PATHS = [*sorted(OF_ROW), *(f"{section}.{key}" for section, keys in FIELDS.items() for key in keys)]
-OPEN = ("head", "loss")  # sections of kinds that may be a user's own
+    for section, annotation in (("head", HeadConfig), ("loss", LossConfig))
+} | {"training": set(Training.written_keys())}
+ROW_KEYS = {*Selection.model_fields, "distance"}  # backbone, views, append: not in a section
+PATHS = [*sorted(ROW_KEYS), *(f"{section}.{key}" for section, keys in SECTION_KEYS.items() for key in keys)]
+OPEN_SECTIONS = ("head", "loss")  # whose kind may be a user's own; with the recipe its keys are known
 
 
 @dataclass(frozen=True)
 class Overrides:
-    """`settings[section][key]`, or `settings[key]` for what a row has itself; `seeds`, `rows`: None for the recipe's.
-
-    `words`: the command-line options that say the same.
-    """
+    """None stands for what the recipe has."""
 
     settings: dict[str, Any] = field(default_factory=dict)
+    """`{"loss": {"margin": 0.4}, "backbone": "descriptor"}`: keys of sections, and keys of the row itself."""
     seeds: list[int] | None = None
     rows: list[str] | None = None
-    words: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+    """The changes as options of the command line."""
 
     @classmethod
     def parse(cls, settings: Sequence[str], seeds: str | None, rows: Sequence[str]) -> "Overrides":
-        """Raises UsageError, with the nearest known name, for what is not of that form. Keys of heads and losses, which
-        may be a user's own, are checked with the recipe."""
+        """Raises UsageError, with the nearest known name, for options of another form."""
         found: dict[str, Any] = {}
         for setting in settings:
             section, key, value = _parsed(setting)
@@ -51,17 +49,17 @@ class Overrides:
                 found[section] = value
             else:
                 found.setdefault(section, {})[key] = value
-        words = [word for setting in settings for word in ("--set", setting)]
-        words += ["--seeds", seeds] if seeds is not None else []
-        words += [word for row in rows for word in ("--row", row)]
-        return cls(found, None if seeds is None else parse_seeds(seeds), list(rows) or None, tuple(words))
+        options = [word for setting in settings for word in ("--set", setting)]
+        options += ["--seeds", seeds] if seeds is not None else []
+        options += [word for row in rows for word in ("--row", row)]
+        return cls(found, None if seeds is None else parse_seeds(seeds), list(rows) or None, tuple(options))
 
     def items(self) -> list[tuple[str, str | None, Any]]:
-        """Section, key and value of each setting; what a row has itself is a section without keys."""
+        """Section, key and value of each setting; a key of the row itself is a section without keys."""
         return [
             (section, key, value)
             for section, values in self.settings.items()
-            for key, value in (values.items() if section not in OF_ROW else [(None, values)])
+            for key, value in (values.items() if section not in ROW_KEYS else [(None, values)])
         ]
 
 
@@ -85,7 +83,7 @@ def _parsed(setting: str) -> tuple[str, str | None, Any]:
         raise UsageError(f"--set {setting}: there is no value; write --set {setting or 'loss.margin'}=VALUE.")
     if section == "seeds":
         raise UsageError(f"--set {setting}: seeds have an option of their own; write --seeds {text}.")
-    if path.strip() not in PATHS and not (section in OPEN and key.isidentifier()):
+    if path.strip() not in PATHS and not (section in OPEN_SECTIONS and key.isidentifier()):
         raise no_such_setting(setting, path, PATHS)
     try:
         return section, key or None, parse_yaml(text)
@@ -93,8 +91,7 @@ def _parsed(setting: str) -> tuple[str, str | None, Any]:
         raise UsageError(f"--set {setting}: '{text}' is not a YAML value.") from error
 
 
-def no_such_setting(setting: str, path: str, known: Iterable[str]) -> UsageError:
-    """With the nearest of the section's that are known, where there is such a section."""
-    section = path.partition(".")[0]
-    near = [each for each in known if each.startswith(f"{section}.")] or known
+def no_such_setting(setting: str, path: str, known: Collection[str]) -> UsageError:
+    """With the nearest of the section's, or of all that are known where there is no such section."""
+    near = [each for each in known if each.startswith(f"{path.partition('.')[0]}.")] or known
     return UsageError(f"--set {setting}: there is no '{path}'; {nearest(path, near)}")

@@ -4,18 +4,19 @@ One safetensors file with everything in it, replaced as a whole; the JSON part i
 
     checkpoint = Checkpoint(folder, key)       # <out>/runs/.<run>.partial
     checkpoint.write(tensors, state)
-    tensors, state = checkpoint.read() or ({}, {})
+    tensors, state = checkpoint.read()         # None where there is nothing
 """
 
 import json
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from probe.errors import first_line
+from probe.fit import EpochRecord, TrainingState
 from probe.progress import say
+from probe.storage import replacing_file
 
 if TYPE_CHECKING:
     import torch
@@ -30,40 +31,32 @@ class Checkpoint:
     folder: Path
     key: str
 
-    def write(self, tensors: "dict[str, torch.Tensor]", state: dict[str, Any]) -> None:
-        """Replaces what was there; `state` is JSON."""
+    def write(self, tensors: "dict[str, torch.Tensor]", state: TrainingState) -> None:
+        """Replaces what was there."""
         from safetensors.torch import save_file
 
         self.folder.mkdir(parents=True, exist_ok=True)
-        temporary = self.folder / f"{FILE}.{os.getpid()}"
         held = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-        save_file(held, temporary, {"key": self.key, "state": json.dumps(state)})
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(self.folder / FILE)
+        with replacing_file(self.folder / FILE) as temporary:
+            save_file(held, temporary, {"key": self.key, "state": json.dumps(state.model_dump(mode="json"))})
 
     @property
-    def history(self) -> list[dict[str, Any]]:
+    def history(self) -> list[EpochRecord]:
         """A record of each epoch behind it."""
-        found = self._state()
-        return [] if found is None else found["history"]
+        state = self._state()
+        return [] if state is None else state.history
 
     def drop_unless(self, device: str, window: int | None) -> None:
-        """Removes what was made on another kind of device, or with rows shuffled in other windows, and says so: the
-        run cannot go on there with the same bits."""
+        """Removes what was made on another kind of device, or with rows shuffled in other windows, and says so."""
         state = self._state()
-        if state is None:
-            return
-        if state["device"] != device:
-            why = f"was made on {state['device']}, and this is {device}"
-        elif state["window"] != window:
-            why = f"was made with {shuffling(state['window'])}, and there is memory for {shuffling(window)}"
-        else:
-            return
-        say(f"{self.folder / FILE} {why}; this run starts again from its first epoch")
+        if state is not None and (reason := state.conflict(device, window)):
+            self.drop(reason)
+
+    def drop(self, reason: str) -> None:
+        say(f"{self.folder / FILE} {reason}; this run starts again from its first epoch")
         self.remove()
 
-    def read(self) -> "tuple[dict[str, torch.Tensor], dict[str, Any]] | None":
+    def read(self) -> "tuple[dict[str, torch.Tensor], TrainingState] | None":
         """What was written last; None when there is nothing. What cannot be read is said and not used."""
         from safetensors import SafetensorError
         from safetensors.torch import load_file
@@ -75,13 +68,13 @@ class Checkpoint:
             self._say_damaged(error)
             return None
 
-    def _state(self) -> dict[str, Any] | None:
+    def _state(self) -> TrainingState | None:
         from safetensors import SafetensorError, safe_open
 
         try:
             with safe_open(self.folder / FILE, "pt") as file:
                 metadata = file.metadata()
-            return json.loads(metadata["state"]) if metadata["key"] == self.key else None
+            return TrainingState.model_validate_json(metadata["state"]) if metadata["key"] == self.key else None
         except FileNotFoundError:
             return None
         except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
@@ -93,8 +86,3 @@ class Checkpoint:
 
     def remove(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
-
-
-def shuffling(window: int | None) -> str:
-    """How training rows are shuffled, in words."""
-    return "all rows shuffled together" if window is None else f"rows shuffled in windows of {window:,}"

@@ -8,11 +8,7 @@ version of this code's results. The directory appears under its name when the ru
 """
 
 import json
-import os
 import platform
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
@@ -20,18 +16,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
+from pydantic import ValidationError
 
 from feature_cache import Spec, fingerprint
 from probe.errors import UsageError
-from probe.fit.config import RunConfig
-from probe.fit.schedule import Plan
+from probe.fit import RunConfig, RunScores, Separate, TrainedConfig, TrainingPlan, read_run_config
 from probe.runs.checkpoint import Checkpoint
 from probe.runs.tensorboard import TENSORBOARD
-from probe.validation import parse_yaml
+from probe.storage import new_folder
+from probe.validation import Model, describe, parse_yaml
 from probe.workspace import file_name
 
 if TYPE_CHECKING:
-    from probe.fit.train import Fitted
+    from probe.fit import Fitted
 
 RESULTS_VERSION = 4  # raise it when the same configuration gives other numbers than before
 PACKAGES = ("probe", "torch", "numpy", "polars", "h5py", "scikit-learn", "timm")
@@ -50,18 +47,19 @@ class Run:
     @cached_property
     def key(self) -> str:
         """64 hex digits."""
-        config = self.config.model_dump(mode="json")
+        config = self.config.model_dump(mode="json", exclude_none=True)
         return fingerprint({"results": RESULTS_VERSION, "config": config, "inputs": self.inputs})
 
     @property
     def path(self) -> Path:
         parts = [self.config.features_name, self.config.head.kind]
-        parts += [self.config.loss.kind] if self.config.loss else []
-        training = self.config.training
-        parts += [training.sampler] if training and training.one_domain_a_step else []
-        parts += ["separate"] if training and training.classifier == "separate" else []
-        parts += ["zero-gradients"] if training and training.inactive == "zero-gradients" else []
-        parts += ["distillation"] if self.config.distillation else []
+        if isinstance(self.config, TrainedConfig):
+            sampler, classifier = self.config.training.sampler, self.config.training.classifier
+            parts += [self.config.loss.kind]
+            parts += [sampler.kind] if sampler.single_domain else []
+            if isinstance(classifier, Separate):
+                parts += ["separate"] if classifier.inactive == "skip" else ["separate", classifier.inactive]
+            parts += ["distillation"] if self.config.distillation else []
         parts += [self.config.domain] if self.config.domain else []
         return self.folder / file_name(f"{'_'.join(parts)}_seed{self.config.seed}_{self.key[:12]}")
 
@@ -77,13 +75,13 @@ class Run:
 
     def epochs(self, images: int) -> int:
         """How many it takes with so many training images; 1 in closed form."""
-        return Plan(self.config.training, images).epochs if self.config.training else 1
+        return TrainingPlan(self.config.training, images).epochs if isinstance(self.config, TrainedConfig) else 1
 
     def images_left(self, images: int) -> int:
         """How many of them it still has to see, from its checkpoint on."""
-        if self.config.training is None:
+        if not isinstance(self.config, TrainedConfig):
             return images
-        plan = Plan(self.config.training, images)
+        plan = TrainingPlan(self.config.training, images)
         return (plan.epochs - len(self.checkpoint.history)) * plan.epoch_samples
 
     @property
@@ -91,9 +89,9 @@ class Run:
         return (self.path / "metrics.json").exists()
 
     @cached_property
-    def metrics(self) -> dict[str, Any]:
+    def scores(self) -> RunScores:
         """What the finished run scored. Raises UsageError when it is damaged."""
-        return read_metrics(self.path)
+        return read_scores(self.path, RunScores)
 
     def write(self, fitted: "Fitted", device: str) -> None:
         """Writes the directory under a temporary name and renames it; then the checkpoint goes."""
@@ -108,9 +106,9 @@ class Run:
             "inputs": self.inputs,
             "features": {"dim": fitted.in_dim, "spec": fitted.spec},
         }
-        with appearing(self.path) as folder:
+        with new_folder(self.path) as folder:
             (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
-            (folder / "history.jsonl").write_text("".join(f"{json.dumps(record)}\n" for record in fitted.history))
+            (folder / "history.jsonl").write_text("".join(f"{record.json_line()}\n" for record in fitted.history))
             environment = _environment(device) | {"seconds": fitted.seconds, "made_for": self.made_for}
             (folder / "environment.json").write_text(json.dumps(environment, indent=1))
             save_head(fitted.head, folder / "head.safetensors")
@@ -122,34 +120,8 @@ class Run:
                 events.rename(folder / TENSORBOARD)
             for index, queries in fitted.per_query.items():
                 queries.write_parquet(folder / PER_QUERY[index])
-            write_json(folder / "metrics.json", fitted.metrics)
+            write_json(folder / "metrics.json", fitted.scores.model_dump())
         self.checkpoint.remove()
-
-
-@contextmanager
-def appearing(path: Path) -> Iterator[Path]:
-    """A folder to fill under a temporary name, `.<name>.<process>`; it takes its place at `path` when the block ends
-    well. What killed processes left under such names goes."""
-    for left in path.parent.glob(f".{path.name}.*"):
-        number = left.suffix[1:]
-        if number.isdecimal() and (int(number) == os.getpid() or not _is_running(int(number))):
-            shutil.rmtree(left)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.mkdir(parents=True)
-    yield temporary
-    if path.exists():
-        shutil.rmtree(path)
-    temporary.rename(path)
-
-
-def _is_running(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # another user's
-        return True
-    return True
 
 
 @dataclass(frozen=True)
@@ -169,7 +141,7 @@ def read_run(path: Path) -> FinishedRun:
     try:
         content = parse_yaml((path / "config.yaml").read_text())
         features = content["features"]
-        config = RunConfig.model_validate(content["config"])
+        config = read_run_config(content["config"])
         return FinishedRun(path, content["key"], config, features["spec"], features["dim"])
     except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError) as error:
         raise UsageError(f"{path} is not a finished run; name one of the folders that `probe fit` made.") from error
@@ -180,13 +152,16 @@ def write_json(path: Path, value: Any) -> None:
     path.write_text(json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n")
 
 
-def read_metrics(folder: Path) -> dict[str, Any]:
-    """metrics.json of a finished run. Raises UsageError when it is absent or damaged."""
+def read_scores(folder: Path, model: type[Model]) -> Model:
+    """metrics.json of a finished run or evaluation. Raises UsageError when it is absent, damaged or of another form."""
     path = folder / "metrics.json"
     try:
-        return json.loads(path.read_text())
+        return model.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        problem = describe(error, model).rstrip(".")
     except (OSError, ValueError) as error:
-        raise UsageError(f"{path} cannot be read ({error}); delete {folder} and fit again.") from error
+        problem = str(error)
+    raise UsageError(f"{path} cannot be read ({problem}); delete {folder} and fit again.")
 
 
 def _environment(device: str) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from typing import Any
 
 from probe.errors import ProbeError
 from probe.extract.features import CachedFeatures
+from probe.fit import EpochRecord, RunScores
 from probe.runs.directory import Run
 from probe.runs.view import View
 
@@ -117,7 +118,7 @@ class _Told:
     def images(self, count: int) -> None:
         self._pipe.send(("images", count))
 
-    def epoch(self, name: str, record: dict[str, Any], epochs: int) -> None:
+    def epoch(self, name: str, record: EpochRecord, epochs: int) -> None:
         self._pipe.send(("epoch", name, record, epochs))
 
     def searched(self, name: str, done: int, total: int) -> None:
@@ -126,8 +127,8 @@ class _Told:
     def note(self, text: str) -> None:
         self._pipe.send(("note", text))
 
-    def finished(self, name: str, metrics: dict[str, Any], seconds: float) -> None:
-        self._pipe.send(("finished", name, metrics, seconds))
+    def finished(self, name: str, scores: RunScores, seconds: float) -> None:
+        self._pipe.send(("finished", name, scores, seconds))
 
 
 def _work(

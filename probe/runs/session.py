@@ -4,12 +4,11 @@ session = Session("auto", budget, tensorboard=False, view=view)
 session.fit(run, features)
 """
 
-from typing import Any, Protocol
+from typing import Protocol
 
 from probe.device import choose_device
 from probe.extract.features import CachedFeatures
-from probe.fit.data import FitData
-from probe.fit.train import fit
+from probe.fit import EpochRecord, FitData, RunScores, TrainedConfig, fit
 from probe.runs.directory import Run
 from probe.runs.tensorboard import TENSORBOARD, Events
 
@@ -19,13 +18,13 @@ class Watcher(Protocol):
 
     def images(self, count: int) -> None: ...
 
-    def epoch(self, name: str, record: dict[str, Any], epochs: int) -> None: ...
+    def epoch(self, name: str, record: EpochRecord, epochs: int) -> None: ...
 
     def searched(self, name: str, done: int, total: int) -> None: ...
 
     def note(self, text: str) -> None: ...
 
-    def finished(self, name: str, metrics: dict[str, Any], seconds: float) -> None: ...
+    def finished(self, name: str, scores: RunScores, seconds: float) -> None: ...
 
 
 class Session:
@@ -40,10 +39,10 @@ class Session:
         """Fits, scores and writes one run."""
         data = self._in_memory(features)
         events = None
-        if self._tensorboard and run.config.trained:
+        if self._tensorboard and isinstance(run.config, TrainedConfig):
             events = Events(run.checkpoint.folder / TENSORBOARD, run.checkpoint.history)
 
-        def on_epoch(record: dict[str, Any]) -> None:
+        def on_epoch(record: EpochRecord) -> None:
             self._watcher.epoch(run.name, record, run.epochs(len(data.train)))
             if events is not None:
                 events.write(record)
@@ -57,7 +56,7 @@ class Session:
             if events is not None:
                 events.close()
         run.write(fitted, self.device.type)
-        self._watcher.finished(run.name, fitted.metrics, fitted.seconds)
+        self._watcher.finished(run.name, fitted.scores, fitted.seconds)
 
     def _in_memory(self, features: CachedFeatures) -> FitData:
         if self._data is None or self._data.features is not features:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from probe.device import choose_device
 from probe.errors import ProbeError
 from probe.extract.features import CachedFeatures
-from probe.fit.domains import require_domains
+from probe.fit import require_domains
 from probe.progress import say
 from probe.runs.directory import Run
 from probe.runs.view import View
@@ -33,7 +33,7 @@ def sweep(runs: Runs, device_choice: str, jobs: int = 1, tensorboard: bool = Fal
     pending = [(run, features) for run, features in runs if not run.done]
     if not pending:
         return 0
-    from probe.fit.data import window
+    from probe.fit import shuffle_window
     from probe.memory import feature_budget
     from probe.runs.jobs import fit_in_processes, threads_each
     from probe.runs.tensorboard import require_tensorboard
@@ -50,7 +50,7 @@ def sweep(runs: Runs, device_choice: str, jobs: int = 1, tensorboard: bool = Fal
     budget = feature_budget(device, jobs)
     for run, features in pending:
         if run.checkpoint.folder.exists():
-            run.checkpoint.drop_unless(device.type, window(features, device, budget))
+            run.checkpoint.drop_unless(device.type, shuffle_window(features, device, budget))
     with View(pending) as view:
         if jobs > 1:
             fit_in_processes(pending, jobs, device_choice, budget, tensorboard, view)

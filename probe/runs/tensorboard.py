@@ -8,9 +8,9 @@ import shutil
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 from probe.errors import UsageError
+from probe.fit import EpochRecord
 
 TENSORBOARD = "tensorboard"  # the folder's name
 
@@ -25,7 +25,7 @@ class Events:
     """One event file. A run that goes on starts it anew with the history that it has, whether or not that was written
     as events before."""
 
-    def __init__(self, folder: Path, history: Sequence[dict[str, Any]] = ()) -> None:
+    def __init__(self, folder: Path, history: Sequence[EpochRecord] = ()) -> None:
         from torch.utils.tensorboard.writer import SummaryWriter
 
         shutil.rmtree(folder, ignore_errors=True)
@@ -33,16 +33,15 @@ class Events:
         for record in history:
             self.write(record)
 
-    def write(self, record: dict[str, Any]) -> None:
+    def write(self, record: EpochRecord) -> None:
         """Loss, of each domain and its parts too where there are any, learning rate and validation means over the
         images seen."""
-        values = {"loss": record["loss"], "lr": record["lr"]}
-        values |= {f"val/{metric}": value for metric, value in record["val"].items()}
-        values |= {f"part/{name}": value for name, value in record.get("parts", {}).items()}
-        of_domains = record.get("domains", {}).items()
-        values |= {f"loss/{name}": line["loss"] for name, line in of_domains if line["steps"]}
+        values = {"loss": record.loss, "lr": record.lr}
+        values |= {f"val/{metric}": value for metric, value in record.val.items()}
+        values |= {f"part/{name}": value for name, value in record.parts.items()}
+        values |= {f"loss/{name}": line.loss for name, line in record.domains.items() if line.steps}
         for name, value in values.items():
-            self._writer.add_scalar(name, value, record["samples"])
+            self._writer.add_scalar(name, value, record.samples)
         self._writer.flush()
 
     def close(self) -> None:

@@ -8,11 +8,11 @@ with View(pending) as view:
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from typing import Any, Self
+from typing import Self
 
 from probe.errors import first_line
 from probe.extract.features import CachedFeatures
-from probe.fit.domains import images_of, training_images
+from probe.fit import EpochRecord, RunScores, images_of, training_images
 from probe.progress import clock, say, track
 from probe.runs.directory import Run
 
@@ -40,10 +40,10 @@ class View:
         """So many more have been trained on."""
         self._advance(count, " | ".join(self._at_work.values()))
 
-    def epoch(self, name: str, record: dict[str, Any], epochs: int) -> None:
+    def epoch(self, name: str, record: EpochRecord, epochs: int) -> None:
         """A line of the run's history."""
-        scores = ", ".join(f"{metric} {100 * value:.1f}" for metric, value in record["val"].items())
-        self._at_work[name] = f"{name} epoch {record['epoch']}/{epochs}, loss {record['loss']:.3f}, val {scores}"
+        scores = ", ".join(f"{metric} {100 * value:.1f}" for metric, value in record.val.items())
+        self._at_work[name] = f"{name} epoch {record.epoch}/{epochs}, loss {record.loss:.3f}, val {scores}"
 
     def searched(self, name: str, done: int, total: int) -> None:
         """So many of the comparisons of its test split are done."""
@@ -60,12 +60,12 @@ class View:
             self._said.add(text)
             say(text)
 
-    def finished(self, name: str, metrics: dict[str, Any], seconds: float) -> None:
+    def finished(self, name: str, scores: RunScores, seconds: float) -> None:
         self._at_work.pop(name, None)
-        epoch = f" (epoch {metrics['selected_epoch']})" if "selected_epoch" in metrics else ""
-        means = {"val": metrics["val"]["mean"], "test": metrics["test"]["clean"]["merged"]["mean"]}
-        scores = ", ".join(f"{split} {_percents(mean)}" for split, mean in means.items())
-        say(f"{name}{epoch}: {scores} % {' / '.join(means['test'])}, {clock(seconds)}")
+        epoch = f" (epoch {scores.selected_epoch})" if scores.selected_epoch else ""
+        means = {"val": scores.val.mean, "test": scores.test.of("clean", "merged").mean}
+        told = ", ".join(f"{split} {_percents(mean)}" for split, mean in means.items())
+        say(f"{name}{epoch}: {told} % {' / '.join(means['test'])}, {clock(seconds)}")
 
     def failed(self, name: str, error: Exception) -> None:
         self._at_work.pop(name, None)

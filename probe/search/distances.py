@@ -131,6 +131,9 @@ class Euclidean:
         return (vectors.double() - self.centre) * self.scale
 
 
+DISTANCES = {"cosine": Cosine, "euclidean": Euclidean}
+
+
 def _rounding(dtype: torch.dtype) -> float:
     return torch.finfo(dtype).eps / 2
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from probe.backbones.encoder import Encoder
-from probe.backbones.preprocessing import Prepare
+from probe.data.loading import Prepare
 
 
 def pixels_of(prepare: Prepare, images: list[Path]) -> torch.Tensor:

@@ -15,8 +15,9 @@ from torchvision import transforms
 from torchvision.transforms import InterpolationMode
 
 from probe.backbones.catalogue import BackboneRow
-from probe.backbones.preprocessing import Preprocessing, decode
+from probe.backbones.preprocessing import Preprocessing
 from probe.backbones.timm import row_of
+from probe.data.decoding import decode
 from probe.errors import UsageError
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -11,9 +11,8 @@ from safetensors.torch import load_file
 from probe.backbones.catalogue import find_backbone
 from probe.backbones.encoder import load_encoder
 from tests.backbones.features import features_of, normalised
+from tests.conftest import Shared
 
-ROOT = Path(__file__).resolve().parents[2]
-WEIGHTS = ROOT.parent / "shared" / "weights"
 CPU = torch.device("cpu")
 MODELS = {
     "mobilenetv1_100.tf_qat_in1k_nohead": 1024,
@@ -25,11 +24,9 @@ MODELS = {
 
 @pytest.mark.parametrize("name", MODELS)
 def test_real_weights_run_from_a_users_catalogue_with_padding_as_in_tensorflow(
-    tmp_path: Path, images: list[Path], name: str
+    tmp_path: Path, images: list[Path], shared: Shared, name: str
 ) -> None:
-    weights = WEIGHTS / f"{name}.safetensors"
-    if not weights.is_file():
-        pytest.skip("the pretrained weights are not on this machine")
+    weights = shared(f"weights/{name}.safetensors")
     architecture = name.partition(".")[0]
     row = {"library": "timm", "model": architecture, "options": {"pad_type": "same"}, "px": 224, "dim": MODELS[name]}
     (tmp_path / "own.yaml").write_text(yaml.safe_dump({"backbones": {"mine": row | {"weights": weights.name}}}))

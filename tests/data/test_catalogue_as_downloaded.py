@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from probe.data.dataset import MissingDataError, all_datasets, find_dataset, read_dataset
 from probe.data.images import missing_images
+from probe.data.readers.base import reader_of
 from probe.data.resolve import is_here, known_data, resolve_data
 from probe.data.statistics import measured_tables
 from probe.errors import UsageError
@@ -154,8 +155,8 @@ def test_an_image_has_one_id_in_its_data_set_and_in_uned(own: str, tmp_path: Pat
     put(tmp_path / "train.json", json.dumps([{"path": path, "class_id": 1}]))
     row, part = find_dataset(own).row, find_dataset(PARTS.get(own, f"uned-{own}")).row
     listed = tmp_path / "own/train" if own == "rp2k" else tmp_path / "own" / file
-    theirs = part.tables[0].rows(tmp_path / "train.json")
-    assert row.tables[0].rows(listed)["image"].to_list() == theirs["image"].to_list()
+    theirs = reader_of(part.tables[0]).rows(tmp_path / "train.json")
+    assert reader_of(row.tables[0]).rows(listed)["image"].to_list() == theirs["image"].to_list()
     assert theirs["source"].to_list() == [row.source]
 
 

@@ -6,11 +6,12 @@ import pytest
 import yaml
 
 from probe.data.curation import find_curation, read_curations
+from probe.data.dataset import all_datasets
 from probe.errors import UsageError
+from tests.conftest import Shared
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPES = ROOT / "recipes" / "curation"
-REFERENCE = ROOT.parent / "shared" / "reference"
 TABLES = {"a1": 11, "a2": 7, "a3": 5, "a4": 6}
 
 
@@ -99,18 +100,16 @@ def test_every_row_of_the_appendix_has_one_named_training_set(table: str, rows: 
             assert gldv2.expected.classes == f"{stated[2]}k"
 
 
-@pytest.mark.skipif(not REFERENCE.exists(), reason="needs the printed tables beside the repository")
 @pytest.mark.parametrize("table", TABLES)
-def test_the_rows_are_called_what_the_paper_prints(table: str) -> None:
-    with (REFERENCE / f"unifex_appendix_table{table[1]}.csv").open() as file:
+def test_the_rows_are_called_what_the_paper_prints(table: str, shared: Shared) -> None:
+    with shared(f"reference/unifex_appendix_table{table[1]}.csv").open() as file:
         printed = [row["row"] for row in csv.DictReader(file)]
     assert [each.printed for each in read_curations(RECIPES / f"appendix-{table}.yaml")] == printed
 
 
-@pytest.mark.skipif(not REFERENCE.exists(), reason="needs the printed tables beside the repository")
-def test_the_expected_counts_of_m4d_35k_are_those_of_table_2() -> None:
+def test_the_expected_counts_of_m4d_35k_are_those_of_table_2(shared: Shared) -> None:
     (m4d,) = read_curations(RECIPES / "m4d-35k.yaml")
-    with (REFERENCE / "unifex_table2.csv").open() as file:
+    with shared("reference/unifex_table2.csv").open() as file:
         printed = [(row["n_images"], row["n_classes"]) for row in csv.DictReader(file)]
     expected = [source.expected for source in m4d.sources] + [m4d.expected]
     assert [(each.images, each.classes) for each in expected] == printed
@@ -123,8 +122,7 @@ def test_every_recipe_of_the_folder_is_read_and_no_training_set_has_two_of_them(
 
 
 def test_every_data_set_of_the_recipes_is_in_the_catalogue() -> None:
-    catalogue = pytest.importorskip("probe.data.dataset")
-    known = {each.name for each in catalogue.all_datasets()}
+    known = {each.name for each in all_datasets()}
     curations = [each for path in RECIPES.glob("*.yaml") for each in read_curations(path)]
     asked = {source.data for each in curations for source in each.sources} | {
         each.released for each in curations if each.released

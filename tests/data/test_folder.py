@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from probe.backbones.preprocessing import FORMATS
+from probe.data.decoding import FORMATS
 from probe.data.folder import SUFFIXES, image_folder
 from probe.errors import UsageError
 

@@ -5,7 +5,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from probe.data.manifest import COLUMNS, Manifest
-from probe.data.problems import missing_files, problems
+from probe.data.problems import problems
 
 Row = tuple[str, str, list[str], str, str, str]
 
@@ -84,11 +84,3 @@ def test_problems_are_those_of_plain_loops(data: st.DataObject) -> None:
     assert set(told[LEAKS]["image"]) == leaks if leaks else LEAKS not in told
     assert set(told[LABELS].select("image", "label").rows()) == several if several else LABELS not in told
     assert sorted(told[LOST].select("image", "label").rows()) == sorted(lost) if lost else LOST not in told
-
-
-def test_missing_files_are_listed_by_source(tmp_path: Path) -> None:
-    (tmp_path / "s").mkdir()
-    (tmp_path / "s" / "a").touch()
-    m = manifest(("b", "x", "train", "train"), ("a", "x", "train", "train"), ("b", "y", "train", "train"))
-    there = Manifest(m.frame, {"s": tmp_path / "s"})
-    assert missing_files(there).rows() == [("s", "b")]

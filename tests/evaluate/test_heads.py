@@ -23,8 +23,8 @@ from probe.evaluate.heads import distance_of, features_for, subject_of
 from probe.evaluate.scoring import Question, scored
 from probe.extract.features import CachedFeatures
 from probe.extract.selection import Selection
-from probe.fit.config import RunConfig
-from probe.metrics.evaluation import evaluate
+from probe.fit import ClosedFormConfig, RunConfig, read_run_config
+from probe.metrics import SplitScores, evaluate
 from probe.metrics.scores import PER_QUERY
 from probe.runs.directory import FinishedRun, Run, read_run
 from probe.runs.sweep import sweep
@@ -53,12 +53,12 @@ class Lab:
         sweep([(run, features)], "cpu")
         return read_run(run.path)
 
-    def rescore(self, *runs: FinishedRun, combine: Any = None) -> tuple[Path, dict[str, Any]]:
+    def rescore(self, *runs: FinishedRun, combine: Any = None) -> tuple[Path, SplitScores]:
         features = features_for(runs, "small", "test", self.workspace)
         result = scored(
             subject_of(runs, features, "test", combine, "cpu"), Question("test"), self.workspace.evaluations
         )
-        return result.path, result.summary
+        return result.path, result.scores
 
 
 @pytest.fixture(scope="module")
@@ -85,11 +85,11 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
 
 
 def of(backbone: str | list[str], seed: int = 0, **options: Any) -> RunConfig:
-    return RunConfig.model_validate(linear(seed).model_dump() | {"backbone": backbone} | options)
+    return read_run_config(linear(seed).model_dump() | {"backbone": backbone} | options)
 
 
-def own_test(run: FinishedRun) -> dict[str, Any]:
-    return json.loads((run.path / "metrics.json").read_text())["test"]
+def own_test(run: FinishedRun) -> SplitScores:
+    return SplitScores.model_validate(json.loads((run.path / "metrics.json").read_text())["test"])
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_a_runs_embeddings_in_a_file_score_what_the_run_scored(lab: Lab, tmp_pat
     question = Question("test")
     arguments = (tmp_path / "mine.npy", tmp_path / "ids.txt", "", Manifest(lab.frame), question, "cpu")
     result = scored(embeddings_subject(*arguments), question, lab.workspace.evaluations)
-    assert result.summary == own_test(run)
+    assert result.scores == own_test(run)
     for index in ("merged", "separate"):
         theirs, ours = result.per_query(index), pl.read_parquet(run.path / PER_QUERY[index])
         assert theirs.drop("similarities").equals(ours.drop("similarities"))
@@ -170,12 +170,9 @@ def test_a_soup_has_the_mean_of_the_weights(lab: Lab) -> None:
 
 def test_an_ensemble_ranks_by_the_mean_of_its_members_cosines(lab: Lab) -> None:
     """Over different backbones; what failed in one is left out of both."""
-    runs = [
-        lab.run(of("one")),
-        lab.run(of("two")),
-        lab.run(RunConfig(backbone="one", head=heads.FullDimension.Config())),
-    ]
-    path, summary = lab.rescore(*runs, combine="ensemble")
+    whole = ClosedFormConfig(backbone="one", head=heads.FullDimension.Config())
+    runs = [lab.run(of("one")), lab.run(of("two")), lab.run(whole)]
+    path, scores = lab.rescore(*runs, combine="ensemble")
     written = pl.read_parquet(path / "per_query.parquet")
     assert len(written) == 59
     frame = lab.features(of(["one", "two"])).split("test").frame
@@ -196,7 +193,7 @@ def test_an_ensemble_ranks_by_the_mean_of_its_members_cosines(lab: Lab) -> None:
         row[place[image]] = -2
         np.testing.assert_allclose(similarities, np.sort(row)[::-1][: len(similarities)], atol=1e-5)
         np.testing.assert_allclose(row[[place[name] for name in neighbours]], similarities, atol=1e-5)
-    assert summary["clean"]["merged"]["domains"]["cars"]["queries"] == 29
+    assert scores.of("clean", "merged").domains["cars"].queries == 29
 
 
 def test_the_cosine_of_an_ensemble_is_the_mean_of_its_members() -> None:
@@ -211,9 +208,9 @@ def test_the_cosine_of_an_ensemble_is_the_mean_of_its_members() -> None:
 @pytest.mark.parametrize("combine", ["soup", "ensemble"])
 def test_the_order_of_the_runs_does_not_matter_and_nothing_is_scored_twice(lab: Lab, combine: str) -> None:
     runs = [lab.run(of("one", seed=seed)) for seed in (0, 1, 2)]
-    path, summary = lab.rescore(*runs, combine=combine)
+    path, scores = lab.rescore(*runs, combine=combine)
     before = (path / "metrics.json").stat().st_mtime_ns
-    assert lab.rescore(*runs[::-1], combine=combine) == (path, summary)
+    assert lab.rescore(*runs[::-1], combine=combine) == (path, scores)
     assert (path / "metrics.json").stat().st_mtime_ns == before
     config = yaml.safe_load((path / "config.yaml").read_text())
     assert (config["combine"], config["split"]) == (combine, "test")
@@ -253,7 +250,7 @@ def test_heads_without_averageable_weights_make_no_soup(lab: Lab) -> None:
     pca = [of("one", seed, head={"kind": "batch-norm-linear", "hidden": 16, "dim": 8}) for seed in (0, 1)]
     with pytest.raises(UsageError, match="directions of different PCAs have no mean"):
         lab.rescore(*map(lab.run, pca), combine="soup")
-    random = [RunConfig(backbone="one", head=heads.RandomProjection.Config(dim=8), seed=seed) for seed in (0, 1)]
+    random = [ClosedFormConfig(backbone="one", head=heads.RandomProjection.Config(dim=8), seed=seed) for seed in (0, 1)]
     with pytest.raises(UsageError, match=r"a soup is of trained heads, and .* is 'random-projection'"):
         lab.rescore(*map(lab.run, random), combine="soup")
 

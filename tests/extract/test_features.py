@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from feature_cache import Failure, Rows, Spec, StoreError, StoreWriter
+from probe.data.images import content_digest
 from probe.data.manifest import COLUMNS, Manifest
 from probe.errors import UsageError
 from probe.extract.features import CachedFeatures
-from probe.extract.match import content_digest
 from probe.extract.selection import Selection
 from probe.extract.stores import MissingFeaturesError
 from probe.workspace import Workspace

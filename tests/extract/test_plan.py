@@ -8,10 +8,9 @@ import pytest
 
 from feature_cache import Failure, Rows, StoreError, StoreWriter
 from probe.data.folder import image_folder
-from probe.data.images import has_image
+from probe.data.images import content_digest, has_image
 from probe.data.manifest import COLUMNS, Manifest
 from probe.errors import UsageError
-from probe.extract.match import content_digest
 from probe.extract.plan import plan
 from probe.workspace import Workspace
 

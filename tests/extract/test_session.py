@@ -18,10 +18,10 @@ from probe.backbones.catalogue import Backbone, find_backbone
 from probe.backbones.encoder import Encoder
 from probe.cli import app
 from probe.data.folder import image_folder
+from probe.data.loading import choose_workers
 from probe.data.manifest import SPLITS, Manifest
 from probe.data.selection import only
 from probe.errors import UsageError
-from probe.extract.decoding import choose_workers
 from probe.extract.features import CachedFeatures
 from probe.extract.local import extract
 from probe.extract.plan import Settings, plan

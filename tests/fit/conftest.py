@@ -15,9 +15,7 @@ from probe import heads, losses
 from probe.data.manifest import Manifest
 from probe.extract.features import CachedFeatures
 from probe.extract.selection import Selection
-from probe.fit.config import RunConfig, Training
-from probe.fit.data import FitData
-from probe.fit.train import Fitted, fit
+from probe.fit import ClosedFormConfig, FitData, Fitted, RunConfig, TrainedConfig, Training, fit
 from probe.workspace import Workspace
 
 DIM, SIGNAL = 48, 12
@@ -103,9 +101,9 @@ def fitted(config: RunConfig, features: CachedFeatures) -> Fitted:
     return fit(config, FitData(features, CPU, PLENTY))
 
 
-def linear(seed: int = 0, **training: Any) -> RunConfig:
+def linear(seed: int = 0, **training: Any) -> TrainedConfig:
     length: dict[str, Any] = {} if "samples" in training else {"epochs": 4}
-    return RunConfig(
+    return TrainedConfig(
         backbone=BACKBONE,
         head=heads.Linear.Config(dim=8),
         loss=losses.SubCenterArcFace.Config(sub_centers=2, scale=8),
@@ -114,5 +112,5 @@ def linear(seed: int = 0, **training: Any) -> RunConfig:
     )
 
 
-def untrained(head: heads.HeadConfig, seed: int = 0) -> RunConfig:
-    return RunConfig(backbone=BACKBONE, head=head, seed=seed)
+def untrained(head: heads.HeadConfig, seed: int = 0) -> ClosedFormConfig:
+    return ClosedFormConfig(backbone=BACKBONE, head=head, seed=seed)

@@ -1,14 +1,12 @@
 """A run that was interrupted on a GPU can be fitted on a machine without one: its checkpoint is not a dead end."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
 from probe.extract.features import CachedFeatures
-from probe.fit.data import FitData
-from probe.fit.train import fit
+from probe.fit import EpochRecord, FitData, fit
 from probe.runs.checkpoint import Checkpoint
 from tests.fit.conftest import CPU, PLENTY, linear
 
@@ -24,17 +22,17 @@ def test_a_checkpoint_of_a_gpu_does_not_make_the_run_impossible_on_the_cpu(
 ) -> None:
     checkpoint = Checkpoint(tmp_path, "k")
 
-    def stop(record: dict[str, Any]) -> None:
+    def stop(record: EpochRecord) -> None:
         raise StoppedError
 
     data = FitData(cached, CPU, PLENTY)
     with pytest.raises(StoppedError):
         fit(linear(), data, checkpoint, on_epoch=stop)
-    tensors, state = checkpoint.read() or ({}, {})
-    checkpoint.write(
-        tensors | {"generator": torch.zeros(BYTES_OF_CUDA_STATE, dtype=torch.uint8)}, state | {"device": "cuda"}
-    )
-    records: list[dict[str, Any]] = []
+    found = checkpoint.read()
+    assert found is not None
+    tensors = found[0] | {"generator": torch.zeros(BYTES_OF_CUDA_STATE, dtype=torch.uint8)}
+    checkpoint.write(tensors, found[1].model_copy(update={"device": "cuda"}))
+    records: list[EpochRecord] = []
     fit(linear(), data, checkpoint, on_epoch=records.append)
     assert len(records) == 4
     assert "was made on cuda, and this is cpu; this run starts again" in capsys.readouterr().err

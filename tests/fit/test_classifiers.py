@@ -11,15 +11,14 @@ from torch.nn import functional as F
 
 from probe import heads, losses
 from probe.extract.features import CachedFeatures
-from probe.fit.build import build_objective
-from probe.fit.config import RunConfig, Training
-from probe.fit.data import FitData
+from probe.fit import FitData, RunConfig, TrainedConfig, Trainer, Training
 from probe.fit.objective import Classification
-from probe.fit.trainer import Trainer
-from probe.losses import LOSSES, build_loss
+from probe.fit.trainer import build_objective
+from probe.losses import build_loss
 from tests.fit.conftest import BACKBONE, CPU, PLENTY, World, features_of, fitted, linear, small_manifest
+from tests.losses.kinds import KINDS, configured
 
-CONFIGS = [loss.Config() for loss in LOSSES]
+CONFIGS = [configured(kind) for kind in KINDS]
 SEPARATE: dict[str, Any] = {"sampler": "round-robin", "classifier": "separate"}
 
 
@@ -66,7 +65,7 @@ def test_separate_classifiers_compete_within_the_batchs_domain_only(loss: losses
 @pytest.mark.parametrize("loss", CONFIGS, ids=lambda loss: loss.kind)
 def test_every_loss_trains_with_separate_classifiers(loss: losses.LossConfig, cached: CachedFeatures) -> None:
     run = fitted(config_of(loss, epochs=2, **SEPARATE), cached)
-    assert run.history[1]["loss"] < run.history[0]["loss"]
+    assert run.history[1].loss < run.history[0].loss
     kept = {name.split(".", 1)[1] for name in run.loss_state}
     assert {f"{number}.{name}" for number in (0, 1) for name in kept} == run.loss_state.keys()
 
@@ -101,8 +100,8 @@ def adam_of_an_epoch(trainer: Trainer, coupled: bool, skip: bool) -> dict[str, t
     state = {name: (torch.zeros_like(w), torch.zeros_like(w), 0) for name, w in weights.items()}
     data = trainer.data
     for epoch in range(1, trainer.plan.epochs + 1):
-        for stretch in trainer.sampler.stretches(epoch):
-            for rows, domain in zip(torch.from_numpy(stretch.rows).split(16), stretch.domains, strict=True):
+        for block in trainer.sampler.blocks(epoch):
+            for rows, domain in zip(torch.from_numpy(block.rows).split(16), block.domains, strict=True):
                 assert domain is not None
                 own = f"classifiers.{domain}.weight"
                 used = {name: weights[name].requires_grad_() for name in ("head.weight", "head.bias", own)}
@@ -135,7 +134,7 @@ def test_inactive_classifiers_stay_or_move_by_momentum_and_decay_as_it_is_asked(
         )
         loss = losses.NormalisedSoftmax.Config(scale=SCALE)
         head = heads.Linear.Config(dim=8, dropout=0)
-        config = RunConfig(backbone=BACKBONE, head=head, loss=loss, training=training)
+        config = TrainedConfig(backbone=BACKBONE, head=head, loss=loss, training=training)
         expected = adam_of_an_epoch(Trainer(config, data), optimizer == "adam", inactive == "skip")
         trainer = Trainer(config, data)
         trainer.run(lambda images: None, lambda record: None)
@@ -151,8 +150,8 @@ def sgd_of_an_epoch(trainer: Trainer, skip: bool) -> dict[str, torch.Tensor]:
     objective, data = trainer.objective, trainer.data
     weights, velocities = dict(objective.named_parameters()), {}
     for epoch in range(1, trainer.plan.epochs + 1):
-        for stretch in trainer.sampler.stretches(epoch):
-            for rows, domain in zip(torch.from_numpy(stretch.rows).split(16), stretch.domains, strict=True):
+        for block in trainer.sampler.blocks(epoch):
+            for rows, domain in zip(torch.from_numpy(block.rows).split(16), block.domains, strict=True):
                 loss = objective(data.train.take(rows.numpy()), data.labels[rows], domain)
                 grads = torch.autograd.grad(loss, list(weights.values()), allow_unused=True)
                 for (name, weight), gradient in zip(weights.items(), grads, strict=True):
@@ -198,5 +197,5 @@ def test_a_single_domain_gives_the_same_bits_with_separate_as_with_a_joint_class
         fitted(linear(epochs=2, sampler="balanced", classifier=kind), features) for kind in ("joint", "separate")
     )
     assert joint.history == separate.history
-    assert joint.metrics == separate.metrics
+    assert joint.scores == separate.scores
     assert all(separate.head.state_dict()[name].equal(value) for name, value in joint.head.state_dict().items())

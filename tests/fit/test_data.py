@@ -5,10 +5,9 @@ import pytest
 import torch
 
 from probe.extract.features import CachedFeatures
+from probe.fit import FitData, SplitRows, fit
 from probe.fit import data as placement
-from probe.fit.data import FitData, SplitRows
-from probe.fit.order import Order
-from probe.fit.train import fit
+from probe.fit.samplers.order import Order
 from tests.fit.conftest import CLASSES, CPU, DIM, IMAGES, PLENTY, linear
 
 ROW = DIM * 4
@@ -58,15 +57,15 @@ def test_training_from_the_store_in_one_window_gives_the_bits_of_training_in_mem
     assert read.history == whole.history
     assert read.per_query["merged"].equals(whole.per_query["merged"])
     assert torch.equal(read.head.state_dict()["weight"], whole.head.state_dict()["weight"])
-    assert whole.metrics["shuffled"] == "all"
-    assert read.metrics["shuffled"].startswith("windows of")
+    assert whole.scores.shuffled == "all"
+    assert (read.scores.shuffled or "").startswith("windows of")
 
 
 def test_training_in_windows_sees_every_row_once_an_epoch_and_is_the_same_each_time(
     cached: CachedFeatures, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(placement, "WINDOW_BYTES", 48 * ROW)
-    monkeypatch.setattr("probe.fit.sampler.Order", lambda *args: Order(*args, block=8))
+    monkeypatch.setattr("probe.fit.samplers.uniform.Order", lambda *args: Order(*args, block=8))
     seen: list[int] = []
     batches = SplitRows.batches
 
@@ -82,7 +81,7 @@ def test_training_in_windows_sees_every_row_once_an_epoch_and_is_the_same_each_t
         assert sorted(seen[start : start + total]) == list(range(total))
     assert first.history == again.history
     assert first.history != fit(linear(epochs=2), FitData(cached, CPU, PLENTY)).history
-    assert first.history[1]["loss"] < first.history[0]["loss"]
+    assert first.history[1].loss < first.history[0].loss
 
 
 def test_neither_the_manifests_nor_the_stores_order_of_training_rows_matters(cached: CachedFeatures) -> None:

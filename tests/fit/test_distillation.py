@@ -10,12 +10,10 @@ from torch.nn import functional as F
 
 from probe import heads
 from probe.extract.features import CachedFeatures
-from probe.fit.build import build_objective
-from probe.fit.config import Distillation as Options
-from probe.fit.config import RunConfig
-from probe.fit.data import FitData
-from probe.fit.distillation import Distillation
-from probe.fit.train import Fitted, fit
+from probe.fit import DistillationConfig as Options
+from probe.fit import FitData, Fitted, RunConfig, fit, read_run_config
+from probe.fit.distillation import DistillationObjective
+from probe.fit.trainer import build_objective
 from probe.runs.checkpoint import FILE, Checkpoint
 from tests.fit.conftest import BACKBONE, CPU, DIM, PLENTY, fitted, untrained
 
@@ -31,7 +29,7 @@ def distilled(distillation: Any = None, **changes: Any) -> RunConfig:
         "training": TRAINING,
         "distillation": distillation or {"teacher_dim": 12},
     }
-    return RunConfig.model_validate(values | changes)
+    return read_run_config(values | changes)
 
 
 @pytest.fixture(scope="module")
@@ -39,9 +37,9 @@ def data(cached: CachedFeatures) -> FitData:
     return FitData(cached, CPU, PLENTY)
 
 
-def built(config: RunConfig, data: FitData) -> Distillation:
+def built(config: RunConfig, data: FitData) -> DistillationObjective:
     objective = build_objective(config, data, torch.Generator().manual_seed(config.seed))
-    assert isinstance(objective, Distillation)
+    assert isinstance(objective, DistillationObjective)
     return objective
 
 
@@ -50,7 +48,7 @@ def batch(data: FitData, domain: int) -> tuple[Tensor, Tensor, int]:
     return data.train.take(rows).float(), data.labels[torch.from_numpy(rows)], domain
 
 
-def formula(objective: Distillation, features: Tensor, labels: Tensor, domain: int) -> dict[str, Tensor]:
+def formula(objective: DistillationObjective, features: Tensor, labels: Tensor, domain: int) -> dict[str, Tensor]:
     """The four terms with all logits in memory, for a linear head without dropout, weights 2 and 3, temperature 0.2."""
     own = labels - labels.min()
     weights = dict(objective.named_parameters())
@@ -111,7 +109,7 @@ def test_without_both_terms_the_student_is_the_head_that_separate_classifiers_tr
     for name, value in alone.head.state_dict().items():
         assert torch.equal(value, beside.head.state_dict()[name]), "dropout's draws included"
     for split in ("val", "test"):
-        assert beside.metrics[split] == alone.metrics[split]
+        assert getattr(beside.scores, split) == getattr(alone.scores, split)
     assert all(beside.per_query[index].equals(alone.per_query[index]) for index in alone.per_query)
 
 
@@ -122,24 +120,24 @@ def run(cached: CachedFeatures) -> Fitted:
 
 def test_the_student_improves_on_validation(run: Fitted, cached: CachedFeatures) -> None:
     random = fitted(untrained(heads.RandomProjection.Config(dim=8)), cached)
-    assert run.metrics["val"]["mean"]["mMP@5"] > random.metrics["val"]["mean"]["mMP@5"] + 0.2
-    assert run.history[-1]["parts"]["logit"] < run.history[0]["parts"]["logit"]
+    assert run.scores.val.value("mMP@5") > random.scores.val.value("mMP@5") + 0.2
+    assert run.history[-1].parts["logit"] < run.history[0].parts["logit"]
 
 
 def test_history_has_the_parts_of_the_loss(run: Fitted) -> None:
     for record in run.history:
-        assert set(record["parts"]) == {"classification", "teacher", "logit", "relation"}
-        assert sum(record["parts"].values()) == pytest.approx(record["loss"], rel=1e-5)
+        assert set(record.parts) == {"classification", "teacher", "logit", "relation"}
+        assert sum(record.parts.values()) == pytest.approx(record.loss, rel=1e-5)
 
 
 def test_only_the_student_is_kept(run: Fitted) -> None:
     assert run.head.state_dict().keys() == {"weight", "bias"}
-    assert run.metrics["parameters"] == {
+    assert run.scores.parameters == {
         "head": 8 * DIM + 8,
         "classes": 24 * 8,
         "teachers": 2 * (12 * DIM + 12) + 24 * 12,
     }
-    assert run.metrics["dim"] == 8
+    assert run.scores.dim == 8
 
 
 @pytest.mark.parametrize("changes", [{"sampler": "dynamic", "update_every": 4}, {"inactive": "zero-gradients"}])

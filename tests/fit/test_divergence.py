@@ -7,17 +7,17 @@ import torch
 
 from probe.errors import ProbeError
 from probe.extract.features import CachedFeatures
-from probe.fit.config import Training
-from probe.fit.divergence import EVERY, DivergedError, Watch
+from probe.fit import Training
+from probe.fit.divergence import EVERY, DivergedError, DivergenceGuard
 from tests.fit.conftest import CPU, fitted, linear
 
 
-def watched(losses: list[float], chance: float = 1.0, start: float | None = None) -> Watch:
-    watch = Watch(Training(), chance, CPU, start)
+def watched(losses: list[float], chance: float = 1.0, start: float | None = None) -> DivergenceGuard:
+    guard = DivergenceGuard(Training(), chance, CPU, start)
     for step, loss in enumerate(losses):
-        watch.note(step, 0.01, torch.tensor(loss))
-    watch.check()
-    return watch
+        guard.note(step, 0.01, torch.tensor(loss))
+    guard.check()
+    return guard
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
@@ -30,12 +30,12 @@ def test_the_step_is_named_and_what_to_do(bad: float) -> None:
 
 
 def test_it_stops_within_fifty_steps() -> None:
-    watch, noted = Watch(Training(), 1.0, CPU), []
+    guard, noted = DivergenceGuard(Training(), 1.0, CPU), []
 
     def train() -> None:
         for step in range(1000):
             noted.append(step)
-            watch.note(step, 0.01, torch.tensor(math.nan if step >= 60 else 1.0))
+            guard.note(step, 0.01, torch.tensor(math.nan if step >= 60 else 1.0))
 
     with pytest.raises(DivergedError, match="step 61 "):
         train()
@@ -45,7 +45,7 @@ def test_it_stops_within_fifty_steps() -> None:
 def test_a_loss_ten_times_its_start_has_exploded() -> None:
     with pytest.raises(DivergedError, match=r"exploded: 20.5 on average at step 100 .*10 times its start"):
         watched([2.0] * EVERY + [20.5] * EVERY)
-    assert watched([2.0] * EVERY + [19.5] * EVERY).start == 2.0
+    assert watched([2.0] * EVERY + [19.5] * EVERY).first_loss == 2.0
 
 
 def test_a_loss_below_ten_times_chance_has_not_exploded_however_low_it_started() -> None:
@@ -57,7 +57,7 @@ def test_a_loss_below_ten_times_chance_has_not_exploded_however_low_it_started()
 def test_a_run_that_goes_on_is_held_against_its_own_start() -> None:
     with pytest.raises(DivergedError):
         watched([25.0] * EVERY, start=2.0)
-    assert watched([25.0] * EVERY).start == 25.0
+    assert watched([25.0] * EVERY).first_loss == 25.0
 
 
 @pytest.mark.parametrize("lr", [1e30, 1e38])
@@ -68,5 +68,5 @@ def test_a_learning_rate_that_explodes_is_a_clear_error(lr: float, cached: Cache
 
 def test_a_domain_of_one_class_is_not_what_a_run_started_at() -> None:
     losses = [0.0, 30.0] * EVERY
-    assert watched(losses).start == 30.0
-    assert watched([0.0] * EVERY, chance=0.0).start is None
+    assert watched(losses).first_loss == 30.0
+    assert watched([0.0] * EVERY, chance=0.0).first_loss is None

@@ -5,13 +5,13 @@ import torch
 
 from probe import heads, losses
 from probe.extract.features import CachedFeatures
-from probe.fit.config import RunConfig, Training
-from probe.fit.divergence import DivergedError, Watch
+from probe.fit import TrainedConfig, Training
+from probe.fit.divergence import DivergedError, DivergenceGuard
 from tests.fit.conftest import BACKBONE, fitted
 
 
 def test_a_loss_that_explodes_within_the_first_fifty_steps_is_found() -> None:
-    watch = Watch(Training(epochs=1), chance=3.2, device=torch.device("cpu"))
+    watch = DivergenceGuard(Training(epochs=1), chance=3.2, device=torch.device("cpu"))
     watch.note(0, 1.0, torch.tensor(3.2))
     for step in range(1, 49):
         watch.note(step, 1.0, torch.tensor(1e18))
@@ -20,7 +20,7 @@ def test_a_loss_that_explodes_within_the_first_fifty_steps_is_found() -> None:
 
 
 def test_a_run_that_explodes_at_once_is_no_finished_run(cached: CachedFeatures) -> None:
-    config = RunConfig(
+    config = TrainedConfig(
         backbone=BACKBONE,
         head=heads.Linear.Config(dim=8),
         loss=losses.Softmax.Config(),

@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 
 from probe.errors import UsageError
-from probe.fit.data import FitData
+from probe.fit import FitData
 from tests.fit.conftest import CPU, PLENTY, World, features_of, fitted, linear
 
 

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from probe.errors import UsageError
-from probe.fit.config import RunConfig
+from probe.fit import Samples, Separate, TrainedConfig
+from probe.fit.samplers.shares import SpecialistSteps
 from probe.recipes.overrides import Overrides
 from probe.recipes.recipe import read_recipe
 
@@ -23,10 +24,12 @@ rows:
 """
 
 
-def run_of(folder: Path, *settings: str, seeds: str | None = None, **values: str) -> RunConfig:
+def run_of(folder: Path, *settings: str, seeds: str | None = None, **values: str) -> TrainedConfig:
     path = folder / "recipe.yaml"
     path.write_text(RECIPE.format(**({"loss": "{kind: arcface}", "training": "{epochs: 3}", "seed": "0"} | values)))
-    return read_recipe(path, Overrides.parse(settings, seeds, [])).rows[0].runs[0]
+    run = read_recipe(path, Overrides.parse(settings, seeds, [])).rows[0].runs[0]
+    assert isinstance(run, TrainedConfig)
+    return run
 
 
 @pytest.mark.parametrize("text", ["0.01", "1e-2", "1.0e-2", "1E-2", "10e-3"])
@@ -78,13 +81,12 @@ def test_a_seed_that_no_generator_takes_is_refused_before_anything_is_fitted(tmp
 
 def test_samples_may_take_the_place_of_epochs(tmp_path: Path) -> None:
     found = run_of(tmp_path, "training.epochs=null", "training.samples=640", "training.validate_every=320").training
-    assert found is not None
-    assert (found.epochs, found.samples, found.validate_every) == (None, 640, 320)
+    assert found.length == Samples(samples=640, validate_every=320)
 
 
 def test_a_sampler_and_a_classifier_may_be_set(tmp_path: Path) -> None:
     settings = ("training.sampler=specialist-steps", "training.specialist_steps={cars: 3, food: 1}")
     found = run_of(tmp_path, *settings, "training.classifier=separate", "training.domains=[food, cars]").training
-    assert found is not None
-    assert (found.sampler, found.specialist_steps) == ("specialist-steps", {"cars": 3, "food": 1})
-    assert (found.classifier, found.inactive, found.domains) == ("separate", "skip", ("food", "cars"))
+    steps = {"cars": 3, "food": 1}
+    assert found.sampler == SpecialistSteps.Config(specialist_steps=steps, domains=("food", "cars"))
+    assert found.classifier == Separate(inactive="skip")

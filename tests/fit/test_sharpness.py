@@ -11,13 +11,10 @@ from torch.nn import functional as F
 
 from probe import heads, losses
 from probe.extract.features import CachedFeatures
-from probe.fit.build import build_objective
-from probe.fit.config import Distillation, RunConfig, Training
-from probe.fit.data import FitData
+from probe.fit import DistillationConfig, FitData, Fitted, TrainedConfig, Trainer, Training, fit, read_run_config
 from probe.fit.objective import Objective
 from probe.fit.sharpness import Ascent
-from probe.fit.train import Fitted, fit
-from probe.fit.trainer import Trainer
+from probe.fit.trainer import build_objective
 from probe.runs.checkpoint import Checkpoint
 from probe.runs.directory import Run
 from tests.fit.conftest import CPU, PLENTY, fitted, linear
@@ -33,13 +30,13 @@ def data(cached: CachedFeatures) -> FitData:
 
 def configured(
     head: heads.HeadConfig | None = None, loss: losses.LossConfig | None = None, **training: Any
-) -> RunConfig:
+) -> TrainedConfig:
     return linear(**training).model_copy(
         update={"head": head or heads.Linear.Config(dim=8), "loss": loss or losses.ArcFace.Config()}
     )
 
 
-def plain(**training: Any) -> RunConfig:
+def plain(**training: Any) -> TrainedConfig:
     """Without dropout; SGD without momentum at one rate, so that a step is the paper's."""
     sgd = {"optimizer": "sgd", "momentum": 0.0, "lr": RATE, "schedule": "constant", "warmup_epochs": 0}
     head, loss = heads.Linear.Config(dim=8, dropout=0), losses.NormalisedSoftmax.Config(scale=SCALE)
@@ -70,8 +67,8 @@ def test_every_step_is_algorithm_1_of_the_paper(options: dict[str, Any], data: F
     weights = {name: value.double() for name, value in trainer.objective.state_dict().items()}
     start, further = dict(weights), 0.0
     trainer._epoch(1, lambda images: None)
-    for stretch in beside.sampler.stretches(1):
-        for rows, domain in zip(torch.from_numpy(stretch.rows).split(16), stretch.domains, strict=True):
+    for block in beside.sampler.blocks(1):
+        for rows, domain in zip(torch.from_numpy(block.rows).split(16), block.domains, strict=True):
             batch = data.train.take(rows.numpy()), data.labels[rows], domain
             first = gradients(trainer.objective, weights, batch)
             norm = torch.sqrt(sum((g.square().sum() for g in first.values()), torch.zeros((), dtype=torch.float64)))
@@ -159,7 +156,7 @@ def test_a_run_that_goes_on_has_the_bits_of_an_undisturbed_one_which_are_not_tho
     checkpoint = Checkpoint(tmp_path, "k")
 
     def stop(record: dict[str, Any]) -> None:
-        if record["epoch"] == 2:
+        if record.epoch == 2:
             raise InterruptedError
 
     with pytest.raises(InterruptedError):
@@ -168,14 +165,14 @@ def test_a_run_that_goes_on_has_the_bits_of_an_undisturbed_one_which_are_not_tho
     undisturbed = fitted(config, cached)
     assert same_bits(fit(config, data, checkpoint), undisturbed)
     without = fitted(configured(loss=losses.CurricularFace.Config(scale=8), **options), cached)
-    assert undisturbed.history[0]["loss"] != without.history[0]["loss"]
-    assert undisturbed.history[2]["loss"] < undisturbed.history[0]["loss"]
+    assert undisturbed.history[0].loss != without.history[0].loss
+    assert undisturbed.history[2].loss < undisturbed.history[0].loss
 
 
 def test_the_loss_and_its_parts_are_those_of_the_weights_before_the_step(data: FitData) -> None:
     """A first step's do not depend on the radius; `dynamic` goes by them."""
     config = configured(loss=losses.NormalisedSoftmax.Config(scale=8), **SEPARATE)
-    config = config.model_copy(update={"distillation": Distillation(teacher_dim=16)})
+    config = config.model_copy(update={"distillation": DistillationConfig(teacher_dim=16)})
     noted = []
     for radius in (None, 1.0):
         trainer = Trainer(config.model_copy(update={"training": linear(sharpness=radius, **SEPARATE).training}), data)
@@ -192,7 +189,7 @@ def test_without_it_nothing_of_it_is_written_so_that_keys_stay_and_with_it_each_
     runs = [Run(linear(sharpness=radius), {}, Path()) for radius in (None, 0.05, 0.1)]
     assert len({run.key for run in runs}) == 3
     for run in runs:
-        assert RunConfig.model_validate(run.config.model_dump(mode="json")) == run.config
+        assert read_run_config(run.config.model_dump(mode="json")) == run.config
 
 
 @pytest.mark.parametrize("radius", [0, -0.1, float("inf"), True])

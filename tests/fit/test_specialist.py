@@ -11,9 +11,7 @@ import torch
 from probe import heads
 from probe.errors import UsageError
 from probe.extract.features import CachedFeatures
-from probe.fit.config import RunConfig
-from probe.fit.data import FitData
-from probe.fit.train import fit
+from probe.fit import FitData, RunConfig, fit
 from probe.runs.directory import Run
 from probe.runs.session import Session
 from probe.runs.sweep import sweep
@@ -63,16 +61,18 @@ def test_it_equals_a_run_on_a_manifest_of_its_domain_alone(
     specialist, alone = fitted(of("cars", config), cached), fitted(config, cars)
     assert specialist.history == alone.history
     for name in ("val", "classes", "training_images", "selected_epoch", "parameters"):
-        assert specialist.metrics[name] == alone.metrics[name]
-    assert specialist.metrics["last"]["val"] == alone.metrics["last"]["val"]
+        assert getattr(specialist.scores, name) == getattr(alone.scores, name)
+    assert specialist.scores.last
+    assert alone.scores.last
+    assert specialist.scores.last.val == alone.scores.last.val
     assert all(specialist.head.state_dict()[name].equal(value) for name, value in alone.head.state_dict().items())
 
 
 def test_it_is_validated_on_its_own_domain_and_tested_on_all(cached: CachedFeatures) -> None:
     run = fitted(of("food", linear(epochs=1)), cached)
-    assert run.metrics["val"]["domains"].keys() == {"food"}
-    assert run.metrics["test"]["clean"]["merged"]["domains"].keys() == {"cars", "food"}
-    assert (run.metrics["classes"], run.metrics["training_images"]) == (CLASSES["train"] // 2, 120)
+    assert run.scores.val.domains.keys() == {"food"}
+    assert run.scores.test.of("clean", "merged").domains.keys() == {"cars", "food"}
+    assert (run.scores.classes, run.scores.training_images) == (CLASSES["train"] // 2, 120)
 
 
 def test_a_head_in_closed_form_is_fitted_on_the_domain_too(cached: CachedFeatures, cars: CachedFeatures) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from probe import heads, losses
-from probe.fit.config import RunConfig, Training
+from probe.fit import TrainedConfig, Training
 from tests.fit.conftest import BACKBONE, World, features_of, fitted
 
 
@@ -17,7 +17,7 @@ def test_training_images_without_features_do_not_stop_the_bias_from_learning(
     features = features_of(world.frame)
     features[np.flatnonzero((world.frame["split"] == "train").to_numpy())[::7]] = 0  # some in the first batch
     world.store(features)
-    config = RunConfig(
+    config = TrainedConfig(
         backbone=BACKBONE, head=head, loss=losses.ArcFace.Config(), training=Training(epochs=3, batch=16), seed=0
     )
     assert fitted(config, world.cached()).head.state_dict()["bias"].abs().max() > 0

@@ -12,8 +12,6 @@ import numpy as np
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
-SHARED = ROOT.parent / "shared"
-WEIGHTS = SHARED / "weights" / "mobilenetv1_100.tf_qat_in1k_nohead.safetensors"
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.commands import SHARED, WEIGHTS, Shell, readme_commands
+from tests.conftest import Shared
+from tests.integration.commands import Shell, readme_commands
 
 
 @pytest.fixture
@@ -21,12 +22,11 @@ def quickstart(tmp_path_factory: pytest.TempPathFactory) -> Shell:
 
 
 @pytest.fixture(scope="session")
-def pocket(tmp_path_factory: pytest.TempPathFactory) -> Shell:
+def pocket(tmp_path_factory: pytest.TempPathFactory, shared: Shared) -> Shell:
     """The README's commands for your own folder have been run here, on the pocket set."""
-    if not (SHARED / "data" / "pocket").is_dir() or not WEIGHTS.is_file():
-        pytest.skip("the pocket images and weights are not on this machine")
+    weights = shared("weights/mobilenetv1_100.tf_qat_in1k_nohead.safetensors")
     home = tmp_path_factory.mktemp("pocket")
-    shell = Shell(home, {"FOLDER": str(SHARED / "data"), "WEIGHTS": str(WEIGHTS)})
+    shell = Shell(home, {"FOLDER": str(shared("data/pocket").parent), "WEIGHTS": str(weights)})
     for line in readme_commands("Your own folder"):
         shell(line)
     return shell

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from probe.data.manifest import COLUMNS, Manifest
-from probe.metrics.evaluation import evaluate
+from probe.metrics import evaluate
 
 Row = tuple[str, list[str], str]
 

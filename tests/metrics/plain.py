@@ -2,7 +2,9 @@
 evaluator over rows, written from its description. Similarities are given by pairs of rows, in float64."""
 
 import math
+import re
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -11,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from probe.data.labels import as_lists
-from probe.search.search import Distance
+from probe.search import Distance
 
 Row = dict[str, Any]
 
@@ -35,9 +37,15 @@ class Problem:
         return float(self.similar[self.of_row[i], self.of_row[j]])
 
 
+def at(form: str, k: int) -> str:
+    """A metric's name from its form: mMP@5 of mMP@k, and R-precision of R-precision."""
+    return form.removesuffix("@k") + (f"@{k}" if form.endswith("@k") else "")
+
+
 def parts_of(name: str) -> tuple[str, int]:
-    kind, k = name.split("@")
-    return kind, int(k)
+    """Form and k; 0 where the metric has none."""
+    match = re.fullmatch(r"(.+@)([0-9]+)", name)
+    return (f"{match[1]}k", int(match[2])) if match else (name, 0)
 
 
 def relevant(query: Row, result: Row) -> bool:
@@ -46,18 +54,31 @@ def relevant(query: Row, result: Row) -> bool:
 
 def value_of(metric: str, hits: list[bool], n: int) -> float:
     """Section 1 of the definitions; NaN with nothing to find."""
-    kind, k = parts_of(metric)
-    if n == 0:
-        return math.nan
-    if kind == "R":
-        return float(any(hits[:k]))
-    if kind == "mMP":
-        return sum(hits[: min(n, k)]) / min(n, k)
-    total = 0.0
-    for j in range(1, min(k, len(hits)) + 1):
-        if hits[j - 1]:
-            total += sum(hits[:j]) / j
-    return total / min(n, k)
+    form, k = parts_of(metric)
+    return CLEAN[form](hits, n, k) if n else math.nan
+
+
+def _precisions(hits: list[bool], last: int) -> float:
+    """The sum of P(j) over the relevant results j <= last."""
+    return sum((sum(hits[:j]) / j for j in range(1, min(last, len(hits)) + 1) if hits[j - 1]), start=0.0)
+
+
+def _reciprocal_rank(hits: list[bool], n: int, k: int) -> float:
+    for rank, hit in enumerate(hits[:k], start=1):
+        if hit:
+            return 1 / rank
+    return 0.0
+
+
+Clean = Callable[[list[bool], int, int], float]
+CLEAN: dict[str, Clean] = {  # by form: hits, best first, n > 0, and k
+    "R@k": lambda hits, n, k: float(any(hits[:k])),
+    "mMP@k": lambda hits, n, k: sum(hits[: min(n, k)]) / min(n, k),
+    "mAP@k": lambda hits, n, k: _precisions(hits, k) / min(n, k),
+    "MRR@k": _reciprocal_rank,
+    "mAP@R": lambda hits, n, k: _precisions(hits, n) / n,
+    "R-precision": lambda hits, n, k: sum(hits[:n]) / n,
+}
 
 
 def clean(problem: Problem, metrics: list[str], separate: bool) -> list[dict[str, Any]]:
@@ -97,6 +118,31 @@ def _mean(values: list[float | None]) -> float | None:
     return math.fsum(known) / len(known) if known else None
 
 
+def _published_recall(taken: list[bool], rows_of_class: int, k: int, throw_first: bool) -> float:
+    return float(any(taken[1:] if throw_first else taken))
+
+
+def _published_mmp(taken: list[bool], rows_of_class: int, k: int, throw_first: bool) -> float:
+    correct = 0
+    for j in range(min(len(taken), rows_of_class)):
+        correct += taken[j]
+    return (correct - 1) / min(rows_of_class - 1, k) if throw_first else correct / min(rows_of_class, k)
+
+
+def _published_map(taken: list[bool], rows_of_class: int, k: int, throw_first: bool) -> float:
+    after = np.array(taken[1:] if throw_first else taken, int)
+    precision = np.cumsum(after) / (1 + np.arange(len(after)))
+    return (precision * after).sum() / min(rows_of_class - throw_first, k)
+
+
+Official = Callable[[list[bool], int, int, bool], float]
+OFFICIAL: dict[str, Official] = {  # by form: the k (+ 1) rows taken, rows of the class, k, whether the first is dropped
+    "R@k": _published_recall,
+    "mMP@k": _published_mmp,
+    "mAP@k": _published_map,
+}
+
+
 def published(problem: Problem, metrics: list[str], separate: bool) -> dict[str, Any]:
     """The published evaluator: rows, no ids, rank 1 dropped where queries are index; queries that it would divide by
     zero for are left out."""
@@ -117,19 +163,9 @@ def published(problem: Problem, metrics: list[str], separate: bool) -> dict[str,
             counted += 1
             ranked = sorted(index, key=lambda row, i=i: (-problem.similarity(i, row[0]), row[0]))
             for metric in metrics:
-                kind, k = parts_of(metric)
+                form, k = parts_of(metric)
                 taken = [relevant(query, row) for _, row in ranked[: k + 1 if throw_first else k]]
-                if kind == "R":
-                    sums[metric] += float(any(taken[1:] if throw_first else taken))
-                elif kind == "mMP":
-                    correct = 0
-                    for j in range(min(len(taken), rows_of_class)):
-                        correct += taken[j]
-                    sums[metric] += (correct - 1 if throw_first else correct) / min(n, k)
-                else:
-                    after = np.array(taken[1:] if throw_first else taken, int)
-                    precision = np.cumsum(after) / (1 + np.arange(len(after)))
-                    sums[metric] += (precision * after).sum() / min(n, k)
+                sums[metric] += OFFICIAL[form](taken, rows_of_class, k, throw_first)
         values = {m: float(np.round(sums[m] / counted, 3)) if counted else None for m in metrics}
         domains[domain] = values | {"queries": counted, "nothing_to_find": len(queries) - counted}
     means = {}

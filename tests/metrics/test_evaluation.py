@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from probe.data.labels import plainest
 from probe.data.manifest import Manifest
 from probe.errors import UsageError
-from probe.metrics.evaluation import INDEXES, Evaluation, evaluate
-from probe.search.search import Distance
-from tests.metrics.plain import Problem, clean, clean_summary, published
+from probe.metrics import INDEXES, METRIC_KINDS, METRICS, Evaluation, evaluate, parse_metric
+from probe.search import Distance
+from tests.metrics.plain import Problem, at, clean, clean_summary, published
 
 Row = tuple[str, str, str, str]
 
@@ -54,10 +54,10 @@ def test_a_k_far_past_the_index_costs_no_more_than_the_index(protocol: str) -> N
         benchmark(rows),
         angles(0, 10, 30, 60, 100, 5),
         metrics=[f"{kind}@{k}" for kind in kinds for k in (7, 999_999_999)],  # (Q, k) would be past all memory
-        kept=1_000_000_000,
+        neighbours=1_000_000_000,
     )
     for index in INDEXES:
-        mean = found.summary[protocol][index]["mean"]
+        mean = found.scores.of(protocol, index).mean
         assert [mean[f"{kind}@7"] for kind in kinds] == [mean[f"{kind}@999999999"] for kind in kinds]
     assert found.per_query["merged"]["neighbours"].list.len().to_list() == [4] * 5 + [5]
     assert found.per_query["separate"]["neighbours"].list.len().to_list() == [4] * 5 + [0]
@@ -100,34 +100,34 @@ def test_an_exact_duplicate_of_the_query_is_a_hit_when_it_has_its_label() -> Non
 
 def test_the_official_protocol_drops_whatever_is_first() -> None:
     rows = [("wrong", "y", "cars", "both"), ("q", "x", "cars", "both"), ("a", "x", "cars", "both")]
-    summary = evaluate(benchmark(rows), angles(0, 0, 10)).summary
+    scores = evaluate(benchmark(rows), angles(0, 0, 10)).scores
     # q, clean: wrong, a. Published: wrong is dropped, q finds itself, and counts itself and a: of n = 1, two.
-    assert summary["clean"]["merged"]["mean"] == {"mMP@5": 0, "R@1": 0, "mAP@100": 0.5}
-    assert summary["official"]["merged"]["mean"] == {"mMP@5": 0, "R@1": 0.5, "mAP@100": 1.25}
-    assert summary["official"]["merged"]["domains"]["cars"]["nothing_to_find"] == 1
+    assert scores.of("clean", "merged").mean == {"mMP@5": 0, "R@1": 0, "mAP@100": 0.5}
+    assert scores.of("official", "merged").mean == {"mMP@5": 0, "R@1": 0.5, "mAP@100": 1.25}
+    assert scores.of("official", "merged").domains["cars"].nothing_to_find == 1
 
 
 def test_the_official_mmp_is_negative_where_the_query_is_not_among_the_first() -> None:
     rows = [("wrong0", "y", "cars", "both"), ("wrong1", "z", "cars", "both"), ("q", "x", "cars", "both")]
     rows += [("a", "x", "cars", "both")]
-    official = evaluate(benchmark(rows), angles(0, 0, 0, 90)).summary["official"]["merged"]
-    assert official["mean"]["mMP@5"] == -0.5  # q: -1 of 1; a: 0 of 1
+    official = evaluate(benchmark(rows), angles(0, 0, 0, 90)).scores.of("official", "merged")
+    assert official.mean["mMP@5"] == -0.5  # q: -1 of 1; a: 0 of 1
 
 
 def test_the_official_protocol_drops_nothing_where_a_query_is_not_in_the_index() -> None:
     rows = [("q", "x", "cars", "both"), ("r", "x", "cars", "query"), ("a", "x", "cars", "index")]
-    summary = evaluate(benchmark(rows), angles(0, 30, 10)).summary
-    assert summary["clean"]["merged"]["mean"]["R@1"] == 1
-    assert summary["official"]["merged"]["mean"] == {"mMP@5": 1, "R@1": 1, "mAP@100": 1}  # q finds itself, n = 2
+    scores = evaluate(benchmark(rows), angles(0, 30, 10)).scores
+    assert scores.of("clean", "merged").mean["R@1"] == 1
+    assert scores.of("official", "merged").mean == {"mMP@5": 1, "R@1": 1, "mAP@100": 1}  # q finds itself, n = 2
 
 
 def test_the_official_values_are_rounded_by_domain_and_again_in_the_mean() -> None:
     rows = [(f"c{i}", "x" if i < 2 else "y", "cars", "query") for i in range(3)] + [("a", "x", "cars", "index")]
     rows += [("b", "y", "cars", "index"), ("f", "x", "food", "query"), ("g", "x", "food", "index")]
-    summary = evaluate(benchmark(rows), angles(0, 0, 0, 10, 20, 90, 90)).summary
-    assert summary["clean"]["merged"]["domains"]["cars"]["R@1"] == pytest.approx(2 / 3)
-    assert summary["official"]["merged"]["domains"]["cars"]["R@1"] == 0.667
-    assert summary["official"]["merged"]["mean"]["R@1"] == 0.834  # of 0.667 and 1: 0.8335, rounded to even
+    scores = evaluate(benchmark(rows), angles(0, 0, 0, 10, 20, 90, 90)).scores
+    assert scores.of("clean", "merged").domains["cars"].values["R@1"] == pytest.approx(2 / 3)
+    assert scores.of("official", "merged").domains["cars"].values["R@1"] == 0.667
+    assert scores.of("official", "merged").mean["R@1"] == 0.834  # of 0.667 and 1: 0.8335, rounded to even
 
 
 def test_with_the_separate_index_a_query_meets_its_own_domain_only() -> None:
@@ -135,18 +135,18 @@ def test_with_the_separate_index_a_query_meets_its_own_domain_only() -> None:
     rows += [("r", "1", "art", "query")]
     evaluation = evaluate(benchmark(rows), angles(0, 10, 20, 0))
     assert evaluation.per_query["separate"]["neighbours"].to_list() == [["b"], []]
-    assert evaluation.summary["clean"]["separate"]["mean"]["R@1"] == 1
-    assert evaluation.summary["clean"]["merged"]["mean"]["R@1"] == 0
-    assert evaluation.summary["clean"]["separate"]["domains"]["art"]["nothing_to_find"] == 1
+    assert evaluation.scores.of("clean", "separate").mean["R@1"] == 1
+    assert evaluation.scores.of("clean", "merged").mean["R@1"] == 0
+    assert evaluation.scores.of("clean", "separate").domains["art"].nothing_to_find == 1
 
 
 def test_only_what_is_asked_for_is_scored_and_kept() -> None:
     rows = [("q", "x", "cars", "both"), ("a", "x", "cars", "both"), ("b", "y", "cars", "both")]
     found = evaluate(
-        benchmark(rows), angles(0, 30, 10), metrics=["R@2"], indexes=["separate"], protocols=["official"], kept=0
+        benchmark(rows), angles(0, 30, 10), metrics=["R@2"], indexes=["separate"], protocols=["official"], neighbours=0
     )
-    assert found.summary.keys() == {"official"}
-    assert found.summary["official"]["separate"]["mean"] == {"R@2": 1}
+    assert found.scores.root.keys() == {"official"}
+    assert found.scores.of("official", "separate").mean == {"R@2": 1}
     assert found.per_query["separate"]["neighbours"].to_list() == [[], [], []]
     assert found.per_query["separate"]["R@2"].to_list()[:2] == [1, 1]
 
@@ -163,6 +163,31 @@ def test_only_what_is_asked_for_is_scored_and_kept() -> None:
 def test_what_is_not_known_is_refused_with_the_nearest_name(asked: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         evaluate(benchmark([("q", "x", "cars", "both"), ("a", "x", "cars", "both")]), angles(0, 1), **asked)
+
+
+def test_the_depth_of_the_search_is_that_of_the_query_with_the_most_to_find() -> None:
+    rows = [(f"{i:02}", "x" if i < 30 else "y", "cars", "both") for i in range(40)]
+    embeddings = angles(*range(40))
+    found = evaluate(benchmark(rows), embeddings, metrics=["R-precision", "mAP@R"], protocols=["clean"], neighbours=0)
+    assert value(found, "R-precision", "00") == value(found, "mAP@R", "00") == 1  # the 29 others, rank by rank
+    assert value(found, "R-precision", "39") == 1
+    assert value(found, "R-precision", "29") == pytest.approx(19 / 29)  # 28 to 18, and 10 of the others between
+
+
+def test_the_official_scores_lack_the_metrics_that_have_no_official_rule() -> None:
+    rows = [("q", "x", "cars", "both"), ("a", "x", "cars", "both"), ("b", "y", "cars", "both")]
+    scores = evaluate(benchmark(rows), angles(0, 30, 10), metrics=["mAP@R", "R@1", "MRR@10"]).scores
+    assert list(scores.of("clean", "merged").mean) == ["mAP@R", "R@1", "MRR@10"]
+    assert list(scores.of("official", "merged").mean) == ["R@1"]
+    assert list(scores.of("official", "separate").domains["cars"].values) == ["R@1"]
+    none = evaluate(benchmark(rows), angles(0, 30, 10), metrics=["mAP@R", "MRR@10"]).scores
+    assert none.root.keys() == {"clean"}
+
+
+def test_the_official_protocol_alone_refuses_a_metric_that_has_no_official_rule() -> None:
+    rows = [("q", "x", "cars", "both"), ("a", "x", "cars", "both")]
+    with pytest.raises(UsageError, match="the official protocol has no MRR@10; it has mAP@k, mMP@k, R@k"):
+        evaluate(benchmark(rows), angles(0, 1), metrics=["R@1", "MRR@10"], protocols=["official"])
 
 
 def test_a_result_of_the_querys_label_in_another_domain_is_no_hit_and_not_counted() -> None:
@@ -187,7 +212,7 @@ def test_queries_with_nothing_to_find_are_counted_and_left_out() -> None:
     rows += [("r", "x", "food", "query")]
     evaluation = evaluate(benchmark(rows), angles(0, 10, 40, 90))
     values = {"mMP@5": 1.0, "R@1": 1.0, "mAP@100": 1.0}
-    assert evaluation.summary["clean"]["merged"] == {
+    assert evaluation.scores.of("clean", "merged").model_dump() == {
         "mean": values,
         "domains": {
             "cars": {**values, "queries": 2, "nothing_to_find": 1},
@@ -202,9 +227,9 @@ def test_the_mean_weighs_domains_equally_and_queries_within_a_domain() -> None:
     rows = [(f"c{i}", "x", "cars", "both") for i in range(4)] + [("f0", "x", "food", "both")]
     rows += [("f1", "x", "food", "both"), ("f2", "y", "food", "both"), ("f3", "y", "food", "both")]
     evaluation = evaluate(benchmark(rows), angles(0, 1, 2, 3, 90, 110, 91, 120))
-    assert evaluation.summary["clean"]["merged"]["domains"]["cars"]["R@1"] == 1
-    assert evaluation.summary["clean"]["merged"]["domains"]["food"]["R@1"] == 0
-    assert evaluation.summary["clean"]["merged"]["mean"]["R@1"] == 0.5
+    assert evaluation.scores.of("clean", "merged").domains["cars"].values["R@1"] == 1
+    assert evaluation.scores.of("clean", "merged").domains["food"].values["R@1"] == 0
+    assert evaluation.scores.of("clean", "merged").mean["R@1"] == 0.5
 
 
 def test_queries_and_index_of_separate_roles_are_kept_apart() -> None:
@@ -231,7 +256,8 @@ def test_a_split_with_nothing_to_score_is_a_clear_error(rows: list[Row], message
 
 
 ROLES = [("both",), ("query", "index"), ("query", "index", "both")]
-LIST = ["mMP@5", "R@1", "mAP@100", "mMP@3", "R@4", "mAP@7"]
+LIST = list(dict.fromkeys([*METRICS, *(at(form, k) for form in METRIC_KINDS.forms for k in (3, 4, 7))]))
+PUBLISHED = [metric for metric in LIST if parse_metric(metric).has_official]
 
 
 @st.composite
@@ -288,8 +314,8 @@ def requires_equal_to_the_definitions(problem: Problem) -> None:
             for metric in LIST:
                 assert found[metric] == pytest.approx(query[metric], nan_ok=True)
                 assert not found["n"] or 0 <= found[metric] <= 1
-        assert_close(evaluation.summary["clean"][name], clean_summary(expected[name], LIST))
-        assert evaluation.summary["official"][name] == published(problem, LIST, name == "separate")
+        assert_close(evaluation.scores.of("clean", name).model_dump(), clean_summary(expected[name], LIST))
+        assert evaluation.scores.of("official", name).model_dump() == published(problem, PUBLISHED, name == "separate")
 
 
 def assert_close(found: dict[str, Any], expected: dict[str, Any]) -> None:
@@ -326,9 +352,9 @@ def test_the_order_of_queries_and_index_changes_nothing_where_nothing_ties(seed:
     for name in INDEXES:
         values, again = (each.per_query[name].drop("similarities").sort("image") for each in (before, after))
         assert values.equals(again)
-        assert_close(after.summary["clean"][name], before.summary["clean"][name])
-        for metric, value in before.summary["official"][name]["mean"].items():
-            assert after.summary["official"][name]["mean"][metric] == pytest.approx(value, abs=0.0011)  # rounding ties
+        assert_close(after.scores.of("clean", name).model_dump(), before.scores.of("clean", name).model_dump())
+        for metric, value in before.scores.of("official", name).mean.items():
+            assert after.scores.of("official", name).mean[metric] == pytest.approx(value, abs=0.0011)  # rounding ties
 
 
 Labelled = tuple[str, list[str], str, str]

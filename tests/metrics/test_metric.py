@@ -1,12 +1,13 @@
 import numpy as np
-import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from probe.errors import UsageError
-from probe.metrics import metric as metrics
-from probe.metrics.metric import class_numbers, map_at_k, mmp_at_k, parse_metric, recall_at_k, relevant_counts
+from probe.metrics import METRIC_KINDS, MetricAtK, metrics_of, parse_metric, require_official
+from probe.metrics.definitions import average_precision
+from tests.metrics import plain
+from tests.metrics.plain import at
 
 
 def hits_at(*ranks: int, depth: int = 5) -> np.ndarray:
@@ -14,20 +15,20 @@ def hits_at(*ranks: int, depth: int = 5) -> np.ndarray:
     return np.array([[rank in ranks for rank in range(1, depth + 1)]])
 
 
-def relevant_hits(queries: pl.DataFrame, index: pl.DataFrame, rows: np.ndarray) -> np.ndarray:
-    """Of index rows."""
-    of_query, of_row = class_numbers(queries, index)
-    return metrics.relevant_hits(of_query, of_row[:, None], rows)
+def recall_at_k(hits: np.ndarray, n: np.ndarray, k: int) -> np.ndarray:
+    return parse_metric(f"R@{k}").values(hits, n)
+
+
+def mmp_at_k(hits: np.ndarray, n: np.ndarray, k: int) -> np.ndarray:
+    return parse_metric(f"mMP@{k}").values(hits, n)
+
+
+def map_at_k(hits: np.ndarray, n: np.ndarray, k: int) -> np.ndarray:
+    return parse_metric(f"mAP@{k}").values(hits, n)
 
 
 def mmp(hits: np.ndarray, n: int) -> float:
     return float(mmp_at_k(hits, np.array([n]), 5)[0])
-
-
-def images(*rows: tuple[str, str, str]) -> pl.DataFrame:
-    """Rows of image, label, domain; all of one source."""
-    frame = pl.DataFrame(rows, ["image", "label", "domain"], orient="row")
-    return frame.with_columns(source=pl.lit("photos"))
 
 
 def test_n_of_two_with_hits_at_ranks_four_and_five_scores_zero() -> None:
@@ -86,12 +87,75 @@ def test_map_sums_the_precision_at_each_hit(ranks: tuple[int, ...], n: int, k: i
     assert map_at_k(hits_at(*ranks), np.array([n]), k).item() == pytest.approx(expected, abs=1e-15)
 
 
+FORMS = METRIC_KINDS.forms
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_each_metric_has_a_plain_reference(form: str) -> None:
+    assert form in plain.CLEAN, f"write {form} in plain loops in tests/metrics/plain.py"
+    has_official = METRIC_KINDS.kinds[form].has_official
+    assert has_official == (form in plain.OFFICIAL), f"write {form}'s official rule in tests/metrics/plain.py"
+
+
+@pytest.mark.parametrize("form", FORMS)
 @settings(max_examples=100, deadline=None)
-@given(st.lists(st.booleans(), min_size=1, max_size=12), st.integers(0, 12), st.integers(1, 12))
-def test_a_metric_by_name_lies_between_0_and_1(hits: list[bool], more: int, k: int) -> None:
-    for kind in ("mMP", "R", "mAP"):
-        value = parse_metric(f"{kind}@{k}").values(np.array([hits]), np.array([sum(hits) + more])).item()
-        assert np.isnan(value) if sum(hits) + more == 0 else 0 <= value <= 1
+@given(st.lists(st.booleans(), max_size=12), st.integers(0, 12), st.integers(1, 14))
+def test_each_metric_equals_its_plain_reference_between_0_and_1(form: str, hits: list[bool], more: int, k: int) -> None:
+    n = sum(hits) + more
+    value = parse_metric(at(form, k)).values(np.array([hits], bool), np.array([n])).item()
+    assert value == pytest.approx(plain.value_of(at(form, k), hits, n), abs=1e-15, nan_ok=True)
+    assert np.isnan(value) if n == 0 else 0 <= value <= 1
+
+
+@pytest.mark.parametrize("form", FORMS)
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 14))
+def test_each_metric_looks_at_no_more_results_than_its_depth_and_at_each_query_alone(
+    form: str, seed: int, k: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    hits = rng.random((rng.integers(1, 9), 12)) < rng.random()
+    n, metric = hits.sum(axis=1) + rng.integers(0, 2, len(hits)), parse_metric(at(form, k))
+    whole = metric.values(hits, n)
+    np.testing.assert_array_equal(metric.values(hits[:, : metric.depth(int(n.max()))], n), whole)
+    alone = [metric.values(hits[i : i + 1], n[i : i + 1]).item() for i in range(len(hits))]
+    np.testing.assert_array_equal(alone, whole)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_name_is_read_as_it_is_written_by_one_metric_only(form: str) -> None:
+    for k in (1, 10, 999_999_999):
+        metric = parse_metric(at(form, k))
+        assert metric.name == at(form, k)
+        assert isinstance(metric, MetricAtK) == form.endswith("@k")
+        assert sum(kind.parse(metric.name) is not None for kind in METRIC_KINDS) == 1
+
+
+def test_the_metrics_among_columns_are_those_that_the_registry_knows() -> None:
+    names = [at(form, 7) for form in FORMS]
+    assert metrics_of(["image", "source", "n", "user@example", "R@", *names, "hits"]) == names
+
+
+def test_an_official_value_of_a_metric_without_one_is_refused_with_those_that_have_one() -> None:
+    require_official(["mMP@5", "R@3", "mAP@100"])
+    with pytest.raises(UsageError, match=r"^the official protocol has no MRR@10; it has mAP@k, mMP@k, R@k\.$"):
+        require_official(["mMP@5", "MRR@10"])
+
+
+@pytest.mark.parametrize(
+    ("name", "ranks", "n", "expected"),
+    [
+        ("MRR@10", (3, 5), 9, 1 / 3),
+        ("MRR@2", (3,), 9, 0.0),
+        ("R-precision", (1, 3, 4), 3, 2 / 3),
+        ("R-precision", (1, 2), 4, 1 / 2),
+        ("mAP@R", (1, 3, 4), 3, (1 + 2 / 3) / 3),
+        ("mAP@R", (1, 2), 2, 1.0),
+        ("mAP@R", (5,), 4, 0.0),
+    ],
+)
+def test_values_of_the_papers_beside_uned(name: str, ranks: tuple[int, ...], n: int, expected: float) -> None:
+    assert parse_metric(name).values(hits_at(*ranks), np.array([n])).item() == pytest.approx(expected, abs=1e-15)
 
 
 @pytest.mark.parametrize("name", ["mMP", "mmp@5", "R@0", "R@01", "mAP@-1", "P@5", "mMP@5 ", ""])
@@ -103,7 +167,7 @@ def test_what_is_no_metric_is_refused(name: str) -> None:
 def test_values_do_not_depend_on_the_blocks_they_are_computed_in(monkeypatch: pytest.MonkeyPatch) -> None:
     hits, n = np.random.default_rng(0).random((23, 9)) < 0.4, np.arange(23)
     whole = map_at_k(hits, n, 7)
-    monkeypatch.setattr(metrics, "BLOCK", 5)
+    monkeypatch.setattr(average_precision, "BLOCK", 5)
     np.testing.assert_array_equal(map_at_k(hits, n, 7), whole)
 
 
@@ -126,106 +190,3 @@ def test_mmp_equals_the_papers_sum(hits: list[bool], n: int, k: int) -> None:
         total += hits[j - 1] if j <= len(hits) else 0
     assert found == total / min(n, k)
     assert 0 <= found <= 1
-
-
-def test_n_leaves_out_the_query_itself() -> None:
-    frame = images(("a", "x", "cars"), ("b", "x", "cars"), ("c", "x", "cars"), ("d", "y", "cars"))
-    assert relevant_counts(frame, frame).tolist() == [2, 2, 2, 0]
-
-
-def test_n_of_a_query_that_is_not_in_the_index_counts_all_of_its_class() -> None:
-    index = images(("a", "x", "cars"), ("b", "x", "cars"))
-    assert relevant_counts(images(("q", "x", "cars"), ("r", "z", "cars")), index).tolist() == [2, 0]
-
-
-def test_n_is_counted_in_the_querys_domain() -> None:
-    index = images(("a", "1", "cars"), ("b", "1", "food"), ("c", "1", "food"))
-    assert relevant_counts(images(("q", "1", "cars"), ("r", "1", "food")), index).tolist() == [1, 2]
-
-
-def test_n_tells_images_of_the_same_name_in_two_sources_apart() -> None:
-    index = images(("a", "x", "cars"), ("b", "x", "cars"))
-    queries = images(("a", "x", "cars")).with_columns(source=pl.lit("elsewhere"))
-    assert relevant_counts(queries, index).tolist() == [2]
-
-
-def test_n_of_an_image_under_two_labels_leaves_it_out_of_both() -> None:
-    frame = images(("a", "x", "cars"), ("a", "y", "cars"), ("b", "x", "cars"), ("c", "y", "cars"), ("d", "y", "cars"))
-    assert relevant_counts(frame, frame).tolist() == [1, 2, 1, 2, 2]
-
-
-def test_a_query_under_one_label_that_lies_in_the_index_under_another_only_is_not_subtracted() -> None:
-    index = images(("q", "y", "cars"), ("b", "x", "cars"), ("c", "x", "cars"))
-    assert relevant_counts(images(("q", "x", "cars")), index).tolist() == [2]
-
-
-def test_a_hit_needs_label_and_domain() -> None:
-    index = images(("a", "1", "cars"), ("b", "1", "food"), ("c", "2", "cars"), ("d", "2", "food"))
-    hits = relevant_hits(images(("q", "1", "cars"), ("r", "2", "food")), index, np.array([[0, 1, 2, 3]] * 2))
-    assert hits.tolist() == [[True, False, False, False], [False, False, False, True]]
-
-
-def test_no_neighbour_is_no_hit() -> None:
-    index = images(("a", "1", "cars"))
-    assert relevant_hits(images(("q", "1", "cars")), index, np.array([[0, -1, -1]])).tolist() == [[True, False, False]]
-
-
-def test_names_are_compared_whole() -> None:
-    index = images(("a", "1", "cars 1"), ("b", "11", "cars "), ("c", "", "cars 11"))
-    assert relevant_hits(images(("q", "11", "cars ")), index, np.array([[0, 1, 2]])).tolist() == [[False, True, False]]
-
-
-Labelled = tuple[str, list[str], str]
-
-
-def labelled(rows: list[Labelled]) -> pl.DataFrame:
-    """Rows of image, labels, domain; all of one source."""
-    frame = pl.DataFrame(rows, {"image": pl.String, "label": pl.List(pl.String), "domain": pl.String}, orient="row")
-    return frame.with_columns(source=pl.lit("photos"))
-
-
-def test_any_label_of_a_query_counts_and_an_image_under_two_of_them_once() -> None:
-    index = images(("a", "x", "l"), ("a", "y", "l"), ("b", "y", "l"), ("c", "z", "l"), ("q", "x", "l"), ("d", "x", "m"))
-    queries = labelled([("q", ["x", "y"], "l"), ("r", ["z"], "l"), ("s", ["w", "v"], "l"), ("t", ["w", "x"], "m")])
-    assert relevant_counts(queries, index).tolist() == [2, 1, 0, 1]
-    hits = relevant_hits(queries, index, np.array([[0, 1, 2, 3, 5]] * 4))
-    assert hits.astype(int).tolist() == [[1, 1, 1, 0, 0], [0, 0, 0, 1, 0], [0, 0, 0, 0, 0], [0, 0, 0, 0, 1]]
-
-
-def test_lists_of_one_label_count_as_that_label() -> None:
-    index = images(("a", "x", "l"), ("b", "y", "l"), ("q", "x", "l"))
-    queries = labelled([("q", ["x"], "l"), ("r", ["y"], "l")])
-    plain = queries.with_columns(pl.col("label").list.first())
-    rows = np.array([[0, 1, 2], [1, 0, -1]])
-    assert relevant_counts(queries, index).tolist() == relevant_counts(plain, index).tolist() == [1, 1]
-    assert (relevant_hits(queries, index, rows) == relevant_hits(plain, index, rows)).all()
-
-
-def some_labels(least: int, most: int) -> st.SearchStrategy[list[str]]:
-    return st.lists(st.sampled_from(["1", "11", "2", "3"]), min_size=least, max_size=most, unique=True)
-
-
-def some_rows(most_labels: int) -> st.SearchStrategy[list[Labelled]]:
-    image, domain = st.sampled_from("abcdefgh"), st.sampled_from(["l", "m"])
-    return st.lists(st.tuples(image, some_labels(1, most_labels), domain), min_size=1, max_size=25)
-
-
-@settings(max_examples=150, deadline=None)
-@given(some_rows(3), some_rows(1), st.integers(0, 2**32 - 1))
-def test_counts_and_hits_of_several_labels_equal_the_definition_in_plain_loops(
-    queries: list[Labelled], index: list[Labelled], seed: int
-) -> None:
-    unique = {(image, *labels, domain): (image, labels, domain) for image, labels, domain in index}
-    index = list(unique.values())  # as a manifest has them: no image twice under a label
-    index_frame = labelled(index).with_columns(pl.col("label").list.first())
-    rows = np.random.default_rng(seed).integers(-1, len(index), (len(queries), 4))
-    counts = [
-        len({other for other, found, there in index if there == domain and set(found) & set(labels) and other != image})
-        for image, labels, domain in queries
-    ]
-    hits = [
-        [row >= 0 and index[row][2] == domain and bool(set(index[row][1]) & set(labels)) for row in found]
-        for (_, labels, domain), found in zip(queries, rows, strict=True)
-    ]
-    assert relevant_counts(labelled(queries), index_frame).tolist() == counts
-    assert relevant_hits(labelled(queries), index_frame, rows).tolist() == hits

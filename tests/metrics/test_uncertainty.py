@@ -12,7 +12,15 @@ from hypothesis import strategies as st
 
 from probe.errors import UsageError
 from probe.metrics import uncertainty
-from probe.metrics.uncertainty import Scores, assembled, averaged, compare, intervals, permutation_p, score_intervals
+from probe.metrics.uncertainty import (
+    QueryValues,
+    assembled,
+    averaged,
+    compare,
+    intervals,
+    permutation_p,
+    value_intervals,
+)
 
 GRID = np.array([0, 0.2, 0.25, 1 / 3, 0.4, 0.5, 0.6, 2 / 3, 0.75, 0.8, 1])
 
@@ -27,8 +35,8 @@ def frame(by_domain: Mapping[str, Sequence[float] | np.ndarray], metric: str = "
     return pl.DataFrame(rows, ["image", "source", "domain", "label", "n", metric], orient="row")
 
 
-def scores(by_domain: Mapping[str, Sequence[float] | np.ndarray], name: str = "a") -> Scores:
-    return Scores.of(name, frame(by_domain), "mMP@5")
+def scores(by_domain: Mapping[str, Sequence[float] | np.ndarray], name: str = "a") -> QueryValues:
+    return QueryValues.of(name, frame(by_domain), "mMP@5")
 
 
 def drawn(rng: np.random.Generator, count: int) -> np.ndarray:
@@ -77,7 +85,7 @@ def test_it_covers_the_true_mean_about_95_times_in_100() -> None:
     true = float(GRID @ np.arange(1, 12) / 66)
     covered = 0
     for _ in range(200):
-        low, high = score_intervals(scores({"a": drawn(rng, 80), "b": drawn(rng, 80)}), draws=500)["Mean"]
+        low, high = value_intervals(scores({"a": drawn(rng, 80), "b": drawn(rng, 80)}), draws=500)["Mean"]
         covered += low <= true <= high
     assert 180 <= covered <= 198
 
@@ -160,8 +168,8 @@ def test_the_order_of_queries_changes_no_bit(random) -> None:
     one, other = frame(by_domain), frame({domain: rng.permutation(values) for domain, values in by_domain.items()})
     order = list(range(len(one)))
     random.shuffle(order)
-    found = compare(Scores.of("a", one, "mMP@5"), Scores.of("b", other[order], "mMP@5"), draws=300)
-    assert found == compare(Scores.of("a", one[order], "mMP@5"), Scores.of("b", other, "mMP@5"), draws=300)
+    found = compare(QueryValues.of("a", one, "mMP@5"), QueryValues.of("b", other[order], "mMP@5"), draws=300)
+    assert found == compare(QueryValues.of("a", one[order], "mMP@5"), QueryValues.of("b", other, "mMP@5"), draws=300)
     assert intervals(one[order], "mMP@5", 300) == intervals(one, "mMP@5", 300)
 
 
@@ -191,37 +199,37 @@ def test_queries_with_nothing_to_find_change_nothing() -> None:
 
 def test_an_image_that_asks_under_two_labels_is_two_queries() -> None:
     rows = frame({"birds": [0.2, 0.9]}).with_columns(image=pl.lit("same.jpg"), label=pl.Series(["a", "b"]))
-    assert Scores.of("a", rows, "mMP@5").means()["birds"] == pytest.approx(0.55)
+    assert QueryValues.of("a", rows, "mMP@5").means()["birds"] == pytest.approx(0.55)
     listed = rows.with_columns(label=pl.Series([["a", "c"], ["c", "b"]]))
     turned = rows.with_columns(label=pl.Series([["c", "a"], ["b", "c"]]))
-    assert compare(Scores.of("a", listed, "mMP@5"), Scores.of("b", turned, "mMP@5"))["Mean"].difference == 0
+    assert compare(QueryValues.of("a", listed, "mMP@5"), QueryValues.of("b", turned, "mMP@5"))["Mean"].difference == 0
 
 
 def test_different_queries_are_an_error_with_their_count_and_the_first_five() -> None:
     whole, part = frame({"birds": np.ones(30)}), frame({"birds": np.ones(22)})
     with pytest.raises(UsageError) as raised:
-        compare(Scores.of("whole", whole, "mMP@5"), Scores.of("part", part, "mMP@5"))
+        compare(QueryValues.of("whole", whole, "mMP@5"), QueryValues.of("part", part, "mMP@5"))
     text = str(raised.value)
     assert "8 of 30 queries of whole are not in part" in text
     assert text.count(".jpg") == 5
     assert "photos/birds/00022.jpg (birds: class11)" in text
     with pytest.raises(UsageError, match="8 of 30 queries of whole are not in part"):
-        averaged([Scores.of("part", part, "mMP@5"), Scores.of("whole", whole, "mMP@5")])
+        averaged([QueryValues.of("part", part, "mMP@5"), QueryValues.of("whole", whole, "mMP@5")])
 
 
 def test_another_index_is_an_error() -> None:
     one = frame({"birds": np.ones(4)})
     other = one.with_columns(n=pl.Series([3, 3, 7, 3]))
     with pytest.raises(UsageError, match=r"1 queries have another number of images to find in a than in b \(photos/bi"):
-        compare(Scores.of("a", one, "mMP@5"), Scores.of("b", other, "mMP@5"))
+        compare(QueryValues.of("a", one, "mMP@5"), QueryValues.of("b", other, "mMP@5"))
 
 
 def test_a_query_that_is_there_twice_is_an_error() -> None:
     rows = frame({"birds": np.ones(4)})
     with pytest.raises(UsageError, match="a has 2 queries more than once"):
-        Scores.of("a", pl.concat([rows, rows[:2]]), "mMP@5")
+        QueryValues.of("a", pl.concat([rows, rows[:2]]), "mMP@5")
 
 
 def test_an_unknown_metric_is_an_error_with_the_nearest() -> None:
     with pytest.raises(UsageError, match=r"a has no values of 'mMP@50'; did you mean 'mMP@5'\?"):
-        Scores.of("a", frame({"birds": [1]}), "mMP@50")
+        QueryValues.of("a", frame({"birds": [1]}), "mMP@50")

@@ -5,13 +5,14 @@ from pathlib import Path
 import pytest
 
 from probe.errors import UsageError
+from probe.fit import ClosedFormConfig, Epochs, TrainedConfig
 from probe.recipes.overrides import Overrides, parse_seeds
 from probe.recipes.recipe import Recipe, read_recipe
-from tests.recipes.test_recipe import RECIPE, written
+from tests.recipes.test_recipe import RECIPE, recipe_file
 
 
 def changed(folder: Path, *settings: str, seeds: str | None = None, rows: tuple[str, ...] = ()) -> Recipe:
-    return read_recipe(written(folder, RECIPE), Overrides.parse(settings, seeds, rows))
+    return read_recipe(recipe_file(folder, RECIPE), Overrides.parse(settings, seeds, rows))
 
 
 def test_a_setting_reaches_every_row_that_has_no_value_of_its_own(tmp_path: Path, capsys) -> None:
@@ -20,36 +21,33 @@ def test_a_setting_reaches_every_row_that_has_no_value_of_its_own(tmp_path: Path
     assert [row.runs[0].head.model_dump().get("dropout") for row in recipe.rows] == [0.3, 0.0, 0.3, None]
     for row in (trained, no_dropout, centres):
         run = row.runs[0]
-        assert run.loss is not None
-        assert run.training is not None
-        assert (run.training.epochs, run.training.optimizer) == (7, "adamw")
+        assert isinstance(run, TrainedConfig)
+        assert (run.training.length, run.training.optimizer.kind) == (Epochs(epochs=7), "adamw")
         assert run.loss.model_dump()["margin"] == 0.2
-    assert untrained.runs[0].training is None
+    assert isinstance(untrained.runs[0], ClosedFormConfig)
     assert "row 'No dropout' keeps its own head.dropout: 0.0" in capsys.readouterr().err
 
 
 def test_a_setting_that_only_some_kinds_have_goes_to_those(tmp_path: Path) -> None:
     recipe = changed(tmp_path, "loss.sub_centers=5")
-    kinds = [row.runs[0].loss.model_dump() if row.runs[0].loss else {} for row in recipe.rows]
+    kinds = [row.runs[0].model_dump().get("loss", {}) for row in recipe.rows]
     assert [loss.get("sub_centers") for loss in kinds] == [None, None, 5, None]
 
 
 def test_a_setting_may_change_the_kind(tmp_path: Path) -> None:
     recipe = changed(tmp_path, "loss.kind=sub-center-arcface", "loss.sub_centers=2")
-    loss = recipe.rows[0].runs[0].loss
-    assert loss is not None
-    found = loss.model_dump()
+    found = recipe.rows[0].runs[0].model_dump()["loss"]
     assert [found[key] for key in ("kind", "margin", "sub_centers")] == ["sub-center-arcface", 0.4, 2]
 
 
 def test_a_changed_recipe_has_other_runs_and_says_how_to_get_them(tmp_path: Path) -> None:
     recipe = changed(tmp_path, "loss.margin=0.2", seeds="0-1", rows=("Trained",))
     assert recipe.options == ("--set", "loss.margin=0.2", "--seeds", "0-1", "--row", "Trained")
-    assert recipe.rows[0].runs != read_recipe(written(tmp_path, RECIPE)).rows[0].runs
+    assert recipe.rows[0].runs != read_recipe(recipe_file(tmp_path, RECIPE)).rows[0].runs
 
 
 def test_without_changes_a_recipe_is_as_it_is_written(tmp_path: Path) -> None:
-    assert changed(tmp_path) == read_recipe(written(tmp_path, RECIPE))
+    assert changed(tmp_path) == read_recipe(recipe_file(tmp_path, RECIPE))
 
 
 def test_seeds_replace_the_defaults_and_a_row_keeps_its_own(tmp_path: Path, capsys) -> None:

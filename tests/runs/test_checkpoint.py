@@ -8,9 +8,7 @@ import torch
 
 from probe import heads, losses
 from probe.extract.features import CachedFeatures
-from probe.fit.config import RunConfig
-from probe.fit.data import FitData
-from probe.fit.train import Fitted, fit
+from probe.fit import FitData, Fitted, RunConfig, fit
 from probe.runs.checkpoint import FILE, Checkpoint
 from probe.runs.directory import Run
 from probe.runs.sweep import sweep
@@ -26,7 +24,7 @@ class InterruptedRunError(Exception):
 
 def interrupted(config: RunConfig, features: CachedFeatures, checkpoint: Checkpoint, after: int) -> None:
     def stop(record: dict[str, Any]) -> None:
-        if record["epoch"] == after:
+        if record.epoch == after:
             raise InterruptedRunError
 
     with pytest.raises(InterruptedRunError):
@@ -35,7 +33,7 @@ def interrupted(config: RunConfig, features: CachedFeatures, checkpoint: Checkpo
 
 def assert_equal_bits(one: Fitted, other: Fitted) -> None:
     assert one.history == other.history
-    assert one.metrics == other.metrics
+    assert one.scores == other.scores
     assert one.per_query["separate"].equals(other.per_query["separate"])
     for name, value in one.head.state_dict().items():
         assert torch.equal(value, other.head.state_dict()[name])
@@ -77,7 +75,7 @@ def test_a_run_that_goes_on_after_any_epoch_has_the_same_bits(
     records: list[dict[str, Any]] = []
     torch.manual_seed(99)
     resumed = fit(config, FitData(cached, CPU, PLENTY), checkpoint, on_epoch=records.append)
-    assert [record["epoch"] for record in records] == list(range(after + 1, 5)), "what was done is not done again"
+    assert [record.epoch for record in records] == list(range(after + 1, 5)), "what was done is not done again"
     assert_equal_bits(resumed, fitted(config, cached))
 
 

@@ -1,5 +1,5 @@
-import json
 import os
+import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -15,13 +15,10 @@ from probe import heads, losses
 from probe.errors import UsageError
 from probe.extract.features import CachedFeatures
 from probe.extract.selection import Selection
-from probe.fit.config import RunConfig, Training
-from probe.fit.data import SplitRows
-from probe.fit.embedding import score
-from probe.fit.train import Fitted
+from probe.fit import EpochRecord, Fitted, RunConfig, SplitRows, Training, read_run_config, score
 from probe.heads import load_head
-from probe.metrics.metric import METRICS
-from probe.metrics.scores import INDEXES, PER_QUERY, PROTOCOLS
+from probe.metrics import INDEXES, METRICS, PROTOCOLS
+from probe.metrics.scores import PER_QUERY
 from probe.runs import directory as run_module
 from probe.runs.directory import Run, read_run
 from probe.runs.sweep import sweep
@@ -54,16 +51,16 @@ def test_the_directory_holds_exactly_the_promised_files(run: Run, short: Fitted)
 
 def test_what_is_written_is_what_was_fitted(run: Run, short: Fitted, cached: CachedFeatures) -> None:
     run.write(short, "cpu")
-    assert run.metrics == short.metrics
+    assert run.scores == short.scores
     lines = (run.path / "history.jsonl").read_text().splitlines()
-    assert [json.loads(line) for line in lines] == short.history
+    assert [EpochRecord.model_validate_json(line) for line in lines] == short.history
     for index, file in PER_QUERY.items():
         assert pl.read_parquet(run.path / file).equals(short.per_query[index])
     finished = read_run(run.path)
     assert (finished.key, finished.config, finished.dim) == (run.key, SHORT, DIM)
     assert finished.spec == cached.spec
     head = load_head(finished.config.head, run.path / "head.safetensors", finished.dim, CPU)
-    assert score(head, SplitRows(cached, cached.frame("test"), "device", CPU)).summary == run.metrics["test"]
+    assert score(head, SplitRows(cached, cached.frame("test"), "device", CPU)).scores == run.scores.test
 
 
 @pytest.mark.parametrize(
@@ -124,13 +121,12 @@ def test_a_run_without_its_metrics_is_redone(run: Run, cached: CachedFeatures) -
 
 def test_a_run_that_breaks_while_it_is_written_leaves_no_directory_under_its_name(run: Run, short: Fitted) -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
-        run.write(replace(short, metrics={"test": float("nan")}), "cpu")
+        run.write(replace(short, scores=short.scores.model_copy(update={"dim": float("nan")})), "cpu")
     assert not run.path.exists()
     assert not run.done
-    (unfinished,) = run.folder.iterdir()
-    assert {file.name for file in unfinished.iterdir()} == FILES - {"metrics.json"}, "the marker comes last"
+    assert list(run.folder.iterdir()) == []
     run.write(short, "cpu")
-    assert run.metrics == short.metrics
+    assert run.scores == short.scores
     assert list(run.folder.iterdir()) == [run.path]
 
 
@@ -139,8 +135,9 @@ def test_what_a_killed_process_left_goes_when_the_run_is_written_and_what_a_livi
 ) -> None:
     with subprocess.Popen([sys.executable, "-c", ""]) as dead:
         dead.wait()
-    living = f".{run.path.name}.{os.getppid()}"
-    for name in (f".{run.path.name}.{dead.pid}", living, run.checkpoint.folder.name):
+    host = socket.gethostname().partition(".")[0]
+    living = f".{run.path.name}.{host}-{os.getppid()}"
+    for name in (f".{run.path.name}.{host}-{dead.pid}", living, run.checkpoint.folder.name):
         (run.folder / name).mkdir(parents=True)
     run.write(short, "cpu")
     assert {path.name for path in run.folder.iterdir()} == {run.path.name, living}
@@ -167,7 +164,7 @@ def test_damaged_metrics_are_a_clear_error(content: bytes, run: Run, short: Fitt
     run.write(short, "cpu")
     (run.path / "metrics.json").write_bytes(content)
     with pytest.raises(UsageError, match=r"metrics\.json cannot be read .*; delete .* and fit again") as error:
-        _ = Run(run.config, run.inputs, run.folder).metrics
+        _ = Run(run.config, run.inputs, run.folder).scores
     assert str(run.path) in str(error.value)
 
 
@@ -241,7 +238,7 @@ def test_the_key_changes_with_every_field_of_the_configuration(section: str, fie
         del content[section]["sub_centers"]
     if field == "schedule":
         del content[section]["lr_min"]
-    assert key(RunConfig.model_validate(content), {}) != key(linear(**before), {})
+    assert key(read_run_config(content), {}) != key(linear(**before), {})
 
 
 def test_the_test_above_covers_every_field() -> None:
@@ -260,7 +257,7 @@ def test_the_test_above_covers_every_field() -> None:
 def test_the_key_changes_with_every_field_of_the_distillation(change: dict[str, Any]) -> None:
     separate = linear(sampler="balanced", classifier="separate").model_dump(mode="json")
     separate["loss"] = {"kind": "normalised-softmax"}
-    plain, usual, other = (RunConfig.model_validate(separate | {"distillation": d}) for d in (None, {}, change))
+    plain, usual, other = (read_run_config(separate | {"distillation": d}) for d in (None, {}, change))
     assert len({key(each, {}) for each in (plain, usual, other)}) == 3
 
 
@@ -279,13 +276,14 @@ def test_the_key_changes_with_the_distance() -> None:
 
 
 def test_a_run_keeps_its_scores_by_protocol_and_index(short: Fitted) -> None:
-    test = short.metrics["test"]
-    assert {protocol: set(by_index) for protocol, by_index in test.items()} == {
+    test = short.scores.test
+    assert {protocol: set(by_index) for protocol, by_index in test.root.items()} == {
         protocol: set(INDEXES) for protocol in PROTOCOLS
     }
-    assert all(tuple(test[protocol][index]["mean"]) == METRICS for protocol in PROTOCOLS for index in INDEXES)
-    assert short.metrics["val"]["mean"].keys() == {"mMP@5", "R@1"}
-    assert short.metrics["last"]["test"]["mean"].keys() == set(METRICS)
+    assert all(tuple(test.of(protocol, index).mean) == METRICS for protocol in PROTOCOLS for index in INDEXES)
+    assert short.scores.val.mean.keys() == {"mMP@5", "R@1"}
+    assert short.scores.last
+    assert short.scores.last.test.mean.keys() == set(METRICS)
 
 
 def test_the_key_changes_with_every_choice_of_features() -> None:

@@ -10,11 +10,8 @@ import torch
 
 from probe import heads, losses
 from probe.extract.features import CachedFeatures
-from probe.fit.config import RunConfig, Training
-from probe.fit.data import FitData
-from probe.fit.order import Order
-from probe.fit.train import Fitted, fit
-from probe.fit.trainer import Trainer
+from probe.fit import FitData, Fitted, TrainedConfig, Trainer, Training, fit
+from probe.fit.samplers.order import Order
 from probe.runs.checkpoint import Checkpoint
 from tests.fit.conftest import BACKBONE, CPU, PLENTY
 
@@ -34,7 +31,7 @@ def adam(weight: torch.Tensor, state: dict[str, Any], step: int, rate: float) ->
 
 def test_a_whole_run_is_the_loop_of_the_protocol(cached: CachedFeatures) -> None:
     training = Training(epochs=EPOCHS, batch=BATCH, lr=LR, lr_min=LEAST, weight_decay=DECAY)
-    config = RunConfig(
+    config = TrainedConfig(
         backbone=BACKBONE,
         head=heads.Linear.Config(dim=8, dropout=0),
         loss=losses.NormalisedSoftmax.Config(scale=SCALE),
@@ -66,7 +63,7 @@ def test_a_whole_run_is_the_loop_of_the_protocol(cached: CachedFeatures) -> None
                 adam(weight, state, step, rate)
         means.append(total / images)
     trainer.run(lambda images: None, lambda record: None)
-    assert [record["loss"] for record in trainer.history] == pytest.approx(means, rel=1e-4)
+    assert [record.loss for record in trainer.history] == pytest.approx(means, rel=1e-4)
     torch.testing.assert_close(trainer.head.state_dict()["weight"].double(), w.detach(), rtol=0, atol=1e-3)
     torch.testing.assert_close(trainer.head.state_dict()["bias"].double(), b.detach(), rtol=0, atol=1e-3)
     torch.testing.assert_close(
@@ -99,14 +96,14 @@ def test_it_goes_on_with_the_same_bits_whatever_its_loss_and_head_keep(
     loss: losses.LossConfig, head: heads.HeadConfig, cached: CachedFeatures, tmp_path: Path
 ) -> None:
     training = Training(epochs=3, batch=49, lr=0.05)  # 240 images: the last batch has 44
-    config = RunConfig(backbone=BACKBONE, head=head, loss=loss, training=training)
+    config = TrainedConfig(backbone=BACKBONE, head=head, loss=loss, training=training)
     data = FitData(cached, CPU, PLENTY)
     whole = fit(config, data)
     found: Fitted | None = None
     for stop in (1, 2, None):  # interrupted after each epoch
 
         def on_epoch(record: dict[str, Any], stop: int | None = stop) -> None:
-            if record["epoch"] == stop:
+            if record.epoch == stop:
                 raise StoppedError
 
         try:
@@ -115,7 +112,7 @@ def test_it_goes_on_with_the_same_bits_whatever_its_loss_and_head_keep(
             assert stop is not None
     assert found is not None
     assert found.history == whole.history
-    assert found.metrics == whole.metrics
+    assert found.scores == whole.scores
     for name, value in whole.head.state_dict().items():
         assert torch.equal(value, found.head.state_dict()[name]), name
     for name, value in whole.loss_state.items():

@@ -4,7 +4,6 @@ from typing import Any
 import faiss
 import h5py
 import numpy as np
-import polars as pl
 import pytest
 import torch
 from hypothesis import assume, given, settings
@@ -12,11 +11,11 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from probe.errors import ProbeError, UsageError
-from probe.search import search as search_module
-from probe.search.search import DISTANCES as DISTANCES_OF
-from probe.search.search import Distance, Neighbours, same_image_pairs, search
-from probe.search.vectors import Vectors
-from probe.search.work import Blocks
+from probe.search import Distance, Neighbours, Vectors, search
+from probe.search import exact as exact_search
+from probe.search.batch import Blocks
+from probe.search.distances import DISTANCES as DISTANCES_OF
+from probe.search.reference import reference_search, similarity
 
 NONE = np.zeros((0, 2), np.int64)
 BLOCKS = [
@@ -26,26 +25,6 @@ BLOCKS = [
     Blocks(queries=7, product=8, group=4, chunk=59, numbers=100, gathered=999, dense=300, kept=200, spare=2, float64=5),
 ]
 DISTANCES: list[Distance] = ["cosine", "euclidean"]
-
-
-def similarity(query: np.ndarray, vector: np.ndarray, distance: Distance) -> float:
-    if distance == "euclidean":
-        return -math.sqrt(math.fsum((query - vector) ** 2))
-    return math.fsum(query * vector) / math.sqrt(math.fsum(query**2) * math.fsum(vector**2))
-
-
-def brute_force(
-    queries: np.ndarray, index: np.ndarray, k: int, excluded: np.ndarray, distance: Distance = "cosine"
-) -> Neighbours:
-    """Float64, one pair at a time; the best k, ties to the earlier row."""
-    rows, similarities = np.full((len(queries), k), -1), np.full((len(queries), k), -np.inf)
-    left_out = {(int(query), int(row)) for query, row in excluded}
-    index = index.astype(np.float64)
-    for i, query in enumerate(queries.astype(np.float64)):
-        found = [(-similarity(query, v, distance), j) for j, v in enumerate(index) if (i, j) not in left_out]
-        for rank, (negative, j) in enumerate(sorted(found)[:k]):
-            rows[i, rank], similarities[i, rank] = j, -negative
-    return Neighbours(rows, similarities)
 
 
 def assert_same(found: Neighbours, expected: Neighbours, tolerance: float = 1e-12) -> None:
@@ -84,7 +63,7 @@ def test_cosine_neighbours_equal_brute_force_in_float64(seed: int, share: float,
     pairs = some_pairs(rng, len(queries), len(index), share)
     found = search(torch.from_numpy(queries), torch.from_numpy(index), k, pairs, blocks=blocks)
     assert found.rows.shape == found.similarities.shape == (len(queries), k)
-    assert_same(found, brute_force(queries, index, k, pairs))
+    assert_same(found, reference_search(queries, index, k, pairs))
 
 
 @settings(max_examples=45, deadline=None)
@@ -100,12 +79,12 @@ def test_euclidean_neighbours_of_whole_numbers_equal_brute_force_ties_and_all(
     )
     k, pairs = int(rng.integers(1, 46)), some_pairs(rng, len(queries), len(index), share)
     found = search(torch.from_numpy(queries), torch.from_numpy(index), k, pairs, "euclidean", blocks=blocks)
-    assert_same_bits(found, brute_force(queries, index, k, pairs, "euclidean"))
+    assert_same_bits(found, reference_search(queries, index, k, pairs, "euclidean"))
 
 
 @settings(max_examples=25, deadline=None)
 @given(seeds, blocks, st.sampled_from(DISTANCES), st.sampled_from([np.float32, np.float64]), st.booleans())
-def test_unnormalised_vectors_have_the_neighbours_of_brute_force(
+def test_unnormalised_vectors_have_the_neighbours_of_reference_search(
     seed: int, blocks: Blocks, distance: Distance, dtype: type, far: bool
 ) -> None:
     rng = np.random.default_rng(seed)
@@ -116,7 +95,7 @@ def test_unnormalised_vectors_have_the_neighbours_of_brute_force(
     )
     k, pairs = int(rng.integers(1, 70)), some_pairs(rng, len(queries), len(index), 0.1)
     found = search(torch.from_numpy(queries), torch.from_numpy(index), k, pairs, distance, blocks=blocks)
-    expected = brute_force(queries, index, k, pairs, distance)
+    expected = reference_search(queries, index, k, pairs, distance)
     np.testing.assert_allclose(found.similarities, expected.similarities, rtol=1e-11, atol=1e-14)
     for query, rows in enumerate(found.rows):
         rows = rows[rows >= 0]
@@ -229,13 +208,13 @@ def test_another_order_of_the_index_changes_only_the_order_of_exact_ties(distanc
 @pytest.fixture
 def left_open(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     """How many queries float32 leaves open, and the index rows that they are then compared with."""
-    seen, decide = [], search_module.decide
+    seen, decide = [], exact_search.decide
 
-    def counting(work: Any) -> Any:
-        seen.append((len(work.queries), len(work.index)))
-        return decide(work)
+    def counting(batch: Any) -> Any:
+        seen.append((len(batch.queries), len(batch.index)))
+        return decide(batch)
 
-    monkeypatch.setattr(search_module, "decide", counting)
+    monkeypatch.setattr(exact_search, "decide", counting)
     return seen
 
 
@@ -277,7 +256,7 @@ def test_an_index_of_one_vector_many_times_is_answered_in_index_order(distance: 
 def test_binary_vectors_are_answered_in_index_order() -> None:
     index = torch.from_numpy(np.random.default_rng(0).integers(0, 2, (3000, 10)).astype(np.float32))
     found = search(index[:20], index, 101, NONE, "euclidean")
-    assert_same_bits(found, brute_force(index[:20].numpy(), index.numpy(), 101, NONE, "euclidean"))
+    assert_same_bits(found, reference_search(index[:20].numpy(), index.numpy(), 101, NONE, "euclidean"))
 
 
 @pytest.mark.parametrize("distance", DISTANCES)
@@ -290,15 +269,14 @@ def test_similarities_that_float32_cannot_tell_apart_are_ordered_in_float64(
     queries = (base + rng.normal(0, 0.5, (4, 64))).astype(np.float32)
     found = search(torch.from_numpy(queries), torch.from_numpy(index), 5, NONE, distance)
     assert left_open or distance == "euclidean", "which is centred, and so keeps its digits"
-    expected = brute_force(queries, index, 5, NONE, distance)
+    expected = reference_search(queries, index, 5, NONE, distance)
     np.testing.assert_allclose(found.similarities, expected.similarities, rtol=4e-15, atol=0)
 
 
 def test_duplicates_of_the_query_are_found_and_only_the_query_itself_is_left_out() -> None:
     index = random_vectors(60, 8)
     index[[2, 40]] = index[10].clone()
-    ids = [f"{row}.jpg" for row in range(60)]
-    found = search(index, index, 3, same_image_pairs(ids, ids))
+    found = search(index, index, 3, np.array([(row, row) for row in range(60)]))
     assert found.rows[10, :2].tolist() == [2, 40]
     assert found.rows[2, :2].tolist() == [10, 40]
     assert not (found.rows == np.arange(60)[:, None]).any()
@@ -306,7 +284,7 @@ def test_duplicates_of_the_query_are_found_and_only_the_query_itself_is_left_out
 
 def test_one_image_that_is_the_query_itself_finds_nothing() -> None:
     image = random_vectors(1, 8)
-    found = search(image, image, 3, same_image_pairs(["a"], ["a"]))
+    found = search(image, image, 3, np.array([(0, 0)]))
     assert found.rows.tolist() == [[-1, -1, -1]]
     assert np.isneginf(found.similarities).all()
 
@@ -321,7 +299,7 @@ def test_no_queries_or_no_index_finds_nothing(queries: int, index: int) -> None:
 @pytest.mark.parametrize("length", [1e-25, 1e-15, 1e-9, 1e9, 1e25])
 def test_the_length_of_a_vector_does_not_count_for_the_cosine(length: float) -> None:
     queries, index = random_vectors(4, 16), random_vectors(30, 16, seed=1)
-    expected = brute_force(queries.numpy(), index.numpy(), 5, NONE)
+    expected = reference_search(queries.numpy(), index.numpy(), 5, NONE)
     lengths = torch.ones(30, 1)
     lengths[::3] = length
     assert_same(search(queries, index * lengths, 5, NONE), expected, 1e-6)
@@ -331,7 +309,7 @@ def test_the_length_of_a_vector_does_not_count_for_the_cosine(length: float) -> 
 @pytest.mark.parametrize("length", [1e-30, 1e30])
 def test_distances_neither_overflow_nor_vanish(length: float) -> None:
     queries, index = random_vectors(4, 16) * length, random_vectors(30, 16, seed=1) * length
-    expected = brute_force(queries.numpy(), index.numpy(), 5, NONE, "euclidean")
+    expected = reference_search(queries.numpy(), index.numpy(), 5, NONE, "euclidean")
     found = search(queries, index, 5, NONE, "euclidean")
     np.testing.assert_array_equal(found.rows, expected.rows)
     np.testing.assert_allclose(found.similarities, expected.similarities, rtol=1e-12)
@@ -427,15 +405,3 @@ def test_a_gpu_finds_the_same_bits(distance: Distance) -> None:
     expected = search(queries, index, 101, pairs, distance)
     for there in (index, index.cuda()):
         assert_same_bits(search(queries.cuda(), there, 101, pairs, distance), expected)
-
-
-@settings(max_examples=50, deadline=None)
-@given(st.lists(st.sampled_from("abcd"), max_size=8), st.lists(st.sampled_from("abcde"), max_size=12), st.booleans())
-def test_same_image_pairs_are_all_pairs_of_equal_ids_in_order(
-    queries: list[str], index: list[str], series: bool
-) -> None:
-    expected = [(i, j) for i, query in enumerate(queries) for j, image in enumerate(index) if query == image]
-    pairs = same_image_pairs(pl.Series(queries, dtype=pl.String) if series else queries, index)
-    assert pairs.shape == (len(expected), 2)
-    assert pairs.dtype == np.int64
-    assert [tuple(pair) for pair in pairs.tolist()] == expected

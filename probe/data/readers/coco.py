@@ -3,7 +3,7 @@
 Columns: `file_name`, `category_id`, `category` (its name). An image has a row for each category that it shows; one
 without annotations has none, which is an error unless `keep` says that the category is `present`.
 
-    Coco(file="train2018.json", image="{file_name}", label="{category_id}", part="train")
+    Coco.Config(file="train2018.json", image="{file_name}", label="{category_id}", part="train")
 """
 
 from pathlib import Path
@@ -11,14 +11,16 @@ from typing import Any, Literal
 
 import polars as pl
 
+from probe.data.readers.base import AGAIN, READERS, ROW, Reader
 from probe.data.readers.records import strings
-from probe.data.readers.table import AGAIN, ROW, Table
 from probe.data.readers.text import json_of
 from probe.errors import UsageError
 
 
-class Coco(Table):
-    kind: Literal["coco"] = "coco"
+@READERS.register
+class Coco(Reader):
+    class Config(Reader.Config):
+        kind: Literal["coco"] = "coco"
 
     def columns(self, path: Path) -> pl.DataFrame:
         found = json_of(path)

@@ -2,7 +2,7 @@
 
 A quoted field may hold a comma; tab-separated files quote nothing. White space around a field is no part of it.
 
-    Delimited(file="Ebay_train.txt", separator="space", image="{path}", label="{class_id}", part="train")
+    Delimited.Config(file="Ebay_train.txt", separator="space", image="{path}", label="{class_id}", part="train")
 """
 
 import csv
@@ -12,7 +12,7 @@ from typing import Literal
 
 import polars as pl
 
-from probe.data.readers.table import AGAIN, ROW, Table, require
+from probe.data.readers.base import AGAIN, READERS, ROW, Reader, require
 from probe.data.readers.text import text
 from probe.errors import UsageError, first_line
 
@@ -20,34 +20,35 @@ QUOTED = re.compile(r'(\s*"([^"]|"")*"\s*|[^",]*)(,(\s*"([^"]|"")*"\s*|[^",]*))*
 CHARACTERS = {"comma": ",", "tab": "\t"}
 
 
-class Delimited(Table):
-    """`header`: the names of the columns of a file without a header line. `first_line`, where there is one above all
-    that: `count`, the number of rows, which a truncated file does not have, or a line to `skip`."""
-
-    kind: Literal["delimited"] = "delimited"
-    separator: Literal["comma", "tab", "space"] = "comma"
-    header: tuple[str, ...] | None = None
-    first_line: Literal["count", "skip"] | None = None
+@READERS.register
+class Delimited(Reader):
+    class Config(Reader.Config):
+        kind: Literal["delimited"] = "delimited"
+        separator: Literal["comma", "tab", "space"] = "comma"
+        header: tuple[str, ...] | None = None
+        """The names of the columns, of a file without a header line."""
+        first_line: Literal["count", "skip"] | None = None
+        """Of a line above the header and all rows: `count`, their number, which tells a truncated file, or `skip`."""
 
     def columns(self, path: Path) -> pl.DataFrame:
-        frame = self._spaced(path) if self.separator == "space" else self._separated(path)
-        if not set(self.needed) <= set(frame.columns):
+        frame = self._spaced(path) if self.config.separator == "space" else self._separated(path)
+        if not set(self.config.needed) <= set(frame.columns):
             text(path)  # another encoding is what is wrong first
-        require(self.needed, frame.columns, path)
-        return frame.select(pl.col(self.needed).str.strip_chars()).with_row_index(ROW, 1)
+        require(self.config.needed, frame.columns, path)
+        return frame.select(pl.col(self.config.needed).str.strip_chars()).with_row_index(ROW, 1)
 
     @property
     def _above(self) -> int:
         """Lines before the rows."""
-        return (self.first_line is not None) + (self.header is None)
+        return (self.config.first_line is not None) + (self.config.header is None)
 
     def _separated(self, path: Path) -> pl.DataFrame:
-        separator = CHARACTERS[self.separator]
-        quote = '"' if self.separator == "comma" else None
+        separator = CHARACTERS[self.config.separator]
+        quote = '"' if self.config.separator == "comma" else None
         try:
             frame = pl.read_csv(
                 path,
-                has_header=self.header is None,
+                has_header=self.config.header is None,
                 separator=separator,
                 quote_char=quote,
                 infer_schema=False,
@@ -56,20 +57,20 @@ class Delimited(Table):
         except (OSError, pl.exceptions.PolarsError) as error:
             fault = _fault(text(path), separator, quote) or first_line(error)
             raise UsageError(f"{path} cannot be read as a table ({fault}); {AGAIN}.") from error
-        if self.header is None:
+        if self.config.header is None:
             return frame.rename(str.strip)
-        if len(frame.columns) != len(self.header):
-            have = f"{len(frame.columns)} columns, not {len(self.header)} ({', '.join(self.header)})"
+        if len(frame.columns) != len(self.config.header):
+            have = f"{len(frame.columns)} columns, not {len(self.config.header)} ({', '.join(self.config.header)})"
             raise UsageError(f"{path} has {have}; is it the right file?")
-        return frame.rename(dict(zip(frame.columns, self.header, strict=True)))
+        return frame.rename(dict(zip(frame.columns, self.config.header, strict=True)))
 
     def _spaced(self, path: Path) -> pl.DataFrame:
         lines = pl.Series("line", text(path).rstrip().split("\n"), dtype=pl.String).str.strip_chars()
         ahead, lines = lines.head(self._above).to_list(), lines.slice(self._above)
         if lines.is_empty():
             raise UsageError(f"{path} has no rows; {AGAIN}.")
-        names = list(self.header) if self.header else ahead[-1].split()
-        if self.first_line == "count" and ahead[0] != str(len(lines)):
+        names = list(self.config.header) if self.config.header else ahead[-1].split()
+        if self.config.first_line == "count" and ahead[0] != str(len(lines)):
             raise UsageError(f"{path} has {len(lines):,} rows but its first line says {ahead[0]}; download it again.")
         pattern = r"^" + r"\s+".join([r"(\S+)"] * len(names)) + "$"
         frame = lines.str.extract_groups(pattern).struct.unnest()

@@ -4,7 +4,7 @@ Columns: `number` (the file's name), `source` (shop or user), `label`: `<pair_id
 greater than 0, that is, which occurs in other images; a row for each. An image without such items has one row, without
 a label.
 
-    Items(file="annos", image="image/{number}.jpg", label="{label}", keep={"label": "present"}, part="train")
+    Items.Config(file="annos", image="image/{number}.jpg", label="{label}", keep={"label": "present"}, part="train")
 """
 
 from pathlib import Path
@@ -13,17 +13,19 @@ from typing import Any, ClassVar, Literal
 import polars as pl
 
 from probe.data.labels import LISTS
-from probe.data.readers.table import AGAIN, ROW, Table
+from probe.data.readers.base import AGAIN, READERS, ROW, Reader
 from probe.data.readers.text import json_of
 from probe.errors import UsageError
 
 
-class Items(Table):
-    """`file` is a folder, whose hidden files (`._1.json`) are no part of it."""
+@READERS.register
+class Items(Reader):
+    """Hidden files (`._1.json`) are no part of the folder."""
 
-    is_folder: ClassVar[bool] = True
+    class Config(Reader.Config):
+        is_folder: ClassVar[bool] = True
 
-    kind: Literal["items"] = "items"
+        kind: Literal["items"] = "items"
 
     def columns(self, path: Path) -> pl.DataFrame:
         files = sorted(file for file in path.glob("*.json") if not file.name.startswith("."))

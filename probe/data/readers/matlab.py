@@ -1,6 +1,6 @@
 """Matlab files: a struct array whose fields are the columns (Stanford Cars), or cell arrays of text (INSTRE).
 
-Matlab(file="cars_train_annos.mat", variable="annotations", image="cars_train/{fname}", label="{class}", part="train")
+Matlab.Config(file="cars.mat", variable="annotations", image="cars_train/{fname}", label="{class}", part="train")
 """
 
 from pathlib import Path
@@ -8,24 +8,29 @@ from typing import Any, Literal
 
 import polars as pl
 
+from probe.data.readers.base import AGAIN, READERS, ROW, Reader, require
 from probe.data.readers.records import strings
-from probe.data.readers.table import AGAIN, ROW, Table, require
 from probe.errors import UsageError, first_line, nearest
 
 
-class Matlab(Table):
+@READERS.register
+class Matlab(Reader):
     """A cell array of text is the one column `path`."""
 
-    kind: Literal["matlab"] = "matlab"
-    variable: str
+    class Config(Reader.Config):
+        kind: Literal["matlab"] = "matlab"
+        variable: str
+        """The name of the array in the file."""
 
     def columns(self, path: Path) -> pl.DataFrame:
         array = self._array(path)
         if array.dtype.names is None:
-            require(self.needed, ["path"], path)
+            require(self.config.needed, ["path"], path)
             return pl.DataFrame([self._column(array, "path", path)]).with_row_index(ROW, 1)
-        require(self.needed, list(array.dtype.names), path)
-        return pl.DataFrame([self._column(array[name], name, path) for name in self.needed]).with_row_index(ROW, 1)
+        require(self.config.needed, list(array.dtype.names), path)
+        return pl.DataFrame([self._column(array[name], name, path) for name in self.config.needed]).with_row_index(
+            ROW, 1
+        )
 
     def _array(self, path: Path) -> Any:
         from scipy.io import loadmat
@@ -37,10 +42,10 @@ class Matlab(Table):
             raise UsageError(
                 f"{path} cannot be read as a Matlab file ({first_line(error)}); download it again."
             ) from error
-        if self.variable not in found:
+        if self.config.variable not in found:
             names = [name for name in found if not name.startswith("__")]
-            raise UsageError(f"{path} has no variable '{self.variable}'; {nearest(self.variable, names)}")
-        return found[self.variable].reshape(-1)
+            raise UsageError(f"{path} has no variable '{self.config.variable}'; {nearest(self.config.variable, names)}")
+        return found[self.config.variable].reshape(-1)
 
     def _column(self, cells: Any, name: str, path: Path) -> pl.Series:
         values = []

@@ -2,7 +2,7 @@
 
 A field holds text, a whole number, or a list of these (a query of several classes).
 
-    Records(file="info_files/gldv2/test.json", image="{path}", label="{class_id}", part="test/query")
+    Records.Config(file="info_files/gldv2/test.json", image="{path}", label="{class_id}", part="test/query")
 """
 
 from pathlib import Path
@@ -11,30 +11,32 @@ from typing import Any, Literal
 import polars as pl
 
 from probe.data.labels import LISTS
-from probe.data.readers.table import AGAIN, ROW, Table
+from probe.data.readers.base import AGAIN, READERS, ROW, Reader
 from probe.data.readers.text import json_of
 from probe.errors import UsageError, nearest
 
 
-class Records(Table):
-    kind: Literal["records"] = "records"
+@READERS.register
+class Records(Reader):
+    class Config(Reader.Config):
+        kind: Literal["records"] = "records"
 
     def columns(self, path: Path) -> pl.DataFrame:
         found = json_of(path)
         if not isinstance(found, list) or not all(isinstance(record, dict) for record in found):
             raise UsageError(f"{path} is not a list of objects; is it the right file?")
-        frame = pl.DataFrame({name: self._column(found, name, path) for name in self.needed})
+        frame = pl.DataFrame({name: self._column(found, name, path) for name in self.config.needed})
         return frame.with_row_index(ROW, 1)
 
     def _column(self, records: list[dict[str, Any]], name: str, path: Path) -> pl.Series:
         values = [record.get(name) for record in records]
-        if name not in self.keep:
+        if name not in self.config.keep:
             for row, value in enumerate(values, 1):
                 if value is None:
                     record = records[row - 1]
                     what = f"'{name}' is null;" if name in record else f"no '{name}'; {nearest(name, record)}"
                     raise UsageError(f"{path}, row {row}: {what} {AGAIN}.")
-        may_be_lists = self.label == f"{{{name}}}" and self.keep.get(name, "present") == "present"
+        may_be_lists = self.config.label == f"{{{name}}}" and self.config.keep.get(name, "present") == "present"
         return strings(values, name, path, may_be_lists)
 
 

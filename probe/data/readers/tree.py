@@ -3,7 +3,7 @@
 The one column is `path`, below `file`; `match` takes it apart. Every image there has to match. Files
 whose names unzip has escaped (`#U98df`) are known by their proper names.
 
-    Tree(file="images", match={"path": r"images/(?P<class>\\d+)_"}, image="{path}", label="{class}", part="test")
+    Tree.Config(file="images", match={"path": r"images/(?P<class>\\d+)_"}, image="{path}", label="{class}", part="test")
 """
 
 from pathlib import Path
@@ -13,16 +13,16 @@ import polars as pl
 
 from probe.data.escape import unescaped
 from probe.data.folder import image_files
-from probe.data.readers.table import ROW, Table
+from probe.data.readers.base import READERS, ROW, Reader
 from probe.errors import UsageError
 
 
-class Tree(Table):
-    """`file` is a folder."""
+@READERS.register
+class Tree(Reader):
+    class Config(Reader.Config):
+        is_folder: ClassVar[bool] = True
 
-    is_folder: ClassVar[bool] = True
-
-    kind: Literal["tree"] = "tree"
+        kind: Literal["tree"] = "tree"
 
     def columns(self, path: Path) -> pl.DataFrame:
         files = sorted(unescaped(file) for file in image_files(path))

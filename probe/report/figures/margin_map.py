@@ -1,9 +1,9 @@
 """The dynamic-margin map (UniFEx, Appendix Fig. 1): margin of a class against its number of training images.
 
-Where the training images are not here, relative margins, such as cosine ones, are drawn over the share of the way from
-the smallest to the largest class, which alone they depend on.
+Where the training images are not here, relative margins, such as cosine ones, are drawn over the position between the
+smallest and the largest class, on which alone they depend.
 
-    draw(bench, table)        # a Figure, or None for a recipe whose losses have one margin for all classes
+    draw(inventory, table)        # a Figure, or None where all classes have the same margin
 """
 
 from collections.abc import Mapping
@@ -14,9 +14,11 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from probe.fit import TrainedConfig
 from probe.losses import SizeMargins
-from probe.planning.inventory import Bench
-from probe.report.figures.style import FAINT, house_style, look
+from probe.planning import Inventory
+from probe.report.figures.figure import FigureKind
+from probe.report.figures.style import FAINT, house_style, line_style
 from probe.report.table import Table
 
 CAPTION = (
@@ -25,15 +27,15 @@ CAPTION = (
 )
 
 
-def draw(bench: Bench, _table: Table) -> Figure | None:
+def draw(inventory: Inventory, _table: Table) -> Figure | None:
     """One line a setting of the margins, over the class sizes of the recipe's training split."""
     settings = {
         f"{row.name}: {_range(margins)}": margins
-        for row in bench.recipe.rows
+        for row in inventory.recipe.rows
         for run in row.runs[:1]
-        if run.loss is not None and (margins := run.loss.size_margins) is not None
+        if isinstance(run, TrainedConfig) and (margins := run.loss.size_margins) is not None
     }
-    sizes = _class_sizes(bench)
+    sizes = _class_sizes(inventory)
     if sizes is None:
         settings = {name: margins for name, margins in settings.items() if margins.relative}
     if not settings:
@@ -53,17 +55,17 @@ def draw(bench: Bench, _table: Table) -> Figure | None:
     return figure
 
 
-def _class_sizes(bench: Bench) -> np.ndarray | None:
-    if bench.manifest is None:
+def _class_sizes(inventory: Inventory) -> np.ndarray | None:
+    if inventory.manifest is None:
         return None
-    train = bench.manifest.frame.filter(pl.col("split") == "train")
+    train = inventory.manifest.frame.filter(pl.col("split") == "train")
     sizes = train.group_by("domain", "label").len()["len"].to_numpy()
     return sizes if len(sizes) else None
 
 
 def _plot(axes: Axes, settings: Mapping[str, SizeMargins], n: torch.Tensor, at: np.ndarray) -> None:
     for number, (name, margins) in enumerate(settings.items()):
-        style = look(number) | {"marker": "", "linewidth": 2}
+        style = line_style(number) | {"marker": "", "linewidth": 2}
         axes.plot(at, margins.of(n).numpy(), label=name, **style)
     axes.set_ylabel("margin f(n), radians")
     axes.set_ylim(0, 1.1 * max(margins.most for margins in settings.values()))
@@ -82,3 +84,6 @@ def _histogram(axes: Axes, sizes: np.ndarray, bins: int) -> None:
 
 def _range(margins: SizeMargins) -> str:
     return f"{margins.kind}, {margins.least:g} to {margins.most:g}"
+
+
+FIGURE = FigureKind("margins", "Dynamic margins", CAPTION, draw, position=4)

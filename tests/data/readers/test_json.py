@@ -4,25 +4,27 @@ import json
 
 import pytest
 
+from probe.data.readers.base import Place, Reader, reader_of
 from probe.data.readers.coco import Coco
 from probe.data.readers.grouped import Grouped
 from probe.data.readers.items import Items
 from probe.data.readers.records import Records
-from probe.data.readers.table import Place, Table
 from probe.errors import UsageError
 from tests.data.readers.conftest import Put
 
-UNED = Records(
+UNED = Records.Config(
     file=("train.json",),
     image="{path}",
     label="{class_id}",
     part="test/query",
     places=(Place(prefix="sop/", source="sop"),),
 )
-FOOD = Grouped(file=("train.json",), image="images/{image}.jpg", label="{class}", part="train")
-NESTED = Grouped(file=("train.json",), keys=("group", "item"), image="{image}", label="{group}/{item}", part="train")
-COCO = Coco(file=("a.json",), image="{file_name}", label="{category_id}", part="train")
-NAMED = Coco(file=("a.json",), image="{file_name}", label="{category}", part="train")
+FOOD = Grouped.Config(file=("train.json",), image="images/{image}.jpg", label="{class}", part="train")
+NESTED = Grouped.Config(
+    file=("train.json",), keys=("group", "item"), image="{image}", label="{group}/{item}", part="train"
+)
+COCO = Coco.Config(file=("a.json",), image="{file_name}", label="{category_id}", part="train")
+NAMED = Coco.Config(file=("a.json",), image="{file_name}", label="{category}", part="train")
 
 
 def coco(**changes: object) -> str:
@@ -36,18 +38,18 @@ def coco(**changes: object) -> str:
 
 def test_a_query_of_several_classes_makes_every_label_a_list(put: Put):
     path = put("t.json", json.dumps([{"path": "sop/a.jpg", "class_id": [3, 4]}, {"path": "sop/b.jpg", "class_id": 3}]))
-    assert UNED.rows(path)["label"].to_list() == [["3", "4"], ["3"]]
+    assert reader_of(UNED).rows(path)["label"].to_list() == [["3", "4"], ["3"]]
 
 
 def test_numbers_and_text_may_be_labels_of_one_file(put: Put):
     path = put("t.json", json.dumps([{"path": "sop/a.jpg", "class_id": 3}, {"path": "sop/b.jpg", "class_id": "x"}]))
-    assert UNED.rows(path)["label"].to_list() == ["3", "x"]
+    assert reader_of(UNED).rows(path)["label"].to_list() == ["3", "x"]
 
 
 def test_a_category_goes_by_its_number_or_its_name(put: Put):
     path = put("a.json", coco())
-    assert COCO.rows(path)["label"].to_list() == ["5", "6"]
-    assert NAMED.rows(path)["label"].to_list() == ["bread", "tea"]
+    assert reader_of(COCO).rows(path)["label"].to_list() == ["5", "6"]
+    assert reader_of(NAMED).rows(path)["label"].to_list() == ["bread", "tea"]
 
 
 @pytest.mark.parametrize(
@@ -95,10 +97,10 @@ def test_a_category_goes_by_its_number_or_its_name(put: Put):
         (COCO, coco(categories=[{"id": 5, "name": "a"}] * 2), "'categories' has the id 5 twice"),
     ],
 )
-def test_a_malformed_file_is_named_with_row_and_remedy(put: Put, table: Table, content: str | bytes, says: str):
+def test_a_malformed_file_is_named_with_row_and_remedy(put: Put, table: Reader.Config, content: str | bytes, says: str):
     path = put("file.json", content)
     with pytest.raises(UsageError) as error:
-        table.rows(path)
+        reader_of(table).rows(path)
     assert str(path) in str(error.value)
     assert says in str(error.value)
 
@@ -108,13 +110,13 @@ def test_a_malformed_file_is_named_with_row_and_remedy(put: Put, table: Table, c
 )
 def test_a_file_that_is_no_annotation_of_deepfashion2_is_named(put: Put, content: str):
     path = put("annos/000001.json", content)
-    table = Items(file=("annos",), image="image/{number}.jpg", label="{label}", part="train")
+    table = Items.Config(file=("annos",), image="image/{number}.jpg", label="{label}", part="train")
     with pytest.raises(UsageError, match=r"annos/000001\.json is not an annotation of DeepFashion2"):
-        table.rows(path.parent)
+        reader_of(table).rows(path.parent)
 
 
 def test_an_empty_folder_of_annotations_is_an_error(put: Put):
     path = put("annos/README", "")
-    table = Items(file=("annos",), image="image/{number}.jpg", label="{label}", part="train")
+    table = Items.Config(file=("annos",), image="image/{number}.jpg", label="{label}", part="train")
     with pytest.raises(UsageError, match=r"holds no \.json files"):
-        table.rows(path.parent)
+        reader_of(table).rows(path.parent)

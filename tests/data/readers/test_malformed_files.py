@@ -9,28 +9,28 @@ import pytest
 
 from probe.data.dataset import read_dataset
 from probe.data.images import missing_images
+from probe.data.readers.base import Reader, reader_of
 from probe.data.readers.coco import Coco
 from probe.data.readers.delimited import Delimited
 from probe.data.readers.grouped import Grouped
 from probe.data.readers.items import Items
 from probe.data.readers.matlab import Matlab
 from probe.data.readers.records import Records
-from probe.data.readers.table import Table
 from probe.data.readers.tree import Tree
 from probe.errors import UsageError
 from tests.data.readers.conftest import Put
 
-RECORDS = Records(file=("f",), image="{path}", label="{class_id}", part="train")
-MET = Records(file=("f",), image="{path}", label="{MET_id}", keep={"MET_id": "present"}, part="val/query")
-GROUPED = Grouped(file=("f",), keys=("group", "item"), image="{image}", label="{group}/{item}", part="train")
-COCO = Coco(file=("f",), image="{file_name}", label="{category_id}", part="train")
-COMMA = Delimited(file=("f",), image="{img_path}", label="{label}", part="train")
-SPACE = Delimited(
+RECORDS = Records.Config(file=("f",), image="{path}", label="{class_id}", part="train")
+MET = Records.Config(file=("f",), image="{path}", label="{MET_id}", keep={"MET_id": "present"}, part="val/query")
+GROUPED = Grouped.Config(file=("f",), keys=("group", "item"), image="{image}", label="{group}/{item}", part="train")
+COCO = Coco.Config(file=("f",), image="{file_name}", label="{category_id}", part="train")
+COMMA = Delimited.Config(file=("f",), image="{img_path}", label="{label}", part="train")
+SPACE = Delimited.Config(
     file=("f",), separator="space", image="{path}", label="{class_id}", integers=("class_id",), part="train"
 )
-CARS = Matlab(file=("f",), variable="annotations", image="{fname}", label="{class}", part="train")
-CLOTHES = Items(file=("annos",), image="{number}.jpg", label="{label}", keep={"label": "present"}, part="train")
-TREE = Tree(file=("tree",), match={"path": "^(?P<class>[^/]+)/"}, image="{path}", label="{class}", part="train")
+CARS = Matlab.Config(file=("f",), variable="annotations", image="{fname}", label="{class}", part="train")
+CLOTHES = Items.Config(file=("annos",), image="{number}.jpg", label="{label}", keep={"label": "present"}, part="train")
+TREE = Tree.Config(file=("tree",), match={"path": "^(?P<class>[^/]+)/"}, image="{path}", label="{class}", part="train")
 
 
 def record(path: object, label: object) -> str:
@@ -51,7 +51,7 @@ def matlab(annotations: object) -> bytes:
     return file.getvalue()
 
 
-MALFORMED: dict[str, tuple[Table, str | bytes]] = {
+MALFORMED: dict[str, tuple[Reader.Config, str | bytes]] = {
     "a number that no database has": (RECORDS, json.dumps([{"path": "a.jpg", "class_id": 10**25}])),
     "half a character in a path": (RECORDS, record("\ud800.jpg", 1)),
     "half a character in a label": (RECORDS, record("a.jpg", "\ud800")),
@@ -87,7 +87,7 @@ def test_whatever_is_wrong_with_a_file_is_one_sentence_that_names_it(put: Put, w
     table, content = MALFORMED[what]
     path = put("f", content)
     with pytest.raises(UsageError) as error:
-        table.rows(path)
+        reader_of(table).rows(path)
     said = str(error.value)
     assert str(path) in said
     assert len(said.splitlines()) == 1
@@ -97,13 +97,13 @@ def test_whatever_is_wrong_with_a_file_is_one_sentence_that_names_it(put: Put, w
 def test_a_style_that_is_no_number_names_the_annotation(put: Put, style: str):
     path = put("annos/000001.json", f'{{"pair_id": 1, "source": "shop", "item1": {{"style": {style}}}}}')
     with pytest.raises(UsageError, match=r"000001\.json"):
-        CLOTHES.rows(path.parent)
+        reader_of(CLOTHES).rows(path.parent)
 
 
 def test_a_field_that_is_null_is_not_suggested_for_itself(put: Put):
     path = put("f", record(None, 1))
     with pytest.raises(UsageError, match="row 2") as error:
-        RECORDS.rows(path)
+        reader_of(RECORDS).rows(path)
     assert "did you mean 'path'" not in str(error.value)
 
 
@@ -114,7 +114,7 @@ def test_a_field_that_is_null_is_not_suggested_for_itself(put: Put):
 )
 def test_images_under_a_key_that_comes_twice_are_kept_or_refused(put: Put, content: str):
     try:
-        images = GROUPED.rows(put("f", content))["image"].to_list()
+        images = reader_of(GROUPED).rows(put("f", content))["image"].to_list()
     except UsageError:
         return
     assert images == ["x.jpg", "y.jpg"]
@@ -123,7 +123,7 @@ def test_images_under_a_key_that_comes_twice_are_kept_or_refused(put: Put, conte
 def test_groups_and_items_whose_names_hold_a_slash_stay_classes_of_their_own(put: Put):
     content = '{"a/b": {"c": ["x.jpg"]}, "a": {"b/c": ["y.jpg"]}}'
     try:
-        labels = GROUPED.rows(put("f", content))["label"].to_list()
+        labels = reader_of(GROUPED).rows(put("f", content))["label"].to_list()
     except UsageError:
         return
     assert len(set(labels)) == 2
@@ -175,48 +175,48 @@ def test_a_row_that_only_the_whole_manifest_shows_to_be_wrong_names_its_file(
 def test_an_image_that_is_listed_is_found_again(put: Put, folder: str):
     image = put(f"tree/{folder}/1.jpg", "")
     root = image.parents[1]
-    assert missing_images(root, TREE.rows(root)["image"].to_list()) == []
+    assert missing_images(root, reader_of(TREE).rows(root)["image"].to_list()) == []
 
 
 def test_hidden_files_beside_annotations_are_no_annotations(put: Put):
     put("annos/000001.json", '{"pair_id": 1, "source": "shop", "item1": {"style": 1}}')
     hidden = put("annos/._000001.json", b"\0\x05\x16\x07")
-    assert CLOTHES.rows(hidden.parent)["image"].to_list() == ["000001.jpg"]
+    assert reader_of(CLOTHES).rows(hidden.parent)["image"].to_list() == ["000001.jpg"]
 
 
 @pytest.mark.parametrize("labels", [["01", "1"], ["-07", "-7", "-7"]])
 def test_two_spellings_of_one_number_are_refused(put: Put, labels: list[str]):
     rows = "".join(f"{label} {row}.jpg\n" for row, label in enumerate(labels))
     with pytest.raises(UsageError, match="row 1: a 'class_id' that other rows write with other zeros"):
-        SPACE.rows(put("f", f"class_id path\n{rows}"))
+        reader_of(SPACE).rows(put("f", f"class_id path\n{rows}"))
 
 
 def test_zeros_before_a_number_stay(put: Put):
-    assert SPACE.rows(put("f", "class_id path\n01 a.jpg\n02 b.jpg\n"))["label"].to_list() == ["01", "02"]
+    assert reader_of(SPACE).rows(put("f", "class_id path\n01 a.jpg\n02 b.jpg\n"))["label"].to_list() == ["01", "02"]
 
 
 def test_a_number_in_other_digits_than_those_of_ascii_is_refused(put: Put):
     with pytest.raises(UsageError, match="no whole number"):
-        SPACE.rows(put("f", "class_id path\n\u0661 a.jpg\n"))
+        reader_of(SPACE).rows(put("f", "class_id path\n\u0661 a.jpg\n"))
 
 
 @pytest.mark.parametrize("row", ['a"b.jpg,1', '"a"b.jpg,1', '"a.jpg,1'], ids=["inside", "after", "without end"])
 def test_a_quote_in_the_wrong_place_names_its_row(put: Put, row: str):
     with pytest.raises(UsageError, match="row 2 has a quote that is inside a field or without end"):
-        COMMA.rows(put("f", f'img_path,label\n"c,d.jpg",1\n{row}\nb.jpg,2\n'))
+        reader_of(COMMA).rows(put("f", f'img_path,label\n"c,d.jpg",1\n{row}\nb.jpg,2\n'))
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le"])
 def test_text_in_utf_16_is_called_so(put: Put, encoding: str):
     with pytest.raises(UsageError, match="is UTF-16 text; save it as UTF-8"):
-        COMMA.rows(put("f", "img_path,label\na,1\n".encode(encoding)))
+        reader_of(COMMA).rows(put("f", "img_path,label\na,1\n".encode(encoding)))
 
 
 def test_a_list_in_a_column_that_only_says_which_rows_count_is_present(put: Put):
     content = '[{"path": "a.jpg", "MET_id": [1, 2]}, {"path": "b.jpg", "MET_id": null}, {"path": "c.jpg", "MET_id": 3}]'
-    assert MET.rows(put("f", content))["image"].to_list() == ["a.jpg", "c.jpg"]
+    assert reader_of(MET).rows(put("f", content))["image"].to_list() == ["a.jpg", "c.jpg"]
 
 
 def test_a_label_twice_in_a_list_names_the_row(put: Put):
     with pytest.raises(UsageError, match="row 2: a label twice"):
-        RECORDS.rows(put("f", record("a.jpg", ["x", "x"])))
+        reader_of(RECORDS).rows(put("f", record("a.jpg", ["x", "x"])))

@@ -2,23 +2,26 @@
 
 import pytest
 
+from probe.data.readers.base import Range, reader_of
 from probe.data.readers.matlab import Matlab
-from probe.data.readers.table import Range
 from probe.errors import UsageError
 from tests.data.published import cells, matlab, structs
 from tests.data.readers.conftest import Put
 
-CARS = Matlab(file=("a.mat",), variable="annotations", image="{fname}", label="{class}", part="train")
+CARS = Matlab.Config(file=("a.mat",), variable="annotations", image="{fname}", label="{class}", part="train")
 WHOLE = matlab(annotations=structs({"class": 14, "fname": "1.jpg"}, {"class": 3, "fname": "2.jpg"}))
 
 
 def test_fields_of_a_struct_array_are_columns(put: Put):
-    assert CARS.rows(put("a.mat", WHOLE)).select("image", "label").rows() == [("1.jpg", "14"), ("2.jpg", "3")]
+    assert reader_of(CARS).rows(put("a.mat", WHOLE)).select("image", "label").rows() == [
+        ("1.jpg", "14"),
+        ("2.jpg", "3"),
+    ]
 
 
 def test_rows_may_be_kept_by_a_range_of_classes(put: Put):
     table = CARS.model_copy(update={"keep": {"class": Range.model_validate({"from": 1, "to": 3})}})
-    assert table.rows(put("a.mat", WHOLE))["image"].to_list() == ["2.jpg"]
+    assert reader_of(table).rows(put("a.mat", WHOLE))["image"].to_list() == ["2.jpg"]
 
 
 @pytest.mark.parametrize(
@@ -43,6 +46,6 @@ def test_rows_may_be_kept_by_a_range_of_classes(put: Put):
 def test_a_malformed_file_is_named_with_row_and_remedy(put: Put, content: bytes, says: str):
     path = put("a.mat", content)
     with pytest.raises(UsageError) as error:
-        CARS.rows(path)
+        reader_of(CARS).rows(path)
     assert str(path) in str(error.value)
     assert says in str(error.value)

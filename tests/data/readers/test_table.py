@@ -4,15 +4,17 @@ import polars as pl
 import pytest
 from pydantic import ValidationError
 
+from probe.data.readers.base import Parts, Place, reader_of
 from probe.data.readers.delimited import Delimited
-from probe.data.readers.table import Parts, Place
 from probe.data.readers.template import columns_of, render
 from probe.errors import UsageError
 from tests.data.readers.conftest import Put
 
 
-def table(**fields: object) -> Delimited:
-    return Delimited.model_validate({"file": "t.csv", "image": "{path}", "label": "{label}", "part": "train"} | fields)
+def table(**fields: object) -> Delimited.Config:
+    return Delimited.Config.model_validate(
+        {"file": "t.csv", "image": "{path}", "label": "{label}", "part": "train"} | fields
+    )
 
 
 @pytest.mark.parametrize(
@@ -38,7 +40,7 @@ def test_the_longest_prefix_counts(put: Put):
         Place(prefix="cars/", source="cars"),
         Place(prefix="cars/train/train/", source="cars", id="train/", domain="c"),
     )
-    rows = table(places=places).rows(path)
+    rows = reader_of(table(places=places)).rows(path)
     assert rows.select("image", "source", "domain").rows() == [
         ("train/1.jpg", "cars", None),
         ("train/2.jpg", "cars", "c"),
@@ -48,27 +50,27 @@ def test_the_longest_prefix_counts(put: Put):
 def test_a_prefix_that_is_all_of_a_path_is_an_error(put: Put):
     path = put("t.csv", "path,label\ncars/,x\n")
     with pytest.raises(UsageError, match="row 1: a path that leads out of its folder"):
-        table(places=(Place(prefix="cars/", source="cars"),)).rows(path)
+        reader_of(table(places=(Place(prefix="cars/", source="cars"),))).rows(path)
 
 
 def test_a_value_that_names_no_part_is_an_error(put: Put):
     path = put("t.csv", "path,label,set\na.jpg,x,train\nb.jpg,x,dev\n")
     parts = Parts(column="set", values={"train": "train", "gallery": "test/index"})
     with pytest.raises(UsageError, match=r"row 2: a 'set' other than train, gallery \(set 'dev'\)"):
-        table(part=None, parts=parts).rows(path)
+        reader_of(table(part=None, parts=parts)).rows(path)
 
 
 def test_rows_listed_twice_are_an_error_unless_the_format_repeats_them(put: Put):
     path = put("t.csv", "path,label\na.jpg,x\na.jpg,x\nb.jpg,x\n")
     with pytest.raises(UsageError, match=r"t\.csv, row 1: the same image and label as in another row"):
-        table().rows(path)
-    assert table(distinct=True).rows(path)["image"].to_list() == ["a.jpg", "b.jpg"]
+        reader_of(table()).rows(path)
+    assert reader_of(table(distinct=True)).rows(path)["image"].to_list() == ["a.jpg", "b.jpg"]
 
 
 def test_a_row_number_is_that_of_the_line_before_any_row_is_left_out(put: Put):
     path = put("t.csv", "path,label,kind\na.jpg,x,no\nb.jpg,,yes\n")
     with pytest.raises(UsageError, match=r"row 2: no label"):
-        table(keep={"kind": ["yes"]}).rows(path)
+        reader_of(table(keep={"kind": ["yes"]})).rows(path)
 
 
 @pytest.mark.parametrize(

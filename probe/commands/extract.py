@@ -1,0 +1,79 @@
+"""`probe extract`: a frozen backbone's features of images, into the feature store.
+
+probe extract sample --backbone descriptor
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from probe.commands.options import DEFAULT, Cache, DataRoot, Device, Out, Split, StoredAs, View
+from probe.device import DeviceChoice
+from probe.precision import PrecisionChoice
+from probe.workspace import Workspace
+
+
+def extract(
+    data: Annotated[
+        list[str],
+        typer.Argument(metavar="DATA", help="Folders, manifest files, names below --data-root, or `sample`."),
+    ],
+    backbone: Annotated[str, typer.Option(help="A name that `probe backbones` lists, or timm:NAME and the like.")],
+    weights: Annotated[
+        Path | None, typer.Option(help="A local checkpoint (.safetensors, or .pt) instead of the hub's.")
+    ] = None,
+    catalogue: Annotated[
+        Path | None, typer.Option(help="A YAML file with a `backbones:` section of your own.", exists=True)
+    ] = None,
+    source_root: Annotated[
+        list[str] | None, typer.Option(help="SOURCE=FOLDER: where a source's images lie; repeatable.")
+    ] = None,
+    views: Annotated[
+        list[View] | None,
+        typer.Option(help="UniFEx's preprocessing: train crops, test squashes. Stored as NAME@VIEW; repeatable."),
+    ] = None,
+    split: Annotated[
+        list[Split] | None, typer.Option(help="Only images of this split; repeatable.", show_default="all")
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Only the first N images of each source; the store says what it lacks.")
+    ] = None,
+    precision: Annotated[
+        PrecisionChoice | None,
+        typer.Option(
+            help="Of the forward pass; auto takes what suits the device.", show_default="the store's, or fp32"
+        ),
+    ] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Images in a forward pass.")] = 64,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=0, help="Decoding processes; 0 decodes in the main one.", show_default="by CPUs and device"),
+    ] = None,
+    part: Annotated[int, typer.Option(min=1, help="Images that a crash can cost at most, in whole batches.")] = 1024,
+    dtype: Annotated[StoredAs, typer.Option(help="How features are stored.")] = StoredAs.float16,
+    max_failures: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of undecodable images at which to stop.")
+    ] = 0.01,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try undecodable images again.")] = False,
+    device: Device = DeviceChoice.auto,
+    data_root: DataRoot = DEFAULT.data_root,
+    cache: Cache = DEFAULT.cache,
+    out: Out = DEFAULT.out,
+) -> None:
+    """Put a frozen backbone's features of all images of DATA, or of some splits, into the feature store.
+
+    Each image is seen once: what is stored already is skipped, and an interrupted extraction goes on where it stopped.
+    """
+    from probe.backbones.catalogue import find_backbone
+    from probe.data.resolve import resolve_data, source_roots
+    from probe.extract.plan import Settings
+    from probe.extract.session import extract_sources
+
+    splits = tuple(dict.fromkeys(each.value for each in split)) if split else None
+    settings = Settings(batch, workers, part, dtype.value, max_failures, retry_failed, splits, limit)
+    roots = source_roots(source_root or [])
+    manifests = [resolve_data(name, data_root, roots) for name in data]
+    names = [f"{backbone}@{view}" for view in views] if views else [backbone]
+    for chosen in [find_backbone(name, catalogue, weights) for name in names]:
+        extract_sources(manifests, chosen, Workspace(data_root, cache, out), settings, device, precision)

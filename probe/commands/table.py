@@ -1,0 +1,55 @@
+"""`probe table`: the tables of recipes, measured and printed values side by side, and the commands for the rest.
+
+probe table · table unifex_table5
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from probe.commands.options import DEFAULT, Cache, DataRoot, Device, Out
+from probe.device import DeviceChoice
+from probe.workspace import Workspace
+
+
+def table(
+    recipes: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="RECIPE", help="Recipes by name or file, or folders of them.", show_default="recipes"),
+    ] = None,
+    device: Device = DeviceChoice.auto,
+    data_root: DataRoot = DEFAULT.data_root,
+    cache: Cache = DEFAULT.cache,
+    out: Out = DEFAULT.out,
+) -> None:
+    """Print the table of every recipe: what is measured, what is stale, and the commands that get what is missing.
+
+    A recipe that needs nothing from outside (bundled images, built-in backbone) is run from end to end. Of a folder of
+    recipes, a table of which nothing is measured is one line; all are written to files.
+    """
+    from probe.planning import Inputs, Inventory, Planner, complete
+    from probe.progress import say
+    from probe.recipes import find_recipes, read_recipe
+    from probe.report import FORMATS, build_table, is_begun, show, show_overview, write_files
+    from probe.terminal import printer
+
+    workspace = Workspace(data_root, cache, out)
+    named = recipes or [Path("recipes")]
+    read = [read_recipe(path) for path in find_recipes(named)]
+    by_folder = any(path.is_dir() for path in named)
+    for recipe in read:
+        if recipe.self_contained:
+            complete(recipe, workspace, device)
+    inputs, planner, tables = Inputs(workspace), Planner(workspace), []
+    for recipe in read:
+        inventory = Inventory(recipe, workspace, inputs)
+        tables.append(build_table(inventory, planner.status(inventory)))
+        write_files(tables[-1], workspace.tables)
+        if is_begun(tables[-1]) or not by_folder:
+            show(tables[-1], printer())
+            printer().print()
+    if by_folder:
+        show_overview(tables, printer())
+    name = read[0].name if len(read) == 1 else "NAME"
+    say(f"written to {workspace.tables / name}.{{{','.join(FORMATS)}}}")

@@ -1,0 +1,119 @@
+"""Fitting one head on cached features: training it with its loss, or fitting it in closed form, then scoring it.
+
+The same seed gives the same bits on the same machine with the same number of threads.
+
+    data = FitData(features, device, feature_budget(device))
+    fitted = fit(config, data)
+    fitted.scores.test.of("clean", "merged").mean["mMP@5"]
+"""
+
+import time
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from torch import nn
+
+from feature_cache import Spec
+from probe.fit.checkpoint import Checkpoint
+from probe.fit.config import ClosedFormConfig, RunConfig, TrainedConfig
+from probe.fit.data import FitData
+from probe.fit.embedding import score, score_merged
+from probe.fit.history import EpochRecord
+from probe.fit.scores import LastEpoch, RunScores
+from probe.fit.trainer import OnEpoch, OnStep, Trainer
+from probe.heads import ClosedFormHead, build_head
+from probe.metrics import METRICS, Evaluation, Scores
+from probe.progress import Report, silent
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """The selected head, what it scores, and how it got there."""
+
+    head: nn.Module
+
+    spec: dict[str, Spec]
+    """Of each store that it was fitted on."""
+
+    in_dim: int
+    """Length of the features."""
+
+    scores: RunScores
+
+    per_query: dict[str, pl.DataFrame]
+    """By index."""
+
+    history: list[EpochRecord] = field(default_factory=list)
+
+    loss_state: dict[str, torch.Tensor] = field(default_factory=dict)
+    """Of the selected epoch, without class matrices."""
+
+    seconds: float = 0.0
+    """Spent on it in all, before interruptions too."""
+
+
+def fit(
+    config: RunConfig,
+    data: FitData,
+    checkpoint: Checkpoint | None = None,
+    on_step: OnStep = lambda images: None,
+    on_epoch: OnEpoch = lambda record: None,
+    on_search: Report = silent,
+) -> Fitted:
+    """Fits on the train split, selects the epoch on validation, scores validation and test; a specialist on the train
+    and validation images of its domain, which are the same features.
+
+    With a checkpoint, training goes on where an interrupted one stopped. Raises DivergedError, and UsageError for a
+    head that these features cannot fit.
+    """
+    data = data.of_domain(config.domain)
+    if isinstance(config, TrainedConfig):
+        return _train(Trainer(config, data, checkpoint), on_step, on_epoch, on_search)
+    if not isinstance(config, ClosedFormConfig):
+        raise ValueError("a run is trained or fitted in closed form; read_run_config finds out which")
+    start = time.monotonic()
+    head = _fit_in_closed_form(config, data)
+    on_step(len(data.train))
+    val = score_merged(head, data.val, config.distance)
+    fitted = _scored(head, data, val, {}, score(head, data.test, config.distance, on_search))
+    return replace(fitted, seconds=time.monotonic() - start)
+
+
+def _train(trainer: Trainer, on_step: OnStep, on_epoch: OnEpoch, on_search: Report) -> Fitted:
+    outcome, data, head = trainer.run(on_step, on_epoch), trainer.data, trainer.head
+    last_test = score_merged(head, data.test, trainer.distance, METRICS, on_search)
+    last = LastEpoch(epoch=trainer.plan.epochs, val=outcome.last, test=last_test)
+    head.load_state_dict(outcome.best.head)
+    facts = {
+        "selected_epoch": outcome.best.epoch,
+        "last": last,
+        "parameters": trainer.objective.sizes(),
+        "classes": len(data.class_sizes),
+        "shuffled": "all" if data.window is None else f"windows of {data.window:,} rows",
+    }
+    fitted = _scored(head, data, outcome.best.val, facts, score(head, data.test, trainer.distance, on_search))
+    return replace(fitted, history=trainer.history, loss_state=outcome.best.kept, seconds=trainer.seconds)
+
+
+def _fit_in_closed_form(config: ClosedFormConfig, data: FitData) -> ClosedFormHead:
+    generator = torch.Generator(data.device).manual_seed(config.seed)
+    head = build_head(config.head, data.train.dim, generator).to(data.device)
+    rows = config.head.rows_to_fit(_rows_of_domains(data.train.frame), generator)
+    return head.fit(data.train.take(rows)) if len(rows) else head
+
+
+def _scored(head: nn.Module, data: FitData, val: Scores, facts: dict[str, Any], test: Evaluation) -> Fitted:
+    with torch.inference_mode():
+        dim = head(data.train.take(np.zeros(1, np.int64)).float()).shape[1]
+    images, left_out = len(data.train), len(data.features.left_out)
+    scores = RunScores(test=test.scores, val=val, dim=dim, training_images=images, left_out=left_out, **facts)
+    return Fitted(head, data.features.spec, data.train.dim, scores, test.per_query)
+
+
+def _rows_of_domains(frame: pl.DataFrame) -> list[np.ndarray]:
+    """The rows of each domain, ascending, in the order in which the domains appear."""
+    parts = frame.with_row_index("row").partition_by("domain", maintain_order=True)
+    return [part["row"].to_numpy().astype(np.int64) for part in parts]

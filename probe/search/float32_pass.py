@@ -1,0 +1,180 @@
+"""Float32 proposes each query's candidates in one pass over the index, and float64 ranks them.
+
+A product of a block of index rows and a block of queries stays in a core's cache; all that is kept of it are its maxima
+over groups of rows. The best groups of a chunk of the index are computed once more, and the best of their rows kept.
+A query is resolved if no group and no row that was let go comes near its k-th best (docs/evaluation.md has the proof).
+
+    rows, similarities, resolved = propose(batch, advance)
+"""
+
+from collections.abc import Callable
+from itertools import pairwise
+
+import numpy as np
+import torch
+
+from probe.search.batch import Batch, ranges, workers
+
+INF = float("inf")
+PIECE = 4096
+FEW = 8  # where more than an eighth of the groups is wanted, all are computed once more: one product is faster
+
+
+def propose(batch: Batch, advance: Callable[[int], None]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows (Q, k), similarities (Q, k), best first, -1 and -inf past the last; and which queries' (Q,) are proven."""
+    blocks = batch.blocks
+    with workers(batch.device) as (count, run):
+        # as many parts for each worker, of one size
+        size = -(-len(batch.queries) // (count * -(-len(batch.queries) // (count * blocks.queries))))
+        parts = [_Part(batch, start, stop) for start, stop in ranges(len(batch.queries), size)]
+        for start, stop in ranges(len(batch.index), blocks.rows_of_chunk(batch.index.dim)):
+            rows = _index_rows(batch, start, stop, run)
+            for part in run(lambda part, rows=rows, start=start, stop=stop: part.compare(rows, start, stop), parts):
+                advance((stop - start) * len(part.rows))
+    return _rank(batch, parts)
+
+
+def _index_rows(batch: Batch, start: int, stop: int, run: Callable) -> torch.Tensor:
+    """Those of the space, and zeros until the groups are whole; made in pieces, as their float64 stays in the cache."""
+
+    @torch.inference_mode()
+    def rows_of(piece: torch.Tensor) -> torch.Tensor:
+        return batch.space.index_rows(piece, torch.float32)
+
+    pieces = list(run(rows_of, batch.read(start, stop).split(PIECE)))
+    rows = torch.cat([*pieces, pieces[0].new_zeros(-(stop - start) % batch.group, pieces[0].shape[1])])
+    if not rows.sum().isfinite():
+        batch.space.refuse_index()
+    return rows
+
+
+class _Part:
+    """The candidates of a block of queries."""
+
+    def __init__(self, batch: Batch, start: int, stop: int) -> None:
+        self.batch, self.start = batch, start
+        queries = batch.queries[start:stop]
+        self.rows = batch.space.query_rows(queries, torch.float32)  # (q, D)
+        self.across = self.rows.T.contiguous()
+        self.error = batch.space.error(queries, torch.float32)
+        self.width = min(batch.k + batch.blocks.spare, len(batch.index))
+        self.best = self.rows.new_full((len(queries), self.width), -INF)
+        self.best_rows = torch.full(self.best.shape, -1, device=batch.device)
+        self.let_go = self.rows.new_full((len(queries),), -INF)  # the greatest proposal that was not kept
+
+    @property
+    def cut(self) -> torch.Tensor:
+        return self._below(self.best[:, self.batch.k - 1])
+
+    def _below(self, kth: torch.Tensor) -> torch.Tensor:
+        """(q,) What a neighbour's proposal is not below, if the k-th best is at least this one."""
+        lower = (kth.double() - 2 * self.error).float()
+        return lower.nextafter(torch.full_like(lower, -INF))
+
+    @torch.inference_mode()  # a worker does not inherit it
+    def compare(self, rows: torch.Tensor, start: int, end: int) -> "_Part":
+        """Takes the candidates among index rows `start` and on; those from `end` on are padding."""
+        maxima = self._maxima(rows, end - start)
+        groups = maxima.shape[1]
+        count = min(self.width + self.batch.most_excluded, groups)
+        maxima, group = maxima.topk(min(count + 1, groups), dim=1)
+        if groups > count:
+            self.let_go = torch.maximum(self.let_go, maxima[:, -1])
+        cut = self.cut
+        if count >= (enough := self.batch.k + self.batch.most_excluded):  # so many groups hold k that are not left out
+            cut = torch.maximum(cut, self._below(maxima[:, enough - 1]))
+        wanted = maxima[:, :count] >= cut[:, None]
+        wanted = wanted[:, : int(wanted.sum(1).max())]  # maxima are in order
+        if wanted.shape[1] * FEW > groups:
+            group = torch.arange(groups, device=rows.device).expand(len(group), -1)
+            for first, last in ranges(len(group), max(1, self.batch.blocks.dense // len(rows))):
+                self._keep(self._all_scores(first, last, rows, end - start), group[first:last], start, first)
+        elif wanted.shape[1]:
+            self._keep(self._scores(rows, group, wanted, end - start), group[:, : wanted.shape[1]], start, 0)
+        return self
+
+    def _maxima(self, rows: torch.Tensor, count: int) -> torch.Tensor:
+        """(q, groups) The greatest product in each group of index rows; those from `count` on are padding."""
+        size, group = self.batch.blocks.product, self.batch.group
+        products = self.batch.buffer("products", size, len(self.rows))
+        maxima = self.batch.buffer("maxima", len(rows) // group, len(self.rows))
+        for first, last in ranges(len(rows), size):
+            here = products[: last - first]
+            torch.mm(rows[first:last], self.across, out=here)  # (n, D) @ (D, q)
+            here[max(0, count - first) :] = -INF
+            torch.amax(here.view(-1, group, len(self.rows)), 1, out=maxima[first // group : last // group])
+        across = self.batch.buffer("across", *maxima.shape[::-1])
+        return across.copy_(maxima.T)
+
+    def _all_scores(self, first: int, last: int, rows: torch.Tensor, count: int) -> torch.Tensor:
+        """(last - first, groups, group) Products of some queries with all rows; minus infinity for the padding."""
+        products = self.rows[first:last] @ rows.T  # (q, D) @ (D, n)
+        products[:, count:] = -INF
+        return products.view(len(products), -1, self.batch.group)
+
+    def _scores(self, rows: torch.Tensor, group: torch.Tensor, wanted: torch.Tensor, count: int) -> torch.Tensor:
+        """(q, columns, group) Products with the rows of each wanted group (q, columns), perhaps of others; or -INF."""
+        size, columns = self.batch.group, wanted.sum(1)
+        scores = self.rows.new_full((*wanted.shape, size), -INF)
+        by_group = rows.view(-1, size, rows.shape[1])
+        at_once = max(1, self.batch.blocks.gathered // (wanted.shape[1] * by_group[0].numel()))
+        for first, last in ranges(len(scores), at_once):
+            most = int(columns[first:last].max())
+            vectors = by_group.index_select(0, group[first:last, :most].flatten())
+            products = torch.bmm(vectors.view(last - first, -1, rows.shape[1]), self.rows[first:last, :, None])
+            scores[first:last, :most] = products.view(last - first, most, size)
+        if count < len(rows):
+            last = (group[:, : wanted.shape[1]] == len(by_group) - 1)[..., None]
+            padding = torch.arange(size, device=rows.device) >= count - (len(by_group) - 1) * size
+            scores.masked_fill_(last & padding, -INF)
+        return scores
+
+    def _keep(self, scores: torch.Tensor, group: torch.Tensor, start: int, first: int) -> None:
+        """Brings the best of the scores (q, columns, group) of the queries from `first` on into their best so far."""
+        size, here = scores.shape[2], slice(first, first + len(scores))
+        scores = scores.flatten(1)
+        value, at = scores.topk(min(self.width + 1 + self.batch.most_excluded, scores.shape[1]), dim=1)
+        row = group.gather(1, at // size) * size + at % size + start
+        query = torch.arange(len(row), device=row.device).add(self.start + first)[:, None].expand_as(row)
+        value = value.masked_fill(self.batch.is_excluded(query, row), -INF)
+        values = torch.cat([self.best[here], value], dim=1)
+        best, at = values.topk(self.width, dim=1)
+        rest = values.scatter_(1, at, -INF).amax(1)
+        self.let_go[here] = torch.maximum(self.let_go[here], rest)
+        found = torch.cat([self.best_rows[here], row], dim=1).gather(1, at)
+        self.best[here], self.best_rows[here] = best, found.masked_fill(best == -INF, -1)
+
+
+def _rank(batch: Batch, parts: list[_Part]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    resolved = torch.cat([(part.let_go < part.cut) | (part.let_go == -INF) for part in parts])
+    rows = torch.cat([part.best_rows for part in parts])
+    near = torch.cat([part.best >= part.cut[:, None] for part in parts]) & resolved[:, None] & (rows >= 0)
+    query, at = near.nonzero(as_tuple=True)
+    similarities = torch.full(rows.shape, -INF, dtype=torch.float64, device=batch.device)
+    similarities[query, at] = _exact(batch, query, rows[query, at])
+    found = []
+    for start, stop in ranges(len(rows), batch.blocks.queries):
+        by_row, order = rows[start:stop].sort(dim=1)
+        best, at = similarities[start:stop].gather(1, order).sort(dim=1, descending=True, stable=True)
+        best = best[:, : batch.k]
+        found.append((by_row.gather(1, at)[:, : batch.k].masked_fill(best == -INF, -1).cpu(), best.cpu()))
+    rows, similarities = (torch.cat(column).numpy() for column in zip(*found, strict=True))
+    return rows, similarities, resolved.cpu().numpy()
+
+
+def _exact(batch: Batch, query: torch.Tensor, row: torch.Tensor) -> torch.Tensor:
+    """(P,) float64, in one more pass over those parts of the index in which there are candidates."""
+    row, order = row.sort()
+    query, found = query[order], torch.empty(len(row), dtype=torch.float64, device=batch.device)
+    step = batch.blocks.rows_of_chunk(batch.index.dim)
+    edges = np.searchsorted(row.cpu().numpy(), np.arange(0, len(batch.index) + step, step))
+    for number, (first, last) in enumerate(pairwise(edges)):
+        if last > first:
+            start, here = number * step, row[first:last]
+            if last - first < step // 16:
+                distinct, at = here.unique(return_inverse=True)
+                vectors = batch.index.take(distinct.cpu().numpy()).block(0, len(distinct)).to(batch.device)
+            else:
+                vectors, at = batch.read(start, min(start + step, len(batch.index))), here - start
+            found[order[first:last]] = batch.exact(query[first:last], vectors, at)
+    return found
