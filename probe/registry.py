@@ -19,7 +19,7 @@ import importlib
 import pkgutil
 import sys
 from collections.abc import Iterator
-from functools import partial, reduce
+from functools import reduce
 from pathlib import Path
 from typing import Annotated, Any, Generic, TypeVar
 
@@ -82,25 +82,22 @@ class Registry(Generic[Class]):
             raise UsageError(f"there is no {self.what} '{kind}'; {nearest(kind, kinds)}")
         return kinds[kind]
 
-    def union(self, base: type = object) -> Any:
-        """The type of a configuration: of a built-in kind, told by `kind`, or of a user's own; of a `base` alone."""
-        configs = [member.Config for member in self if issubclass(member, base)]
+    def union(self) -> Any:
+        """The type of a configuration: of a built-in kind, told by `kind`, or of a user's own."""
+        configs = [member.Config for member in self]
         known: Any = reduce(lambda left, right: left | right, configs)
         if len(configs) > 1:
             known = Annotated[known, Field(discriminator="kind")]
-        return Annotated[SerializeAsAny[known], WrapValidator(partial(self._validate, base))]
+        return Annotated[SerializeAsAny[known], WrapValidator(self._validate)]
 
-    def _validate(self, base: type, given: Any, known: ValidatorFunctionWrapHandler) -> Any:
+    def _validate(self, given: Any, known: ValidatorFunctionWrapHandler) -> Any:
         kind = given.get("kind") if isinstance(given, dict) else getattr(given, "kind", None)
         if not isinstance(kind, str) or ":" not in kind:
             return known(given)
         try:
-            member = self._users_own(kind)
+            config = self._users_own(kind).Config  # type: ignore[attr-defined]
         except UsageError as error:
             raise ValueError(str(error)) from error
-        if not issubclass(member, base):
-            raise ValueError(f"{self.what} '{kind}' is no {base.__name__}")
-        config = member.Config  # type: ignore[attr-defined]
         try:
             return config.model_validate(given)
         except ValidationError as error:

@@ -14,12 +14,12 @@ from torch.nn import functional as F
 from feature_cache import differences
 from probe.errors import UsageError
 from probe.extract.selection import Selection
-from probe.heads import TrainedHead, load_head
+from probe.heads import TrainedHead
 from probe.progress import say
-from probe.runs.directory import FinishedRun
+from probe.runs.directory import RunDirectory
 
 
-def soup(runs: Sequence[FinishedRun], device: torch.device) -> nn.Module:
+def soup(runs: Sequence[RunDirectory], device: torch.device) -> nn.Module:
     """A head whose weights, and running statistics, are the means of the runs' (uniform soup of Wortsman et al. 2022).
 
     Raises UsageError unless the heads are trained, of one shape and over the same features. Weights of different seeds
@@ -31,7 +31,7 @@ def soup(runs: Sequence[FinishedRun], device: torch.device) -> nn.Module:
         say(
             f"soup of seeds {', '.join(map(str, seeds))}: heads that start apart average poorly; an ensemble suits them"
         )
-    members = [load_head(run.config.head, run.path / "head.safetensors", run.dim, device) for run in runs]
+    members = [run.head(device) for run in runs]
     states = [member.state_dict() for member in members]
     mean = {name: torch.stack([state[name].double() for state in states]).mean(0) for name in states[0]}
     members[0].load_state_dict(mean)
@@ -43,7 +43,7 @@ def ensemble(embeddings: Sequence[torch.Tensor]) -> torch.Tensor:
     return torch.cat([F.normalize(each, dim=1) for each in embeddings], dim=1)
 
 
-def _require_averageable(runs: Sequence[FinishedRun]) -> None:
+def _require_averageable(runs: Sequence[RunDirectory]) -> None:
     first = runs[0]
     head = first.config.head
     if not isinstance(head, TrainedHead.Config):
@@ -60,8 +60,8 @@ def _require_averageable(runs: Sequence[FinishedRun]) -> None:
             )
 
 
-def _averaged(run: FinishedRun, but: Set[str]) -> dict[str, Any]:
+def _averaged(run: RunDirectory, but: Set[str]) -> dict[str, Any]:
     """What has to be the same for weights to mean the same: `but` these options of the head."""
     features = run.config.model_dump(mode="json", include=set(Selection.model_fields))
     head = run.config.head.model_dump(mode="json", exclude=set(but))
-    return {"features": features, "spec": run.spec, "dim": run.dim, "head": head}
+    return {"features": features, "spec": run.features.spec, "dim": run.features.dim, "head": head}

@@ -19,7 +19,7 @@ from torch import nn
 from probe.fit.config import DistillationConfig, TrainedConfig
 from probe.fit.data import FitData
 from probe.fit.objective import Classification, Tensors, number_of_weights
-from probe.heads import L2LinearL2, TrainedHead
+from probe.heads import L2LinearL2, TrainedHead, build_head
 from probe.losses import Loss, build_loss, logit_distillation, relation_distillation
 
 
@@ -54,11 +54,11 @@ class DistillationObjective(Classification):
         options = config.distillation or DistillationConfig()
         seed = int(np.random.SeedSequence([config.seed, 1]).generate_state(1, np.uint64)[0] >> 1)
         of_teachers = torch.Generator(data.device).manual_seed(seed)
-        dim = options.teacher_dim
-        teachers = [L2LinearL2(data.train.dim, dim, of_teachers) for _ in data.domains]
+        head = L2LinearL2.Config(dim=options.teacher_dim)
+        teachers = [build_head(head, data.train.dim, of_teachers) for _ in data.domains]
         sizes = data.class_sizes.split(data.classes_of_domain)
-        beside = [build_loss(config.loss, part, dim, of_teachers) for part in sizes]
-        objective = cls(student.head, student.losses, data.first_classes, teachers, beside, options)
+        classifiers = [build_loss(config.loss, part, options.teacher_dim, of_teachers) for part in sizes]
+        objective = cls(student.head, student.losses, data.first_classes, teachers, classifiers, options)
         return objective.to(data.device)
 
     def forward(self, features: torch.Tensor, labels: torch.Tensor, domain: int | None) -> torch.Tensor:

@@ -24,7 +24,7 @@ from probe.fit.embedding import score, score_merged
 from probe.fit.history import EpochRecord
 from probe.fit.scores import LastEpoch, RunScores
 from probe.fit.trainer import OnEpoch, OnStep, Trainer
-from probe.heads import ClosedFormHead, build_head
+from probe.heads import Head, build_head
 from probe.metrics import METRICS, Evaluation, Scores
 from probe.progress import Report, silent
 
@@ -72,8 +72,6 @@ def fit(
     data = data.of_domain(config.domain)
     if isinstance(config, TrainedConfig):
         return _train(Trainer(config, data, checkpoint), on_step, on_epoch, on_search)
-    if not isinstance(config, ClosedFormConfig):
-        raise ValueError("a run is trained or fitted in closed form; read_run_config finds out which")
     start = time.monotonic()
     head = _fit_in_closed_form(config, data)
     on_step(len(data.train))
@@ -98,7 +96,7 @@ def _train(trainer: Trainer, on_step: OnStep, on_epoch: OnEpoch, on_search: Repo
     return replace(fitted, history=trainer.history, loss_state=outcome.best.kept, seconds=trainer.seconds)
 
 
-def _fit_in_closed_form(config: ClosedFormConfig, data: FitData) -> ClosedFormHead:
+def _fit_in_closed_form(config: ClosedFormConfig, data: FitData) -> Head:
     generator = torch.Generator(data.device).manual_seed(config.seed)
     head = build_head(config.head, data.train.dim, generator).to(data.device)
     rows = config.head.rows_to_fit(_rows_of_domains(data.train.frame), generator)

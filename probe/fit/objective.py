@@ -57,8 +57,8 @@ class Classification(Objective):
     def __init__(self, head: TrainedHead, classifiers: Sequence[Loss], first_classes: Sequence[int]) -> None:
         super().__init__()
         self.head = head
-        self.losses = tuple(classifiers)
         self.classifiers = nn.ModuleList(classifiers)
+        self.losses = tuple(classifiers)
         self._first_classes = tuple(first_classes)
 
     @classmethod

@@ -26,9 +26,9 @@ from probe.fit.domains import require_sampler, require_selection
 from probe.fit.embedding import score_merged
 from probe.fit.history import DomainRecord, EpochRecord
 from probe.fit.objective import Classification, Objective
-from probe.fit.optimizers.base import build_optimizer, hold_gradients, optimizer_tensors, restore_optimizer, set_rate
+from probe.fit.optimizers import build_optimizer, hold_gradients, optimizer_tensors, restore_optimizer, set_rate
 from probe.fit.plan import TrainingPlan
-from probe.fit.samplers.base import StepBlock, build_sampler
+from probe.fit.samplers import StepBlock, build_sampler
 from probe.fit.sharpness import Ascent
 from probe.fit.training import BALANCED, Separate, Training
 from probe.metrics import Scores

@@ -22,10 +22,8 @@ from probe.heads.random_projection import RandomProjection
 
 if TYPE_CHECKING:
     HeadConfig = Head.Config
-    TrainedHeadConfig = TrainedHead.Config
-    ClosedFormHeadConfig = ClosedFormHead.Config
 else:
-    HeadConfig, TrainedHeadConfig, ClosedFormHeadConfig = map(HEADS.union, (Head, TrainedHead, ClosedFormHead))
+    HeadConfig = HEADS.union()
 
 __all__ = [
     "HEADS",
@@ -34,7 +32,6 @@ __all__ = [
     "BatchNorm",
     "BatchNormLinear",
     "ClosedFormHead",
-    "ClosedFormHeadConfig",
     "FixedHead",
     "FullDimension",
     "Head",
@@ -46,7 +43,6 @@ __all__ = [
     "PCAWhitening",
     "RandomProjection",
     "TrainedHead",
-    "TrainedHeadConfig",
     "build_head",
     "gaussian",
     "lecun_normal",

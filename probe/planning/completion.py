@@ -9,7 +9,7 @@ from probe.extract.plan import Settings
 from probe.extract.session import extract_sources
 from probe.planning.inventory import Inventory
 from probe.recipes import Recipe
-from probe.runs.sweep import SweepError, sweep
+from probe.runs import SweepError, sweep
 from probe.workspace import Workspace
 
 

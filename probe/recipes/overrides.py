@@ -25,7 +25,7 @@ SECTION_KEYS: dict[str, set[str]] = {
 } | {"training": set(Training.written_keys())}
 ROW_KEYS = {*Selection.model_fields, "distance"}  # backbone, views, append: not in a section
 PATHS = [*sorted(ROW_KEYS), *(f"{section}.{key}" for section, keys in SECTION_KEYS.items() for key in keys)]
-OPEN_SECTIONS = ("head", "loss")  # whose kind may be a user's own; with the recipe its keys are known
+OPEN = ("head", "loss", "training")  # may have a user's own parts, whose keys the recipe's rows know
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def _parsed(setting: str) -> tuple[str, str | None, Any]:
         raise UsageError(f"--set {setting}: there is no value; write --set {setting or 'loss.margin'}=VALUE.")
     if section == "seeds":
         raise UsageError(f"--set {setting}: seeds have an option of their own; write --seeds {text}.")
-    if path.strip() not in PATHS and not (section in OPEN_SECTIONS and key.isidentifier()):
+    if path.strip() not in PATHS and not (section in OPEN and key.isidentifier()):
         raise no_such_setting(setting, path, PATHS)
     try:
         return section, key or None, parse_yaml(text)

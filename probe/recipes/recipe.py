@@ -295,7 +295,7 @@ def _require_effect(rows: list[Row], written: dict[str, dict[str, Any]], changes
 
 
 def _has(run: RunConfig, section: str, key: str | None) -> bool:
-    """Whether there is such a key: a row without a loss has none of a loss, and not every kind has all of them."""
+    """Whether the run has the key: a row without a loss has no keys of a loss, and kinds have different keys."""
     return key is None or key in _written(run, section)
 
 
@@ -309,6 +309,6 @@ def _value(run: RunConfig, section: str, key: str | None) -> Any:
 
 
 def _written(run: RunConfig, section: str) -> dict[str, Any]:
-    """A section as it is written; empty where the run has none."""
+    """The keys of a section as a file would have them; empty where the run has no such section."""
     part: Strict | None = getattr(run, section, None)
     return {} if part is None else part.model_dump()

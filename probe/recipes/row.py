@@ -15,7 +15,7 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 from probe.backbones.catalogue import Backbone
 from probe.errors import UsageError, nearest
 from probe.extract.selection import Selection
-from probe.fit import ClosedFormConfig, RunConfig, Seed, TrainedConfig, is_closed_form, read_run_config
+from probe.fit import ClosedFormConfig, RunConfig, Seed, TrainedConfig, Training, is_closed_form, read_run_config
 from probe.heads import HEADS
 from probe.losses import LOSSES
 from probe.recipes.overrides import ROW_KEYS, Overrides
@@ -118,7 +118,7 @@ class Row:
     name: str
     backbones: list[Backbone]
     """Empty for a row without runs."""
-    runs: list[RunConfig]
+    runs: Sequence[RunConfig]
     """One a seed, of specialists without their domain. Empty where the row is printed only, or of a static table."""
     relation: PrintedRelation
     specialists: bool = False
@@ -137,7 +137,7 @@ class Row:
         """Cache key of its features: equal for rows that read the same."""
         return self.selection.features_name + (f", trained on {self.train}" if self.train else "")
 
-    def configs(self, domains: Sequence[str], steps: Mapping[str, int] | None) -> list[RunConfig]:
+    def configs(self, domains: Sequence[str], steps: Mapping[str, int] | None) -> Sequence[RunConfig]:
         """All runs, by seed and then by domain. `steps`: by domain, for a row whose steps are measured."""
         if self.specialists:
             return [_with_domain(run, domain) for run in self.runs for domain in domains]
@@ -172,7 +172,7 @@ def read_row(
     try:
         row = model.model_validate(merged)
         kept = row.model_dump(include=set(run_model.model_fields))
-        runs = [run_model.model_validate(kept | {"seed": seed}) for seed in row.seeds]
+        runs: list[RunConfig] = [run_model.model_validate(kept | {"seed": seed}) for seed in row.seeds]
     except ValidationError as error:
         raise UsageError(f"{where}: {describe(error, model)}") from error
     stores = dict.fromkeys(name for split in ("train", "test") for name in row.stores(split))
@@ -247,16 +247,18 @@ def _merged_section(
 ) -> dict[str, Any]:
     """Another kind takes over the keys that it has too; a change goes to the kinds that have its key."""
     base = default | changed
-    known = _keys(section, (base | own).get("kind"))
+    known = _known_keys(section, base | own)
     if known is not None:
         other_kind = "kind" in own or "kind" in changed
         base = {key: value for key, value in base.items() if key in known or not (other_kind or key in changed)}
     return base | own
 
 
-def _keys(section: str, kind: Any) -> Collection[str] | None:
-    """Of a kind of head or loss; None where there is no such kind, which is said when the row is checked."""
+def _known_keys(section: str, written: dict[str, Any]) -> Collection[str] | None:
+    """Of the kind that is written; None where there is no such kind, which is said when the row is checked."""
+    if section == "training":
+        return Training.keys_of(written)
     try:
-        return REGISTRIES[section].find(kind).Config.model_fields if isinstance(kind, str) else None
-    except (KeyError, UsageError):
+        return REGISTRIES[section].find(written["kind"]).Config.model_fields
+    except (KeyError, TypeError, UsageError):
         return None

@@ -25,10 +25,9 @@ from probe.extract.features import CachedFeatures
 from probe.extract.selection import Selection
 from probe.fit import ClosedFormConfig, RunConfig, read_run_config
 from probe.metrics import SplitScores, evaluate
-from probe.metrics.scores import PER_QUERY
-from probe.runs.directory import FinishedRun, Run, read_run
-from probe.runs.sweep import sweep
+from probe.runs import PER_QUERY, Run, RunDirectory, sweep
 from probe.workspace import Workspace
+from tests.conftest import slow
 from tests.fit.conftest import features_of as world_features
 from tests.fit.conftest import linear, small_manifest
 
@@ -47,13 +46,13 @@ class Lab:
         asked = {name: {} for split in splits for name in choice.stores(split)}
         return CachedFeatures(Manifest(self.frame), choice, asked, self.workspace, splits)
 
-    def run(self, config: RunConfig) -> FinishedRun:
+    def run(self, config: RunConfig) -> RunDirectory:
         features = self.features(config)
         run = Run(config, features.identity, self.workspace.runs)
         sweep([(run, features)], "cpu")
-        return read_run(run.path)
+        return RunDirectory(run.path)
 
-    def rescore(self, *runs: FinishedRun, combine: Any = None) -> tuple[Path, SplitScores]:
+    def rescore(self, *runs: RunDirectory, combine: Any = None) -> tuple[Path, SplitScores]:
         features = features_for(runs, "small", "test", self.workspace)
         result = scored(
             subject_of(runs, features, "test", combine, "cpu"), Question("test"), self.workspace.evaluations
@@ -88,7 +87,7 @@ def of(backbone: str | list[str], seed: int = 0, **options: Any) -> RunConfig:
     return read_run_config(linear(seed).model_dump() | {"backbone": backbone} | options)
 
 
-def own_test(run: FinishedRun) -> SplitScores:
+def own_test(run: RunDirectory) -> SplitScores:
     return SplitScores.model_validate(json.loads((run.path / "metrics.json").read_text())["test"])
 
 
@@ -96,12 +95,12 @@ def own_test(run: FinishedRun) -> SplitScores:
     "config",
     [
         of("one"),
-        of(["one", "two"]),
+        slow(of(["one", "two"])),
         of("vit", views=True),
         of(["two", "one"], append=["width", "height", "aspect"]),
-        of("one", head={"kind": "l2-linear-l2", "dim": 8}),
+        slow(of("one", head={"kind": "l2-linear-l2", "dim": 8})),
         of("one", head={"kind": "batch-norm-linear", "hidden": 16, "dim": 8}),
-        of("one", head={"kind": "batch-norm-linear", "hidden": 16, "dim": 8, "reduction": "average-pooling"}),
+        slow(of("one", head={"kind": "batch-norm-linear", "hidden": 16, "dim": 8, "reduction": "average-pooling"})),
     ],
     ids=lambda config: f"{config.features_name} {config.head.kind}",
 )
@@ -148,7 +147,7 @@ def test_a_last_batch_of_one_image_is_trained_on_with_batch_normalisation(lab: L
     assert all(values.isfinite().all() for values in load_file(run.path / "head.safetensors").values())
 
 
-def weights(run: FinishedRun) -> dict[str, np.ndarray]:
+def weights(run: RunDirectory) -> dict[str, np.ndarray]:
     return {name: value.double().numpy() for name, value in load_file(run.path / "head.safetensors").items()}
 
 

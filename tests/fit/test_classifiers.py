@@ -11,14 +11,13 @@ from torch.nn import functional as F
 
 from probe import heads, losses
 from probe.extract.features import CachedFeatures
-from probe.fit import FitData, RunConfig, TrainedConfig, Trainer, Training
+from probe.fit import FitData, TrainedConfig, Trainer, Training
 from probe.fit.objective import Classification
 from probe.fit.trainer import build_objective
-from probe.losses import build_loss
+from probe.losses import LOSSES, build_loss
 from tests.fit.conftest import BACKBONE, CPU, PLENTY, World, features_of, fitted, linear, small_manifest
-from tests.losses.kinds import KINDS, configured
 
-CONFIGS = [configured(kind) for kind in KINDS]
+CONFIGS = [loss.Config() for loss in LOSSES]
 SEPARATE: dict[str, Any] = {"sampler": "round-robin", "classifier": "separate"}
 
 
@@ -27,7 +26,7 @@ def data(cached: CachedFeatures) -> FitData:
     return FitData(cached, CPU, PLENTY)
 
 
-def config_of(loss: losses.LossConfig, **training: Any) -> RunConfig:
+def config_of(loss: losses.LossConfig, **training: Any) -> TrainedConfig:
     return linear(**training).model_copy(update={"loss": loss})
 
 

@@ -11,12 +11,23 @@ from torch.nn import functional as F
 
 from probe import heads, losses
 from probe.extract.features import CachedFeatures
-from probe.fit import DistillationConfig, FitData, Fitted, TrainedConfig, Trainer, Training, fit, read_run_config
+from probe.fit import (
+    DistillationConfig,
+    EpochRecord,
+    FitData,
+    Fitted,
+    TrainedConfig,
+    Trainer,
+    Training,
+    fit,
+    read_run_config,
+)
 from probe.fit.objective import Objective
 from probe.fit.sharpness import Ascent
 from probe.fit.trainer import build_objective
 from probe.runs.checkpoint import Checkpoint
-from probe.runs.directory import Run
+from probe.runs.run import Run
+from tests.conftest import slow
 from tests.fit.conftest import CPU, PLENTY, fitted, linear
 
 RADIUS, RATE, DECAY, SCALE = 0.5, 0.05, 0.1, 8.0
@@ -31,9 +42,8 @@ def data(cached: CachedFeatures) -> FitData:
 def configured(
     head: heads.HeadConfig | None = None, loss: losses.LossConfig | None = None, **training: Any
 ) -> TrainedConfig:
-    return linear(**training).model_copy(
-        update={"head": head or heads.Linear.Config(dim=8), "loss": loss or losses.ArcFace.Config()}
-    )
+    parts = {"head": head or heads.Linear.Config(dim=8), "loss": loss or losses.ArcFace.Config()}
+    return linear(**training).model_copy(update=parts)
 
 
 def plain(**training: Any) -> TrainedConfig:
@@ -147,7 +157,7 @@ def same_bits(one: Fitted, other: Fitted) -> bool:
     )
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
+@pytest.mark.parametrize("optimizer", ["adam", slow("adamw"), slow("sgd")])
 def test_a_run_that_goes_on_has_the_bits_of_an_undisturbed_one_which_are_not_those_without(
     optimizer: str, cached: CachedFeatures, data: FitData, tmp_path: Path
 ) -> None:
@@ -155,7 +165,7 @@ def test_a_run_that_goes_on_has_the_bits_of_an_undisturbed_one_which_are_not_tho
     config = configured(loss=losses.CurricularFace.Config(scale=8), sharpness=0.05, **options)
     checkpoint = Checkpoint(tmp_path, "k")
 
-    def stop(record: dict[str, Any]) -> None:
+    def stop(record: EpochRecord) -> None:
         if record.epoch == 2:
             raise InterruptedError
 

@@ -5,13 +5,14 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from probe import losses
 from probe.losses import LOSSES, build_loss
 from probe.losses.cosine import CosineSoftmax
+from tests.conftest import examples
 from tests.losses.kinds import COSINE, KINDS, configured
 from tests.losses.papers import FORMULAS, cosines, paper_of, value_and_gradients
 
@@ -93,7 +94,7 @@ def found_gradients(loss: CosineSoftmax, x: np.ndarray, labels: np.ndarray) -> t
 
 @pytest.mark.parametrize("kind", COSINE)
 @given(data=st.data())
-@settings(deadline=None, max_examples=60, derandomize=True)
+@examples(20, 300)
 def test_value_and_gradients_equal_the_papers_formula(kind: str, data: st.DataObject) -> None:
     config = data.draw(CONFIGS[kind])
     centers = config.centers

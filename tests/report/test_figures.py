@@ -65,7 +65,7 @@ def test_curves_are_the_histories(measured: Measured):
     runs = measured.inventory.runs_of["Dynamic"]
     assert curve.name == "Dynamic"
     for number, run in enumerate(runs):
-        records = curves.history(run)
+        records = run.directory.history
         assert curve.loss[number].tolist() == [record.loss for record in records]
         assert curve.val[number].tolist() == [100 * record.val["mMP@5"] for record in records]
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from probe import heads
 from probe.extract.features import CachedFeatures
-from probe.runs.directory import Run
-from probe.runs.sweep import sweep
+from probe.runs import sweep
+from probe.runs.run import Run
 from tests.fit.conftest import untrained
 
 

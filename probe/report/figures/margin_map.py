@@ -3,7 +3,7 @@
 Where the training images are not here, relative margins, such as cosine ones, are drawn over the position between the
 smallest and the largest class, on which alone they depend.
 
-    draw(inventory, table)        # a Figure, or None where all classes have the same margin
+    draw(inventory, table)        # a Figure, or None for a recipe whose losses have one margin for all classes
 """
 
 from collections.abc import Mapping

@@ -15,14 +15,13 @@ from probe.errors import UsageError
 from probe.extract.features import CachedFeatures
 from probe.fit import SAMPLERS, EpochRecord, FitData, RunConfig, Training, TrainingPlan, fit, require_domains
 from probe.fit import data as placement
-from probe.fit.samplers.base import Sampler, build_sampler
+from probe.fit.samplers import Sampler, SingleDomainSampler, build_sampler
 from probe.fit.samplers.dynamic import Dynamic
 from probe.fit.samplers.shares import permuted
-from probe.fit.samplers.single_domain import SingleDomainSampler
 from probe.losses import AdaCos
+from probe.runs import SweepError, sweep
 from probe.runs.checkpoint import Checkpoint
-from probe.runs.directory import Run
-from probe.runs.sweep import SweepError, sweep
+from probe.runs.run import Run
 from tests.fit.conftest import CPU, PLENTY, World, features_of, fitted, linear, small_manifest
 
 UNED = pl.read_csv(Path(__file__).resolve().parents[3] / "recipes/reference/uned_table2.csv")

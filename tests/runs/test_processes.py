@@ -13,9 +13,9 @@ import torch
 
 from probe import heads
 from probe.extract.features import CachedFeatures
-from probe.runs.directory import Run
-from probe.runs.jobs import threads_each
-from probe.runs.sweep import SweepError, sweep
+from probe.runs import SweepError, sweep
+from probe.runs.processes import threads_each
+from probe.runs.run import Run
 from tests.fit.conftest import linear, untrained
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
