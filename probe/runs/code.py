@@ -22,6 +22,7 @@ from typing import Any
 from pydantic import BaseModel
 
 import probe
+from probe.fit import RunConfig, TrainedConfig
 from probe.metrics import METRICS, parse_metric
 
 MAKING_NUMBERS = ("heads", "losses", "search", "metrics", "fit")
@@ -30,10 +31,9 @@ DECLARATIONS = {  # they say what may be configured, which the key has by its va
     "probe.fit.choices",
     "probe.fit.config",
     "probe.fit.divergence",
+    "probe.fit.domains",
     "probe.fit.history",
     "probe.fit.scores",
-    "probe.heads.config",
-    "probe.losses.config",
 }
 FITTING = "probe.fit.fitted"
 SCORING = "probe.metrics.evaluation"
@@ -41,14 +41,14 @@ NAMED = 3  # files in a message
 OWN = "probe"
 
 
-def code_of_run(config: BaseModel) -> dict[str, str]:
+def code_of_run(config: RunConfig) -> dict[str, str]:
     """By file, as `probe/losses/arcface.py`: the code that fits and scores a run of this configuration."""
-    return code_of([FITTING, *modules_of(config), *scoring_modules(METRICS)])
+    return code_of([FITTING, *modules_of(config), *scoring_modules(METRICS)], _unused(config))
 
 
-def code_of(modules: Iterable[str]) -> dict[str, str]:
-    """By file, sorted: the modules, and what they import of those that make numbers."""
-    return dict(_code(frozenset(modules)))
+def code_of(modules: Iterable[str], unused: Iterable[str] = ()) -> dict[str, str]:
+    """By file, sorted: the modules, and what they import of those that make numbers, without those that are unused."""
+    return dict(_code(frozenset(modules), frozenset(unused)))
 
 
 def modules_of(config: Any) -> set[str]:
@@ -81,15 +81,24 @@ def scoring_modules(metrics: Iterable[str]) -> set[str]:
     return {SCORING, *(type(parse_metric(name)).__module__ for name in metrics)}
 
 
+def _unused(config: RunConfig) -> list[str]:
+    """Modules that fitting imports, and does nothing with under this configuration."""
+    if not isinstance(config, TrainedConfig):
+        return ["probe.fit.trainer"]
+    options = {"probe.fit.distillation": config.distillation, "probe.fit.sharpness": config.training.sharpness}
+    return [module for module, option in options.items() if option is None]
+
+
 @cache
-def _code(roots: frozenset[str]) -> tuple[tuple[str, str], ...]:
+def _code(roots: frozenset[str], unused: frozenset[str]) -> tuple[tuple[str, str], ...]:
     packages = {root.partition(".")[0] for root in roots} | {OWN}
-    todo, found = set(roots), {}
+    todo, found, passed = set(roots), dict[str, tuple[str, str]](), set(unused)
     while todo:
         module = todo.pop()
         file = _file(module)
-        if module in found or file is None or not _decides(module, file, packages):
+        if module in passed or file is None or not _decides(module, file, packages):
             continue
+        passed.add(module)
         found[module] = _name(module, file), _digest(file)
         todo |= {each for name in _imports(module) for each in _defining(*name)}
     return tuple(sorted(found.values()))
