@@ -6,7 +6,7 @@ They change the recipe's defaults, as if they were written there; a row that has
     changes.settings      # {"loss": {"margin": 0.4}}
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -84,15 +84,14 @@ def _parsed(setting: str) -> tuple[str, str | None, Any]:
     if section == "seeds":
         raise UsageError(f"--set {setting}: seeds have an option of their own; write --seeds {text}.")
     if path.strip() not in PATHS and not (section in OPEN and key.isidentifier()):
-        raise no_such_setting(setting, path)
+        raise no_such_setting(setting, path, PATHS)
     try:
         return section, key or None, parse_yaml(text)
     except yaml.YAMLError as error:
         raise UsageError(f"--set {setting}: '{text}' is not a YAML value.") from error
 
 
-def no_such_setting(setting: str, path: str) -> UsageError:
-    """With the nearest of the section's, where there is such a section."""
-    section = path.partition(".")[0]
-    near = [known for known in PATHS if known.startswith(f"{section}.")] or PATHS
+def no_such_setting(setting: str, path: str, known: Collection[str]) -> UsageError:
+    """With the nearest of the section's, or of all that are known where there is no such section."""
+    near = [each for each in known if each.startswith(f"{path.partition('.')[0]}.")] or known
     return UsageError(f"--set {setting}: there is no '{path}'; {nearest(path, near)}")
