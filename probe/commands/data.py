@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from probe.commands.options import DEFAULT, DataRoot, Out
+from probe.commands.options import DEFAULT, DataRoot, Datasets, Out
 from probe.errors import UsageError
 from probe.workspace import Workspace, file_name
 
@@ -29,6 +29,7 @@ def list_datasets(
         str | None, typer.Argument(metavar="[NAME]", help="A data set, to be told everything of it.")
     ] = None,
     data_root: DataRoot = DEFAULT.data_root,
+    datasets: Datasets = None,
 ) -> None:
     """List the data sets that are known: where to get them, what is published of them, and whether they are here."""
     from probe.data.dataset import all_datasets, find_dataset
@@ -36,9 +37,9 @@ def list_datasets(
     from probe.terminal import printer
 
     if name is None:
-        print_datasets(all_datasets(), data_root, printer())
+        print_datasets(all_datasets(datasets), data_root, printer())
     else:
-        print_dataset(find_dataset(name), data_root, printer())
+        print_dataset(find_dataset(name, datasets), data_root, printer())
 
 
 @app.command(epilog="Example: probe data stats sample")
@@ -48,6 +49,7 @@ def stats(
         typer.Argument(metavar="[DATA]...", help="Data to count.", show_default="the tables of UnED and UniFEx"),
     ] = None,
     data_root: DataRoot = DEFAULT.data_root,
+    datasets: Datasets = None,
 ) -> None:
     """Count images and classes: of the data named, or the papers' tables beside what is here of them."""
     from probe.data.listing import print_sizes, print_tables
@@ -56,10 +58,10 @@ def stats(
     from probe.terminal import printer
 
     for name in data or []:
-        manifest = resolve_data(name, data_root)
+        manifest = resolve_data(name, data_root, datasets=datasets)
         print_sizes(manifest.where, class_sizes(manifest), printer())
     if not data:
-        print_tables(measured_tables(lambda name: known_data(name, data_root)), printer())
+        print_tables(measured_tables(lambda name: known_data(name, data_root, datasets)), printer())
 
 
 @app.command(epilog="Example: probe data check sample")
@@ -78,6 +80,7 @@ def check(
         list[str] | None, typer.Option(help="SOURCE=FOLDER: where a source's images lie; repeatable.")
     ] = None,
     data_root: DataRoot = DEFAULT.data_root,
+    datasets: Datasets = None,
     out: Out = DEFAULT.out,
 ) -> None:
     """Compare counts with the published ones; look for missing, undecodable and copied images, and for leaks.
@@ -95,10 +98,10 @@ def check(
 
     decode = None if everything else SAMPLE if sample is None else sample
     workers = choose_workers(shared=False)[0] if workers is None else workers
-    published = {dataset.name: dataset.counts for dataset in all_datasets()}
+    published = {dataset.name: dataset.counts for dataset in all_datasets(datasets)}
     roots = source_roots(source_root or [])
     summaries, sound = [], True
-    for name, manifest in [(name, resolve_data(name, data_root, roots)) for name in data]:
+    for name, manifest in [(name, resolve_data(name, data_root, roots, datasets)) for name in data]:
         counts = published.get(name, ())
         checked = check_data(name, manifest, counts, decode, workers)
         print_check(checked, printer())
@@ -123,6 +126,7 @@ def curate(
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier draw.")] = False,
     data_root: DataRoot = DEFAULT.data_root,
+    datasets: Datasets = None,
 ) -> None:
     """Draw a recipe's training sets from the data sets that are here, and write them as manifests.
 
@@ -135,25 +139,26 @@ def curate(
     from probe.terminal import printer
 
     curations = read_curations(recipe)
+    workspace = Workspace(data_root, DEFAULT.cache, DEFAULT.out, datasets)
     if row is not None:
         curations = [find_curation(row, curations)]
     if output is not None and len(curations) > 1:
         raise UsageError(f"{recipe} has {len(curations)} training sets; name one with --row, or leave out --output.")
     folders = [output or data_root / curation.name for curation in curations]
     for curation, folder in zip(curations, folders, strict=True):
-        _require_free(folder, curation, data_root, overwrite)
-    _require_sources(curations, data_root)
-    read = cache(lambda name: _read(name, data_root))
+        _require_free(folder, curation, workspace, overwrite)
+    _require_sources(curations, workspace)
+    read = cache(lambda name: _read(name, workspace))
     for curation, folder in zip(curations, folders, strict=True):
         curated = curate(curation, read)
         print_curated(curated.report, printer())
         say(f"written to {write_curated(curated, folder, data_root, overwrite)}")
         data = str(output) if output else curation.name
-        options = Workspace(data_root, DEFAULT.cache, DEFAULT.out).options("data_root")
-        say(f"next: {shlex.join(['probe', 'extract', data, '--backbone', 'siglip-so400m-14-384', *options])}\n")
+        words = ["probe", "extract", data, "--backbone", "siglip-so400m-14-384", *workspace.options("data_root")]
+        say(f"next: {shlex.join(words)}\n")
 
 
-def _require_free(folder: Path, curation: "Curation", data_root: Path, overwrite: bool) -> None:
+def _require_free(folder: Path, curation: "Curation", workspace: Workspace, overwrite: bool) -> None:
     """Nothing but an earlier draw is replaced: neither the user's own data nor what a known name means."""
     from probe.data.dataset import all_datasets
     from probe.data.manifest import ORIGIN
@@ -163,7 +168,8 @@ def _require_free(folder: Path, curation: "Curation", data_root: Path, overwrite
     file = next((place for place in (folder, *folder.parents) if place.exists() and not place.is_dir()), None)
     if file:
         raise UsageError(f"{file} is a file, and the training set '{curation.name}' needs a folder; name another one.")
-    known = {BUNDLED, *(dataset.name for dataset in all_datasets())}
+    data_root = workspace.data_root
+    known = {BUNDLED, *(dataset.name for dataset in all_datasets(workspace.datasets))}
     taken = {(data_root / name).resolve(): name for name in known}.get(folder.resolve())
     if taken and taken != curation.released:
         raise UsageError(f"{folder} is where the data set '{taken}' is looked for; write elsewhere, with --output.")
@@ -187,29 +193,31 @@ def _places(data: str, data_root: Path) -> list[Path]:
     return [place.parent if place.is_file() else place for place in named]
 
 
-def _require_sources(curations: "list[Curation]", data_root: Path) -> None:
+def _require_sources(curations: "list[Curation]", workspace: Workspace) -> None:
     """Raises MissingDataError naming all that is needed and is not here, and where to get it."""
     from probe.data.dataset import MissingDataError, all_datasets
     from probe.data.resolve import is_here
 
-    homes = {dataset.name: dataset.row.home for dataset in all_datasets()}
+    homes = {dataset.name: dataset.row.home for dataset in all_datasets(workspace.datasets)}
     needed = [
         source.data
         for curation in curations
-        if curation.released is None or not is_here(curation.released, data_root)
+        if curation.released is None or not is_here(curation.released, workspace.data_root, workspace.datasets)
         for source in curation.sources
     ]
-    absent = [name for name in dict.fromkeys(needed) if not is_here(name, data_root)]
+    absent = [name for name in dict.fromkeys(needed) if not is_here(name, workspace.data_root, workspace.datasets)]
     if absent:
         named = ", ".join(f"{name} ({homes.get(name, 'not a known data set')})" for name in absent)
         raise MissingDataError(
-            f"the recipe draws from data that is not, or not complete, below {data_root}: {named}; "
+            f"the recipe draws from data that is not, or not complete, below {workspace.data_root}: {named}; "
             "`probe data list NAME` says which files are looked for, and where."
         )
 
 
-def _read(name: str, data_root: Path) -> "Manifest":
+def _read(name: str, workspace: Workspace) -> "Manifest":
     from probe.data.dataset import is_known
     from probe.data.resolve import known_data, resolve_data
 
-    return known_data(name, data_root) if is_known(name) else resolve_data(name, data_root)
+    if is_known(name, workspace.datasets):
+        return known_data(name, workspace.data_root, workspace.datasets)
+    return resolve_data(name, workspace.data_root, datasets=workspace.datasets)

@@ -14,6 +14,7 @@ from probe.commands.options import (
     Cache,
     Combined,
     DataRoot,
+    Datasets,
     Device,
     DistanceChoice,
     IndexChoice,
@@ -71,6 +72,7 @@ def evaluate(
     ] = 10,
     device: Device = DeviceChoice.auto,
     data_root: DataRoot = DEFAULT.data_root,
+    datasets: Datasets = None,
     cache: Cache = DEFAULT.cache,
     out: Out = DEFAULT.out,
 ) -> None:
@@ -87,7 +89,7 @@ def evaluate(
     metrics = [parse_metric(name).name for name in metric or METRICS]
     if protocol == ProtocolChoice.official:
         require_official(metrics)
-    workspace = Workspace(data_root, cache, out)
+    workspace = Workspace(data_root, cache, out, datasets)
     chosen = distance.value if distance else None
     files = [path for path in what if _holds_embeddings(path)]
     if files and (len(what) > 1 or combine):
@@ -149,4 +151,6 @@ def _embeddings(
     from probe.data.resolve import resolve_data
     from probe.evaluate.external import embeddings_subject
 
-    return embeddings_subject(path, ids, strip, resolve_data(data, workspace.data_root), question, device)
+    return embeddings_subject(
+        path, ids, strip, resolve_data(data, workspace.data_root, datasets=workspace.datasets), question, device
+    )

@@ -87,6 +87,10 @@ DataRoot = Annotated[
         show_default="~/.local/share/probe/data",
     ),
 ]
+Datasets = Annotated[
+    Path | None,
+    typer.Option(envvar="PROBE_DATASETS", help="A YAML file with data sets of your own (docs/datasets.md)."),
+]
 Cache = Annotated[
     Path,
     typer.Option(envvar="PROBE_CACHE", help="Where feature stores lie.", show_default="~/.local/share/probe/features"),

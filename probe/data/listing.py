@@ -31,7 +31,7 @@ def print_datasets(datasets: list[Dataset], data_root: Path, console: Console) -
         for dataset in datasets:
             row = dataset.row
             cells = (dataset.name, *_found(dataset, data_root), row.domain or "several", _published(dataset))
-            table.add_row(*map(Text, (*cells, row.title, row.home, row.licence)))
+            table.add_row(*map(Text, (*cells, row.title, row.home or ABSENT, row.licence or ABSENT)))
         console.print(table)
     else:
         for dataset in datasets:
@@ -51,7 +51,7 @@ def _print_folded(dataset: Dataset, data_root: Path, console: Console) -> None:
     here = "not here" if annotations == images == ABSENT else f"annotations {annotations}, images {images}"
     numbers = f"{_published(dataset)}; " if dataset.counts else ""
     console.print(Text(f"    {numbers}{here}"), soft_wrap=True)
-    console.print(Text(f"    {row.home} ({row.licence})", style="dim"), soft_wrap=True)
+    console.print(Text(f"    {row.home or ABSENT} ({row.licence or ABSENT})", style="dim"), soft_wrap=True)
 
 
 def _found(dataset: Dataset, data_root: Path) -> tuple[str, str]:
@@ -93,10 +93,10 @@ def print_dataset(dataset: Dataset, data_root: Path, console: Console) -> None:
 def _fields(dataset: Dataset, data_root: Path) -> Iterator[tuple[str, str]]:
     row = dataset.row
     yield "name", dataset.name
-    yield "title", f"{row.title} ({row.year})"
+    yield "title", f"{row.title} ({row.year})" if row.year else row.title
     yield "domain", row.domain or "several"
-    yield "home", row.home
-    yield "licence", row.licence
+    yield "home", row.home or ABSENT
+    yield "licence", row.licence or ABSENT
     yield "papers", ", ".join(row.papers) or ABSENT
     if row.parts:
         yield "joins", ", ".join(row.parts)

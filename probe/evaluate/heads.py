@@ -36,7 +36,7 @@ def features_for(runs: Sequence[FinishedRun], data: str, split: str, workspace: 
 
     Raises UsageError with the commands to run first.
     """
-    manifest = resolve_data(data, workspace.data_root)
+    manifest = resolve_data(data, workspace.data_root, datasets=workspace.datasets)
     found: dict[str, CachedFeatures] = {}
     missing: dict[str, str] = {}
     commands: list[str] = []

@@ -9,6 +9,7 @@ through a view of its own. Images that no row reads are left alone.
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from probe.backbones.catalogue import Backbone
 from probe.data.dataset import find_dataset, is_known
@@ -40,12 +41,14 @@ class Extraction:
         return shlex.join(words + workspace.options("data_root", "cache"))
 
 
-def extractions(recipe: Recipe, backbone: Backbone, here: Mapping[str, Manifest]) -> list[Extraction]:
+def extractions(
+    recipe: Recipe, backbone: Backbone, here: Mapping[str, Manifest], datasets: Path | None = None
+) -> list[Extraction]:
     """Of all that rows read through a backbone, or a view of it: one for the data that are read whole, and one for each
-    choice of splits. `here`: the manifests of the data that are."""
+    choice of splits. `here`: the manifests of the data that are; `datasets`: the user's own data sets."""
     data: dict[tuple[str, ...] | None, list[str]] = {}
     for name, read in _read(recipe, backbone).items():
-        whole = read >= _splits_of(name, recipe, here)
+        whole = read >= _splits_of(name, recipe, here, datasets)
         splits = None if whole else tuple(split for split in SPLITS if split in read)
         data.setdefault(splits, []).append(name)
     return [Extraction(backbone, tuple(names), splits) for splits, names in data.items()]
@@ -62,11 +65,12 @@ def _read(recipe: Recipe, backbone: Backbone) -> dict[str, set[str]]:
     return read
 
 
-def _splits_of(name: str, recipe: Recipe, here: Mapping[str, Manifest]) -> set[str]:
+def _splits_of(name: str, recipe: Recipe, here: Mapping[str, Manifest], datasets: Path | None) -> set[str]:
     """Those that the data have; where they are not here, as published, else as a training set that is to be drawn has
     them, and any other data."""
     if name in here:
         return set(here[name].frame["split"].unique())
-    if is_known(name):
-        return {split for part in find_dataset(name).parts for table in part.row.tables for split in table.splits}
+    if is_known(name, datasets):
+        parts = find_dataset(name, datasets).parts
+        return {split for part in parts for table in part.row.tables for split in table.splits}
     return set(SPLITS) if name == recipe.data else {"train"}

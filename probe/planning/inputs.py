@@ -26,7 +26,7 @@ class Shelf:
         key = name, train
         if key not in self._data:
             if train is None:
-                self._data[key] = resolve_data(name, self._workspace.data_root)
+                self._data[key] = resolve_data(name, self._workspace.data_root, datasets=self._workspace.datasets)
             else:
                 self._data[key] = with_training(self.data(name), self.data(train))
         return self._data[key]

@@ -31,7 +31,7 @@ from probe.workspace import Workspace
 
 def complete(recipe: Recipe, workspace: Workspace, device_choice: str) -> None:
     """Extracts and fits whatever a recipe lacks; what is done is skipped."""
-    manifest = resolve_data(recipe.data, workspace.data_root)
+    manifest = resolve_data(recipe.data, workspace.data_root, datasets=workspace.datasets)
     for backbone in recipe.backbones:
         extract_sources([manifest], backbone, workspace, Settings(), device_choice)
     fit_waves(Bench(recipe, workspace), device_choice)
@@ -84,7 +84,8 @@ class Bench:
             absent |= {backbone.name: "" for row in recipe.rows if row.train in undrawn for backbone in row.backbones}
         self.needs = draw_commands(undrawn, recipe.path.parent, workspace)
         for backbone in (each for each in recipe.backbones if each.name in absent):
-            self.extractions |= {one.command(workspace): one for one in extractions(recipe, backbone, self.data)}
+            found = extractions(recipe, backbone, self.data, workspace.datasets)
+            self.extractions |= {one.command(workspace): one for one in found}
         self.needs += self.extractions
 
     def _with_training_sets(self) -> tuple[dict[str | None, Manifest], list[str]]:

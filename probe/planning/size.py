@@ -6,6 +6,7 @@ printed_size("uned").images(["val", "test"])   # printed_size is None for a data
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 import polars as pl
@@ -65,11 +66,11 @@ def _search(frame: pl.DataFrame, split: str) -> Search:
     return Search(*(rows.filter(pl.col("role").is_in([role, "both"])).height for role in ("query", "index")))
 
 
-def printed_size(data: str) -> Size | None:
+def printed_size(data: str, datasets: Path | None = None) -> Size | None:
     """By the printed counts of all the data set, or of its parts."""
-    if not is_known(data):
+    if not is_known(data, datasets):
         return None
-    dataset = find_dataset(data)
+    dataset = find_dataset(data, datasets)
     counts = [(part.row.domain, count) for part in dataset.parts for count in part.counts]
     train = {
         count.domain or domain: Training(count.images, count.classes or 0)

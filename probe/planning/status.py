@@ -5,7 +5,7 @@ Status(workspace).of(build_table(bench), bench).stale     # ["stale: 3 run(s) of
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 
 import polars as pl
 
@@ -29,7 +29,7 @@ class Status:
     def __init__(self, workspace: Workspace) -> None:
         self._past = PastRuns(workspace.runs)
         self._estimator = Estimator(self._past, read_speeds(workspace.cache))
-        self._printed = cache(printed_size)
+        self._printed = cache(partial(printed_size, datasets=workspace.datasets))
         self._sizes: dict[int, tuple[Manifest, Size]] = {}
         self._images: dict[tuple[int, tuple[str, ...]], tuple[Manifest, dict[str, pl.DataFrame]]] = {}
 

@@ -15,6 +15,7 @@ because: The solutions were not released.
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol
 
@@ -87,7 +88,8 @@ class Statistics:
     recipes: Path
 
     def count(self, workspace: Workspace) -> Found:
-        [counted] = measured_tables(lambda name: known_data(name, workspace.data_root), [self.table])
+        read = partial(known_data, data_root=workspace.data_root, datasets=workspace.datasets)
+        [counted] = measured_tables(read, [self.table])
         values: dict[str, dict[str, float | str]] = {}
         states: dict[str, list[str]] = {}
         needs: dict[str, None] = {}
