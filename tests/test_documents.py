@@ -11,9 +11,9 @@ from probe.data.curation import read_curations
 from probe.fit import SAMPLERS, Training
 from probe.heads.config import HeadConfig
 from probe.losses.config import LossConfig
-from probe.recipes.recipe import _File, read_recipe
-from probe.recipes.row import _Row
-from probe.recipes.static import FILES
+from probe.recipes.recipe import RecipeFile, read_recipe
+from probe.recipes.row import RowFile
+from probe.recipes.static import STATIC_RECIPES
 from probe.validation import models_in
 from tests.documents import PAGES, ROOT, check_command, fences, lines, prose, spans, whole
 
@@ -70,7 +70,7 @@ def test_the_yaml_of_a_page_is_a_recipe_or_a_piece_of_one(name: str, recipes: Pa
 def test_the_page_of_recipes_has_every_key_and_every_kind():
     """The keys of a file and of a row as the code knows them, and what a row's choices are called."""
     text = page("recipes.md")
-    known = {key for model in (_File, _Row, *FILES.values()) for key in model.model_fields}
+    known = {key for model in (RecipeFile, RowFile, *STATIC_RECIPES.values()) for key in model.model_fields}
     missing = {*known, "based_on", "like"} - {"seed", *spans(text)}
     assert not missing
     kinds = {model.model_fields["kind"].default for of in (HeadConfig, LossConfig) for model in models_in(of)}
@@ -85,7 +85,7 @@ TABLES = [
 
 @pytest.mark.parametrize(("files", "told"), TABLES, ids=lambda cell: cell.strip())
 def test_the_rows_of_a_papers_table_are_of_the_kinds_that_the_page_tells(files: str, told: str):
-    rows = [row.comparison.compared for file in spans(files) for row in read_recipe(ROOT / "recipes" / file).rows]
+    rows = [row.relation.compared for file in spans(files) for row in read_recipe(ROOT / "recipes" / file).rows]
     assert {kind for kind in KINDS if kind.replace("-", " ") in told} == {kind for kind in rows if kind}
     for count, kind in re.findall(r"(\d+) ([a-z]+(?: (?:probe|benchmark|only))?)", told):
         assert rows.count(kind.replace(" ", "-")) == int(count), f"{count} {kind}"

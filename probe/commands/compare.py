@@ -68,7 +68,7 @@ def compare(
 
 def _read(runs: Sequence[Path], metric: str, index: str) -> "QueryValues":
     from probe.metrics import averaged
-    from probe.report.significance import read_scores
+    from probe.report import read_scores
 
     folders = [run.resolve() for run in runs]
     if twice := [folder.name for folder in folders if folders.count(folder) > 1]:

@@ -83,7 +83,7 @@ def evaluate(
     from probe.evaluate.scoring import Question, scored
     from probe.metrics import METRICS, parse_metric, require_official
     from probe.progress import say
-    from probe.report.evaluation import QUIRKS, score_tables
+    from probe.report import QUIRKS, score_tables
     from probe.terminal import printer
 
     metrics = [parse_metric(name).name for name in metric or METRICS]

@@ -4,7 +4,7 @@ probe figures recipes/quickstart.yaml         # out/figures/quickstart_curves.sv
 """
 
 from probe.commands.options import DEFAULT, Cache, DataRoot, Datasets, Out, Recipes
-from probe.commands.report import benches
+from probe.commands.report import inventories
 from probe.workspace import Workspace
 
 
@@ -17,10 +17,10 @@ def figures(
 ) -> None:
     """Draw the figures of finished runs, as SVG and PNG: learning curves, domains, parameters, margins, examples."""
     from probe.progress import say
-    from probe.report.figures.drawn import write_figures
+    from probe.report import write_figures
 
     workspace = Workspace(data_root, cache, out, datasets)
-    for bench in benches(recipes, workspace):
-        written = write_figures(bench, workspace.figures)
-        say(f"{bench.recipe.name}: {', '.join(path.name for path in written) or 'nothing to draw yet'}")
+    for inventory in inventories(recipes, workspace):
+        written = write_figures(inventory, workspace.figures)
+        say(f"{inventory.recipe.name}: {', '.join(path.name for path in written) or 'nothing to draw yet'}")
     say(f"in {workspace.figures}")

@@ -37,26 +37,24 @@ def fit(
 
     Finished runs are recognised by their content and skipped; an interrupted one goes on from its last epoch.
     """
-    from probe.planning.inventory import Bench, fit_waves
+    from probe.planning import Inventory, fit_recipe
     from probe.progress import say
-    from probe.recipes.overrides import Overrides
-    from probe.recipes.recipe import find_recipe, read_recipe
-    from probe.report.render.terminal import show
-    from probe.report.table import build_table
+    from probe.recipes import Overrides, find_recipe, read_recipe
+    from probe.report import build_table, show
     from probe.runs.sweep import SweepError
     from probe.terminal import printer
 
     workspace = Workspace(data_root, cache, out, datasets)
     changed = read_recipe(find_recipe(recipe), Overrides.parse(settings or [], seeds, row or []))
-    bench = Bench(changed, workspace)
-    bench.require_complete()
+    inventory = Inventory(changed, workspace)
+    inventory.require_complete()
     try:
-        fitted = fit_waves(bench, device, jobs, tensorboard)
+        fitted = fit_recipe(inventory, device, jobs, tensorboard)
     except SweepError:
-        show(build_table(Bench(changed, workspace)), printer())
+        show(build_table(Inventory(changed, workspace)), printer())
         raise
-    runs = {run.path for run, _ in bench.runs()}
+    runs = {run.path for run, _ in inventory.runs()}
     say(f"{fitted} run(s) fitted, {len(runs) - fitted} already done, in {workspace.runs}")
-    show(build_table(bench), printer())
+    show(build_table(inventory), printer())
     if settings:
         say("these runs are of the recipe as changed by --set; `probe table` shows the recipe as it is written")

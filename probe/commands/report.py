@@ -13,7 +13,7 @@ from probe.commands.options import DEFAULT, Cache, DataRoot, Datasets, Out, Reci
 from probe.workspace import Workspace
 
 if TYPE_CHECKING:
-    from probe.planning.inventory import Bench
+    from probe.planning import Inventory
 
 
 class Thumbnails(StrEnum):
@@ -39,22 +39,21 @@ def report(
     It works from the disk and asks nothing of the network. Nothing is fitted: what is missing is said.
     """
     from probe.progress import say
-    from probe.report.page.page import write_report
+    from probe.report import write_report
 
     workspace = Workspace(data_root, cache, out, datasets)
     written = write_report(
-        benches(recipes, workspace), workspace.report, queries, beside=thumbnails is Thumbnails.beside
+        inventories(recipes, workspace), workspace.report, queries, beside=thumbnails is Thumbnails.beside
     )
     size = written.path.stat().st_size / 1e6
-    say(f"{written.queries:,} queries and {written.pictures:,} pictures in the gallery, {written.absent:,} absent")
+    say(f"{written.queries:,} queries and {written.thumbnails:,} pictures in the gallery, {written.absent:,} absent")
     say(f"written to {written.path} ({size:.1f} MB): open it in a browser")
 
 
-def benches(recipes: list[Path] | None, workspace: Workspace) -> "list[Bench]":
-    from probe.planning.inputs import Shelf
-    from probe.planning.inventory import Bench
-    from probe.recipes.recipe import find_recipes, read_recipe
+def inventories(recipes: list[Path] | None, workspace: Workspace) -> "list[Inventory]":
+    from probe.planning import Inputs, Inventory
+    from probe.recipes import find_recipes, read_recipe
 
     read = [read_recipe(path) for path in find_recipes(recipes or [Path("recipes")])]
-    shelf = Shelf(workspace)
-    return [Bench(recipe, workspace, shelf) for recipe in read]
+    inputs = Inputs(workspace)
+    return [Inventory(recipe, workspace, inputs) for recipe in read]

@@ -29,15 +29,10 @@ def table(
     A recipe that needs nothing from outside (bundled images, built-in backbone) is run from end to end. Of a folder of
     recipes, a table of which nothing is measured is one line; all are written to files.
     """
-    from probe.planning.inputs import Shelf
-    from probe.planning.inventory import Bench, complete
-    from probe.planning.status import Status
+    from probe.planning import Inputs, Inventory, Planner, complete
     from probe.progress import say
-    from probe.recipes.recipe import find_recipes, read_recipe
-    from probe.report.render.files import FORMS, write_files
-    from probe.report.render.overview import is_begun, show_overview
-    from probe.report.render.terminal import show
-    from probe.report.table import build_table
+    from probe.recipes import find_recipes, read_recipe
+    from probe.report import FORMATS, build_table, is_begun, show, show_overview, write_files
     from probe.terminal import printer
 
     workspace = Workspace(data_root, cache, out, datasets)
@@ -47,10 +42,10 @@ def table(
     for recipe in read:
         if recipe.self_contained:
             complete(recipe, workspace, device)
-    shelf, status, tables = Shelf(workspace), Status(workspace), []
+    inputs, planner, tables = Inputs(workspace), Planner(workspace), []
     for recipe in read:
-        bench = Bench(recipe, workspace, shelf)
-        tables.append(status.of(build_table(bench), bench))
+        inventory = Inventory(recipe, workspace, inputs)
+        tables.append(build_table(inventory, planner.status(inventory)))
         write_files(tables[-1], workspace.tables)
         if is_begun(tables[-1]) or not by_folder:
             show(tables[-1], printer())
@@ -58,4 +53,4 @@ def table(
     if by_folder:
         show_overview(tables, printer())
     name = read[0].name if len(read) == 1 else "NAME"
-    say(f"written to {workspace.tables / name}.{{{','.join(FORMS)}}}")
+    say(f"written to {workspace.tables / name}.{{{','.join(FORMATS)}}}")

@@ -1,7 +1,7 @@
-"""About how long what is missing takes: by what finished runs and extractions took here, else by two CPU cores' speed.
+"""Estimates of how long missing runs and extractions take: by finished work here, else by the speed of two CPU cores.
 
-The work of a run is modelled, its steps and its searches, and scaled by what the likest finished runs took over what
-the model says of them. Good to a factor of two or three, and it says what it is made of.
+The model counts a run's steps and searches. It is scaled by the ratio of measured to modelled time of the most similar
+finished runs. Good to a factor of two or three; an estimate says what it is based on.
 
 str(Estimator(past, speeds).extraction(backbone, images=328_400))     # "about 4 h, as finished work here took"
 """
@@ -21,7 +21,7 @@ from probe.backbones.catalogue import Backbone
 from probe.errors import UsageError
 from probe.extract.speed import Speed
 from probe.fit import RunConfig, RunScores, Separate, TrainedConfig, TrainingPlan, read_run_config
-from probe.planning.size import Search, Size, Training
+from probe.planning.size import DataSize, SearchSize, TrainingSize
 from probe.runs.directory import Run, read_scores
 from probe.runs.index import PastRuns
 
@@ -30,17 +30,17 @@ HERE, REFERENCE = "as finished work here took", "at the speed of 2 CPU cores"
 # Two CPU cores, docs/losses.md: a step with 128 images in 64 dimensions; what a step and a run take whatever the data.
 SECONDS_A_CENTRE, SECONDS_A_STEP, SECONDS_A_RUN = 0.5e-6, 1e-3, 1.0
 OPERATIONS_A_SECOND = 5e10  # of matrix products on two CPU cores that have other work too; their peak is four times it
-LOOKED_AT = 8  # finished runs
+SIMILAR_RUNS = 8  # that scale the model
 USUAL_DIM = 768
 DAY = 86400.0
 
 
 class Estimate(NamedTuple):
-    """`unknown`: how many runs are not in it."""
-
     seconds: float
     basis: str
+    """HERE or REFERENCE."""
     unknown: int = 0
+    """Runs of unknown length, which are not in `seconds`."""
 
     def __str__(self) -> str:
         left_out = f", and {self.unknown} run(s) of unknown length" if self.unknown else ""
@@ -48,7 +48,7 @@ class Estimate(NamedTuple):
 
 
 def rounded(seconds: float) -> str:
-    """As people say it: `about 40 min`."""
+    """In words: `about 40 min`."""
     if seconds < 45:
         return "less than a minute"
     for limit, unit, name in ((90 * 60, 60, "min"), (36 * 3600, 3600, "h"), (700 * DAY, DAY, "days")):
@@ -58,24 +58,26 @@ def rounded(seconds: float) -> str:
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """A run that is to be made, its features' length, and the size of its data, None where that is not known."""
+class PlannedRun:
+    """A run that is missing."""
 
     run: Run
     dim: int
-    size: Size | None
+    """Length of its features."""
+    size: DataSize | None
+    """Of its data; None where that is not known."""
 
 
 class Estimator:
-    """`speeds`: of extractions."""
+    """Knows what finished runs and extractions took on this machine."""
 
-    def __init__(self, past: PastRuns, speeds: Sequence[Speed]) -> None:
-        self._past, self._speeds = past, speeds
+    def __init__(self, runs: PastRuns, speeds: Sequence[Speed]) -> None:
+        self._finished, self._speeds = runs, speeds
         self._config = cache(self._read_config)
 
-    def runs(self, wanted: Sequence[Wanted]) -> Estimate | None:
-        """All of them, one after the other; None where nothing is known of any."""
-        found = [self._run(one) for one in wanted]
+    def runs(self, planned: Sequence[PlannedRun]) -> Estimate | None:
+        """Of all runs, one after the other; None where none can be estimated."""
+        found = [self._run(run) for run in planned]
         known = [estimate for estimate in found if estimate is not None]
         if not known:
             return None
@@ -83,7 +85,8 @@ class Estimator:
         return Estimate(sum(estimate.seconds for estimate in known), basis, len(found) - len(known))
 
     def extraction(self, backbone: Backbone, images: int) -> Estimate | None:
-        """By what this backbone took before, its views alike, else by its operations; None where neither is known."""
+        """By earlier extractions with this backbone or another view of it, else by its operations; None where neither
+        is known."""
         name = backbone.name.partition("@")[0]
         own = [speed for speed in self._speeds if speed.backbone.partition("@")[0] == name]
         if own:
@@ -92,55 +95,55 @@ class Estimator:
         operations = operations_an_image(backbone)
         return None if operations is None else Estimate(images * operations / OPERATIONS_A_SECOND, REFERENCE)
 
-    def _run(self, wanted: Wanted) -> Estimate | None:
-        config = wanted.run.config
+    def _run(self, planned: PlannedRun) -> Estimate | None:
+        config = planned.run.config
         same, scales = [], []
-        for path, found, seconds in islice(self._likest(wanted.run), LOOKED_AT):
+        for path, found, seconds in islice(self._similar_runs(planned.run), SIMILAR_RUNS):
             if found.model_copy(update={"seed": config.seed}) == config:
                 same.append(seconds)
-            elif modelled := self._modelled(path, found, wanted.dim):
+            elif modelled := self._modelled(path, found, planned.dim):
                 scales.append(seconds / modelled)
         if same:
             return Estimate(statistics.median(same), HERE)
-        modelled = model(config, wanted.dim, wanted.size) if wanted.size else None
+        modelled = model(config, planned.dim, planned.size) if planned.size else None
         if modelled is None:
             return None
         return Estimate(modelled * statistics.median(scales), HERE) if scales else Estimate(modelled, REFERENCE)
 
-    def _likest(self, run: Run) -> Iterator[tuple[Path, RunConfig, float]]:
-        """Finished runs of the same name but for the seed, else of the same features; trained where this one is."""
-        names, plain = self._past.by_name, _without_seed(run.name)
+    def _similar_runs(self, run: Run) -> Iterator[tuple[Path, RunConfig, float]]:
+        """Finished runs of the same name but for the seed, else of the same features; trained if this one is."""
+        names, plain = self._finished.by_name, _without_seed(run.name)
         alike = [name for name in names if _without_seed(name) == plain]
         same_features = [name for name in names if name.startswith(f"{plain.partition('_')[0]}_")]
         for name in alike or same_features:
             for path in names[name]:
-                found, seconds = self._config(path), self._past.environment(path).get("seconds")
+                found, seconds = self._config(path), self._finished.environment(path).get("seconds")
                 if type(found) is type(run.config) and isinstance(seconds, int | float) and seconds > 0:
                     yield path, found, float(seconds)
 
     def _read_config(self, path: Path) -> RunConfig | None:
         try:
-            return read_run_config(self._past.written(path).get("config"))
+            return read_run_config(self._finished.written(path).get("config"))
         except ValidationError:
             return None
 
     def _modelled(self, path: Path, config: RunConfig, dim: int) -> float | None:
-        """What the model says of a finished run, whose index is taken to be as large as its queries are many."""
+        """The modelled time of a finished run, whose index is taken to be as large as its query set."""
         try:
             scores = read_scores(path, RunScores)
             queries = sum(domain.queries for domain in scores.test.of("clean", "merged").domains.values())
         except (UsageError, KeyError):
             return None
-        train = Training(scores.training_images, scores.classes or 0)
-        search = Search(queries, queries)
-        return model(config, dim, Size({config.domain or "": train}, search, search))
+        train = TrainingSize(scores.training_images, scores.classes or 0)
+        search = SearchSize(queries, queries)
+        return model(config, dim, DataSize({config.domain or "": train}, search, search))
 
 
 def _without_seed(name: str) -> str:
     return name.rpartition("_seed")[0]
 
 
-def model(config: RunConfig, dim: int, size: Size) -> float | None:
+def model(config: RunConfig, dim: int, size: DataSize) -> float | None:
     """Seconds on two CPU cores; None where the domain's images are not known. `dim`: of the features."""
     training, embedded = size.training(config.domain), getattr(config.head, "dim", None) or dim
     if training is None:
@@ -159,13 +162,13 @@ def model(config: RunConfig, dim: int, size: Size) -> float | None:
     return plan.steps * step + plan.epochs * _search(size.val, dim, embedded) + 2 * test
 
 
-def _search(search: Search, dim: int, embedded: int) -> float:
+def _search(search: SearchSize, dim: int, embedded: int) -> float:
     products = search.queries * search.index * embedded + max(search) * dim * embedded
     return 2 * products / OPERATIONS_A_SECOND
 
 
 def operations_an_image(backbone: Backbone) -> float | None:
-    """Of a plain vision transformer, two for each parameter and patch; None for anything else."""
+    """Of the forward pass of a plain vision transformer, two for each parameter and patch; None for other backbones."""
     row = backbone.row
     found = re.search(r"(?i)(?:vit|eva|deit|siglip|dino)\S*?(?:patch|-)(\d\d)(?!\d)", row.model)
     return 2.0 * row.params * (row.px / int(found[1])) ** 2 if found and row.params else None

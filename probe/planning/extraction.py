@@ -1,7 +1,7 @@
-"""What `probe extract` has to bring for a recipe: through which backbone, of which data, and of which splits of these.
+"""The extractions that a recipe needs: through which backbone, of which data, and of which of their splits.
 
-A row reads the training images of what it is trained on, and val and test of the recipe's data; with views, each
-through a view of its own. Images that no row reads are left alone.
+A row reads the training images of its training set, and val and test of the recipe's data; with views, each through a
+view of its own. Images that no row reads are not extracted.
 
     [extraction.command(workspace) for extraction in extractions(recipe, backbone, {"uned": manifest})]
 """
@@ -14,20 +14,21 @@ from pathlib import Path
 from probe.backbones.catalogue import Backbone
 from probe.data.dataset import find_dataset, is_known
 from probe.data.manifest import SPLITS, Manifest
-from probe.recipes.recipe import Recipe
+from probe.recipes import Recipe
 from probe.workspace import Workspace
 
 
 @dataclass(frozen=True)
 class Extraction:
-    """`splits`: of each of `data`; None for all that they have."""
+    """One `probe extract`, or for features that are made elsewhere one `probe cache import`."""
 
     backbone: Backbone
     data: tuple[str, ...]
     splits: tuple[str, ...] | None
+    """Of each of `data`; None for all of them."""
 
     def command(self, workspace: Workspace) -> str:
-        """What makes it; for features that are made elsewhere, what imports them."""
+        """The command line."""
         row = self.backbone.row
         if row.library == "foreign":
             return f"probe cache import FILE --source SOURCE --name {shlex.quote(row.model)}"
@@ -44,8 +45,8 @@ class Extraction:
 def extractions(
     recipe: Recipe, backbone: Backbone, here: Mapping[str, Manifest], datasets: Path | None = None
 ) -> list[Extraction]:
-    """Of all that rows read through a backbone, or a view of it: one for the data that are read whole, and one for each
-    choice of splits. `here`: the manifests of the data that are; `datasets`: the user's own data sets."""
+    """Those of a backbone, or a view of one: one for the data that are read whole, and one for each choice of splits.
+    `here`: the manifests of the data that are on this machine; `datasets`: the user's file of data sets."""
     data: dict[tuple[str, ...] | None, list[str]] = {}
     for name, read in _read(recipe, backbone).items():
         whole = read >= _splits_of(name, recipe, here, datasets)
@@ -55,7 +56,7 @@ def extractions(
 
 
 def _read(recipe: Recipe, backbone: Backbone) -> dict[str, set[str]]:
-    """Data -> the splits of it that rows read."""
+    """The splits that rows read, by data."""
     read: dict[str, set[str]] = {}
     for row in recipe.rows:
         for split in SPLITS if backbone in row.backbones else ():
@@ -66,8 +67,8 @@ def _read(recipe: Recipe, backbone: Backbone) -> dict[str, set[str]]:
 
 
 def _splits_of(name: str, recipe: Recipe, here: Mapping[str, Manifest], datasets: Path | None) -> set[str]:
-    """Those that the data have; where they are not here, as published, else as a training set that is to be drawn has
-    them, and any other data."""
+    """The splits of the data: by their manifest, else as published, else all three for the recipe's data, and training
+    images alone for a training set that is to be drawn."""
     if name in here:
         return set(here[name].frame["split"].unique())
     if is_known(name, datasets):

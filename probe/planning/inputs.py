@@ -1,7 +1,7 @@
-"""What several recipes read of the disk, each thing once: data sets, and the features that are joined to them.
+"""The inputs that the recipes of one command share, each read once: data sets, and the features joined to them.
 
-shelf = Shelf(workspace)
-shelf.features(shelf.data("pocket"), row.selection, asked)      # the second time, the same object
+inputs = Inputs(workspace)
+inputs.features(inputs.data("pocket"), row.selection, specs)      # the second time, the same object
 """
 
 from feature_cache import Spec, fingerprint
@@ -13,8 +13,8 @@ from probe.extract.selection import Selection
 from probe.workspace import Workspace
 
 
-class Shelf:
-    """Raises what reading raises, each time; what cannot be read is not kept."""
+class Inputs:
+    """Keeps what could be read. What could not be read is tried again, and raises the same errors."""
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
@@ -22,7 +22,7 @@ class Shelf:
         self._features: dict[tuple[int, str, str], CachedFeatures] = {}
 
     def data(self, name: str, train: str | None = None) -> Manifest:
-        """What `name` means; with the training images of another, where that is named."""
+        """The manifest of `name`, where `train` is given with the training images of that."""
         key = name, train
         if key not in self._data:
             if train is None:
@@ -31,9 +31,9 @@ class Shelf:
                 self._data[key] = with_training(self.data(name), self.data(train))
         return self._data[key]
 
-    def features(self, manifest: Manifest, selection: Selection, asked: dict[str, Spec]) -> CachedFeatures:
-        """As CachedFeatures, of a manifest of this shelf."""
-        key = id(manifest), selection.features_name, fingerprint(asked)
+    def features(self, manifest: Manifest, selection: Selection, specs: dict[str, Spec]) -> CachedFeatures:
+        """As CachedFeatures, for a manifest that came from here. `specs`: by store."""
+        key = id(manifest), selection.features_name, fingerprint(specs)
         if key not in self._features:
-            self._features[key] = CachedFeatures(manifest, selection, asked, self._workspace)
+            self._features[key] = CachedFeatures(manifest, selection, specs, self._workspace)
         return self._features[key]

@@ -1,8 +1,8 @@
-"""A recipe on this machine: its manifest, the features that are there, its runs, and the commands for what is missing.
+"""A recipe on this machine: its manifest, the features that are here, its runs, and the commands for what is missing.
 
-bench = Bench(recipe, workspace)
-bench.needs            # ["probe extract pocket --backbone mobilenetv1 ..."]
-fit_waves(bench, "auto")
+inventory = Inventory(recipe, workspace)
+inventory.commands            # ["probe extract pocket --backbone mobilenetv1 ...", "probe fit recipes/pocket.yaml ..."]
+inventory.runs_of["ArcFace"][0].done
 """
 
 import shlex
@@ -11,127 +11,104 @@ from functools import cached_property
 
 from feature_cache import StoreError
 from probe.data.manifest import Manifest
-from probe.data.resolve import MissingDataError, resolve_data
+from probe.data.resolve import MissingDataError
 from probe.errors import UsageError
 from probe.extract.features import CachedFeatures
-from probe.extract.plan import Settings
-from probe.extract.session import extract_sources
 from probe.extract.stores import MissingFeaturesError
 from probe.fit import RunConfig
 from probe.planning.extraction import Extraction, extractions
-from probe.planning.inputs import Shelf
+from probe.planning.inputs import Inputs
 from probe.planning.specialists import by_seed, measured_steps
-from probe.recipes.recipe import Recipe, require_own_columns
-from probe.recipes.row import Row
-from probe.recipes.training_sets import draw_commands
+from probe.recipes import Recipe, Row, curation_commands, require_distinct_columns
 from probe.runs.directory import Run
-from probe.runs.sweep import SweepError, sweep
 from probe.workspace import Workspace
 
 
-def complete(recipe: Recipe, workspace: Workspace, device_choice: str) -> None:
-    """Extracts and fits whatever a recipe lacks; what is done is skipped."""
-    manifest = resolve_data(recipe.data, workspace.data_root, datasets=workspace.datasets)
-    for backbone in recipe.backbones:
-        extract_sources([manifest], backbone, workspace, Settings(), device_choice)
-    fit_waves(Bench(recipe, workspace), device_choice)
+class Inventory:
+    """Looks at the disk once, when it is made."""
 
-
-def fit_waves(bench: "Bench", device_choice: str, jobs: int = 1, tensorboard: bool = False) -> int:
-    """Fits what is not done, then the rows that waited for specialists among it; returns how many runs. As `sweep`."""
-    waiting = list(bench.waiting)
-    fitted, failed = 0, None
-    try:
-        fitted = sweep(bench.runs(), device_choice, jobs, tensorboard)
-    except SweepError as error:
-        failed = error
-    if waiting:
-        bench.look_again()
-        fitted += sweep(bench.runs(waiting), device_choice, jobs, tensorboard)
-    if failed:
-        raise failed
-    return fitted
-
-
-class Bench:
-    """Looks at the disk once, when it is made; `missing` says why what is not there is not there. `shelf`: what the
-    benches of other recipes have read already."""
-
-    def __init__(self, recipe: Recipe, workspace: Workspace, shelf: Shelf | None = None) -> None:
+    def __init__(self, recipe: Recipe, workspace: Workspace, inputs: Inputs | None = None) -> None:
+        """`inputs`: shared with the inventories of other recipes. Raises UsageError where two columns would have one
+        name."""
         self.recipe, self.workspace = recipe, workspace
-        self._shelf = shelf or Shelf(workspace)
         self.manifest: Manifest | None = None
-        self.data: dict[str, Manifest] = {}  # by name: the recipe's, and the training sets that are here
-        self.missing: list[str] = []
-        self.needs: list[str] = []
-        self.extractions: dict[str, Extraction] = {}  # those of `needs`
+        self.data: dict[str, Manifest] = {}
+        """By name: the recipe's data and the training sets, those that are here."""
         self.features: dict[str, CachedFeatures] = {}
-        if not recipe.data:
-            return
-        try:
-            self.manifest = self.data[recipe.data] = self._shelf.data(recipe.data)
-        except MissingDataError as error:
-            self.missing.append(str(error))
-        except UsageError as error:  # the manifest is faulty: no command mends that
-            self.missing.append(str(error))
-            return
-        if self.manifest is not None:
-            require_own_columns(recipe, self.manifest.domains)
-        trained_on, undrawn = self._with_training_sets()
-        absent = dict.fromkeys(backbone.name for backbone in recipe.backbones)
-        if self.manifest is not None:
-            absent = self._look_for_features(trained_on)
-            absent |= {backbone.name: "" for row in recipe.rows if row.train in undrawn for backbone in row.backbones}
-        self.needs = draw_commands(undrawn, recipe.path.parent, workspace)
-        for backbone in (each for each in recipe.backbones if each.name in absent):
-            found = extractions(recipe, backbone, self.data, workspace.datasets)
-            self.extractions |= {one.command(workspace): one for one in found}
-        self.needs += self.extractions
+        """By the rows' `features_key`."""
+        self.missing: list[str] = []
+        """Reasons for missing data or features."""
+        self.extractions: dict[str, Extraction] = {}
+        """By command."""
+        self.input_commands: list[str] = []
+        """What to run before the runs can be fitted, in order."""
+        self._inputs = inputs or Inputs(workspace)
+        if recipe.data and self._find_manifest():
+            self._find_inputs()
 
-    def _with_training_sets(self) -> tuple[dict[str | None, Manifest], list[str]]:
-        """The manifest by what it is trained on, and the training sets that are not here."""
-        trained_on: dict[str | None, Manifest] = {None: self.manifest} if self.manifest else {}
+    def _find_manifest(self) -> bool:
+        """False where the manifest is faulty, which no command mends."""
+        try:
+            self.manifest = self.data[self.recipe.data] = self._inputs.data(self.recipe.data)
+        except UsageError as error:
+            self.missing.append(str(error))
+            return isinstance(error, MissingDataError)
+        require_distinct_columns(self.recipe, self.manifest.domains)
+        return True
+
+    def _find_inputs(self) -> None:
+        manifests, undrawn = self._find_training_sets()
+        backbones = self.recipe.backbones
+        if self.manifest is not None:
+            lacking = self._find_features(manifests)
+            lacking |= {backbone.name for row in self.recipe.rows if row.train in undrawn for backbone in row.backbones}
+            backbones = [backbone for backbone in backbones if backbone.name in lacking]
+        for backbone in backbones:
+            found = extractions(self.recipe, backbone, self.data, self.workspace.datasets)
+            self.extractions |= {extraction.command(self.workspace): extraction for extraction in found}
+        self.input_commands = curation_commands(undrawn, self.recipe.path.parent, self.workspace)
+        self.input_commands += self.extractions
+
+    def _find_training_sets(self) -> tuple[dict[str | None, Manifest], list[str]]:
+        """The manifest by training set (None: the recipe's own), and the training sets that are not here."""
+        manifests: dict[str | None, Manifest] = {None: self.manifest} if self.manifest else {}
         undrawn = []
         for name in dict.fromkeys(row.train for row in self.recipe.rows if row.train):
             try:
-                self.data[name] = self._shelf.data(name)
+                self.data[name] = self._inputs.data(name)
                 if self.manifest:
-                    trained_on[name] = self._shelf.data(self.recipe.data, name)
+                    manifests[name] = self._inputs.data(self.recipe.data, name)
             except MissingDataError:
                 undrawn.append(name)
             except UsageError as error:
                 self.missing.append(f"trained on {name}: {error}")
         if undrawn:
             self.missing.append(f"not drawn yet: {', '.join(undrawn)}")
-        return trained_on, undrawn
+        return manifests, undrawn
 
-    def _look_for_features(self, trained_on: Mapping[str | None, Manifest]) -> dict[str, str]:
-        """Joins what each row reads, once; what is not there, by backbone."""
+    def _find_features(self, manifests: Mapping[str | None, Manifest]) -> set[str]:
+        """Joins the features of each row to its manifest; returns the backbones whose features are missing."""
         absent: dict[str, str] = {}
         faults: dict[str, str] = {}
-        for row in (row for row in self.recipe.rows if row.runs and row.train in trained_on):
-            name, manifest = row.features_name, trained_on[row.train]
-            if name in self.features or name in faults:
+        for row in (row for row in self.recipe.rows if row.runs and row.train in manifests):
+            key, manifest = row.features_key, manifests[row.train]
+            if key in self.features or key in faults:
                 continue
-            asked = {backbone.name: backbone.identity() for backbone in row.backbones}
+            specs = {backbone.name: backbone.identity() for backbone in row.backbones}
             try:
-                self.features[name] = self._shelf.features(manifest, row.selection, asked)
+                self.features[key] = self._inputs.features(manifest, row.selection, specs)
             except MissingFeaturesError as error:
                 absent |= error.missing
             except (UsageError, StoreError) as error:  # stale or damaged: the message has the remedy
-                faults[name] = str(error)
+                faults[key] = str(error)
         self.missing += dict.fromkeys([*absent.values(), *faults.values()])
-        return absent
+        return set(absent)
 
     def require_complete(self) -> None:
-        """Raises UsageError, with the commands to run first, when anything is missing."""
+        """Raises UsageError, with the commands to run first, when data or features are missing."""
         if self.missing:
-            commands = f" First run: {'; '.join(self.needs)}" if self.needs else ""
+            commands = f" First run: {'; '.join(self.input_commands)}" if self.input_commands else ""
             raise UsageError(" ".join(self.missing) + commands)
-
-    def look_again(self) -> None:
-        """After runs were fitted that others wait for."""
-        self.__dict__.pop("runs_of", None)
 
     @cached_property
     def runs_of(self) -> dict[str, list[Run]]:
@@ -141,30 +118,56 @@ class Bench:
         waiting = {row.name: self._runs(row, first) for row in self.recipe.rows if row.steps_of is not None}
         return {row.name: (first | waiting)[row.name] for row in self.recipe.rows}
 
-    def finished(self, row: Row) -> list[list[Run]]:
-        """The row's runs of each seed whose runs are all done: one a seed, or of specialists one a domain."""
-        return [runs for runs in by_seed(self.runs_of[row.name]) if all(run.done for run in runs)]
-
-    @property
-    def waiting(self) -> dict[str, str]:
-        """Rows whose features are here, but not the specialists that they wait for, and the row of those."""
-        return {
-            row.name: row.steps_of
-            for row in self.recipe.rows
-            if row.steps_of is not None and not self.runs_of[row.name] and self._features_of(row)
-        }
+    def forget_runs(self) -> None:
+        """After specialists were fitted: the rows that waited for them have runs now."""
+        self.__dict__.pop("runs_of", None)
 
     def runs(self, rows: Collection[str] | None = None) -> list[tuple[Run, CachedFeatures]]:
-        """All runs that could be made, or those of some rows, with their features."""
+        """All runs that can be made, or those of some rows, with their features."""
         return [
-            (run, self.features[row.features_name])
+            (run, self.features[row.features_key])
             for row in self.recipe.rows
             for run in self.runs_of[row.name]
             if rows is None or row.name in rows
         ]
 
+    def finished(self, row: Row) -> list[list[Run]]:
+        """The row's finished seeds, each with its runs: one, or of specialists one a domain, all of them done."""
+        return [runs for runs in by_seed(self.runs_of[row.name]) if all(run.done for run in runs)]
+
+    @property
+    def waiting(self) -> dict[str, str]:
+        """Row -> the row of specialists that it waits for, where only these are missing."""
+        return {
+            row.name: row.steps_of
+            for row in self.recipe.rows
+            if row.steps_of is not None and not self.runs_of[row.name] and self.features_of(row)
+        }
+
+    @property
+    def commands(self) -> list[str]:
+        """What to run to complete the table, in order."""
+        unfinished = any(not run.done for runs in self.runs_of.values() for run in runs)
+        fit = [self.fit_command] if self.input_commands or self.waiting or unfinished else []
+        return self.input_commands + fit
+
+    @property
+    def fit_command(self) -> str:
+        """What fits the missing runs."""
+        options = self.workspace.options("data_root", "cache", "out")
+        return shlex.join(["probe", "fit", str(self.recipe.path), *self.recipe.options, *options])
+
+    def features_of(self, row: Row) -> CachedFeatures | None:
+        """None where they are missing, and for a row without runs."""
+        return self.features.get(row.features_key) if row.runs else None
+
+    def run(self, row: Row, config: RunConfig, identity: dict[str, str]) -> Run:
+        """A run of a row. `identity`: of its features; empty where they are missing."""
+        made_for = "" if self.recipe.options else f"{self.recipe.name}: {row.name}"  # changed, it is not the row's
+        return Run(config, identity, self.workspace.runs, made_for)
+
     def _runs(self, row: Row, specialists: dict[str, list[Run]]) -> list[Run]:
-        features, steps = self._features_of(row), None
+        features, steps = self.features_of(row), None
         if features is None:
             return []
         if row.steps_of is not None:
@@ -174,17 +177,3 @@ class Bench:
             steps = measured_steps(of_first_seed)
         configs = row.configs(features.manifest.domains, steps)
         return [self.run(row, config, features.identity) for config in configs]
-
-    def run(self, row: Row, config: RunConfig, inputs: dict[str, str]) -> Run:
-        """A run of a row; what the command line changed is not the row's."""
-        made_for = "" if self.recipe.options else f"{self.recipe.name}: {row.name}"
-        return Run(config, inputs, self.workspace.runs, made_for)
-
-    def _features_of(self, row: Row) -> CachedFeatures | None:
-        return self.features.get(row.features_name) if row.runs else None
-
-    @property
-    def fit_command(self) -> str:
-        """What fits the runs that are not done."""
-        options = self.workspace.options("data_root", "cache", "out")
-        return shlex.join(["probe", "fit", str(self.recipe.path), *self.recipe.options, *options])

@@ -1,7 +1,7 @@
-"""How large a data set is, from its manifest where that is here, else from the counts that its publishers print.
+"""How large a data set is: from its manifest where that is here, else from the counts that its publishers print.
 
 size_of_manifest(manifest).training(None)      # (328_400, 34_800): images and classes
-printed_size("uned").images(["val", "test"])   # printed_size is None for a data set of which nothing is printed
+printed_size("uned").images(["val", "test"])   # printed_size is None for a data set without printed counts
 """
 
 from collections.abc import Collection
@@ -15,73 +15,74 @@ from probe.data.dataset import Count, find_dataset, is_known
 from probe.data.manifest import SPLITS, Manifest
 
 
-class Search(NamedTuple):
+class SearchSize(NamedTuple):
     queries: int
     index: int
 
 
-class Training(NamedTuple):
+class TrainingSize(NamedTuple):
     images: int
     classes: int
 
 
 @dataclass(frozen=True)
-class Size:
-    """`train`: by domain."""
+class DataSize:
+    """What a run of the data costs depends on these."""
 
-    train: dict[str, Training]
-    val: Search
-    test: Search
+    train: dict[str, TrainingSize]
+    """By domain; under the empty name where only the whole is known."""
+    val: SearchSize
+    test: SearchSize
 
-    def training(self, domain: str | None) -> Training | None:
-        """Of a domain, or of all; None for a domain of which nothing is known."""
+    def training(self, domain: str | None) -> TrainingSize | None:
+        """Of a domain, or of all domains; None where it is not known."""
         if domain is not None:
             return self.train.get(domain)
-        return Training(*map(sum, zip(*self.train.values(), strict=True))) if self.train else None
+        return TrainingSize(*map(sum, zip(*self.train.values(), strict=True))) if self.train else None
 
     def images(self, splits: Collection[str]) -> int:
-        """Of these splits, as far as no two share images, and queries are searched in too."""
+        """Of these splits together, if no two share images and queries are part of the index."""
         training = sum(images for images, _ in self.train.values())
         of_split = {"train": training, "val": max(self.val), "test": max(self.test)}
         return sum(of_split[split] for split in splits)
 
 
-def size_of_manifest(manifest: Manifest) -> Size:
+def size_of_manifest(manifest: Manifest) -> DataSize:
     frame = manifest.frame
     classes = pl.col("label").n_unique().alias("classes")
     rows = frame.filter(pl.col("split") == "train").group_by("domain").agg(pl.len().alias("images"), classes)
-    train = {domain: Training(images, found) for domain, images, found in rows.sort("domain").iter_rows()}
-    return Size(train, _search(frame, "val"), _search(frame, "test"))
+    train = {domain: TrainingSize(images, found) for domain, images, found in rows.sort("domain").iter_rows()}
+    return DataSize(train, _search(frame, "val"), _search(frame, "test"))
 
 
 def images_of(manifest: Manifest, splits: Collection[str]) -> dict[str, pl.DataFrame]:
-    """Source -> its images of these splits, each once, in a column `image`."""
+    """The images of these splits by source, each once, in a column `image`."""
     images = manifest.frame.filter(pl.col("split").is_in(splits)).select("source", "image").unique()
     parts = images.partition_by("source", as_dict=True, include_key=False)
     return {str(source): part for (source,), part in parts.items()}
 
 
-def _search(frame: pl.DataFrame, split: str) -> Search:
+def _search(frame: pl.DataFrame, split: str) -> SearchSize:
     rows = frame.filter(pl.col("split") == split)
-    return Search(*(rows.filter(pl.col("role").is_in([role, "both"])).height for role in ("query", "index")))
+    return SearchSize(*(rows.filter(pl.col("role").is_in([role, "both"])).height for role in ("query", "index")))
 
 
-def printed_size(data: str, datasets: Path | None = None) -> Size | None:
-    """By the printed counts of all the data set, or of its parts."""
+def printed_size(data: str, datasets: Path | None = None) -> DataSize | None:
+    """By the printed counts of the data set, or of its parts; None where there are none."""
     if not is_known(data, datasets):
         return None
     dataset = find_dataset(data, datasets)
     counts = [(part.row.domain, count) for part in dataset.parts for count in part.counts]
     train = {
-        count.domain or domain: Training(count.images, count.classes or 0)
+        count.domain or domain: TrainingSize(count.images, count.classes or 0)
         for domain, count in counts
         if count.role == "train" and (count.domain or domain)
     }
     whole = [count for count in dataset.counts if count.domain is None]
-    val, test = (Search(_count(whole, split, "query"), _count(whole, split, "index")) for split in ("val", "test"))
+    val, test = (SearchSize(_count(whole, split, "query"), _count(whole, split, "index")) for split in ("val", "test"))
     if not train and (images := _count(whole, "train", "train")):
-        train = {"": Training(images, next(count.classes or 0 for count in whole if count.role == "train"))}
-    size = Size(train, val, test)
+        train = {"": TrainingSize(images, next(count.classes or 0 for count in whole if count.role == "train"))}
+    size = DataSize(train, val, test)
     return size if size.images(SPLITS) else None
 
 

@@ -1,9 +1,7 @@
-"""What the specialists of a row tell together: the oracle's scores, and how many steps each domain wants.
+"""The runs of a row with specialists: grouped by seed, and how many steps each domain's specialist took.
 
-The oracle knows the query's domain: that domain's specialist embeds the query and the whole index (UnED section 4.1).
-
-    oracle_scores(runs, "clean", "merged").mean["mMP@5"]
-    measured_steps(runs)                         # {"cars196": 539, "food2k": 11070}
+by_seed(runs)                    # [[cars of seed 0, food of seed 0], [cars of seed 1, food of seed 1]]
+measured_steps(by_seed(runs)[0])                    # {"cars196": 539, "food2k": 11070}
 """
 
 import math
@@ -11,22 +9,13 @@ from collections.abc import Sequence
 
 from probe.errors import UsageError
 from probe.fit import TrainedConfig
-from probe.metrics import Scores, balanced_mean
 from probe.runs.directory import Run
 
 
 def by_seed(runs: Sequence[Run]) -> list[list[Run]]:
-    """A seed's specialists, one a domain, seed by seed."""
+    """The runs of each seed: one, or of specialists one a domain."""
     seeds = dict.fromkeys(run.config.seed for run in runs)
     return [[run for run in runs if run.config.seed == seed] for seed in seeds]
-
-
-def oracle_scores(specialists: Sequence[Run], protocol: str, index: str) -> Scores:
-    """Scores as those of one run: each domain's values are its own specialist's, the mean is theirs."""
-    scores = {str(run.config.domain): run.scores.test.of(protocol, index) for run in specialists}
-    domains = {domain: of_all.domains[domain] for domain, of_all in scores.items()}
-    metrics = list(next(iter(domains.values())).values)
-    return Scores(mean=balanced_mean(domains, metrics, protocol), domains=domains)
 
 
 def measured_steps(specialists: Sequence[Run]) -> dict[str, int]:

@@ -1,9 +1,10 @@
-"""What a table shows of its runs, which are all scored with the same metrics, with both indexes and by both protocols,
-and how a value is written, which its metric alone decides: a metric that is no count is a score, in percent.
+"""What a table displays: which metrics, from which index, by which protocol; and how a value is formatted.
 
-Shown(metrics=("mAP@100",), index="separate").of(run.scores.test, "separate").mean["mAP@100"]
-Shown(index="both").column("Mean", "separate")     # "Mean, separate"
-written("mMP@5", 61.29), written("images", 316446), written("trainable parameters", 2.3e6)   # 61.3, 316,446, 2.3 M
+The display changes what is printed, never a run: every run is scored with all metrics, in both indexes, by both
+protocols. How a value is formatted depends on its metric alone.
+
+    Display(metrics=("mAP@100",), index="separate").scores_of(run.scores.test, "separate").mean["mAP@100"]
+    format_value("mMP@5", 61.29), format_value("images", 316446)     # "61.3", "316,446"
 """
 
 from typing import Annotated, Any, Literal
@@ -13,6 +14,11 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from probe.errors import UsageError, nearest
 from probe.metrics import INDEXES, METRICS, PROTOCOLS, Scores, SplitScores, metrics_of, require_official
 from probe.validation import Strict
+
+BOTH = "both"
+PARAMETERS = ("total parameters", "trainable parameters")
+COUNTS = ("domains", "classes", "images", "query images", "query classes", "index images", "index classes", "uses")
+TEXTS = ("setting", "index = queries", "unseen classes")
 
 
 def _one_of(known: tuple[str, ...]) -> BeforeValidator:
@@ -30,14 +36,14 @@ def _distinct(metrics: tuple[str, ...]) -> tuple[str, ...]:
     return metrics
 
 
-BOTH = "both"
-PARAMETERS = ("total parameters", "trainable parameters")
-COUNTS = ("domains", "classes", "images", "query images", "query classes", "index images", "index classes", "uses")
-TEXTS = ("setting", "index = queries", "unseen classes")
+def is_score(metric: str) -> bool:
+    """Whether more is better, so that there is a best value, and a difference in points."""
+    return metric not in (*PARAMETERS, *COUNTS, *TEXTS)
 
 
-def written(metric: str, value: float | str) -> str:
-    """A measured or printed value of this metric, as every table, file and figure writes it; a text as it is."""
+def format_value(metric: str, value: float | str) -> str:
+    """A measured or printed value as all tables, files and figures have it: scores with one decimal, counts with
+    thousands separators, parameters in millions, texts as they are."""
     if isinstance(value, str):
         return value
     if metric in PARAMETERS:
@@ -45,31 +51,21 @@ def written(metric: str, value: float | str) -> str:
     return f"{round(value):,}" if metric in COUNTS else f"{value:.1f}"
 
 
-def is_score(metric: str) -> bool:
-    """Whether more is better, so that there is a best, and a difference in points."""
-    return metric not in (*PARAMETERS, *COUNTS, *TEXTS)
-
-
-class Shown(Strict):
-    """`metrics`: in this order; numbers of parameters have a column of their own. `index: both`: the merged index, and
-    the mean of the separate one beside its mean.
-
-    It changes what is printed, and no run.
-    """
+class Display(Strict):
+    """The `show` section of a recipe."""
 
     metrics: Annotated[
         tuple[Annotated[str, _one_of((*METRICS, *PARAMETERS))], ...], Field(min_length=1), AfterValidator(_distinct)
-    ] = (
-        "mMP@5",
-        "R@1",
-    )
+    ] = ("mMP@5", "R@1")
+    """In the order of the table. Numbers of parameters have a column of their own."""
     index: Annotated[Literal["merged", "separate", "both"], _one_of((*INDEXES, BOTH))] = "merged"
+    """`both`: columns of the merged index, with the mean of the separate one beside the mean."""
     protocol: Annotated[Literal["clean", "official"], _one_of(PROTOCOLS)] = "clean"
 
     @model_validator(mode="before")
     @classmethod
     def _official_rules(cls, given: Any) -> Any:
-        """Said before that runs are not scored with a metric, which is no remedy here."""
+        """Before the fields, which refuse what runs are not scored with, whatever the protocol."""
         if isinstance(given, dict) and given.get("protocol") == "official" and isinstance(given.get("metrics"), list):
             try:
                 require_official(metrics_of(filter(lambda name: isinstance(name, str), given["metrics"])))
@@ -79,38 +75,40 @@ class Shown(Strict):
 
     @property
     def indexes(self) -> tuple[str, ...]:
+        """The displayed ones; the columns of the first have plain names."""
         return INDEXES if self.index == BOTH else (self.index,)
 
     @property
-    def scores(self) -> tuple[str, ...]:
+    def score_metrics(self) -> tuple[str, ...]:
+        """The metrics without numbers of parameters and counts."""
         return tuple(metric for metric in self.metrics if is_score(metric))
 
     def column(self, name: str, index: str) -> str:
-        """A mean's or a domain's column in an index: where there are two, the separate one's tells so."""
+        """The column of a domain, or of the mean, in an index: `Mean`, or `Mean, separate` beside the merged one."""
         return f"{name}, {index}" if index != self.indexes[0] else name
 
-    def of(self, scores: SplitScores, index: str) -> Scores:
-        """By this protocol, in an index."""
+    def scores_of(self, scores: SplitScores, index: str) -> Scores:
+        """The scores in an index, by the displayed protocol."""
         return scores.of(self.protocol, index)
 
     @property
     def legend(self) -> str:
-        """What the numbers are."""
+        """A sentence on what the numbers are."""
         rounded = ", the published evaluator's" if self.protocol == "official" else ""
         separate = " (separate where a column says so)" if self.index == BOTH else ""
-        sizes = "; parameters in millions (M)" if len(self.scores) < len(self.metrics) else ""
+        sizes = "; parameters in millions (M)" if len(self.score_metrics) < len(self.metrics) else ""
         return (
             f"Test split, {self.indexes[0]} index{separate}, {self.protocol} protocol{rounded}; "
-            f"{' / '.join(self.scores)} in %; mean ± standard deviation over the seeds{sizes}."
+            f"{' / '.join(self.score_metrics)} in %; mean ± standard deviation over the seeds{sizes}."
         )
 
 
-class Counted(Shown):
-    """What a table without runs shows: counts or texts. `says`: its legend."""
+class StaticDisplay(Display):
+    """What a table without runs displays: counts or texts."""
 
     metrics: tuple[str, ...] = ()
-    says: str
+    description: str
 
     @property
     def legend(self) -> str:
-        return self.says
+        return self.description

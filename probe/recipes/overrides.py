@@ -1,4 +1,4 @@
-"""What the command line changes of a recipe: `--set SECTION.KEY=VALUE`, `--seeds`, `--row`.
+"""Changes of a recipe on the command line: `--set SECTION.KEY=VALUE`, `--seeds`, `--row`.
 
 They change the recipe's defaults, as if they were written there; a row that has its own value keeps it.
 
@@ -19,28 +19,27 @@ from probe.heads.config import HeadConfig
 from probe.losses.config import LossConfig
 from probe.validation import models_in, parse_yaml
 
-FIELDS: dict[str, set[str]] = {
+SECTION_KEYS: dict[str, set[str]] = {
     section: {name for model in models_in(annotation) for name in model.model_fields}
     for section, annotation in (("head", HeadConfig), ("loss", LossConfig))
 } | {"training": set(Training.written_keys())}
-OF_ROW = {*Selection.model_fields, "distance"}  # backbone, views, append: keys of a row itself
+ROW_KEYS = {*Selection.model_fields, "distance"}  # backbone, views, append: not in a section
 
 
 @dataclass(frozen=True)
 class Overrides:
-    """`settings[section][key]`, or `settings[key]` for what a row has itself; `seeds`, `rows`: None for the recipe's.
-
-    `words`: the command-line options that say the same.
-    """
+    """None stands for what the recipe has."""
 
     settings: dict[str, Any] = field(default_factory=dict)
+    """`{"loss": {"margin": 0.4}, "backbone": "descriptor"}`: keys of sections, and keys of the row itself."""
     seeds: list[int] | None = None
     rows: list[str] | None = None
-    words: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+    """The changes as options of the command line."""
 
     @classmethod
     def parse(cls, settings: Sequence[str], seeds: str | None, rows: Sequence[str]) -> "Overrides":
-        """Raises UsageError, with the nearest known name, for what is not of that form."""
+        """Raises UsageError, with the nearest known name, for options of another form."""
         found: dict[str, Any] = {}
         for setting in settings:
             section, key, value = _parsed(setting)
@@ -48,17 +47,17 @@ class Overrides:
                 found[section] = value
             else:
                 found.setdefault(section, {})[key] = value
-        words = [word for setting in settings for word in ("--set", setting)]
-        words += ["--seeds", seeds] if seeds is not None else []
-        words += [word for row in rows for word in ("--row", row)]
-        return cls(found, None if seeds is None else parse_seeds(seeds), list(rows) or None, tuple(words))
+        options = [word for setting in settings for word in ("--set", setting)]
+        options += ["--seeds", seeds] if seeds is not None else []
+        options += [word for row in rows for word in ("--row", row)]
+        return cls(found, None if seeds is None else parse_seeds(seeds), list(rows) or None, tuple(options))
 
     def items(self) -> list[tuple[str, str | None, Any]]:
-        """Section, key and value of each setting; what a row has itself is a section without keys."""
+        """Section, key and value of each setting; a key of the row itself is a section without keys."""
         return [
             (section, key, value)
             for section, values in self.settings.items()
-            for key, value in (values.items() if section not in OF_ROW else [(None, values)])
+            for key, value in (values.items() if section not in ROW_KEYS else [(None, values)])
         ]
 
 
@@ -82,15 +81,15 @@ def _parsed(setting: str) -> tuple[str, str | None, Any]:
         raise UsageError(f"--set {setting}: there is no value; write --set {setting or 'loss.margin'}=VALUE.")
     if section == "seeds":
         raise UsageError(f"--set {setting}: seeds have an option of their own; write --seeds {text}.")
-    paths = [*sorted(OF_ROW), *(f"{name}.{field}" for name, fields in FIELDS.items() for field in fields)]
+    paths = [*sorted(ROW_KEYS), *(f"{name}.{field}" for name, fields in SECTION_KEYS.items() for field in fields)]
     if path.strip() not in paths:
-        raise UsageError(f"--set {setting}: there is no '{path}'; {nearest(path, _near(section, paths))}")
+        raise UsageError(f"--set {setting}: there is no '{path}'; {nearest(path, _paths_near(section, paths))}")
     try:
         return section, key or None, parse_yaml(text)
     except yaml.YAMLError as error:
         raise UsageError(f"--set {setting}: '{text}' is not a YAML value.") from error
 
 
-def _near(section: str, paths: list[str]) -> list[str]:
-    """The paths of the section where there is such a section."""
+def _paths_near(section: str, paths: list[str]) -> list[str]:
+    """The paths of the section; all of them where there is no such section."""
     return [path for path in paths if path.startswith(f"{section}.")] or paths

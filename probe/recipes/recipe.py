@@ -1,14 +1,9 @@
-"""A recipe: one YAML file that regenerates one table. Rows are small overrides of the defaults; no key is ignored.
+"""A recipe: one YAML file that regenerates one table. Rows are small overrides of the defaults.
 
-`data`: what `probe extract DATA` takes; recipes of other kinds have none (probe/recipes/static.py). `backbones`:
-catalogue rows of the recipe's own. `columns`: a domain's printed name. `show`: the metrics, index and protocol that the
-table shows. `classes`: how many a model is trained on, for its size, where the data are not here. `rows`: each has a
-`name`, `seeds`, what a run has (`backbone`, `head`, `loss`, `training`, `domain`, `distance`, ...), and what
-probe/recipes/row.py adds: `specialists`, `train`, `printed`, `column`, `compared`, `because`. A section is merged into
-the default's; with another `kind`, it takes over the default's keys that this kind has too. A head that is not trained
-has no use for the default `loss` and `training`; a trained one with no `training` has UniFEx's. `based_on`: another
-recipe, whose keys hold where this one has none; its rows are named (`- ArcFace`) or changed (`- {like: ArcFace,
-printed: Arc}`).
+A key that is not known is an error, and so is an option that means nothing beside the others. A section of a row is
+merged into the default's; with another `kind`, it takes over the default's keys that this kind has too. A head that is
+not trained has no use for the default `loss` and `training`. Rows of a recipe that is `based_on` another are named
+(`- ArcFace`) or changed (`- {like: ArcFace, printed: Arc}`). All keys: docs/recipes.md.
 
     recipe = read_recipe(Path("recipes/quickstart.yaml"))
     [row.name for row in recipe.rows]
@@ -29,23 +24,27 @@ from probe.data.sample import SAMPLE
 from probe.errors import UsageError, nearest
 from probe.fit import RunConfig
 from probe.progress import say
-from probe.recipes.display import Shown
+from probe.recipes.display import Display
 from probe.recipes.overrides import Overrides
-from probe.recipes.reference import MEAN, Reference, read_reference
+from probe.recipes.printed import MEAN, PrintedValues, read_printed_values
 from probe.recipes.row import Row, Seeds, read_row
 from probe.recipes.static import (
-    FILES,
-    Counter,
-    SettingsFile,
-    StatisticsFile,
-    printed_rows,
-    settings_rows,
-    statistics_rows,
+    STATIC_RECIPES,
+    SettingsRecipe,
+    StaticSource,
+    StatisticsRecipe,
+    printed_table,
+    settings_table,
+    statistics_table,
 )
 from probe.validation import Strict, checked, read_keys
 
+FOLDER = Path("recipes")  # of the current folder
 
-class _Defaults(Strict):
+
+class Defaults(Strict):
+    """What the rows have unless they say otherwise; checked with each row."""
+
     train: Any = None
     backbone: Any = None
     views: Any = None
@@ -57,39 +56,48 @@ class _Defaults(Strict):
     seeds: Seeds = Field(default_factory=lambda: [0, 1, 2])
 
 
-class _File(Strict):
+class RecipeFile(Strict):
+    """The keys of a recipe's file. Recipes without runs have others (probe/recipes/static.py)."""
+
     title: str
     about: str = ""
     data: str
+    """What `probe extract DATA` takes."""
     backbones: dict[str, BackboneRow] = Field(default_factory=dict)
+    """Catalogue rows of the recipe's own."""
     reference: str | None = None
+    """The file of printed values, in `reference/` beside the recipe."""
     columns: dict[str, str] = Field(default_factory=dict)
-    show: Shown = Shown()
+    """Domain -> its printed name."""
+    show: Display = Display()
     classes: PositiveInt | None = None
-    defaults: _Defaults = _Defaults()
+    """How many a model is trained on, to count its parameters where the data are not here."""
+    defaults: Defaults = Defaults()
     rows: Annotated[list[dict[str, Any]], Field(min_length=1)]
+    """Each has a `name` and the keys of RowFile (probe/recipes/row.py)."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """A checked recipe. `about`: what is and is not comparable with the printed numbers.
-
-    `data`: empty where there are no runs, and `counter` finds what the table shows. `columns`: the printed name of a
-    domain, by domain. `classes`: for the size of a model. `options`: of the command line, that changed it from its
-    file.
-    """
+    """A checked recipe."""
 
     path: Path
     title: str
     about: str
+    """What is and is not comparable with the printed numbers."""
     data: str
+    """Empty where there are no runs."""
     rows: list[Row]
-    reference: Reference | None
+    reference: PrintedValues | None
     columns: dict[str, str]
-    show: Shown
+    """Domain -> its printed name."""
+    display: Display
     options: tuple[str, ...] = ()
+    """Command-line options that changed the recipe."""
     classes: int | None = None
-    counter: Counter | None = None
+    """How many a model is trained on, to count its parameters where the data are not here."""
+    static: StaticSource | None = None
+    """Where the values of a table without runs come from."""
 
     @property
     def name(self) -> str:
@@ -105,12 +113,9 @@ class Recipe:
         return list({backbone.name: backbone for row in self.rows for backbone in row.backbones}.values())
 
 
-FOLDER = Path("recipes")  # of the current folder
-
-
 def find_recipe(named: Path) -> Path:
-    """A recipe's file: itself, or the one of that name in `recipes/`. Raises UsageError, with the nearest name, where a
-    name is none."""
+    """A recipe's file: the file itself, or the one of that name in `recipes/`. Raises UsageError, with the nearest
+    name, where there is none of that name."""
     if named.exists() or named.suffix or len(named.parts) != 1:
         return named
     known = sorted(path.stem for path in FOLDER.glob("*.yaml"))
@@ -121,7 +126,7 @@ def find_recipe(named: Path) -> Path:
 
 
 def find_recipes(named: list[Path]) -> list[Path]:
-    """The recipes named, and those in the folders named, in order. Raises UsageError where there are none."""
+    """Recipes by name or file, and all of those in folders, in order. Raises UsageError where there are none."""
     paths = [find_recipe(path) for path in named]
     found = [file for path in paths for file in (sorted(path.glob("*.yaml")) if path.is_dir() else [path])]
     if not found:
@@ -130,14 +135,14 @@ def find_recipes(named: list[Path]) -> list[Path]:
 
 
 def read_recipe(path: Path, changes: Overrides | None = None) -> Recipe:
-    """Reads and checks what can be checked without the data. Raises UsageError naming the file and the key.
+    """Reads a recipe and checks what can be checked without the data. Raises UsageError naming the file and the key.
 
-    `changes` are said where a row keeps a value of its own.
+    A row that has a value of its own keeps it, whatever the `changes`; a line on the screen says so.
     """
     changes = changes or Overrides()
     own = read_keys(path, "a recipe")
     if "kind" in own:
-        return _read_counted(path, own, changes)
+        return _read_static(path, own, changes)
     file, catalogue = _read(path, own)
     reference = _reference(path, file.reference) if file.reference else None
     defaults = file.defaults.model_dump()
@@ -150,39 +155,49 @@ def read_recipe(path: Path, changes: Overrides | None = None) -> Recipe:
     if len(set(names)) < len(names):
         raise UsageError(f"{path}: two rows have the same name; names tell rows apart.")
     _require_specialists(rows, path)
-    _require_columns(file.columns, None if any(row.comparison.column for row in rows) else reference, path)
-    rows = _chosen(rows, changes, path)
-    _require_taken(rows, {fields["name"]: fields for fields in file.rows}, changes, path)
-    words, show = changes.words, file.show
-    return Recipe(path, file.title, file.about, file.data, rows, reference, file.columns, show, words, file.classes)
+    _require_columns(file.columns, None if any(row.relation.column for row in rows) else reference, path)
+    rows = _requested_rows(rows, changes, path)
+    _require_effect(rows, {fields["name"]: fields for fields in file.rows}, changes, path)
+    return Recipe(
+        path,
+        file.title,
+        file.about,
+        file.data,
+        rows,
+        reference,
+        file.columns,
+        file.show,
+        changes.options,
+        file.classes,
+    )
 
 
-def _reference(path: Path, name: str) -> Reference:
-    return read_reference(path.parent / "reference" / name)
+def _reference(path: Path, name: str) -> PrintedValues:
+    return read_printed_values(path.parent / "reference" / name)
 
 
-def _read_counted(path: Path, own: dict[str, Any], changes: Overrides) -> Recipe:
-    """A recipe without runs, and without what could be changed of them."""
+def _read_static(path: Path, own: dict[str, Any], changes: Overrides) -> Recipe:
+    """A recipe without runs. Raises UsageError for changes, which are of runs."""
     kind = own["kind"]
-    if kind not in FILES:
-        raise UsageError(f"{path}: kind: there is no '{kind}'; {nearest(str(kind), FILES)}")
-    if changes.words:
-        raise UsageError(f"{path} has no runs that {shlex.join(changes.words)} could change.")
-    file = checked(own, FILES[kind], path)
+    if kind not in STATIC_RECIPES:
+        raise UsageError(f"{path}: kind: there is no '{kind}'; {nearest(str(kind), STATIC_RECIPES)}")
+    if changes.options:
+        raise UsageError(f"{path} has no runs that {shlex.join(changes.options)} could change.")
+    file = checked(own, STATIC_RECIPES[kind], path)
     reference = _reference(path, file.reference)
-    if isinstance(file, StatisticsFile):
-        rows, show, counter = statistics_rows(file, reference, path)
-    elif isinstance(file, SettingsFile):
-        rows, show, counter = settings_rows(file, read_recipe(path.parent / file.of).rows, reference, path)
+    if isinstance(file, StatisticsRecipe):
+        table = statistics_table(file, reference, path)
+    elif isinstance(file, SettingsRecipe):
+        table = settings_table(file, read_recipe(path.parent / file.of).rows, reference, path)
     else:
-        rows, show, counter = printed_rows(file, reference, path)
-    return Recipe(path, file.title, file.about, "", rows, reference, {}, show, counter=counter)
+        table = printed_table(file, reference, path)
+    return Recipe(path, file.title, file.about, "", table.rows, reference, {}, table.display, static=table.source)
 
 
-def _read(path: Path, own: dict[str, Any]) -> tuple[_File, Path | None]:
-    """The file, completed by the recipe that it is based on, and where its own backbones are written."""
+def _read(path: Path, own: dict[str, Any]) -> tuple[RecipeFile, Path | None]:
+    """The file, completed by the recipe that it is based on, and the file with its own backbones."""
     if "based_on" not in own:
-        file = checked(own, _File, path)
+        file = checked(own, RecipeFile, path)
         return file, path if file.backbones else None
     name = own.pop("based_on")
     if not isinstance(name, str):
@@ -191,17 +206,17 @@ def _read(path: Path, own: dict[str, Any]) -> tuple[_File, Path | None]:
     base = read_keys(base_path, f"the recipe that {path} is based on")
     if "based_on" in base:
         raise UsageError(f"{path}: based_on: {name} is itself based on {base['based_on']}; name that one.")
-    rows = checked(base, _File, base_path).rows
+    rows = checked(base, RecipeFile, base_path).rows
     if "title" not in own:
         raise UsageError(f"{path}: 'title' is missing; it has one of its own.")
     if isinstance(own.get("rows"), list):
-        own["rows"] = [_row_on(rows, row, path, name) for row in own["rows"]]
-    file = checked(base | own, _File, path)
+        own["rows"] = [_based_row(rows, row, path, name) for row in own["rows"]]
+    file = checked(base | own, RecipeFile, path)
     return file, (path if "backbones" in own else base_path) if file.backbones else None
 
 
-def _row_on(rows: list[dict[str, Any]], row: Any, path: Path, base: str) -> Any:
-    """A row of the base, named or changed; any other is one of the recipe's own."""
+def _based_row(rows: list[dict[str, Any]], row: Any, path: Path, base: str) -> Any:
+    """A row of the base recipe, where `row` names or changes one; else the recipe's own."""
     like = row.get("like") if isinstance(row, dict) else row if isinstance(row, str) else None
     if like is None:
         return row
@@ -223,8 +238,8 @@ def _require_specialists(rows: list[Row], path: Path) -> None:
             raise UsageError(f"{place} '{row.steps_of}' is no row with `specialists: true`; {near}")
 
 
-def _require_columns(columns: dict[str, str], reference: Reference | None, path: Path) -> None:
-    """`reference`: where its columns are the table's, and no row names others."""
+def _require_columns(columns: dict[str, str], reference: PrintedValues | None, path: Path) -> None:
+    """`reference`: the file whose columns are the table's; None where rows name columns of their own."""
     for domain, column in columns.items():
         if reference and reference.domains and column not in reference.domains:
             near = nearest(column, reference.domains)
@@ -233,7 +248,7 @@ def _require_columns(columns: dict[str, str], reference: Reference | None, path:
         raise UsageError(f"{path}: columns: two domains have the same column.")
 
 
-def require_own_columns(recipe: Recipe, domains: Iterable[str]) -> None:
+def require_distinct_columns(recipe: Recipe, domains: Iterable[str]) -> None:
     """Raises UsageError where two domains of the data, or one and the mean, would share a column."""
     taken = {MEAN: MEAN}
     for domain in domains:
@@ -244,8 +259,8 @@ def require_own_columns(recipe: Recipe, domains: Iterable[str]) -> None:
         taken[column] = domain
 
 
-def _chosen(rows: list[Row], changes: Overrides, path: Path) -> list[Row]:
-    """The rows that are asked for and those that they wait for, in the recipe's order."""
+def _requested_rows(rows: list[Row], changes: Overrides, path: Path) -> list[Row]:
+    """The rows of `--row` and the rows of specialists that they wait for, in the recipe's order."""
     for name in changes.rows or []:
         names = [row.name for row in rows]
         if name not in names:
@@ -258,8 +273,9 @@ def _chosen(rows: list[Row], changes: Overrides, path: Path) -> list[Row]:
     return [row for row in rows if row.name in {*changes.rows, *needed}]
 
 
-def _require_taken(rows: list[Row], written: dict[str, dict[str, Any]], changes: Overrides, path: Path) -> None:
-    """Raises UsageError for a setting that no row takes; says which rows keep their own. `written`: rows by name."""
+def _require_effect(rows: list[Row], written: dict[str, dict[str, Any]], changes: Overrides, path: Path) -> None:
+    """Raises UsageError for a setting that no row takes; says which rows keep their own. `written`: the rows of the
+    file, by name."""
     rows = [row for row in rows if row.runs]
     for section, key, value in changes.items():
         place = section if key is None else f"{section}.{key}"

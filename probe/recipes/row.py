@@ -1,9 +1,9 @@
-"""A row of a recipe: from what is written, over the defaults, to the runs that it means.
+"""A row of a recipe: its keys, laid over the defaults, become the configurations of its runs.
 
-Its runs differ in their seed; those of a row with `specialists: true` in their domain too. A row that only shows what a
-paper printed has none.
+The runs of a row differ in their seed; those of a row with `specialists: true` in their domain too. A row that is
+printed only has no runs.
 
-    row.configs(["cars196", "food2k"], steps=None)     # every run, once the domains and the measured steps are known
+    row.configs(["cars196", "food2k"], steps=None)     # all runs, once the domains and the measured steps are known
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,8 +18,8 @@ from probe.extract.selection import Selection
 from probe.fit import ClosedFormConfig, RunConfig, Seed, TrainedConfig, is_closed_form, read_run_config
 from probe.heads.config import HeadConfig
 from probe.losses.config import LossConfig
-from probe.recipes.overrides import OF_ROW, Overrides
-from probe.recipes.reference import MEAN, Printed, Reference
+from probe.recipes.overrides import ROW_KEYS, Overrides
+from probe.recipes.printed import MEAN, PrintedValue, PrintedValues
 from probe.validation import Strict, describe, models_in
 
 
@@ -31,7 +31,7 @@ def _distinct(seeds: list[int]) -> list[int]:
 
 Seeds = Annotated[list[Seed], Field(min_length=1), AfterValidator(_distinct)]
 Compared = Literal["exact", "linear-probe", "other-benchmark", "recomputed", "printed-only"]
-PLAIN = (None, "exact", "recomputed")  # that need no reason
+SELF_EXPLANATORY = (None, "exact", "recomputed")
 SECTIONS = ("head", "loss", "training")
 MEASURED = "measured"
 KEYS_OF = {
@@ -41,35 +41,36 @@ KEYS_OF = {
 }
 
 
-class Comparison(Strict):
-    """How a row relates to its printed values, those of the row `printed` of the reference file.
-
-    `column`: which printed column stands with the row's mean, or, for each column of the table, which printed one; the
-    printed columns as they are called unless given. `because`: why it is not the same experiment, or what is not known.
-    """
+class PrintedRelation(Strict):
+    """How a row relates to the values that a paper prints."""
 
     printed: str | None = None
+    """The row of the reference file."""
     column: str | dict[str, str] | None = None
+    """The printed column beside the row's mean; or column of the table -> printed column. By their names unless
+    given."""
     compared: Compared | None = None
+    """`exact` unless given."""
     because: str | None = None
+    """Why it is not the same experiment, or what is not known."""
 
     @model_validator(mode="after")
-    def _is_explained(self) -> "Comparison":
+    def _is_explained(self) -> "PrintedRelation":
         if self.printed is None and (self.column or self.compared or self.because):
             raise ValueError(
                 "`column`, `compared` and `because` are about printed values; name their row with `printed`"
             )
-        if self.compared not in PLAIN and not self.because:
+        if self.compared not in SELF_EXPLANATORY and not self.because:
             raise ValueError(f"compared: {self.compared} needs a `because`")
         return self
 
     @property
     def columns(self) -> dict[str, str]:
-        """Column of the table -> printed column; empty for those that are called the same."""
+        """Column of the table -> printed column; empty where all have the same names."""
         return {MEAN: self.column} if isinstance(self.column, str) else self.column or {}
 
-    def values(self, reference: Reference | None) -> dict[str, dict[str, Printed]]:
-        """The printed values by column of the table; none where nothing is printed."""
+    def values(self, reference: PrintedValues | None) -> dict[str, dict[str, PrintedValue]]:
+        """The printed values by column of the table and metric; empty where nothing is printed."""
         if reference is None or self.printed is None:
             return {}
         of_row = reference.rows[self.printed]
@@ -81,64 +82,67 @@ class Comparison(Strict):
         return (self.compared or "").replace("-", " ")
 
 
-class _Row(Comparison):
-    """`specialists`: a run for each domain, trained and selected on it alone; their table row is the oracle's.
-
-    `train`: data whose training images take the place of those of the recipe's `data`.
-    """
+class RowFile(PrintedRelation):
+    """The keys of a row beside those of its runs, after it is merged with the defaults."""
 
     name: str
     train: str | None = None
+    """Data whose training images take the place of those of the recipe's `data`."""
     specialists: bool = False
+    """A run for each domain, trained and selected on it alone; the table has their oracle."""
     seeds: Seeds
 
 
-class _TrainedRow(TrainedConfig, _Row):
+class TrainedRowFile(TrainedConfig, RowFile):
     @model_validator(mode="after")
-    def _specialists_have_their_own_domains(self) -> "_TrainedRow":
+    def _specialists_have_their_own_domains(self) -> "TrainedRowFile":
         if self.specialists and self.domain is not None:
             raise ValueError("`specialists` has a run for each domain; leave out `domain`")
         return self
 
 
-class _ClosedFormRow(ClosedFormConfig, _Row):
+class ClosedFormRowFile(ClosedFormConfig, RowFile):
     @model_validator(mode="after")
-    def _specialists_are_trained(self) -> "_ClosedFormRow":
+    def _specialists_are_trained(self) -> "ClosedFormRowFile":
         if self.specialists:
             raise ValueError(f"specialists: head '{self.head.kind}' is not trained, so that there are none of it")
         return self
 
 
-class _PrintedRow(Comparison):
+class PrintedRowFile(PrintedRelation):
+    """The keys of a row that is printed only."""
+
     name: str
 
 
 @dataclass(frozen=True)
 class Row:
-    """`runs`: one a seed; of specialists, without their domain. `steps_of`: the row of the specialists whose steps its
-    sampler takes. `train`: what it is trained on, if not on the recipe's data. No runs and no backbones where the row
-    is printed only, or counted."""
+    """A checked row."""
 
     name: str
     backbones: list[Backbone]
+    """Empty for a row without runs."""
     runs: list[RunConfig]
-    comparison: Comparison
+    """One a seed, of specialists without their domain. Empty where the row is printed only, or of a static table."""
+    relation: PrintedRelation
     specialists: bool = False
     steps_of: str | None = None
+    """The row of specialists whose measured steps the sampler takes."""
     train: str | None = None
+    """The training data, if not the recipe's."""
 
     @property
     def selection(self) -> Selection:
-        """The features that all its runs read. A row that is printed only has none."""
+        """The features that all its runs read. Only of a row with runs."""
         return self.runs[0]
 
     @property
-    def features_name(self) -> str:
-        """What tells its features from another row's."""
+    def features_key(self) -> str:
+        """Cache key of its features: equal for rows that read the same."""
         return self.selection.features_name + (f", trained on {self.train}" if self.train else "")
 
     def configs(self, domains: Sequence[str], steps: Mapping[str, int] | None) -> list[RunConfig]:
-        """Every run, by seed and then by domain. `steps`: of each domain, where the row takes measured ones."""
+        """All runs, by seed and then by domain. `steps`: by domain, for a row whose steps are measured."""
         if self.specialists:
             return [_with_domain(run, domain) for run in self.runs for domain in domains]
         return [_with_steps(run, steps) for run in self.runs] if steps else self.runs
@@ -158,20 +162,21 @@ def read_row(
     fields: dict[str, Any],
     defaults: dict[str, Any],
     find: Callable[[str], Backbone],
-    reference: Reference | None,
+    reference: PrintedValues | None,
     changes: Overrides,
 ) -> Row:
-    """`fields`: as written; `find`: a backbone by its name. Raises UsageError that names `where` and the key."""
+    """`fields`: the row of the file; `find`: a backbone by name. Raises UsageError that names `where` and the key."""
     if fields.get("compared") == "printed-only":
         return _printed_only(where, fields, reference)
     if "seed" in fields:
         raise UsageError(f"{where}: unknown key 'seed'; did you mean 'seeds'?")
     merged, steps_of = _measured_steps(where, _merged(fields, defaults, changes))
-    model, of_run = (_ClosedFormRow, ClosedFormConfig) if is_closed_form(merged) else (_TrainedRow, TrainedConfig)
+    closed_form = is_closed_form(merged)
+    model, run_model = (ClosedFormRowFile, ClosedFormConfig) if closed_form else (TrainedRowFile, TrainedConfig)
     try:
         row = model.model_validate(merged)
-        kept = row.model_dump(include=set(of_run.model_fields))
-        runs = [of_run.model_validate(kept | {"seed": seed}) for seed in row.seeds]
+        kept = row.model_dump(include=set(run_model.model_fields))
+        runs = [run_model.model_validate(kept | {"seed": seed}) for seed in row.seeds]
     except ValidationError as error:
         raise UsageError(f"{where}: {describe(error, model)}") from error
     stores = dict.fromkeys(name for split in ("train", "test") for name in row.stores(split))
@@ -179,20 +184,20 @@ def read_row(
         backbones = [find(name) for name in stores]
     except UsageError as error:
         raise UsageError(f"{where}: {error}") from error
-    return Row(row.name, backbones, runs, read_comparison(where, row, reference), row.specialists, steps_of, row.train)
+    return Row(row.name, backbones, runs, checked_relation(where, row, reference), row.specialists, steps_of, row.train)
 
 
-def _printed_only(where: str, fields: dict[str, Any], reference: Reference | None) -> Row:
+def _printed_only(where: str, fields: dict[str, Any], reference: PrintedValues | None) -> Row:
     try:
-        row = _PrintedRow.model_validate(fields)
+        row = PrintedRowFile.model_validate(fields)
     except ValidationError as error:
         runs = sorted(fields.keys() & {"seeds", "specialists", *TrainedConfig.model_fields})
         has_no_runs = f"it is printed only and has no runs; leave out `{'`, `'.join(runs)}`."
-        raise UsageError(f"{where}: {has_no_runs if runs else describe(error, _PrintedRow)}") from error
-    return Row(row.name, [], [], read_comparison(where, row, reference))
+        raise UsageError(f"{where}: {has_no_runs if runs else describe(error, PrintedRowFile)}") from error
+    return Row(row.name, [], [], checked_relation(where, row, reference))
 
 
-def read_comparison(where: str, row: Comparison, reference: Reference | None) -> Comparison:
+def checked_relation(where: str, row: PrintedRelation, reference: PrintedValues | None) -> PrintedRelation:
     """Raises UsageError for a row or a column that is not printed."""
     if row.printed is not None and (reference is None or row.printed not in reference.rows):
         if reference is None:
@@ -202,7 +207,7 @@ def read_comparison(where: str, row: Comparison, reference: Reference | None) ->
         near = nearest(row.printed, reference.rows)
         raise UsageError(f"{where}: printed: '{row.printed}' is no row of the recipe's reference file; {near}")
     compared = row.compared or ("exact" if row.printed else None)
-    found = Comparison(printed=row.printed, column=row.column, compared=compared, because=row.because)
+    found = PrintedRelation(printed=row.printed, column=row.column, compared=compared, because=row.because)
     for column in found.columns.values():
         known = reference.rows[row.printed] if reference and row.printed else {}
         if column not in known:
@@ -211,8 +216,8 @@ def read_comparison(where: str, row: Comparison, reference: Reference | None) ->
 
 
 def _measured_steps(where: str, merged: dict[str, Any]) -> tuple[dict[str, Any], str | None]:
-    """The row whose specialists set the steps, and until they are known one step for that name, so that the rest of
-    the row can be checked."""
+    """The row with a stand-in for steps that specialists measure, so that the rest of it can be checked; and the row of
+    these specialists, if any."""
     training = merged.get("training")
     if not isinstance(training, dict):
         return merged, None
@@ -227,7 +232,7 @@ def _measured_steps(where: str, merged: dict[str, Any]) -> tuple[dict[str, Any],
 def _merged(fields: dict[str, Any], defaults: dict[str, Any], changes: Overrides) -> dict[str, Any]:
     """The row's fields over the changes over the defaults."""
     settings = changes.settings
-    defaults = defaults | {key: value for key, value in settings.items() if key in OF_ROW}
+    defaults = defaults | {key: value for key, value in settings.items() if key in ROW_KEYS}
     defaults |= {"seeds": changes.seeds} if changes.seeds is not None else {}
     merged = {key: value for key, value in defaults.items() if value or key == "training"} | fields
     for section in SECTIONS:

@@ -1,4 +1,4 @@
-"""Recipes of tables that need no runs: data sets counted again, another recipe's settings, what is printed alone.
+"""Recipes of tables that need no runs: data set statistics, another recipe's settings, printed values alone.
 
 kind: statistics       # `of`: a table of probe/data/statistics.yaml
 of: UnED Table 2
@@ -17,116 +17,127 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Literal, NamedTuple, Protocol
 
 from pydantic import Field
 
 from probe.data.resolve import known_data
 from probe.data.statistics import PrintedTable, agrees, find_table, measured_tables
-from probe.data.statistics import Row as Counts
+from probe.data.statistics import Row as StatisticsRow
 from probe.errors import UsageError, nearest
-from probe.recipes.display import Counted, written
-from probe.recipes.reference import Reference
-from probe.recipes.row import Comparison, Row, read_comparison
-from probe.recipes.training_sets import draw_commands
+from probe.recipes.display import StaticDisplay, format_value
+from probe.recipes.printed import PrintedValues
+from probe.recipes.row import PrintedRelation, Row, checked_relation
+from probe.recipes.training_sets import curation_commands
 from probe.validation import Strict
 from probe.workspace import Workspace
 
 
 @dataclass(frozen=True)
-class Found:
-    """`values`: by row and metric; `missing`: why rows have none; `needs`: the commands that get these; `notes`:
-    what else there is to say of them."""
+class StaticValues:
+    """The values of a table without runs, as far as they are known on this machine."""
 
     values: dict[str, dict[str, float | str]]
+    """By row and metric."""
     missing: list[str] = field(default_factory=list)
-    needs: list[str] = field(default_factory=list)
+    """Reasons for rows without values."""
+    commands: list[str] = field(default_factory=list)
+    """What to run to get the missing values."""
     notes: list[str] = field(default_factory=list)
 
 
-class Counter(Protocol):
-    def count(self, workspace: Workspace) -> Found: ...
+class StaticSource(Protocol):
+    """Where the values of a table without runs come from."""
+
+    def read(self, workspace: Workspace) -> StaticValues: ...
 
 
-class _File(Strict):
+class StaticTable(NamedTuple):
+    rows: list[Row]
+    display: StaticDisplay
+    source: StaticSource
+
+
+class _StaticRecipe(Strict):
     title: str
     about: str = ""
     reference: str
 
 
-class StatisticsFile(_File):
+class StatisticsRecipe(_StaticRecipe):
     kind: Literal["statistics"]
     of: str
 
 
 class PrintedOnly(Strict):
-    """Of a setting that nothing says: why."""
+    """In the place of a setting that the other recipe lacks: why."""
 
     because: str = Field(alias="printed-only")
 
 
-class SettingsFile(_File):
+class SettingsRecipe(_StaticRecipe):
     kind: Literal["settings"]
     of: str
     row: str
     settings: Annotated[dict[str, str | PrintedOnly], Field(min_length=1)]
 
 
-class PrintedFile(_File):
+class PrintedRecipe(_StaticRecipe):
     kind: Literal["printed"]
     because: str
 
 
-FILES = {"statistics": StatisticsFile, "settings": SettingsFile, "printed": PrintedFile}
+STATIC_RECIPES = {"statistics": StatisticsRecipe, "settings": SettingsRecipe, "printed": PrintedRecipe}
 
 
 @dataclass(frozen=True)
-class Statistics:
-    """Counts the data sets of a printed table. `recipes`: the folder of the recipes."""
+class DatasetStatistics:
+    """Counts the data sets of a printed table in the annotations on this machine."""
 
     table: PrintedTable
     recipes: Path
+    """The folder of the recipes, where the curation recipes are too."""
 
-    def count(self, workspace: Workspace) -> Found:
+    def read(self, workspace: Workspace) -> StaticValues:
         read = partial(known_data, data_root=workspace.data_root, datasets=workspace.datasets)
-        [counted] = measured_tables(read, [self.table])
+        [measured] = measured_tables(read, [self.table])
         values: dict[str, dict[str, float | str]] = {}
-        states: dict[str, list[str]] = {}
-        needs: dict[str, None] = {}
-        for row in counted.rows:
+        missing: dict[str, list[str]] = {}
+        commands: dict[str, None] = {}
+        for row in measured.rows:
             if row.measured is not None:
                 values[row.printed.place] = {str(column): value for column, value in row.measured.items()}
             elif row.printed.data is not None:
-                states.setdefault(row.state, []).append(row.printed.place)
-                needs |= dict.fromkeys(self._commands(row.printed.data, workspace))
-        missing = [f"{state}: {', '.join(names)}" for state, names in states.items()]
-        return Found(values, missing, list(needs), list(self._differences(counted.rows)))
+                missing.setdefault(row.state, []).append(row.printed.place)
+                commands |= dict.fromkeys(self._commands(row.printed.data, workspace))
+        reasons = [f"{state}: {', '.join(names)}" for state, names in missing.items()]
+        return StaticValues(values, reasons, list(commands), list(self._differences(measured.rows)))
 
-    def _differences(self, rows: Sequence[Counts]) -> Iterator[str]:
+    def _differences(self, rows: Sequence[StatisticsRow]) -> Iterator[str]:
         """Where a count, rounded as the paper rounds it, is not the printed one."""
         for row in rows:
             for column, printed in zip(self.table.columns, row.printed.printed, strict=False):
                 if row.measured is not None and not agrees(row.measured[column], printed):
-                    said = (written(column, value) for value in (row.measured[column], printed))
-                    yield f"{row.printed.place}: {column}: {' counted, '.join(said)} printed"
+                    texts = (format_value(column, value) for value in (row.measured[column], printed))
+                    yield f"{row.printed.place}: {column}: {' counted, '.join(texts)} printed"
 
     def _commands(self, data: str, workspace: Workspace) -> list[str]:
         """What draws a data set, or else tells where to get it."""
-        told = shlex.join(["probe", "data", "list", data, *workspace.options("data_root")])
-        return draw_commands([data], self.recipes, workspace) or [told]
+        instructions = shlex.join(["probe", "data", "list", data, *workspace.options("data_root")])
+        return curation_commands([data], self.recipes, workspace) or [instructions]
 
 
 @dataclass(frozen=True)
-class Known:
-    """What is known without looking at the disk."""
+class FixedValues:
+    """Values that are known without looking at the disk; by row and metric."""
 
     values: dict[str, dict[str, float | str]]
 
-    def count(self, workspace: Workspace) -> Found:
-        return Found(self.values)
+    def read(self, workspace: Workspace) -> StaticValues:
+        return StaticValues(self.values)
 
 
-def statistics_rows(file: StatisticsFile, reference: Reference, path: Path) -> tuple[list[Row], Counted, Counter]:
+def statistics_table(file: StatisticsRecipe, reference: PrintedValues, path: Path) -> StaticTable:
     """Raises UsageError for a table that probe/data/statistics.yaml lacks."""
     try:
         table = find_table(file.of)
@@ -136,17 +147,18 @@ def statistics_rows(file: StatisticsFile, reference: Reference, path: Path) -> t
     for row in table.rows:
         compared = "printed-only" if row.data is None and not row.total else "recomputed"
         because = {"because": row.note} if row.note else {}
-        comparison = Comparison.model_validate({"printed": row.place, "compared": compared, **because})
-        rows.append(_row(row.place, comparison, reference, path))
-    says = "Counted in the published annotations that are here; printed as the paper rounds."
-    return rows, Counted(metrics=table.columns, says=says), Statistics(table, path.parent)
+        relation = PrintedRelation.model_validate({"printed": row.place, "compared": compared, **because})
+        rows.append(_row(row.place, relation, reference, path))
+    description = "Counted in the published annotations that are here; printed as the paper rounds."
+    display = StaticDisplay(metrics=table.columns, description=description)
+    return StaticTable(rows, display, DatasetStatistics(table, path.parent))
 
 
-def settings_rows(
-    file: SettingsFile, of: Sequence[Row], reference: Reference, path: Path
-) -> tuple[list[Row], Counted, Counter]:
-    """Raises UsageError for a row or a setting that the other recipe lacks. `of`: its rows."""
-    by_name = {row.name: row for row in of}
+def settings_table(
+    file: SettingsRecipe, other_rows: Sequence[Row], reference: PrintedValues, path: Path
+) -> StaticTable:
+    """`other_rows`: of the recipe `of`. Raises UsageError for a row or a setting that it lacks."""
+    by_name = {row.name: row for row in other_rows}
     if file.row not in by_name:
         raise UsageError(f"{path}: row: {file.of} has no row '{file.row}'; {nearest(file.row, by_name)}")
     known = _settings(by_name[file.row])
@@ -156,34 +168,35 @@ def settings_rows(
             raise UsageError(f"{path}: settings.{name}: '{file.row}' has no {place}; {nearest(place, known)}")
         if isinstance(place, str):
             values[name] = {"setting": known[place]}
-            comparison = Comparison(printed=name, compared="recomputed")
+            relation = PrintedRelation(printed=name, compared="recomputed")
         else:
-            comparison = Comparison(printed=name, compared="printed-only", because=place.because)
-        rows.append(_row(name, comparison, reference, path))
-    says = f"As `{file.of}` has them in its row '{file.row}'."
-    return rows, Counted(metrics=("setting",), says=says), Known(values)
+            relation = PrintedRelation(printed=name, compared="printed-only", because=place.because)
+        rows.append(_row(name, relation, reference, path))
+    description = f"As `{file.of}` has them in its row '{file.row}'."
+    return StaticTable(rows, StaticDisplay(metrics=("setting",), description=description), FixedValues(values))
 
 
-def printed_rows(file: PrintedFile, reference: Reference, path: Path) -> tuple[list[Row], Counted, Counter]:
+def printed_table(file: PrintedRecipe, reference: PrintedValues, path: Path) -> StaticTable:
     """Every row of the reference, in its order."""
     metrics = dict.fromkeys(metric for row in reference.rows.values() for values in row.values() for metric in values)
-    comparisons = {
-        name: Comparison(printed=name, compared="printed-only", because=file.because) for name in reference.rows
+    relations = {
+        name: PrintedRelation(printed=name, compared="printed-only", because=file.because) for name in reference.rows
     }
-    rows = [_row(name, comparison, reference, path) for name, comparison in comparisons.items()]
-    return rows, Counted(metrics=tuple(metrics), says="As the paper prints it."), Known({})
+    rows = [_row(name, relation, reference, path) for name, relation in relations.items()]
+    display = StaticDisplay(metrics=tuple(metrics), description="As the paper prints it.")
+    return StaticTable(rows, display, FixedValues({}))
 
 
-def _row(name: str, comparison: Comparison, reference: Reference, path: Path) -> Row:
-    return Row(name, [], [], read_comparison(f"{path}: row '{name}'", comparison, reference))
+def _row(name: str, relation: PrintedRelation, reference: PrintedValues, path: Path) -> Row:
+    return Row(name, [], [], checked_relation(f"{path}: row '{name}'", relation, reference))
 
 
 def _settings(row: Row) -> dict[str, str]:
-    """`training.lr`, `backbone.px`, `train`: everything that a row's runs are made of, as text."""
+    """`training.lr`, `backbone.px`, `train`: all settings of a row's runs, as text."""
     config = row.runs[0].model_dump()
     backbone = row.backbones[0]
-    places = {"backbone": backbone.row.model_dump(), **{k: config[k] for k in ("head", "loss", "training")}}
-    found = {f"{section}.{key}": value for section, values in places.items() for key, value in (values or {}).items()}
+    sections = {"backbone": backbone.row.model_dump(), **{name: config[name] for name in ("head", "loss", "training")}}
+    found = {f"{section}.{key}": value for section, values in sections.items() for key, value in (values or {}).items()}
     found |= {"train": row.train}
     return {place: _text(value) for place, value in found.items() if value is not None}
 

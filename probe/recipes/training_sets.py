@@ -1,6 +1,6 @@
-"""The training sets that rows name in the place of the recipe's own: how one that is not here is drawn.
+"""The commands that draw training sets which are not on this machine, from the curation recipes beside the recipes.
 
-draw_commands(["m4d-35k"], Path("recipes"), workspace)     # ["probe data curate recipes/curation/m4d-35k.yaml"]
+curation_commands(["m4d-35k"], Path("recipes"), workspace)     # ["probe data curate recipes/curation/m4d-35k.yaml"]
 """
 
 import shlex
@@ -14,12 +14,12 @@ from probe.workspace import Workspace
 FOLDER = "curation"  # beside the recipes
 
 
-def draw_commands(names: Sequence[str], recipes: Path, workspace: Workspace) -> list[str]:
-    """One for each curation recipe that has some of them: all of its training sets where all are asked for, each by its
-    own command otherwise. None for a name that no curation recipe has. `recipes`: the folder of the recipes."""
+def curation_commands(names: Sequence[str], recipes: Path, workspace: Workspace) -> list[str]:
+    """One command for each curation recipe of which all training sets are asked for, else one for each training set;
+    none for a name that no curation recipe has. `recipes`: the folder of the recipes."""
     commands = []
     for file in sorted((recipes / FOLDER).glob("*.yaml")):
-        drawn = _drawn_by(file, file.stat().st_mtime_ns)
+        drawn = _training_sets(file, file.stat().st_mtime_ns)
         asked = [name for name in drawn if name in names]
         command = ["probe", "data", "curate", str(file)]
         options = workspace.options("data_root")
@@ -31,6 +31,6 @@ def draw_commands(names: Sequence[str], recipes: Path, workspace: Workspace) -> 
 
 
 @cache
-def _drawn_by(file: Path, changed: int) -> list[str]:
-    """The training sets of a curation recipe, read once for all that ask while it is not `changed`."""
+def _training_sets(file: Path, modified: int) -> list[str]:
+    """The names in a curation recipe, read once while its modification time is `modified`."""
     return [curation.name for curation in read_curations(file)]

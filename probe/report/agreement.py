@@ -1,4 +1,4 @@
-"""Whether what is measured puts the rows in the printed order: Spearman's rank correlation over rows that have both.
+"""Rank agreement of measured and printed values: Spearman's rank correlation over the rows that have both.
 
 Where the benchmark is another one than the paper's, the order is all that can be compared.
 
@@ -10,30 +10,31 @@ import statistics
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from probe.recipes.display import is_score
 from probe.report.table import Table
 
 LEAST_ROWS = 3
 
 
 class Agreement(NamedTuple):
-    """`rho`: from -1, the printed order reversed, to 1, the same; `rows`: how many were compared."""
+    """Of one metric in one column."""
 
     column: str
     metric: str
     rho: float
+    """From -1, the printed order reversed, to 1, the same order."""
     rows: int
+    """How many have both values."""
 
 
 def rank_agreement(table: Table) -> list[Agreement]:
-    """Of each metric of each mean; none with fewer than three rows, or where all values are equal."""
+    """Of each score of each mean; none with fewer than three rows, or where all values are equal."""
     found = []
     for column in table.means:
-        for metric in filter(is_score, table.recipe.show.metrics):
+        for metric in table.recipe.display.score_metrics:
             pairs = [
-                (row.cells[column][metric].mean, row.printed[column][metric].value)
+                (cell.mean, printed.value)
                 for row in table.rows
-                if metric in row.cells.get(column, {}) and metric in row.printed.get(column, {})
+                if (cell := row.cell(column, metric)) and (printed := row.printed_value(column, metric))
             ]
             pairs = [pair for pair in pairs if all(map(math.isfinite, pair))]
             if len(pairs) >= LEAST_ROWS and all(len(set(values)) > 1 for values in zip(*pairs, strict=True)):

@@ -1,4 +1,4 @@
-"""One evaluation as tables: a line a domain and the balanced mean last, each value with its 95 % interval.
+"""The scores of an evaluation as tables: a line a domain, the balanced mean last, values with their 95 % intervals.
 
 for table in score_tables("mine on sample", result, ["mMP@5"], ["merged"], ["clean"]):
     printer().print(table)
@@ -6,7 +6,7 @@ for table in score_tables("mine on sample", result, ["mMP@5"], ["merged"], ["cle
 
 from collections.abc import Iterator, Sequence
 
-from rich.table import Table
+from rich.table import Table as RichTable
 from rich.text import Text
 
 from probe.evaluate.scoring import Result
@@ -23,10 +23,10 @@ Interval = tuple[float, float]
 
 def score_tables(
     title: str, result: Result, metrics: Sequence[str], indexes: Sequence[str], protocols: Sequence[str]
-) -> Iterator[Table]:
-    """One for each index and protocol; where both are asked for, the official one shows the difference in points.
+) -> Iterator[RichTable]:
+    """One for each index and protocol; where both are asked for, the official one has the difference in points.
 
-    The official one has those of the metrics that have an official rule; where none has, there is none.
+    The official one has the metrics with an official rule; without any, there is none.
     """
     for index in indexes:
         for protocol in protocols:
@@ -34,14 +34,13 @@ def score_tables(
             scored = [metric for metric in metrics if metric in scores.mean]
             if not scored:
                 continue
-            grid = Table(title=Text(f"{title}, {index} index, {protocol} protocol"), title_justify="left")
+            grid = RichTable(title=Text(f"{title}, {index} index, {protocol} protocol"), title_justify="left")
             for name in ("domain", *scored, "queries", "nothing to find"):
                 grid.add_column(name, justify="left" if name == "domain" else "right")
             if protocol == "clean":
                 per_query = result.per_query(index)
                 grid.caption = Text(INTERVALS)
-                of = {metric: intervals(per_query, metric) for metric in scored}
-                cells = {metric: _with_intervals(scores, metric, of[metric]) for metric in scored}
+                cells = {metric: _with_intervals(scores, metric, intervals(per_query, metric)) for metric in scored}
             else:
                 clean = result.scores.of("clean", index) if "clean" in protocols else None
                 grid.caption = Text(f"In %{', in brackets official minus clean in points' if clean else ''}.")
@@ -54,17 +53,17 @@ def score_tables(
             yield grid
 
 
-def _with_intervals(scores: Scores, metric: str, of: dict[str, Interval]) -> dict[str, str]:
-    """By domain and Mean: `62.7 [60.1, 65.2]`."""
+def _with_intervals(scores: Scores, metric: str, bounds: dict[str, Interval]) -> dict[str, str]:
+    """`62.7 [60.1, 65.2]`, by domain and for `Mean`."""
     cells = {}
     for name, value in _values(scores, metric).items():
-        bounds = f" [{100 * of[name][0]:.1f}, {100 * of[name][1]:.1f}]" if name in of else ""
-        cells[name] = "-" if value is None else f"{100 * value:.1f}{bounds}"
+        interval = f" [{100 * bounds[name][0]:.1f}, {100 * bounds[name][1]:.1f}]" if name in bounds else ""
+        cells[name] = "-" if value is None else f"{100 * value:.1f}{interval}"
     return cells
 
 
 def _with_differences(scores: Scores, metric: str, clean: Scores | None) -> dict[str, str]:
-    """By domain and Mean: `62.9 (+0.2)`."""
+    """`62.9 (+0.2)`, by domain and for `Mean`."""
     cells, others = {}, _values(clean, metric) if clean else {}
     for name, value in _values(scores, metric).items():
         other = others.get(name)

@@ -1,34 +1,42 @@
 """How many parameters the model of a row has, counted from its configuration: no weights, no features, no run.
 
-Trainable are the head (D x d weights and d biases) and the loss's class matrix (C x K x d); with the backbones, that is
-all. A class matrix is needed for training alone: without it, what is deployed is smaller.
+Trained are the head (D x d weights and d biases) and the loss's class matrix (C x K x d); with the backbones, that is
+all. A class matrix is needed for training alone: without it, a deployed model is smaller.
 
-    parameters(row, classes=34_800)      # {"total parameters": 434980992, "trainable parameters": 6755392}
+    model_size(row, classes=34_800)      # ModelSize(total=434980992, trained=6755392)
 """
+
+from typing import NamedTuple
 
 from probe.fit import TrainedConfig
 from probe.heads.config import BatchNormLinear, Trained, loss_dim
 from probe.losses.config import LossConfig, Softmax
-from probe.recipes.display import PARAMETERS
-from probe.recipes.row import Row
+from probe.recipes import Row
 
-SIZE = "model size"  # the column
+SIZE_COLUMN = "model size"  # of a table
 
 
-def parameters(row: Row, classes: int | None) -> dict[str, float]:
-    """By metric; empty where the row has no runs or trains several models, and where a backbone's size, the features'
-    length or the number of classes is not known."""
+class ModelSize(NamedTuple):
+    """Numbers of parameters."""
+
+    total: int
+    trained: int
+
+
+def model_size(row: Row, classes: int | None) -> ModelSize | None:
+    """None where the row has no runs or trains several models, and where a backbone's size, the features' length or the
+    number of classes is not known."""
     if not row.runs or row.specialists:
-        return {}
+        return None
     run = row.runs[0]
     backbones = [backbone.row for backbone in row.backbones if backbone.name in run.stores("test")]
     sizes, dims = ([getattr(backbone, name) for backbone in backbones] for name in ("params", "dim"))
     if None in sizes or None in dims or (isinstance(run, TrainedConfig) and classes is None):
-        return {}
+        return None
     trained = 0
     if isinstance(run, TrainedConfig) and isinstance(run.head, Trained):
         trained = _trained(run.head, run.loss, sum(dims) + len(run.append), classes or 0)
-    return dict(zip(PARAMETERS, (sum(sizes) + trained, trained), strict=True))
+    return ModelSize(sum(sizes) + trained, trained)
 
 
 def _trained(head: Trained, loss: LossConfig, dim: int, classes: int) -> int:

@@ -1,6 +1,6 @@
-"""Queries one by one: what a row of the table found for each and how well, from its runs' per-query files.
+"""Single queries: what a row of the table retrieved for each and how well, from the per-query values of its runs.
 
-seed = first_finished(bench, row)
+seed = first_finished_seed(inventory, row)
 frame = queries(row, seed, "merged")
 frame["image", "label", "neighbours", "hits", "mMP@5"]
 """
@@ -12,22 +12,22 @@ import polars as pl
 from probe.data.labels import LISTS
 from probe.errors import UsageError
 from probe.metrics.scores import PER_QUERY
-from probe.planning.inventory import Bench
-from probe.recipes.row import Row
+from probe.planning import Inventory
+from probe.recipes import Row
 from probe.runs.directory import Run
 
-KEY = ["source", "image", "domain", "label"]  # tells the queries of a split apart
-FOUND = ["n", "neighbours", "neighbour_sources", "similarities", "hits"]
+KEY = ["source", "image", "domain", "label"]  # identifies a query of a split
+RETRIEVED = ["n", "neighbours", "neighbour_sources", "similarities", "hits"]
 BETWEEN = " · "  # of several labels
 
 
-def first_finished(bench: Bench, row: Row) -> list[Run]:
+def first_finished_seed(inventory: Inventory, row: Row) -> list[Run]:
     """The runs of the row's first seed that is finished: one, or of specialists one a domain. Empty where none is."""
-    return next(iter(bench.finished(row)), [])
+    return next(iter(inventory.finished(row)), [])
 
 
 def queries(row: Row, seed: Sequence[Run], index: str) -> pl.DataFrame:
-    """Columns KEY, FOUND, and one a metric; several labels are joined into one text. Of specialists, each answers the
+    """Columns KEY, RETRIEVED, and one a metric; several labels are joined into one text. Each specialist answers the
     queries of its own domain. Raises UsageError when a file is absent or not of this form."""
     frames = [_read(run, index) for run in seed]
     if row.specialists:
@@ -39,7 +39,7 @@ def _read(run: Run, index: str) -> pl.DataFrame:
     path = run.path / PER_QUERY[index]
     try:
         frame = pl.read_parquet(path)
-        frame.select(KEY + FOUND)
+        frame.select(KEY + RETRIEVED)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise UsageError(f"{path} cannot be read ({type(error).__name__}); delete {run.path} and fit again.") from error
     return frame.with_columns(as_text(frame["label"]))

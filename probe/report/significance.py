@@ -1,18 +1,22 @@
-"""What the differences within a table are worth: intervals of its numbers, and which rows the best is not told from.
+"""How sure the numbers of a table are: bootstrap intervals, and which rows are not significantly worse than the best.
 
-Reads the per-query values that runs left; a row without them is said, and stands without interval and mark.
+Made of the per-query values of finished runs. Where these are missing or damaged, a note says so, and the row has no
+interval and no mark. The answer is kept in a file, with a digest of the runs' files, because the draws take a while.
 
-found = judge({"ArcFace": [run.path], "Softmax": [other.path]}, "ArcFace", "mMP@5", "merged")
+found = compare_rows({"ArcFace": [run.path], "Softmax": [other.path]}, "ArcFace", "mMP@5", "merged")
 found.tied                                  # {"Softmax"}
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 
+from feature_cache import fingerprint
 from probe.errors import UsageError, first_line, nearest
 from probe.metrics import (
     MEAN,
@@ -26,25 +30,45 @@ from probe.metrics import (
     value_intervals,
 )
 from probe.metrics.scores import PER_QUERY
+from probe.storage import write_whole
 
 Seed = Path | dict[str, Path]  # a run's folder, or each domain's specialist's
 RESAMPLES = 1_000  # of a table, whose rows are many; `probe compare` and `probe evaluate` draw more
 FLIPS = 2_000
 FLIPS_PER_ROW = 200  # at least, so that the smallest p is below LEVEL after Holm's factor too
 LEVEL = 0.05
+VERSION = 1  # of the file; raise it when `compare_rows` gives other answers than before
 
 
 @dataclass(frozen=True)
 class Significance:
-    """Of one metric: `intervals[row][column]` as fractions, `tied` with the best row, and what could not be judged."""
+    """Of one metric in one index."""
 
     intervals: dict[str, dict[str, Interval]]
+    """Of 95 %, as fractions, by row and column."""
     tied: set[str]
+    """Rows whose mean does not differ significantly from the best."""
     notes: list[str]
+    """Rows that could not be compared, and why."""
 
 
-def judge(rows: Mapping[str, Sequence[Seed]], best: str, metric: str, index: str) -> Significance:
-    """`rows`: each row's finished seeds, at least one; their values are averaged. A damaged file is a note."""
+def cached_comparison(
+    file: Path, rows: Mapping[str, Sequence[Seed]], best: str, metric: str, index: str
+) -> Significance:
+    """As `compare_rows`; read from `file` where that was made of the same files, else computed and written there."""
+    draws = [RESAMPLES, FLIPS, FLIPS_PER_ROW, LEVEL]
+    seeds = [[row, [_files(seed, index) for seed in seeds]] for row, seeds in rows.items()]
+    key = fingerprint({"version": VERSION, "draws": draws, "rows": seeds, "asked": [best, metric, index]})
+    found = _read(file, key)
+    if found is None:
+        found = compare_rows(rows, best, metric, index)
+        _write(file, key, found)
+    return found
+
+
+def compare_rows(rows: Mapping[str, Sequence[Seed]], best: str, metric: str, index: str) -> Significance:
+    """Compares every row with the best one. `rows`: each row's finished seeds, at least one; they are averaged query by
+    query."""
     intervals: dict[str, dict[str, Interval]] = {}
     differences: dict[str, np.ndarray] = {}
     notes = []
@@ -59,9 +83,25 @@ def judge(rows: Mapping[str, Sequence[Seed]], best: str, metric: str, index: str
                 require_same_queries(top, scores)
                 differences[row] = top.values - scores.values
         except UsageError as error:
-            what = "no row is" if row == best else f"row '{row}' is not"
-            notes.append(f"{what} compared with the best, '{best}': {error}")
+            subject = "no row is" if row == best else f"row '{row}' is not"
+            notes.append(f"{subject} compared with the best, '{best}': {error}")
     return Significance(intervals, _tied(top, differences) if top and differences else set(), notes)
+
+
+def _tied(best: QueryValues, differences: Mapping[str, np.ndarray]) -> set[str]:
+    """The rows whose balanced mean does not differ from the best at LEVEL, by Holm over all of them."""
+    draws = max(FLIPS, FLIPS_PER_ROW * len(differences))
+    columns = np.stack(list(differences.values()), axis=1)
+    adjusted = holm(permutation_p(best, columns, draws, np.random.default_rng(0))[MEAN])
+    return {row for row, p in zip(differences, adjusted, strict=True) if p >= LEVEL}
+
+
+def holm(p: np.ndarray) -> np.ndarray:
+    """Adjusted p of m tests (Holm 1979): the smallest times m, the next times m - 1, and so on, never decreasing."""
+    order = np.argsort(p, kind="stable")
+    adjusted = np.empty(len(p))
+    adjusted[order] = np.minimum(1, np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)))
+    return adjusted
 
 
 def _read_seed(seed: Seed, metric: str, index: str) -> QueryValues:
@@ -87,17 +127,36 @@ def read_scores(folder: Path, metric: str, index: str) -> QueryValues:
     return QueryValues.of(folder.name, values, metric)
 
 
-def _tied(best: QueryValues, differences: Mapping[str, np.ndarray]) -> set[str]:
-    """The rows whose balanced mean is not told from the best's at LEVEL, by Holm over all of them."""
-    draws = max(FLIPS, FLIPS_PER_ROW * len(differences))
-    columns = np.stack(list(differences.values()), axis=1)
-    adjusted = holm(permutation_p(best, columns, draws, np.random.default_rng(0))[MEAN])
-    return {row for row, p in zip(differences, adjusted, strict=True) if p >= LEVEL}
+def _files(seed: Seed, index: str) -> list[Any]:
+    """The identity of a seed's per-query files."""
+    folders = {"": seed} if isinstance(seed, Path) else seed
+    return [[domain, str(folder.absolute()), _stamp(folder / PER_QUERY[index])] for domain, folder in folders.items()]
 
 
-def holm(p: np.ndarray) -> np.ndarray:
-    """Adjusted p of m tests (Holm 1979): the smallest times m, the next times m - 1, and so on, never decreasing."""
-    order = np.argsort(p, kind="stable")
-    adjusted = np.empty(len(p))
-    adjusted[order] = np.minimum(1, np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)))
-    return adjusted
+def _stamp(path: Path) -> list[int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return [found.st_size, found.st_mtime_ns, found.st_ino]
+
+
+def _read(file: Path, key: str) -> Significance | None:
+    """None where the file is of other runs, or damaged."""
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        if content["key"] != key:
+            return None
+        intervals = {
+            row: {column: (low, high) for column, (low, high) in of_row.items()}
+            for row, of_row in content["intervals"].items()
+        }
+        return Significance(intervals, set(content["tied"]), content["notes"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _write(file: Path, key: str, found: Significance) -> None:
+    content = {"key": key, "intervals": found.intervals, "tied": sorted(found.tied), "notes": found.notes}
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(file, json.dumps(content).encode())

@@ -1,228 +1,201 @@
-"""A table: what a recipe's runs measured, row by row, beside what the paper printed. It computes nothing else.
+"""The table of a recipe: what its runs measured, row by row, beside what the paper prints.
 
-table = build_table(Bench(recipe, workspace))
-table.rows[0].cells["Mean"]["mMP@5"].mean
+It averages over seeds and compares rows; every number comes from a finished run, a count or the print.
+
+table = build_table(Inventory(recipe, workspace))
+table.rows[0].cell("Mean", "mMP@5").mean
 """
 
 import math
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from probe.data.selection import CLASS
 from probe.errors import nearest
-from probe.metrics import Values
-from probe.planning.duration import Estimate
-from probe.planning.inventory import Bench
-from probe.planning.specialists import oracle_scores
-from probe.recipes.display import PARAMETERS
-from probe.recipes.recipe import Recipe
-from probe.recipes.reference import MEAN, Printed
-from probe.recipes.row import Comparison, Row
-from probe.recipes.static import Found
-from probe.report.model_size import SIZE, parameters
-from probe.report.significance import Seed, Significance
-from probe.report.significance_cache import judged
+from probe.metrics import Scores, Values, balanced_mean
+from probe.planning import Estimate, Inventory, Status
+from probe.recipes import MEAN, PARAMETERS, PrintedRelation, PrintedValue, Recipe, Row, StaticValues
+from probe.report.model_size import SIZE_COLUMN, model_size
+from probe.report.significance import Seed, Significance, cached_comparison
 from probe.runs.directory import Run
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A score in percent, its mean over the seeds and their standard deviation where there are several; or a count.
-
-    `text`: of what is no number, whose mean is NaN. `written(metric, cell.shown)` is how it is written.
-    """
+    """A measured value; `format_value(metric, cell.display)` formats it."""
 
     mean: float
+    """Over the seeds, of a score in percent; a count; NaN for a text."""
     std: float | None
+    """Standard deviation over the seeds, where there are several."""
     text: str | None = None
 
     @property
-    def shown(self) -> float | str:
+    def display(self) -> float | str:
         return self.mean if self.text is None else self.text
 
 
 @dataclass(frozen=True)
 class TableRow:
-    """`cells[column][metric]`, empty until something is measured or counted; `done` of `planned` seeds.
-
-    `comparison`: how what is measured relates to what is printed.
-    """
-
     name: str
     dim: int | None
+    """Length of the embeddings."""
     done: int
+    """Finished seeds."""
     planned: int
+    """Seeds; 0 for a row without runs."""
     cells: dict[str, dict[str, Cell]]
-    printed: dict[str, dict[str, Printed]]
-    comparison: Comparison
+    """What is measured, by column and metric."""
+    printed: dict[str, dict[str, PrintedValue]]
+    """What is printed, by column and metric."""
+    relation: PrintedRelation
+    """How the two may be compared."""
+
+    def cell(self, column: str, metric: str) -> Cell | None:
+        return self.cells.get(column, {}).get(metric)
+
+    def printed_value(self, column: str, metric: str) -> PrintedValue | None:
+        return self.printed.get(column, {}).get(metric)
 
 
 @dataclass(frozen=True)
 class Table:
-    """`means` and `domains`: the columns, as they are printed; rows may have cells of more, the domains in the second
-    index. `reasons`: why rows are not the printed experiment. `missing` says why rows are empty, `needs` the commands
-    that fill them. `significance[mean's column, metric]`. `stale`: what was measured of something else than is here
-    now; `times`: of commands of `needs`, None where nothing is known."""
-
     recipe: Recipe
     means: list[str]
+    """The columns of balanced means, one an index."""
     domains: list[str]
+    """The other columns, by their printed names. Rows may have cells of more: the domains in the second index."""
     rows: list[TableRow]
     reasons: list[str]
+    """Why rows are not the printed experiment."""
     missing: list[str]
-    needs: list[str]
+    """Reasons for missing data, features and rows."""
+    commands: list[str]
+    """What to run to complete the table, in order."""
     notes: list[str]
     significance: dict[tuple[str, str], Significance] = field(default_factory=dict)
+    """By a mean's column and metric."""
     stale: list[str] = field(default_factory=list)
+    """Finished runs that are not the recipe's any more, a sentence for each reason."""
     times: dict[str, Estimate | None] = field(default_factory=dict)
+    """By command; None where nothing is known."""
 
     @property
     def columns(self) -> list[str]:
         return [*self.means, *self.domains]
 
+    @property
+    def has_runs(self) -> bool:
+        """Whether dimensions and seeds mean anything: not in a table of counts."""
+        return any(row.planned for row in self.rows)
+
     def metrics(self, column: str) -> tuple[str, ...]:
-        """What a column shows: of the recipe's metrics, those that any row has measured or printed there."""
+        """The recipe's metrics that any row has measured or printed in a column."""
         return self._metrics[column]
 
     @cached_property
     def _metrics(self) -> dict[str, tuple[str, ...]]:
-        show = self.recipe.show
-        places = {
-            column: {
-                metric for row in self.rows for part in (row.cells, row.printed) for metric in part.get(column, {})
-            }
-            for column in self.columns
-        }
-        there = {column: tuple(each for each in show.metrics if each in places[column]) for column in places}
-        return {column: metrics or show.scores or show.metrics for column, metrics in there.items()}
+        display = self.recipe.display
+        found = {}
+        for column in self.columns:
+            values = [values.get(column, {}) for row in self.rows for values in (row.cells, row.printed)]
+            known = {metric for of_row in values for metric in of_row}
+            metrics = tuple(metric for metric in display.metrics if metric in known)
+            found[column] = metrics or display.score_metrics or display.metrics
+        return found
 
 
-def build_table(bench: Bench) -> Table:
-    """Reads the finished runs; what is not measured is said, with the command to run."""
-    recipe = bench.recipe
-    if recipe.counter is not None:
-        return _counted(recipe, recipe.counter.count(bench.workspace))
-    rows = [_row(row, bench) for row in recipe.rows]
-    domains = bench.manifest.domains if bench.manifest else recipe.columns
-    missing = [*bench.missing, *(f"{row}: waits for the steps of {of}" for row, of in bench.waiting.items())]
-    needs = list(bench.needs)
-    if needs or bench.waiting or any(not run.done for runs in bench.runs_of.values() for run in runs):
-        needs.append(bench.fit_command)
+def build_table(inventory: Inventory, status: Status | None = None) -> Table:
+    """Reads the finished runs. What is not measured has its reason, and the command to run."""
+    recipe, status = inventory.recipe, status or Status()
+    if recipe.static is not None:
+        return _static_table(recipe, recipe.static.read(inventory.workspace))
+    display = recipe.display
+    rows = [_row(row, inventory) for row in recipe.rows]
+    domains = inventory.manifest.domains if inventory.manifest else recipe.columns
+    waiting = [f"{row}: waits for the steps of {specialists}" for row, specialists in inventory.waiting.items()]
     significance = {
-        (recipe.show.column(MEAN, index), metric): found
-        for index in recipe.show.indexes
-        for metric in recipe.show.scores
-        if (found := _significance(rows, bench, metric, index))
+        (display.column(MEAN, index), metric): found
+        for index in display.indexes
+        for metric in display.score_metrics
+        if (found := _significance(rows, inventory, metric, index))
     }
-    means = [recipe.show.column(MEAN, index) for index in recipe.show.indexes]
-    notes = [*_notes(bench), *dict.fromkeys(note for found in significance.values() for note in found.notes)]
+    notes = [*_notes(inventory), *dict.fromkeys(note for found in significance.values() for note in found.notes)]
     return Table(
-        recipe, means, _domains(recipe, domains, rows), rows, _reasons(rows), missing, needs, notes, significance
+        recipe=recipe,
+        means=[display.column(MEAN, index) for index in display.indexes],
+        domains=_domain_columns(recipe, domains, rows),
+        rows=rows,
+        reasons=_reasons(rows),
+        missing=[*inventory.missing, *waiting],
+        commands=inventory.commands,
+        notes=notes,
+        significance=significance,
+        stale=status.stale,
+        times=status.times,
     )
 
 
-def _counted(recipe: Recipe, found: Found) -> Table:
-    """The table of a recipe without runs: a column for each metric, called like it."""
+def _static_table(recipe: Recipe, static: StaticValues) -> Table:
+    """The table of a recipe without runs: a column for each metric, of the same name."""
     rows = []
     for row in recipe.rows:
-        values = found.values.get(row.name, {})
-        cells = {metric: {metric: _cell(value)} for metric, value in values.items()}
-        printed = row.comparison.values(recipe.reference)
-        rows.append(TableRow(row.name, None, 0, 0, cells, printed, row.comparison))
-    return Table(recipe, [], list(recipe.show.metrics), rows, _reasons(rows), found.missing, found.needs, found.notes)
+        values = static.values.get(row.name, {})
+        cells = {metric: {metric: _static_cell(value)} for metric, value in values.items()}
+        rows.append(TableRow(row.name, None, 0, 0, cells, row.relation.values(recipe.reference), row.relation))
+    domains = list(recipe.display.metrics)
+    return Table(recipe, [], domains, rows, _reasons(rows), static.missing, static.commands, static.notes)
 
 
-def _cell(value: float | str) -> Cell:
+def _static_cell(value: float | str) -> Cell:
     return Cell(math.nan, None, value) if isinstance(value, str) else Cell(float(value), None)
 
 
-def _significance(rows: list[TableRow], bench: Bench, metric: str, index: str) -> Significance | None:
-    show, names = bench.recipe.show, bench.recipe.columns
-    mean = show.column(MEAN, index)
-    means = {row.name: row.cells[mean][metric].mean for row in rows if metric in row.cells.get(mean, {})}
-    if not means or show.protocol != "clean":  # of which alone there are values by query
-        return None
-    seeds = {row.name: _seeds(row, bench) for row in bench.recipe.rows if row.name in means}
-    file = bench.workspace.tables / ".judged" / f"{bench.recipe.name}-{metric}-{index}.json"
-    found = judged(file, seeds, max(means, key=lambda row: means[row]), metric, index)
-    intervals = {
-        row: {show.column(names.get(domain, domain), index): interval for domain, interval in of_row.items()}
-        for row, of_row in found.intervals.items()
-    }
-    return replace(found, intervals=intervals)
-
-
-def _seeds(row: Row, bench: Bench) -> list[Seed]:
-    """The folders of each finished seed's run, or runs."""
-    seeds = bench.finished(row)
-    if row.specialists:
-        return [{str(run.config.domain): run.path for run in runs} for runs in seeds]
-    return [runs[0].path for runs in seeds]
-
-
-def _domains(recipe: Recipe, domains: Iterable[str], rows: list[TableRow]) -> list[str]:
-    """In the order of the print, then what is in no printed table; the models' size last."""
-    printed = dict.fromkeys(column for row in rows for column in row.printed)
-    measured = {recipe.columns.get(domain, domain) for domain in domains}
-    order = [*recipe.columns.values(), *_printed_order(recipe), *printed, *sorted(measured)]
-    shown = [column for column in dict.fromkeys(order) if column in {*printed, *measured} - {MEAN, SIZE}]
-    return shown + [SIZE] * any(SIZE in columns for row in rows for columns in (row.cells, row.printed))
-
-
-def _printed_order(recipe: Recipe) -> list[str]:
-    return recipe.reference.domains if recipe.reference else []
-
-
-def _reasons(rows: list[TableRow]) -> list[str]:
-    """`IN+UJCDS, IN+UJCRR: linear probe: ...`, one line a reason."""
-    named: dict[tuple[str, str], list[str]] = {}
-    for row in rows:
-        if row.comparison.because:
-            named.setdefault((row.comparison.mark, row.comparison.because.strip()), []).append(row.name)
-    return [
-        f"{'every row' if len(names) == len(rows) else ', '.join(names)}: {mark}: {because}"
-        for (mark, because), names in named.items()
-    ]
-
-
-def _row(row: Row, bench: Bench) -> TableRow:
-    printed = row.comparison.values(bench.recipe.reference)
-    seeds = bench.finished(row)
-    scores = [_by_column(row, runs, bench.recipe) for runs in seeds]
-    cells = {column: _cells(scores, column, bench.recipe.show.scores) for column in scores[0]} if scores else {}
-    sizes = _sizes(row, bench)
-    cells |= {SIZE: sizes} if sizes else {}
+def _row(row: Row, inventory: Inventory) -> TableRow:
+    recipe = inventory.recipe
+    seeds = inventory.finished(row)
+    scores = [_values_by_column(row, runs, recipe) for runs in seeds]
+    cells = {column: _cells(scores, column, recipe.display.score_metrics) for column in scores[0]} if scores else {}
+    sizes = _size_cells(row, inventory)
+    cells |= {SIZE_COLUMN: sizes} if sizes else {}
     dim = seeds[0][0].scores.dim if seeds else None
-    return TableRow(row.name, dim, len(seeds), len(row.runs), cells, printed, row.comparison)
+    printed = row.relation.values(recipe.reference)
+    return TableRow(row.name, dim, len(seeds), len(row.runs), cells, printed, row.relation)
 
 
-def _sizes(row: Row, bench: Bench) -> dict[str, Cell]:
-    """How large the row's model is, where the recipe shows that: with the classes that it is trained on where these are
-    here, else with as many as the recipe says."""
-    shown = bench.recipe.show.metrics
-    features = bench.features.get(row.features_name) if row.runs else None
-    classes = features.frame("train").select(CLASS).n_unique() if features else bench.recipe.classes
-    found = parameters(row, classes) if set(PARAMETERS) & set(shown) else {}
-    return {metric: Cell(value, None) for metric, value in found.items() if metric in shown}
-
-
-def _by_column(row: Row, runs: list[Run], recipe: Recipe) -> dict[str, Values]:
-    """A seed's values, of its run or its specialists."""
-    show = recipe.show
+def _values_by_column(row: Row, runs: list[Run], recipe: Recipe) -> dict[str, Values]:
+    """The values of one seed, from its run or its specialists."""
+    display = recipe.display
     columns: dict[str, Values] = {}
-    for index in show.indexes:
-        of_index = oracle_scores(runs, show.protocol, index) if row.specialists else show.of(runs[0].scores.test, index)
-        columns[show.column(MEAN, index)] = of_index.mean
+    for index in display.indexes:
+        if row.specialists:
+            scores = oracle_scores(runs, display.protocol, index)
+        else:
+            scores = display.scores_of(runs[0].scores.test, index)
+        columns[display.column(MEAN, index)] = scores.mean
         columns |= {
-            show.column(recipe.columns.get(name, name), index): domain.values
-            for name, domain in of_index.domains.items()
+            display.column(recipe.columns.get(name, name), index): domain.values
+            for name, domain in scores.domains.items()
         }
     return columns
 
 
+def oracle_scores(specialists: Sequence[Run], protocol: str, index: str) -> Scores:
+    """The oracle of a seed's specialists, as if it were one run.
+
+    It knows the query's domain: that domain's specialist embeds the query and the whole index (UnED section 4.1). Each
+    domain's values are its own specialist's, and the mean is theirs.
+    """
+    scores = {str(run.config.domain): run.scores.test.of(protocol, index) for run in specialists}
+    domains = {domain: found.domains[domain] for domain, found in scores.items()}
+    metrics = list(next(iter(domains.values())).values)
+    return Scores(mean=balanced_mean(domains, metrics, protocol), domains=domains)
+
+
 def _cells(scores: list[dict[str, Values]], column: str, metrics: Sequence[str]) -> dict[str, Cell]:
+    """Mean and deviation over the seeds."""
     cells = {}
     for metric in metrics:
         values = [100 * value for score in scores if (value := score[column][metric]) is not None]
@@ -232,24 +205,95 @@ def _cells(scores: list[dict[str, Values]], column: str, metrics: Sequence[str])
     return cells
 
 
-def _notes(bench: Bench) -> list[str]:
-    notes = []
-    for name, features in bench.features.items():
+def _size_cells(row: Row, inventory: Inventory) -> dict[str, Cell]:
+    """The model's parameters by metric, where the recipe shows them. Their number of classes is counted in the training
+    images where these are here, else it is the recipe's."""
+    metrics = inventory.recipe.display.metrics
+    if not set(PARAMETERS) & set(metrics):
+        return {}
+    features = inventory.features_of(row)
+    classes = features.frame("train").select(CLASS).n_unique() if features else inventory.recipe.classes
+    size = model_size(row, classes)
+    if size is None:
+        return {}
+    values = dict(zip(PARAMETERS, (size.total, size.trained), strict=True))
+    return {metric: Cell(value, None) for metric, value in values.items() if metric in metrics}
+
+
+def _significance(rows: list[TableRow], inventory: Inventory, metric: str, index: str) -> Significance | None:
+    """By the clean protocol, of which alone there are values by query."""
+    recipe, display = inventory.recipe, inventory.recipe.display
+    column = display.column(MEAN, index)
+    means = {row.name: cell.mean for row in rows if (cell := row.cell(column, metric))}
+    if not means or display.protocol != "clean":
+        return None
+    seeds = {row.name: _seeds(row, inventory) for row in recipe.rows if row.name in means}
+    file = inventory.workspace.tables / ".significance" / f"{recipe.name}-{metric}-{index}.json"
+    found = cached_comparison(file, seeds, max(means, key=lambda row: means[row]), metric, index)
+    intervals = {
+        row: {display.column(recipe.columns.get(domain, domain), index): ends for domain, ends in of_row.items()}
+        for row, of_row in found.intervals.items()
+    }
+    return replace(found, intervals=intervals)
+
+
+def _seeds(row: Row, inventory: Inventory) -> list[Seed]:
+    """The folders of each finished seed's run, or runs."""
+    seeds = inventory.finished(row)
+    if row.specialists:
+        return [{str(run.config.domain): run.path for run in runs} for runs in seeds]
+    return [runs[0].path for runs in seeds]
+
+
+def _domain_columns(recipe: Recipe, domains: Iterable[str], rows: list[TableRow]) -> list[str]:
+    """In printed order, then those that are not printed; the models' size last."""
+    printed = dict.fromkeys(column for row in rows for column in row.printed)
+    measured = {recipe.columns.get(domain, domain) for domain in domains}
+    printed_order = recipe.reference.domains if recipe.reference else []
+    order = dict.fromkeys([*recipe.columns.values(), *printed_order, *printed, *sorted(measured)])
+    columns = [column for column in order if column in {*printed, *measured} - {MEAN, SIZE_COLUMN}]
+    has_sizes = any(SIZE_COLUMN in columns for row in rows for columns in (row.cells, row.printed))
+    return columns + [SIZE_COLUMN] * has_sizes
+
+
+def _reasons(rows: list[TableRow]) -> list[str]:
+    """`IN+UJCDS, IN+UJCRR: linear probe: ...`, one line a reason."""
+    names_by_reason: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        if row.relation.because:
+            names_by_reason.setdefault((row.relation.mark, row.relation.because.strip()), []).append(row.name)
+    return [
+        f"{'every row' if len(names) == len(rows) else ', '.join(names)}: {mark}: {because}"
+        for (mark, because), names in names_by_reason.items()
+    ]
+
+
+def _notes(inventory: Inventory) -> list[str]:
+    return [*_undecodable_images(inventory), *_queries_left_out(inventory), *_unknown_columns(inventory)]
+
+
+def _undecodable_images(inventory: Inventory) -> Iterator[str]:
+    for key, features in inventory.features.items():
         if not features.left_out.is_empty():
             examples = ", ".join(features.left_out["image"].unique().sort()[:3])
-            notes.append(f"{name}: {len(features.left_out):,} rows left out, undecodable images: {examples}")
-    nothing = {
-        f"{domain}: {score.nothing_to_find:,} queries have nothing to find and are left out"
-        for runs in bench.runs_of.values()
-        for run in runs
-        if run.done
-        for domain, score in bench.recipe.show.of(run.scores.test, bench.recipe.show.indexes[0]).domains.items()
-        if score.nothing_to_find
-    }
-    return notes + sorted(nothing) + _unknown_columns(bench)
+            yield f"{key}: {len(features.left_out):,} rows left out, undecodable images: {examples}"
 
 
-def _unknown_columns(bench: Bench) -> list[str]:
-    domains = bench.manifest.domains if bench.manifest else list(bench.recipe.columns)
-    unknown = [domain for domain in bench.recipe.columns if domain not in domains]
-    return [f"columns: '{name}' is no domain of {bench.recipe.data}; {nearest(name, domains)}" for name in unknown]
+def _queries_left_out(inventory: Inventory) -> list[str]:
+    display = inventory.recipe.display
+    done = (run for runs in inventory.runs_of.values() for run in runs if run.done)
+    return sorted(
+        {
+            f"{domain}: {score.nothing_to_find:,} queries have nothing to find and are left out"
+            for run in done
+            for domain, score in display.scores_of(run.scores.test, display.indexes[0]).domains.items()
+            if score.nothing_to_find
+        }
+    )
+
+
+def _unknown_columns(inventory: Inventory) -> list[str]:
+    recipe = inventory.recipe
+    domains = inventory.manifest.domains if inventory.manifest else list(recipe.columns)
+    unknown = [domain for domain in recipe.columns if domain not in domains]
+    return [f"columns: '{name}' is no domain of {recipe.data}; {nearest(name, domains)}" for name in unknown]

@@ -1,7 +1,7 @@
-"""Small pictures of a manifest's images, made when they are asked for, from files or from tar shards.
+"""Thumbnails of a manifest's images, made on demand, from files or from tar shards.
 
-pictures = Pictures(manifest, px=96)
-pictures.get("pocket", "coins/1.jpg")       # a PIL image whose longer side is 96 px; None where there is none to show
+thumbnails = Thumbnails(manifest, px=96)
+thumbnails.get("pocket", "coins/1.jpg")       # a PIL image whose longer side is 96 px; None where the image is gone
 """
 
 import io
@@ -21,11 +21,10 @@ THREADS = 4  # Pillow decodes without the interpreter's lock
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """`px`: the longer side; what is smaller stays as it is."""
-
+class Thumbnails:
     manifest: Manifest
     px: int
+    """The longer side; smaller images stay as they are."""
 
     def get(self, source: str, image: str) -> Image.Image | None:
         """None when the image is gone, cannot be decoded, or its source's folder is not known."""
@@ -33,11 +32,11 @@ class Pictures:
         if root is None:
             return None
         try:
-            picture = decode(io.BytesIO(read_image(root, image)))
+            small = decode(io.BytesIO(read_image(root, image)))
         except (OSError, KeyError, ValueError, SyntaxError, Image.DecompressionBombError, ProbeError):
             return None
-        picture.thumbnail((self.px, self.px), Image.Resampling.LANCZOS)
-        return picture
+        small.thumbnail((self.px, self.px), Image.Resampling.LANCZOS)
+        return small
 
     def encoded(self, keys: Iterable[Key], advance: Callable[[int], None]) -> list[bytes | None]:
         """WebP of each, in order."""
@@ -49,9 +48,9 @@ class Pictures:
         return found
 
     def _encode(self, key: Key) -> bytes | None:
-        picture = self.get(*key)
-        if picture is None:
+        thumbnail = self.get(*key)
+        if thumbnail is None:
             return None
         content = io.BytesIO()
-        picture.save(content, "WEBP", quality=62, method=4)
+        thumbnail.save(content, "WEBP", quality=62, method=4)
         return content.getvalue()

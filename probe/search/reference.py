@@ -1,6 +1,7 @@
 """What `search` finds, in plain Python: every pair in float64, exact sums, the best k, ties to the earlier row.
 
-Tests compare the search with it, on a few hundred vectors.
+Tests compare the search with it, on a few hundred vectors. Where two similarities are not equal but nearer than their
+rounding, the two may order them differently.
 
     neighbours = reference_search(queries, index, k=5, same_image=np.array([(0, 17)]))
 """

@@ -104,6 +104,22 @@ def test_both_indexes_and_protocols_are_printed_with_their_difference(home: Path
     assert set(summary["clean"]["separate"]["mean"]) == {"mMP@5", "R@1", "mAP@100", "R@2", "mAP@3"}
 
 
+def test_metrics_without_an_official_rule_are_scored_by_the_clean_protocol_alone(home: Path):
+    named = "--metric mAP@R --metric R-precision --metric MRR@10"
+    found = evaluate(home, mine(home, f"--protocol both {named}"))
+    assert "official protocol" not in " ".join(found.stdout.split())
+    assert "no official value of mAP@R, R-precision, MRR@10" in " ".join(found.stderr.split())
+    [folder] = folders(home)
+    summary = json.loads((folder / "metrics.json").read_text())
+    unofficial = {"mAP@R", "R-precision", "MRR@10"}
+    assert set(summary["official"]["merged"]["mean"]) == {"mMP@5", "R@1", "mAP@100"}
+    assert set(summary["clean"]["merged"]["mean"]) == {"mMP@5", "R@1", "mAP@100", *unofficial}
+    for metric in unofficial:
+        assert f"{100 * summary['clean']['merged']['mean'][metric]:.1f} [" in found.stdout
+    refused = evaluate(home, mine(home, "--protocol official --metric R@1 --metric MRR@10"), code=2)
+    assert "the official protocol has no MRR@10; it has mAP@k, mMP@k, R@k." in " ".join(refused.stderr.split())
+
+
 def test_what_changes_the_numbers_has_a_folder_of_its_own_and_what_does_not_has_not(home: Path):
     evaluate(home, mine(home))
     evaluate(home, mine(home, "--index separate --protocol official"))

@@ -3,23 +3,23 @@
 import pytest
 
 from probe.data.dataset import MissingDataError
-from probe.planning.inputs import Shelf
-from probe.planning.inventory import Bench
+from probe.planning.inputs import Inputs
+from probe.planning.inventory import Inventory
 from tests.report.world import World
 
 
 def test_two_recipes_read_data_and_features_once(world: World):
     world.write_store()
-    shelf = Shelf(world.workspace)
-    first, second = (Bench(world.recipe, world.workspace, shelf) for _ in range(2))
+    inputs = Inputs(world.workspace)
+    first, second = (Inventory(world.recipe, world.workspace, inputs) for _ in range(2))
     assert first.manifest is second.manifest
     assert first.features["descriptor"] is second.features["descriptor"]
 
 
 def test_what_is_not_there_is_looked_for_again(world: World):
-    shelf = Shelf(world.workspace)
+    inputs = Inputs(world.workspace)
     with pytest.raises(MissingDataError):
-        shelf.data("absent")
+        inputs.data("absent")
     folder = world.workspace.data_root
     (folder / "small").rename(folder / "absent")
-    assert shelf.data("absent").domains == ["birds", "cars"]
+    assert inputs.data("absent").domains == ["birds", "cars"]

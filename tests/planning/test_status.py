@@ -11,10 +11,10 @@ from probe.backbones.catalogue import Backbone, find_backbone
 from probe.backbones.row import BackboneRow
 from probe.extract.speed import Speed, read_speeds, record
 from probe.fit import read_run_config
-from probe.planning.duration import HERE, REFERENCE, Estimator, Wanted, model, operations_an_image, rounded
-from probe.planning.inventory import Bench
-from probe.planning.size import Search, Size, Training, printed_size, size_of_manifest
-from probe.planning.status import Status
+from probe.planning.duration import HERE, REFERENCE, Estimator, PlannedRun, model, operations_an_image, rounded
+from probe.planning.inventory import Inventory
+from probe.planning.size import DataSize, SearchSize, TrainingSize, printed_size, size_of_manifest
+from probe.planning.status import Planner
 from probe.recipes.overrides import Overrides
 from probe.recipes.recipe import read_recipe
 from probe.report.render.markdown import markdown
@@ -23,18 +23,18 @@ from probe.runs import directory as run_module
 from probe.runs.directory import Run
 from probe.runs.index import PastRuns
 from probe.runs.sweep import sweep
-from tests.report.test_table import shown
+from tests.report.test_table import terminal_text
 from tests.report.world import RECIPE, World
 
 
-def told(world: World) -> Table:
-    bench = Bench(world.recipe, world.workspace)
-    return Status(world.workspace).of(build_table(bench), bench)
+def table_of(world: World) -> Table:
+    inventory = Inventory(world.recipe, world.workspace)
+    return build_table(inventory, Planner(world.workspace).status(inventory))
 
 
 def fitted(world: World) -> World:
     world.write_store()
-    sweep(Bench(world.recipe, world.workspace).runs(), "cpu")
+    sweep(Inventory(world.recipe, world.workspace).runs(), "cpu")
     return world
 
 
@@ -44,8 +44,8 @@ def changed(world: World, before: str, after: str) -> World:
 
 
 def test_a_finished_table_is_neither_stale_nor_timed(world: World):
-    table = told(fitted(world))
-    assert (table.stale, table.times, table.needs) == ([], {}, [])
+    table = table_of(fitted(world))
+    assert (table.stale, table.times, table.commands) == ([], {}, [])
 
 
 def test_runs_of_other_features_are_stale(world: World):
@@ -54,13 +54,13 @@ def test_runs_of_other_features_are_stale(world: World):
     store.unlink()
     spec = find_backbone("descriptor").spec()
     world.write_store(spec | {"packages": spec["packages"] | {"numpy": "1.0"}})
-    assert told(world).stale == ["stale: 4 run(s) of Full, Random were made with other features"]
+    assert table_of(world).stale == ["stale: 4 run(s) of Full, Random were made with other features"]
 
 
 def test_runs_whose_features_are_gone_are_stale(world: World):
     fitted(world)
     world.workspace.store("small", "descriptor").unlink()
-    [line] = told(world).stale
+    [line] = table_of(world).stale
     assert line == "stale: 4 run(s) of Full, Random were made with features or data that are not here any more"
 
 
@@ -69,21 +69,21 @@ def test_runs_of_another_recipe_make_nothing_stale(world: World):
     world.workspace.store("small", "descriptor").unlink()
     other = world.recipe.path.with_name("other.yaml")
     other.write_text(RECIPE)
-    assert not told(replace(world, recipe=read_recipe(other))).stale
+    assert not table_of(replace(world, recipe=read_recipe(other))).stale
 
 
 def test_runs_of_another_manifest_are_stale(world: World):
     fitted(world)
     manifest = world.workspace.data_root / "small" / "manifest.csv"
     manifest.write_text("".join(manifest.read_text().splitlines(keepends=True)[:-1]))
-    table = told(world)
+    table = table_of(world)
     assert table.stale == ["stale: 4 run(s) of Full, Random were made with another manifest"]
-    assert table.stale[0] in shown(table)
+    assert table.stale[0] in terminal_text(table)
     assert table.stale[0] in markdown(table)
 
 
 def test_runs_of_a_configuration_that_has_changed_are_stale(world: World):
-    table = told(changed(fitted(world), "dim: 8", "dim: 4"))
+    table = table_of(changed(fitted(world), "dim: 8", "dim: 4"))
     assert table.stale == ["stale: 3 run(s) of Random were made with another configuration (head.dim: 8, not 4)"]
     assert [row.done for row in table.rows] == [1, 0]
 
@@ -91,24 +91,24 @@ def test_runs_of_a_configuration_that_has_changed_are_stale(world: World):
 def test_what_the_command_line_changed_is_not_stale_in_the_recipe(world: World):
     world.write_store()
     overridden = read_recipe(world.recipe.path, Overrides.parse(["head.dim=4"], None, []))
-    sweep(Bench(overridden, world.workspace).runs(), "cpu")
-    assert not told(world).stale
+    sweep(Inventory(overridden, world.workspace).runs(), "cpu")
+    assert not table_of(world).stale
 
 
 def test_runs_of_an_earlier_version_are_stale(world: World, monkeypatch: pytest.MonkeyPatch):
     fitted(world)
     monkeypatch.setattr(run_module, "RESULTS_VERSION", run_module.RESULTS_VERSION + 1)
-    assert told(world).stale == ["stale: 4 run(s) of Full, Random were made with an earlier version of probe"]
+    assert table_of(world).stale == ["stale: 4 run(s) of Full, Random were made with an earlier version of probe"]
 
 
 def test_each_missing_command_has_a_time_or_says_that_none_is_known(world: World):
-    table = told(world)
-    extract, fit = table.needs
+    table = table_of(world)
+    extract, fit = table.commands
     assert table.times[extract] is None
-    assert "how long is not known" in shown(table)
+    assert "how long is not known" in terminal_text(table)
     world.workspace.cache.mkdir()
     record(world.workspace.cache, Speed("descriptor", "cpu", 96, 480.0))
-    table = told(world)
+    table = table_of(world)
     assert str(table.times[extract]) == f"about 8 min, {HERE}"
     assert f"# about 8 min, {HERE}\n{extract}" in markdown(table)
     assert table.times[fit]
@@ -118,9 +118,9 @@ def test_a_row_that_lacks_a_seed_takes_what_its_others_took(world: World):
     fitted(world)
     for file in world.workspace.runs.glob("*_random-projection_*/environment.json"):
         file.write_text(json.dumps(json.loads(file.read_text()) | {"seconds": 600.0}))
-    table = told(changed(world, "[0, 1, 2]", "[0, 1, 2, 3, 4]"))
+    table = table_of(changed(world, "[0, 1, 2]", "[0, 1, 2, 3, 4]"))
     assert not table.stale
-    assert str(table.times[table.needs[-1]]) == f"about 20 min, {HERE}"
+    assert str(table.times[table.commands[-1]]) == f"about 20 min, {HERE}"
 
 
 def test_damaged_runs_are_no_ground_for_an_estimate(world: World):
@@ -129,9 +129,9 @@ def test_damaged_runs_are_no_ground_for_an_estimate(world: World):
         file.write_text("{")
     for file in world.workspace.runs.glob("*/config.yaml"):
         file.write_text("- :")
-    table = told(changed(world, "dim: 8", "dim: 4"))
+    table = table_of(changed(world, "dim: 8", "dim: 4"))
     assert not table.stale
-    assert f"less than a minute, {REFERENCE}" in shown(table)
+    assert f"less than a minute, {REFERENCE}" in terminal_text(table)
 
 
 TRAINED = read_run_config(
@@ -142,7 +142,7 @@ TRAINED = read_run_config(
         "training": {"epochs": 10},
     }
 )
-SIZE = Size({"a": Training(128_000, 34_800)}, Search(0, 0), Search(0, 0))
+SIZE = DataSize({"a": TrainingSize(128_000, 34_800)}, SearchSize(0, 0), SearchSize(0, 0))
 
 
 def test_the_model_of_a_step_is_the_measured_one():
@@ -166,8 +166,8 @@ def test_a_run_is_scaled_by_what_the_likest_took(tmp_path: Path):
     took = 2 * (model(config, 768, SIZE) or 0)
     (path / "environment.json").write_text(json.dumps({"seconds": took}))
     estimator = Estimator(PastRuns(tmp_path), [])
-    wanted = Wanted(Run(TRAINED, {}, tmp_path), 768, SIZE)
-    found, alike = estimator.runs([wanted]), estimator.runs([Wanted(Run(config, {}, tmp_path), 768, None)])
+    wanted = PlannedRun(Run(TRAINED, {}, tmp_path), 768, SIZE)
+    found, alike = estimator.runs([wanted]), estimator.runs([PlannedRun(Run(config, {}, tmp_path), 768, None)])
     assert found
     assert alike
     assert found.seconds == pytest.approx(2 * (model(TRAINED, 768, SIZE) or 0))
@@ -177,7 +177,7 @@ def test_a_run_is_scaled_by_what_the_likest_took(tmp_path: Path):
 
 def test_a_run_of_unknown_data_is_counted_and_not_guessed(tmp_path: Path):
     estimator = Estimator(PastRuns(tmp_path), [])
-    known, unknown = (Wanted(Run(TRAINED, {}, tmp_path), 768, size) for size in (SIZE, None))
+    known, unknown = (PlannedRun(Run(TRAINED, {}, tmp_path), 768, size) for size in (SIZE, None))
     assert str(estimator.runs([known, unknown])) == f"about 9 min, {REFERENCE}, and 1 run(s) of unknown length"
     assert estimator.runs([unknown]) is None
 
@@ -224,7 +224,9 @@ def test_the_size_of_a_data_set_that_is_not_here_is_the_printed_one(world: World
 
 
 def test_the_size_of_a_manifest_is_counted(world: World):
-    manifest = Bench(world.recipe, world.workspace).manifest
+    manifest = Inventory(world.recipe, world.workspace).manifest
     assert manifest
     size = size_of_manifest(manifest)
-    assert size == Size({"birds": Training(24, 6), "cars": Training(24, 6)}, Search(16, 16), Search(32, 32))
+    assert size == DataSize(
+        {"birds": TrainingSize(24, 6), "cars": TrainingSize(24, 6)}, SearchSize(16, 16), SearchSize(32, 32)
+    )

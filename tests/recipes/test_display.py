@@ -11,16 +11,15 @@ import pytest
 
 from probe.errors import UsageError
 from probe.metrics import INDEXES, SplitScores
-from probe.planning.inventory import Bench
-from probe.planning.specialists import oracle_scores
-from probe.recipes.display import Shown, is_score, written
+from probe.planning.inventory import Inventory
+from probe.recipes.display import Display, format_value, is_score
 from probe.recipes.recipe import Recipe, read_recipe
 from probe.report.render.long_csv import long_csv
 from probe.report.render.markdown import markdown
-from probe.report.table import build_table
+from probe.report.table import build_table, oracle_scores
 from probe.runs.directory import Run
 from probe.runs.sweep import sweep
-from tests.report.test_table import shown
+from tests.report.test_table import terminal_text
 from tests.report.world import RECIPE, World
 
 KEYS = ("row", "column", "metric")
@@ -34,13 +33,13 @@ def showing(world: World, show: str) -> Recipe:
 
 def test_a_table_shows_the_metrics_the_index_and_the_protocol_that_its_recipe_names(world: World):
     world.write_store()
-    before = Bench(world.recipe, world.workspace)
+    before = Inventory(world.recipe, world.workspace)
     sweep(before.runs(), "cpu")
     recipe = showing(world, "{metrics: [mAP@100, mMP@5], index: separate, protocol: official}")
-    bench = Bench(recipe, world.workspace)
-    assert [run.path for run, _ in bench.runs()] == [run.path for run, _ in before.runs()]
-    table = build_table(bench)
-    test = json.loads((bench.runs()[0][0].path / "metrics.json").read_text())["test"]
+    inventory = Inventory(recipe, world.workspace)
+    assert [run.path for run, _ in inventory.runs()] == [run.path for run, _ in before.runs()]
+    table = build_table(inventory)
+    test = json.loads((inventory.runs()[0][0].path / "metrics.json").read_text())["test"]
     summary = test["official"]["separate"]
     assert summary["mean"] != test["clean"]["merged"]["mean"]
     full = table.rows[0]
@@ -56,16 +55,16 @@ def test_a_table_shows_the_metrics_the_index_and_the_protocol_that_its_recipe_na
 
 def test_one_table_has_the_mean_of_the_separate_index_beside_that_of_the_merged_one(world: World):
     world.write_store()
-    sweep(Bench(world.recipe, world.workspace).runs(), "cpu")
-    alone = {index: build_table(Bench(showing(world, f"{{index: {index}}}"), world.workspace)) for index in INDEXES}
-    both = build_table(Bench(showing(world, "{index: both}"), world.workspace))
+    sweep(Inventory(world.recipe, world.workspace).runs(), "cpu")
+    alone = {index: build_table(Inventory(showing(world, f"{{index: {index}}}"), world.workspace)) for index in INDEXES}
+    both = build_table(Inventory(showing(world, "{index: both}"), world.workspace))
     assert both.columns == ["Mean", "Mean, separate", "birds", "cars"]
     for row, merged, separate in zip(both.rows, alone["merged"].rows, alone["separate"].rows, strict=True):
         assert row.cells == merged.cells | {f"{name}, separate": cell for name, cell in separate.cells.items()}
-    for metric in both.recipe.show.metrics:
+    for metric in both.recipe.display.metrics:
         for column, index in (("Mean", "merged"), ("Mean, separate", "separate")):
             assert both.significance[column, metric].tied == alone[index].significance["Mean", metric].tied
-    for text in (markdown(both), shown(both)):
+    for text in (markdown(both), terminal_text(both)):
         assert "merged index (separate where a column says so)" in text
     text = markdown(both)
     assert "| Mean mMP@5 | Mean R@1 | Mean, separate mMP@5 | Mean, separate R@1 | birds mMP@5 | " in text
@@ -80,9 +79,9 @@ def test_one_table_has_the_mean_of_the_separate_index_beside_that_of_the_merged_
 
 
 def test_by_default_a_table_shows_two_metrics_of_the_merged_index(world: World):
-    assert world.recipe.show == Shown(metrics=("mMP@5", "R@1"), index="merged", protocol="clean")
+    assert world.recipe.display == Display(metrics=("mMP@5", "R@1"), index="merged", protocol="clean")
     assert "Test split, merged index, clean protocol; mMP@5 / R@1 in %" in markdown(
-        build_table(Bench(world.recipe, world.workspace))
+        build_table(Inventory(world.recipe, world.workspace))
     )
 
 
@@ -93,6 +92,7 @@ def test_by_default_a_table_shows_two_metrics_of_the_merged_index(world: World):
         ("{metrics: [mMP@10]}", "parameters; did you mean 'mAP@100'? (got 'mMP@10')"),
         ("{metrics: [R@1, R@1]}", "show.metrics: a metric is named twice"),
         ("{metrics: []}", "show.metrics"),
+        ("{metrics: [MRR@10], protocol: official}", "show: the official protocol has no MRR@10; it has mAP@k, mMP@k"),
         ("{index: merge}", "show.index: not one of merged, separate, both; did you mean 'merged'? (got 'merge')"),
         ("{protocol: offical}", "show.protocol: not one of clean, official; did you mean 'official'? (got 'offical')"),
         ("merged", "show"),
@@ -123,9 +123,9 @@ def test_runs_by_euclidean_distance_are_scored_by_it(world: World):
     world.write_store()
     world.recipe.path.write_text(RECIPE.replace("{name: Full,", "{name: Full, distance: euclidean,"))
     recipe = read_recipe(world.recipe.path)
-    bench = Bench(replace(recipe, rows=recipe.rows[:1]), world.workspace)
-    sweep(bench.runs(), "cpu")
-    [(run, _)] = bench.runs()
+    inventory = Inventory(replace(recipe, rows=recipe.rows[:1]), world.workspace)
+    sweep(inventory.runs(), "cpu")
+    [(run, _)] = inventory.runs()
     assert (pl.read_parquet(run.path / "per_query.parquet")["similarities"].explode() < 0).all()
 
 
@@ -155,7 +155,7 @@ def test_an_oracles_official_mean_is_rounded(world: World):
     ],
 )
 def test_how_a_value_is_written_depends_on_its_metric_alone(metric: str, value: float | str, text: str):
-    assert written(metric, value) == text
+    assert format_value(metric, value) == text
 
 
 def test_a_score_has_a_best_and_a_count_has_none():

@@ -8,11 +8,11 @@ from probe.errors import UsageError
 from probe.fit import ClosedFormConfig, Epochs, TrainedConfig
 from probe.recipes.overrides import Overrides, parse_seeds
 from probe.recipes.recipe import Recipe, read_recipe
-from tests.recipes.test_recipe import RECIPE, written
+from tests.recipes.test_recipe import RECIPE, recipe_file
 
 
 def changed(folder: Path, *settings: str, seeds: str | None = None, rows: tuple[str, ...] = ()) -> Recipe:
-    return read_recipe(written(folder, RECIPE), Overrides.parse(settings, seeds, rows))
+    return read_recipe(recipe_file(folder, RECIPE), Overrides.parse(settings, seeds, rows))
 
 
 def test_a_setting_reaches_every_row_that_has_no_value_of_its_own(tmp_path: Path, capsys) -> None:
@@ -43,11 +43,11 @@ def test_a_setting_may_change_the_kind(tmp_path: Path) -> None:
 def test_a_changed_recipe_has_other_runs_and_says_how_to_get_them(tmp_path: Path) -> None:
     recipe = changed(tmp_path, "loss.margin=0.2", seeds="0-1", rows=("Trained",))
     assert recipe.options == ("--set", "loss.margin=0.2", "--seeds", "0-1", "--row", "Trained")
-    assert recipe.rows[0].runs != read_recipe(written(tmp_path, RECIPE)).rows[0].runs
+    assert recipe.rows[0].runs != read_recipe(recipe_file(tmp_path, RECIPE)).rows[0].runs
 
 
 def test_without_changes_a_recipe_is_as_it_is_written(tmp_path: Path) -> None:
-    assert changed(tmp_path) == read_recipe(written(tmp_path, RECIPE))
+    assert changed(tmp_path) == read_recipe(recipe_file(tmp_path, RECIPE))
 
 
 def test_seeds_replace_the_defaults_and_a_row_keeps_its_own(tmp_path: Path, capsys) -> None:

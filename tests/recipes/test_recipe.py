@@ -30,7 +30,7 @@ rows:
 """
 
 
-def written(folder: Path, text: str) -> Path:
+def recipe_file(folder: Path, text: str) -> Path:
     path = folder / "recipe.yaml"
     path.write_text(text)
     return path
@@ -53,7 +53,7 @@ def trained_run(row: Row) -> TrainedConfig:
 
 
 def test_a_row_is_the_defaults_with_its_own_keys_merged_in(tmp_path: Path):
-    trained, no_dropout, *_ = read_recipe(written(tmp_path, RECIPE)).rows
+    trained, no_dropout, *_ = read_recipe(recipe_file(tmp_path, RECIPE)).rows
     assert [run.seed for run in trained.runs] == [0, 1]
     assert trained_run(trained).loss == losses.ArcFace(margin=0.4)
     assert no_dropout.runs[0].head == heads.Linear(dim=32, dropout=0)
@@ -61,21 +61,21 @@ def test_a_row_is_the_defaults_with_its_own_keys_merged_in(tmp_path: Path):
 
 
 def test_a_section_of_another_kind_takes_over_the_keys_that_it_has_too(tmp_path: Path):
-    _, _, three, untrained = read_recipe(written(tmp_path, RECIPE)).rows
+    _, _, three, untrained = read_recipe(recipe_file(tmp_path, RECIPE)).rows
     assert len(three.runs) == 1
     assert trained_run(three).loss == losses.SubCenterArcFace(margin=0.4)
     assert untrained.runs[0].head == heads.AveragePooling(dim=32)
 
 
 def test_training_without_a_section_is_unifexs(tmp_path: Path):
-    path = written(tmp_path, RECIPE.replace("  training: {epochs: 3}\n", ""))
+    path = recipe_file(tmp_path, RECIPE.replace("  training: {epochs: 3}\n", ""))
     assert trained_run(read_recipe(path).rows[0]).training == Training()
     written_out = Training().model_dump()
     assert [written_out[key] for key in ("epochs", "batch", "lr", "lr_min")] == [10, 128, 1e-2, 1e-3]
 
 
 def test_a_head_that_is_not_trained_has_no_loss_and_no_training(tmp_path: Path):
-    untrained = read_recipe(written(tmp_path, RECIPE)).rows[3].runs[0]
+    untrained = read_recipe(recipe_file(tmp_path, RECIPE)).rows[3].runs[0]
     assert isinstance(untrained, ClosedFormConfig)
     assert not {"loss", "training"} & untrained.model_dump().keys()
 
@@ -110,7 +110,7 @@ def test_a_head_that_is_not_trained_has_no_loss_and_no_training(tmp_path: Path):
 )
 def test_a_mistake_is_an_error_that_names_the_file_and_the_key(tmp_path: Path, old: str, new: str, says: str):
     assert old in RECIPE
-    path = written(tmp_path, RECIPE.replace(old, new))
+    path = recipe_file(tmp_path, RECIPE.replace(old, new))
     with pytest.raises(UsageError) as raised:
         read_recipe(path)
     assert says in str(raised.value)
@@ -120,7 +120,7 @@ def test_a_mistake_is_an_error_that_names_the_file_and_the_key(tmp_path: Path, o
 
 def test_a_backbone_of_the_recipes_own_is_known_to_its_rows(tmp_path: Path):
     own = "backbones: {mine: {library: timm, model: resnet18, px: 64, weights: mine.safetensors}}\n"
-    path = written(tmp_path, own + RECIPE.replace("backbone: descriptor", "backbone: mine"))
+    path = recipe_file(tmp_path, own + RECIPE.replace("backbone: descriptor", "backbone: mine"))
     recipe = read_recipe(path)
     assert recipe.backbones[0].row.model == "resnet18"
     assert recipe.backbones[0].catalogue == path
@@ -130,13 +130,13 @@ def test_a_backbone_of_the_recipes_own_is_known_to_its_rows(tmp_path: Path):
 def test_what_is_merged_into_a_section_may_be_there_again(tmp_path: Path):
     rows = "backbones:\n  a: &a {library: timm, model: resnet18, px: 64, weights: a.safetensors}\n"
     rows += "  b: &b {<<: *a, px: 96}\n  c: {<<: *b, px: 128}\n"
-    own = read_rows(written(tmp_path, rows + RECIPE))
+    own = read_rows(recipe_file(tmp_path, rows + RECIPE))
     assert {name: row.px for name, row in own.items()} == {"a": 64, "b": 96, "c": 128}
 
 
 def test_a_view_of_a_backbone_may_stand_for_it(tmp_path: Path):
     section = "backbones:\n  mine: {library: timm, model: resnet18, px: 64, weights: mine.safetensors, crop_pct: 0.9}\n"
-    path = written(tmp_path, section + RECIPE.replace("descriptor", "mine@test"))
+    path = recipe_file(tmp_path, section + RECIPE.replace("descriptor", "mine@test"))
     backbone = read_recipe(path).rows[0].backbones[0]
     assert (backbone.name, backbone.catalogue) == ("mine@test", path)
     assert (backbone.row.model, backbone.row.resize, backbone.row.crop_pct) == ("resnet18", "squash", 1.0)
@@ -159,7 +159,7 @@ rows:
 
 
 def test_a_row_chooses_backbones_views_and_sizes(tmp_path: Path):
-    recipe = read_recipe(written(tmp_path, FEATURES))
+    recipe = read_recipe(recipe_file(tmp_path, FEATURES))
     fused, views, sizes = (row.runs[0] for row in recipe.rows)
     assert (fused.backbone, fused.views, fused.append) == (("descriptor", "mine"), False, ())
     assert (views.backbone, views.views, views.append) == ("mine", True, ("width",))
@@ -185,7 +185,7 @@ def test_a_row_chooses_backbones_views_and_sizes(tmp_path: Path):
 def test_a_mistaken_choice_of_features_is_an_error_that_names_the_row(tmp_path: Path, old: str, new: str, says: str):
     assert old in FEATURES
     with pytest.raises(UsageError) as raised:
-        read_recipe(written(tmp_path, FEATURES.replace(old, new)))
+        read_recipe(recipe_file(tmp_path, FEATURES.replace(old, new)))
     assert says in str(raised.value)
 
 

@@ -12,11 +12,11 @@ from probe.data.curation import read_curations
 from probe.data.dataset import find_dataset
 from probe.data.manifest import COLUMNS as MANIFEST
 from probe.data.sample import SAMPLE
-from probe.planning.inventory import Bench
+from probe.planning.inventory import Inventory
 from probe.recipes.display import PARAMETERS, is_score
+from probe.recipes.printed import COLUMNS, read_printed_values
 from probe.recipes.recipe import Recipe, read_recipe
-from probe.recipes.reference import COLUMNS, read_reference
-from probe.report.model_size import SIZE
+from probe.report.model_size import SIZE_COLUMN
 from probe.report.render.markdown import markdown
 from probe.report.table import Table, build_table
 from probe.workspace import Workspace
@@ -38,7 +38,7 @@ def recipe_of(name: str) -> Recipe:
 def table_of(name: str) -> Table:
     """Without data, features or runs."""
     nowhere = ROOT / "no such folder"
-    return build_table(Bench(recipe_of(name), Workspace(nowhere / "data", nowhere / "features", nowhere / "out")))
+    return build_table(Inventory(recipe_of(name), Workspace(nowhere / "data", nowhere / "features", nowhere / "out")))
 
 
 def test_every_printed_table_has_a_recipe_of_its_name():
@@ -67,7 +67,7 @@ def test_every_printed_value_stands_in_its_table_and_nothing_else_does(name: str
         for metric, value in values.items()
     }
     shown = {
-        (row.comparison.printed, row.comparison.columns.get(column, column), metric): value
+        (row.relation.printed, row.relation.columns.get(column, column), metric): value
         for row in table.rows
         for column, values in row.printed.items()
         for metric, value in values.items()
@@ -82,10 +82,10 @@ def test_every_printed_value_stands_in_its_table_and_nothing_else_does(name: str
 @pytest.mark.parametrize("name", PRINTED)
 def test_a_row_that_is_not_the_printed_experiment_says_why(name: str):
     for row in recipe_of(name).rows:
-        assert row.comparison.printed is not None
-        assert row.comparison.compared is not None
-        if row.comparison.compared in ("linear-probe", "other-benchmark", "printed-only"):
-            assert row.comparison.because
+        assert row.relation.printed is not None
+        assert row.relation.compared is not None
+        if row.relation.compared in ("linear-probe", "other-benchmark", "printed-only"):
+            assert row.relation.because
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
@@ -97,9 +97,9 @@ def test_every_recipe_makes_a_table_without_data_and_says_what_it_needs(path: Pa
     assert [row.name for row in table.rows] == [row.name for row in recipe.rows]
     assert table.columns
     runs = any(row.runs for row in recipe.rows)
-    counted = any(row.comparison.compared == "recomputed" and not row.runs for row in recipe.rows)
-    of_data = recipe.counter is not None and counted and not any(row.cells for row in table.rows)
-    assert bool(table.needs) == (runs or of_data)
+    counted = any(row.relation.compared == "recomputed" and not row.runs for row in recipe.rows)
+    of_data = recipe.static is not None and counted and not any(row.cells for row in table.rows)
+    assert bool(table.commands) == (runs or of_data)
 
 
 def test_what_recipes_name_exists():
@@ -116,7 +116,7 @@ def test_what_recipes_name_exists():
 
 def test_scores_are_in_percent_whatever_the_paper_prints():
     for name in PRINTED:
-        for row in read_reference(REFERENCE / f"{name}.csv").rows.values():
+        for row in read_printed_values(REFERENCE / f"{name}.csv").rows.values():
             for values in row.values():
                 for metric, value in values.items():
                     if is_score(metric):
@@ -124,21 +124,21 @@ def test_scores_are_in_percent_whatever_the_paper_prints():
 
 
 def test_a_value_of_a_unifex_table_is_its_fraction_in_percent():
-    values = read_reference(REFERENCE / "unifex_table5.csv").rows["Sub-Center ArcFace"]
+    values = read_printed_values(REFERENCE / "unifex_table5.csv").rows["Sub-Center ArcFace"]
     assert values["GUIEC val (public LB)"]["mMP@5"].value == 72.0
-    assert recipe_of("unifex_table5").rows[1].comparison.columns["Mean"] == "GUIEC val (public LB)"
+    assert recipe_of("unifex_table5").rows[1].relation.columns["Mean"] == "GUIEC val (public LB)"
 
 
 def test_abbreviated_numbers_keep_what_is_printed():
-    tenth = read_reference(REFERENCE / "unifex_table6.csv").rows["10th [24]"]["model size"]
-    assert {metric: (value.value, value.shown) for metric, value in tenth.items()} == {
+    tenth = read_printed_values(REFERENCE / "unifex_table6.csv").rows["10th [24]"]["model size"]
+    assert {metric: (value.value, value.display) for metric, value in tenth.items()} == {
         "total parameters": (1_045e6, "1,045M"),
         "trainable parameters": (22e6, "22.0M"),
     }
 
 
 def test_a_metric_may_say_where_it_was_measured():
-    top = read_reference(REFERENCE / "uned_table5.csv").rows["Top 1"]
+    top = read_printed_values(REFERENCE / "uned_table5.csv").rows["Top 1"]
     assert top == {"GUIEC private split": {"mMP@5": (72.8, None, None)}}
 
 
@@ -147,20 +147,20 @@ def test_a_file_with_one_line_a_row_has_counts_and_texts(tmp_path: Path):
     path.write_text(
         "dataset,split,year,n_images,n_classes,unseen_classes\nA,val,2020,4.1M,349k,partly(dagger)\nB,test,2021,7,,\n"
     )
-    rows = read_reference(path).rows
+    rows = read_printed_values(path).rows
     assert list(rows) == ["A val", "B test"]
     values = {metric: of_column[metric] for metric, of_column in rows["A val"].items()}
     assert (values["images"].value, values["images"].text) == (4_100_000, "4.1M")
     assert math.isnan(values["unseen classes"].value)
-    assert values["unseen classes"].shown == "partly†"
+    assert values["unseen classes"].display == "partly†"
     assert list(rows["B test"]) == ["images"]
 
 
 def test_unifexs_sizes_are_those_of_one_centre_a_class():
-    three, one = (row.cells[SIZE] for row in table_of("unifex_table6").rows[-2:])
+    three, one = (row.cells[SIZE_COLUMN] for row in table_of("unifex_table6").rows[-2:])
     assert [three[name].mean for name in PARAMETERS] == [434_980_992, 6_755_392]
     assert [one[name].mean for name in PARAMETERS] == [430_526_592, 2_300_992]
-    printed = table_of("unifex_table6").rows[-1].printed[SIZE]
+    printed = table_of("unifex_table6").rows[-1].printed[SIZE_COLUMN]
     assert [round(one[name].mean / 1e6, digits) for name, digits in zip(PARAMETERS, (None, 1), strict=True)] == [
         printed[name].value / 1e6 for name in PARAMETERS
     ]
@@ -169,11 +169,13 @@ def test_unifexs_sizes_are_those_of_one_centre_a_class():
 def test_a_counted_table_shows_what_is_in_the_annotations(tmp_path: Path):
     for name in ("uned-met", "uned-sop"):
         PUBLISHED[name].write(tmp_path)
-    table = build_table(Bench(recipe_of("uned_table2"), Workspace(tmp_path, tmp_path / "features", tmp_path / "out")))
+    table = build_table(
+        Inventory(recipe_of("uned_table2"), Workspace(tmp_path, tmp_path / "features", tmp_path / "out"))
+    )
     cells = {row.name: {name: cell[name].mean for name, cell in row.cells.items()} for row in table.rows if row.cells}
     assert cells == {"SOP": {"images": 1, "classes": 1}, "Met": {"images": 2, "classes": 2}}
     assert table.missing == ["not found: Food2k, CARS196, InShop, iNaturalist (2018), GLDv2, Rp2k"]
-    assert [command.split(" --")[0] for command in table.needs][:2] == [
+    assert [command.split(" --")[0] for command in table.commands][:2] == [
         "probe data list uned-food2k",
         "probe data list uned-cars196",
     ]
@@ -191,12 +193,12 @@ def test_a_recount_of_as_many_images_and_classes_is_the_printed_number(tmp_path:
     (tmp_path / "uned-cars196").mkdir()
     pl.DataFrame(rows, MANIFEST, orient="row").write_csv(tmp_path / "uned-cars196" / "manifest.csv")
     for name, places in (("uned_table2", ["CARS196"]), ("uned_table3", ["CARS196 val", "CARS196 test"])):
-        table = build_table(Bench(recipe_of(name), Workspace(tmp_path, tmp_path / "features", tmp_path / "out")))
+        table = build_table(Inventory(recipe_of(name), Workspace(tmp_path, tmp_path / "features", tmp_path / "out")))
         found = {row.name: row for row in table.rows if row.cells}
         assert list(found) == places
         for row in found.values():
             for metric, of_column in row.printed.items():
-                assert row.cells[metric][metric].shown == of_column[metric].shown
+                assert row.cells[metric][metric].display == of_column[metric].display
         assert table.notes == []
 
 
@@ -204,8 +206,8 @@ def test_the_settings_of_unifexs_model_are_those_of_the_recipe():
     different = []
     for row in table_of("unifex_appendix_table5").rows:
         if row.cells:
-            measured = str(row.cells["setting"]["setting"].shown)
-            printed = str(row.printed["setting"]["setting"].shown)
+            measured = str(row.cells["setting"]["setting"].display)
+            printed = str(row.printed["setting"]["setting"].display)
             try:
                 same = float(measured) == float(printed)
             except ValueError:
@@ -216,7 +218,7 @@ def test_the_settings_of_unifexs_model_are_those_of_the_recipe():
 
 def test_printed_totals_of_uned_add_up():
     for name in ("uned_table2", "uned_table3"):
-        rows = read_reference(REFERENCE / f"{name}.csv").rows
+        rows = read_printed_values(REFERENCE / f"{name}.csv").rows
         for total in (row for row in rows if row.startswith("Total")):
             split = total.removeprefix("Total")
             parts = [values for row, values in rows.items() if row.endswith(split) and row != total]
@@ -228,4 +230,4 @@ def test_references_are_of_a_known_layout():
     assert COLUMNS[-2:] == ["value", "std"]
     for path in REFERENCE.glob("*.csv"):
         if path.stem != "encoders":
-            assert read_reference(path).rows, path
+            assert read_printed_values(path).rows, path

@@ -15,8 +15,8 @@ from probe.errors import UsageError
 from probe.extract.speed import Speed, record
 from probe.planning.duration import HERE as HERE_BASIS
 from probe.planning.extraction import extractions
-from probe.planning.inventory import Bench
-from probe.planning.status import Status
+from probe.planning.inventory import Inventory
+from probe.planning.status import Planner
 from probe.recipes.recipe import read_recipe
 from probe.report.table import build_table
 from probe.runs.sweep import sweep
@@ -50,18 +50,20 @@ def elsewhere(world: World) -> World:
 
 
 def test_a_row_is_trained_on_other_data_and_tested_on_the_recipes(elsewhere: World):
-    bench = Bench(elsewhere.recipe, elsewhere.workspace)
-    of = {row.name: bench.features[row.features_name] for row in elsewhere.recipe.rows}
+    inventory = Inventory(elsewhere.recipe, elsewhere.workspace)
+    of = {row.name: inventory.features[row.features_key] for row in elsewhere.recipe.rows}
     assert of["Elsewhere"].frame("train")["domain"].unique().to_list() == ["tools"]
     assert of["Elsewhere"].frame("test")["image"].to_list() == of["Here"].frame("test")["image"].to_list()
     assert of["Here"] is of["Full"]
-    sweep(bench.runs(), "cpu")
-    table = build_table(Bench(elsewhere.recipe, elsewhere.workspace))
+    sweep(inventory.runs(), "cpu")
+    table = build_table(Inventory(elsewhere.recipe, elsewhere.workspace))
     assert all(row.done == row.planned for row in table.rows)
     here, there = (next(row for row in table.rows if row.name == name) for name in ("Here", "Elsewhere"))
     assert here.cells.keys() == there.cells.keys() == {"Mean", "birds", "cars"}
     assert table.columns == ["Mean", "birds", "cars"]
-    assert {run.path for run in bench.runs_of["Here"]}.isdisjoint(run.path for run in bench.runs_of["Elsewhere"])
+    assert {run.path for run in inventory.runs_of["Here"]}.isdisjoint(
+        run.path for run in inventory.runs_of["Elsewhere"]
+    )
 
 
 def test_a_training_set_that_is_not_drawn_is_said_with_the_command_that_draws_it(elsewhere: World):
@@ -75,16 +77,16 @@ def test_a_training_set_that_is_not_drawn_is_said_with_the_command_that_draws_it
     ):
         rows = "".join(f"\n  - {{name: {name}, train: {name}, backbone: descriptor}}" for name in names)
         elsewhere.recipe.path.write_text(text.rstrip() + rows)
-        table = build_table(Bench(read_recipe(elsewhere.recipe.path), elsewhere.workspace))
+        table = build_table(Inventory(read_recipe(elsewhere.recipe.path), elsewhere.workspace))
         assert f"not drawn yet: {', '.join(names)}" in table.missing
-        assert without_places(table.needs[:-1]) == [
+        assert without_places(table.commands[:-1]) == [
             *commands,
             f"probe extract small {' '.join(names)} --backbone descriptor",
             "probe extract more --backbone descriptor --split train",
         ]
 
 
-DRAWN = ELSEWHERE.replace("Elsewhere", "Drawn").replace("more", "m4d-35k")
+DRAWN = ELSEWHERE.replace("Elsewhere", "DrawnFigure").replace("more", "m4d-35k")
 
 
 @pytest.mark.parametrize(
@@ -120,15 +122,15 @@ def test_the_time_is_that_of_the_images_that_are_to_be_extracted_and_lacked(else
     store.unlink()
     record(workspace.cache, Speed("descriptor", "cpu", 1, 60.0))
     to_extract(elsewhere, [ELSEWHERE], "small")
-    bench = Bench(read_recipe(elsewhere.recipe.path), workspace)
-    times = list(Status(workspace).of(build_table(bench), bench).times.values())
+    inventory = Inventory(read_recipe(elsewhere.recipe.path), workspace)
+    times = list(Planner(workspace).status(inventory).times.values())
     assert [str(time) for time in times[:2]] == [f"less than a minute, {HERE_BASIS}", f"about 48 min, {HERE_BASIS}"]
     with StoreWriter(store, find_backbone("descriptor").spec()) as writer:  # of training, and eight of the others
         ids = [image for image in elsewhere.images if "birds0/" in image or "birds6/" in image or "birds7/" in image]
         writer.add(Rows(ids[:-1], np.ones((len(ids) - 1, 16)), np.full((len(ids) - 1, 2), 64)), [Failure(ids[-1], "-")])
         writer.finish()
-    bench = Bench(bench.recipe, workspace)
-    assert str(list(Status(workspace).of(build_table(bench), bench).times.values())[1]) == f"about 40 min, {HERE_BASIS}"
+    inventory = Inventory(inventory.recipe, workspace)
+    assert str(list(Planner(workspace).status(inventory).times.values())[1]) == f"about 40 min, {HERE_BASIS}"
 
 
 def to_extract(world: World, rows: list[str], data: str) -> list[str]:
@@ -137,7 +139,7 @@ def to_extract(world: World, rows: list[str], data: str) -> list[str]:
     start = RECIPE[: RECIPE.index("  - {name: Full")].replace("data: small", f"data: {data}")
     world.recipe.path.write_text(start + rows_of_world)
     recipe = read_recipe(world.recipe.path)
-    here = Bench(recipe, world.workspace).data
+    here = Inventory(recipe, world.workspace).data
     return without_places(
         extraction.command(world.workspace)
         for backbone in recipe.backbones
@@ -186,5 +188,5 @@ def test_a_printed_column_may_stand_with_the_mean(world: World):
     world.recipe.path.write_text(
         f"{RECIPE}  - {{name: A, printed: As printed, column: {{Mean: Mean, print: birds}}}}\n"
     )
-    row = build_table(Bench(read_recipe(world.recipe.path), world.workspace)).rows[-1]
+    row = build_table(Inventory(read_recipe(world.recipe.path), world.workspace)).rows[-1]
     assert {column: list(values) for column, values in row.printed.items()} == {"Mean": ["mMP@5"], "print": ["R@1"]}

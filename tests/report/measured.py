@@ -10,7 +10,7 @@ from PIL import Image
 
 from feature_cache import Rows, StoreWriter
 from probe.backbones.catalogue import find_backbone
-from probe.planning.inventory import Bench
+from probe.planning.inventory import Inventory
 from probe.recipes.recipe import read_recipe
 from probe.runs.sweep import sweep
 from probe.workspace import Workspace
@@ -43,7 +43,7 @@ P,1,g,As printed,{DOMAINS[0]},mMP@5,61.0,
 @dataclass(frozen=True)
 class Measured:
     folder: Path
-    bench: Bench
+    inventory: Inventory
     images: list[str]
 
     @property
@@ -76,11 +76,11 @@ def measure(folder: Path) -> Measured:
         writer.add(Rows([row[0] for row in rows], features, np.full((len(rows), 2), 64)), [])
         writer.finish()
     recipe = read_recipe(folder / "small.yaml")
-    sweep(Bench(recipe, workspace).runs(), "cpu")
+    sweep(Inventory(recipe, workspace).runs(), "cpu")
     test = [row[0] for row in rows if row[4] == "test"]
     (data / test[0]).unlink()
     (data / test[1]).write_bytes(b"not an image")
-    return Measured(folder, Bench(recipe, workspace), test)
+    return Measured(folder, Inventory(recipe, workspace), test)
 
 
 def _write_images(folder: Path, images: list[str]) -> None:

@@ -14,18 +14,18 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from probe.losses.config import CosineMargins
-from probe.planning.inventory import Bench
-from probe.recipes.reference import Printed
+from probe.planning.inventory import Inventory
+from probe.recipes.printed import PrintedValue
 from probe.report.figures import curves, examples, heatmap, margin_map, parameters
-from probe.report.figures.drawn import figures, write_figures
-from probe.report.figures.style import COLOURS, house_style, inline, look, svg
+from probe.report.figures.figure import draw_figures, figure_kinds, write_figures
+from probe.report.figures.style import COLOURS, house_style, inline, line_style, svg
 from probe.report.table import build_table
 from tests.report.measured import DOMAINS, HOSTILE, Measured
 
 
 @pytest.fixture(scope="module")
 def written(measured: Measured) -> list[Path]:
-    return write_figures(measured.bench, measured.folder / "figures")
+    return write_figures(measured.inventory, measured.folder / "figures")
 
 
 def test_a_recipe_has_the_figures_that_its_runs_give(written: list[Path]):
@@ -40,8 +40,14 @@ def test_a_recipe_has_the_figures_that_its_runs_give(written: list[Path]):
             ET.parse(path)
 
 
+def test_the_kinds_are_found_in_their_files_and_have_names_and_positions_of_their_own():
+    kinds = figure_kinds()
+    assert [kind.name for kind in kinds] == ["parameters", "curves", "heatmap", "margins", "examples", "collage"]
+    assert len({kind.position for kind in kinds}) == len(kinds)
+
+
 def test_the_same_runs_give_the_same_svg(measured: Measured, written: list[Path]):
-    for drawn in figures(measured.bench, build_table(measured.bench), photographs=False):
+    for drawn in draw_figures(measured.inventory, build_table(measured.inventory), photographs=False):
         path = measured.folder / "figures" / f"{drawn.name}.svg"
         assert drawn.svg == path.read_text()
         assert "<dc:date>" not in drawn.svg
@@ -55,8 +61,8 @@ def test_names_are_text_and_not_mathematics_or_markup(written: list[Path]):
 
 
 def test_curves_are_the_histories(measured: Measured):
-    [curve] = curves.curves(measured.bench)
-    runs = measured.bench.runs_of["Dynamic"]
+    [curve] = curves.curves(measured.inventory)
+    runs = measured.inventory.runs_of["Dynamic"]
     assert curve.name == "Dynamic"
     for number, run in enumerate(runs):
         records = curves.history(run)
@@ -65,8 +71,8 @@ def test_curves_are_the_histories(measured: Measured):
 
 
 def test_the_heat_map_has_measured_and_printed_values(measured: Measured):
-    table = build_table(measured.bench)
-    found = heatmap.values(table)
+    table = build_table(measured.inventory)
+    found = heatmap.heatmap_values(table)
     assert found.rows == ["Full", "Random <i>", "Dynamic"]
     assert found.measured.shape == found.printed.shape == (3, 2)
     assert found.measured[2, 1] == table.rows[2].cells[DOMAINS[1]]["mMP@5"].mean
@@ -75,18 +81,18 @@ def test_the_heat_map_has_measured_and_printed_values(measured: Measured):
 
 
 def test_rows_and_domains_of_which_nothing_is_known_are_not_in_the_heat_map(measured: Measured):
-    table = build_table(measured.bench)
+    table = build_table(measured.inventory)
     rows = [table.rows[0], replace(table.rows[1], cells={}), table.rows[2]]
-    found = heatmap.values(replace(table, rows=rows, domains=[DOMAINS[0], "elsewhere", DOMAINS[1]]))
+    found = heatmap.heatmap_values(replace(table, rows=rows, domains=[DOMAINS[0], "elsewhere", DOMAINS[1]]))
     assert found.rows == ["Full", "Dynamic"]
     assert found.domains == list(DOMAINS)
     assert found.measured.shape == found.printed.shape == (2, 2)
 
 
 def test_many_learning_curves_have_a_panel_each(monkeypatch: pytest.MonkeyPatch, measured: Measured):
-    lines = [curves.Curve(f"row {n}", np.ones((2, 3)), np.full((2, 3), n)) for n in range(curves.TOGETHER + 1)]
+    lines = [curves.Curve(f"row {n}", np.ones((2, 3)), np.full((2, 3), n)) for n in range(curves.MOST_LINES + 1)]
     monkeypatch.setattr(curves, "curves", lambda _: lines)
-    figure = curves.draw(measured.bench, build_table(measured.bench))
+    figure = curves.draw(measured.inventory, build_table(measured.inventory))
     assert figure
     named = [axes for axes in figure.axes if axes.get_title("left")]
     assert [axes.get_title("left") for axes in named] == [line.name for line in lines]
@@ -110,7 +116,7 @@ def luminance(colour: tuple[float, float, float, float]) -> float:
 
 
 def test_the_margin_map_falls_from_most_to_least(measured: Measured):
-    figure = margin_map.draw(measured.bench, build_table(measured.bench))
+    figure = margin_map.draw(measured.inventory, build_table(measured.inventory))
     assert figure
     [line] = [line for axes in figure.axes for line in axes.lines]
     n, margins = (np.asarray(values) for values in line.get_data())
@@ -122,18 +128,21 @@ def test_the_margin_map_falls_from_most_to_least(measured: Measured):
 
 
 def test_examples_are_the_queries_on_which_two_rows_differ_most(measured: Measured):
-    found = examples.examples(measured.bench, build_table(measured.bench))
+    found = examples.examples(measured.inventory, build_table(measured.inventory))
     assert {example.domain for example in found} == set(DOMAINS)
-    assert all(len(example.found) == 2 for example in found)
+    assert all(len(example.retrievals) == 2 for example in found)
     for example in found:
-        for side in example.found:
+        for side in example.retrievals:
             assert 0 < len(side.neighbours) <= 3  # as many as there are to be found: 4 images a class, less the query
 
 
 def test_printed_points_are_the_rows_that_have_a_printed_size_and_score(measured: Measured):
-    table = build_table(measured.bench)
-    sizes = {"total parameters": Printed(431e6, None, "431M"), "trainable parameters": Printed(2.3e6, None, "2.3M")}
-    sized = replace(table.rows[0], printed={"Mean": {"mMP@5": Printed(72.1, None)}, "model size": sizes})
+    table = build_table(measured.inventory)
+    sizes = {
+        "total parameters": PrintedValue(431e6, None, "431M"),
+        "trainable parameters": PrintedValue(2.3e6, None, "2.3M"),
+    }
+    sized = replace(table.rows[0], printed={"Mean": {"mMP@5": PrintedValue(72.1, None)}, "model size": sizes})
     points = parameters.printed(replace(table, rows=[sized, sized, *table.rows[1:]]))
     assert points == [parameters.Point("As printed", 431e6, 2.3e6, 72.1)]
 
@@ -147,7 +156,9 @@ def test_a_bubbles_area_is_its_trained_parameters():
 
 
 def test_two_figures_on_one_page_share_no_id(measured: Measured):
-    texts = [drawn.inline for drawn in figures(measured.bench, build_table(measured.bench), photographs=False)]
+    texts = [
+        drawn.inline for drawn in draw_figures(measured.inventory, build_table(measured.inventory), photographs=False)
+    ]
     ids = [found for text in texts for found in re.findall(r' id="([^"]+)"', text)]
     assert len(ids) == len(set(ids))
     for text in texts:
@@ -164,13 +175,15 @@ def test_ink_follows_the_page():
 
 
 def test_no_two_of_28_lines_look_alike():
-    assert len({tuple(look(number).values()) for number in range(28)}) == 28
+    assert len({tuple(line_style(number).values()) for number in range(28)}) == 28
 
 
 def test_without_runs_and_data_only_the_closed_form_of_the_margins_is_drawn(measured: Measured, tmp_path: Path):
-    bench = Bench(measured.bench.recipe, replace(measured.bench.workspace, out=tmp_path, data_root=tmp_path))
-    [drawn] = figures(bench, build_table(bench), photographs=True)
-    assert drawn.kind == "margins"
+    inventory = Inventory(
+        measured.inventory.recipe, replace(measured.inventory.workspace, out=tmp_path, data_root=tmp_path)
+    )
+    [drawn] = draw_figures(inventory, build_table(inventory), photographs=True)
+    assert drawn.kind.name == "margins"
     [line] = drawn.figure.axes[0].lines
     _, margins = (np.asarray(values) for values in line.get_data())
     assert (margins[0], margins[50], margins[100]) == pytest.approx((0.5, 0.35, 0.2))

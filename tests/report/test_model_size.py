@@ -11,7 +11,7 @@ from probe.heads.build import build_head
 from probe.losses.build import build_loss
 from probe.recipes.recipe import read_recipe
 from probe.recipes.row import Row
-from probe.report.model_size import parameters
+from probe.report.model_size import ModelSize, model_size
 
 RECIPE = """
 title: Sizes
@@ -55,20 +55,19 @@ def test_they_are_those_of_the_modules(rows: dict[str, Row], name: str):
     sizes = torch.full((CLASSES,), 5)
     modules = [build_head(run.head, dim, generator), build_loss(run.loss, sizes, heads.loss_dim(run.head), generator)]
     trained = sum(weight.numel() for module in modules for weight in module.parameters())
-    found = parameters(rows[name], CLASSES)
-    assert found == {"total parameters": frozen + trained, "trainable parameters": trained}
+    assert model_size(rows[name], CLASSES) == ModelSize(total=frozen + trained, trained=trained)
 
 
 def test_what_is_not_trained_has_those_of_its_backbone(rows: dict[str, Row]):
-    assert parameters(rows["untrained"], None) == {"total parameters": 1000, "trainable parameters": 0}
+    assert model_size(rows["untrained"], None) == ModelSize(total=1000, trained=0)
 
 
 def test_what_is_not_known_is_not_counted(rows: dict[str, Row]):
-    assert parameters(rows["unknown"], CLASSES) == {}
-    assert parameters(rows["linear"], None) == {}
-    assert parameters(rows["specialists"], CLASSES) == {}
+    assert model_size(rows["unknown"], CLASSES) is None
+    assert model_size(rows["linear"], None) is None
+    assert model_size(rows["specialists"], CLASSES) is None
 
 
 def test_a_row_that_is_printed_only_has_none():
     recipe = read_recipe(Path(__file__).resolve().parents[2] / "recipes" / "uned_table5.yaml")
-    assert [bool(parameters(row, None)) for row in recipe.rows] == [False] * 6 + [True]
+    assert [bool(model_size(row, None)) for row in recipe.rows] == [False] * 6 + [True]

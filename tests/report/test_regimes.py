@@ -8,17 +8,18 @@ import pytest
 
 from probe.errors import UsageError
 from probe.metrics import Scores
-from probe.planning.inventory import Bench, fit_waves
+from probe.planning.completion import fit_recipe
+from probe.planning.inventory import Inventory
 from probe.planning.specialists import by_seed
 from probe.recipes.overrides import Overrides
+from probe.recipes.printed import PrintedValue, read_printed_values
 from probe.recipes.recipe import Recipe, read_recipe
-from probe.recipes.reference import Printed, read_reference
 from probe.report.render.long_csv import long_csv
 from probe.report.render.markdown import markdown
 from probe.report.table import build_table
 from probe.runs.directory import Run
 from tests.conftest import Shared
-from tests.report.test_table import shown
+from tests.report.test_table import terminal_text
 from tests.report.world import World
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
@@ -74,7 +75,7 @@ def test_a_specialist_used_as_universal_is_the_oracles(world: World):
 def test_every_printed_row_of_a_table_is_in_its_recipe(name: str):
     recipe = read(name)
     assert recipe.reference is not None
-    assert [row.comparison.printed for row in recipe.rows] == list(recipe.reference.rows)
+    assert [row.relation.printed for row in recipe.rows] == list(recipe.reference.rows)
     assert not recipe.columns or list(recipe.columns.values()) == recipe.reference.domains
 
 
@@ -109,21 +110,21 @@ def test_a_row_that_groups_share_is_named_with_its_group(tmp_path: Path):
     path = tmp_path / "two.csv"
     head = "paper,table,group,row,column,metric,value,std\n"
     path.write_text(head + "P,1,IN,Oracle,Mean,R@1,1.5,0.2\nP,1,CLIP,Oracle,Mean,R@1,2.5,\nP,1,CLIP,Else,Mean,R@1,3,\n")
-    rows = read_reference(path).rows
+    rows = read_printed_values(path).rows
     assert list(rows) == ["IN / Oracle", "CLIP / Oracle", "Else"]
-    assert rows["IN / Oracle"]["Mean"]["R@1"] == Printed(1.5, 0.2)
+    assert rows["IN / Oracle"]["Mean"]["R@1"] == PrintedValue(1.5, 0.2)
     path.write_text(head + "P,1,IN,Oracle,Mean,R@1,1.5,\nP,1,IN,Oracle,Mean,R@1,2.5,\n")
     with pytest.raises(UsageError, match=r"two.csv, line 3: Oracle, Mean, R@1 is there twice"):
-        read_reference(path)
+        read_printed_values(path)
 
 
 def test_the_oracle_takes_each_domain_from_its_own_specialist(world: World):
     world.write_store()
     recipe = regimes(world, changes=Overrides.parse([], None, ["Oracle"]))
-    bench = Bench(recipe, world.workspace)
-    assert fit_waves(bench, "cpu") == 4
-    runs = {(run.config.domain, run.config.seed): run for run in bench.runs_of["Oracle"]}
-    (row,) = build_table(bench).rows
+    inventory = Inventory(recipe, world.workspace)
+    assert fit_recipe(inventory, "cpu") == 4
+    runs = {(run.config.domain, run.config.seed): run for run in inventory.runs_of["Oracle"]}
+    (row,) = build_table(inventory).rows
     for domain in ("birds", "cars"):
         values = [100 * _merged(runs[domain, seed]).value("R@1", domain) for seed in (0, 1)]
         assert row.cells[domain]["R@1"].mean == pytest.approx(sum(values) / 2)
@@ -134,26 +135,26 @@ def test_the_oracle_takes_each_domain_from_its_own_specialist(world: World):
 def test_steps_that_are_to_be_measured_wait_for_the_specialists(world: World):
     world.write_store()
     recipe = regimes(world)
-    bench = Bench(recipe, world.workspace)
-    table = build_table(bench)
-    assert bench.runs_of["Steps"] == []
+    inventory = Inventory(recipe, world.workspace)
+    table = build_table(inventory)
+    assert inventory.runs_of["Steps"] == []
     assert "Steps: waits for the steps of Oracle" in table.missing
-    assert [command.split(" --")[0] for command in table.needs] == [f"probe fit {recipe.path}"]
-    assert fit_waves(bench, "cpu") == 6
-    assert not build_table(bench).missing
-    first, second = bench.runs_of["Steps"]
-    specialists, _ = by_seed(bench.runs_of["Oracle"])
+    assert [command.split(" --")[0] for command in table.commands] == [f"probe fit {recipe.path}"]
+    assert fit_recipe(inventory, "cpu") == 6
+    assert not build_table(inventory).missing
+    first, second = inventory.runs_of["Steps"]
+    specialists, _ = by_seed(inventory.runs_of["Oracle"])
     steps = {run.config.domain: (run.scores.selected_epoch or 0) * (24 // 8) for run in specialists}
     for run in (first, second):
         assert run.config.model_dump()["training"]["specialist_steps"] == steps
-    assert fit_waves(Bench(recipe, world.workspace), "cpu") == 0
+    assert fit_recipe(Inventory(recipe, world.workspace), "cpu") == 0
 
 
 def test_an_oracle_lacks_a_seed_as_long_as_one_of_its_specialists_is_missing(world: World):
     world.write_store()
     recipe = regimes(world)
-    fit_waves(Bench(regimes(world, changes=Overrides.parse([], "0", ["Cars"])), world.workspace), "cpu")
-    rows = {row.name: row for row in build_table(Bench(recipe, world.workspace)).rows}
+    fit_recipe(Inventory(regimes(world, changes=Overrides.parse([], "0", ["Cars"])), world.workspace), "cpu")
+    rows = {row.name: row for row in build_table(Inventory(recipe, world.workspace)).rows}
     assert (rows["Cars"].done, rows["Oracle"].done, rows["Oracle"].cells) == (1, 0, {})
 
 
@@ -164,8 +165,8 @@ def test_a_row_that_waits_brings_the_row_that_it_waits_for(world: World, capsys)
 
 
 def test_each_rows_mark_and_reason_are_in_every_form_of_the_table(world: World):
-    table = build_table(Bench(regimes(world), world.workspace))
-    for text in (shown(table), markdown(table)):
+    table = build_table(Inventory(regimes(world), world.workspace))
+    for text in (terminal_text(table), markdown(table)):
         assert "printed (linear probe)" in text
         assert "printed only" in text
         assert "Oracle: linear probe: It is frozen here." in text
@@ -182,9 +183,9 @@ def test_domains_are_shown_by_their_printed_name_in_the_order_of_the_print(world
     )
     text = REGIMES.replace("columns: {birds: birds}", "columns: {cars: Cars, birds: Birds}")
     recipe = regimes(world, text, Overrides.parse([], "0", ["Oracle"]))
-    bench = Bench(recipe, world.workspace)
-    fit_waves(bench, "cpu")
-    table = build_table(bench)
+    inventory = Inventory(recipe, world.workspace)
+    fit_recipe(inventory, "cpu")
+    table = build_table(inventory)
     assert table.columns == ["Mean", "Cars", "Birds", "Fish"]
     assert set(table.rows[0].cells) == {"Mean", "Cars", "Birds"}
     assert "61.0 ± 0.5" in markdown(table)
@@ -247,11 +248,11 @@ def test_two_columns_never_share_a_name(world: World, columns: str, taken: str):
     rows = REGIMES.split("rows:")[0].replace("reference: printed.csv\n", "") + "rows:\n  - {name: Cars, domain: cars}\n"
     recipe = regimes(world, rows.replace("{birds: birds}", columns))
     with pytest.raises(UsageError, match=rf"which is the column of '{taken}'; give it a name of its own"):
-        Bench(recipe, world.workspace)
+        Inventory(recipe, world.workspace)
 
 
 def test_a_column_of_no_domain_is_said(world: World):
-    table = build_table(Bench(regimes(world, REGIMES.replace("{birds: birds}", "{brids: birds}")), world.workspace))
+    table = build_table(Inventory(regimes(world, REGIMES.replace("{birds: birds}", "{brids: birds}")), world.workspace))
     assert "columns: 'brids' is no domain of small; did you mean 'birds'?" in table.notes
 
 

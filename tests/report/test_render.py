@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from probe.recipes.display import Shown, written
+from probe.recipes.display import Display, format_value
+from probe.recipes.printed import PrintedValue
 from probe.recipes.recipe import Recipe
-from probe.recipes.reference import Printed
-from probe.recipes.row import Compared, Comparison
+from probe.recipes.row import Compared, PrintedRelation
 from probe.report.render.entries import difference_text, entry_of, has_difference
 from probe.report.render.files import write_files
 from probe.report.render.latex import escaped, latex
@@ -35,19 +35,23 @@ names = st.text(alphabet="ab &%$#_{}[]*\\~^<>|é±≈", min_size=1, max_size=8).
 
 
 def table_of(rows: list[TableRow], **values) -> Table:
-    recipe = Recipe(Path("some_table.yaml"), "A title: 100% & more", "", "small", [], None, {}, Shown(metrics=METRICS))
+    recipe = Recipe(
+        Path("some_table.yaml"), "A title: 100% & more", "", "small", [], None, {}, Display(metrics=METRICS)
+    )
     return Table(recipe, ["Mean"], list(COLUMNS[1:]), rows, [], [], [], [], **values)
 
 
 def row_of(name: str, measured: float | None, printed: float | None = None, compared: Compared = "exact") -> TableRow:
     """The same value everywhere."""
     because = None if compared == "exact" else "it is another"
-    comparison = Comparison(printed=name, compared=compared, because=because) if printed is not None else Comparison()
+    relation = (
+        PrintedRelation() if printed is None else PrintedRelation(printed=name, compared=compared, because=because)
+    )
     cell = {} if measured is None else {metric: Cell(measured, None) for metric in METRICS}
-    print_of = {} if printed is None else {metric: Printed(printed, None) for metric in METRICS}
+    print_of = {} if printed is None else {metric: PrintedValue(printed, None) for metric in METRICS}
     cells = dict.fromkeys(COLUMNS, cell) if cell else {}
     prints = dict.fromkeys(COLUMNS, print_of) if print_of else {}
-    return TableRow(name, 64, int(measured is not None), 1, cells, prints, comparison)
+    return TableRow(name, 64, int(measured is not None), 1, cells, prints, relation)
 
 
 @st.composite
@@ -57,12 +61,12 @@ def tables(draw: st.DrawFn) -> Table:
         cells = draw(st.dictionaries(st.sampled_from(COLUMNS), st.just(None), min_size=1))
         compared = draw(st.sampled_from(["exact", "linear-probe", "other-benchmark", None]))
         measured = {column: {m: Cell(draw(percent), draw(deviation)) for m in METRICS} for column in cells}
-        printed = {column: {METRICS[0]: Printed(draw(percent), draw(deviation))} for column in COLUMNS[:2]}
+        printed = {column: {METRICS[0]: PrintedValue(draw(percent), draw(deviation))} for column in COLUMNS[:2]}
         because = "it is another" if compared not in (None, "exact") else None
-        comparison = Comparison.model_validate(
+        relation = PrintedRelation.model_validate(
             {"printed": name if compared else None, "compared": compared, "because": because}
         )
-        rows.append(TableRow(name, 64, 3, 3, measured, printed if compared else {}, comparison))
+        rows.append(TableRow(name, 64, 3, 3, measured, printed if compared else {}, relation))
     return table_of(rows)
 
 
@@ -72,7 +76,9 @@ def lines_of(table: Table) -> list[list[str]]:
     for line in csv.DictReader(io.StringIO(long_csv(table))):
         for kind, std in (("measured", "std"), ("printed", "printed_std"), ("difference", "")):
             if line[kind]:
-                text, spread = (line[key] and written(line["metric"], float(line[key])) for key in (kind, std or kind))
+                text, spread = (
+                    line[key] and format_value(line["metric"], float(line[key])) for key in (kind, std or kind)
+                )
                 if kind == "difference":
                     text = "0.0" if text in ("0.0", "-0.0") else f"{float(text):+.1f}"
                 found.append([line["row"], kind, text, spread if std else ""])
@@ -184,7 +190,7 @@ def test_no_half_written_file_is_left(tmp_path: Path):
 
 
 def test_the_overview_has_a_line_for_each_table():
-    begun = replace(table_of([row_of("a", 61.0), row_of("b", None)]), needs=["probe fit some_table.yaml"])
+    begun = replace(table_of([row_of("a", 61.0), row_of("b", None)]), commands=["probe fit some_table.yaml"])
     absent = replace(table_of([row_of("a", None), row_of("b", None)]), missing=["no data 'small'"])
     console = Console(width=120, record=True, file=io.StringIO())
     show_overview([begun, absent, table_of([row_of("a", 61.0)])], console)

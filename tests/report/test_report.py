@@ -10,24 +10,24 @@ import numpy as np
 import polars as pl
 import pytest
 
-from probe.recipes.display import Shown
-from probe.recipes.reference import Printed
+from probe.recipes.display import Display
+from probe.recipes.printed import PrintedValue
 from probe.report.page.document import html
-from probe.report.page.gallery import choose, equal_shares, gallery_sets
+from probe.report.page.gallery import choose_queries, equal_shares, gallery_sets
 from probe.report.page.grid import DIFFERENCE, PRINTED, build_grid
-from probe.report.page.page import Written, as_json, write_report
+from probe.report.page.page import WrittenReport, as_json, write_report
 from probe.report.render.entries import entry_of
 from probe.report.table import Cell, build_table
 from tests.report.measured import DOMAINS, HOSTILE, Measured
 
 
 @pytest.fixture(scope="module")
-def written(measured: Measured) -> Written:
-    return write_report([measured.bench], measured.folder / "report.html", 1000, beside=False)
+def written(measured: Measured) -> WrittenReport:
+    return write_report([measured.inventory], measured.folder / "report.html", 1000, beside=False)
 
 
 @pytest.fixture(scope="module")
-def text(written: Written) -> str:
+def text(written: WrittenReport) -> str:
     return written.path.read_text()
 
 
@@ -41,8 +41,8 @@ def test_the_gallery_holds_what_the_runs_found(measured: Measured, text: str):
     [entry] = data_in(text, "gallery-data")
     assert entry["domains"] == sorted(DOMAINS)
     assert [run["row"] for run in entry["runs"]] == ["Full", "Random <i>", "Dynamic"]
-    for row, shown in zip(measured.bench.recipe.rows, entry["runs"], strict=True):
-        frame = pl.read_parquet(measured.bench.runs_of[row.name][0].path / "per_query.parquet")
+    for row, shown in zip(measured.inventory.recipe.rows, entry["runs"], strict=True):
+        frame = pl.read_parquet(measured.inventory.runs_of[row.name][0].path / "per_query.parquet")
         assert len(frame) == len(entry["queries"]) == measured.queries
         for query, found, line in zip(entry["queries"], shown["found"], frame.iter_rows(named=True), strict=True):
             assert entry["images"][query[0]][0] == line["image"]
@@ -61,28 +61,30 @@ def test_every_neighbour_has_its_label_and_domain(text: str):
         assert label == (HOSTILE if (d, c) == ("0", "6") else f"class {d}{c}")
 
 
-def test_each_image_is_in_the_page_once_and_what_is_gone_is_counted(measured: Measured, written: Written, text: str):
+def test_each_image_is_in_the_page_once_and_what_is_gone_is_counted(
+    measured: Measured, written: WrittenReport, text: str
+):
     pictures = data_in(text, "pictures-0")
-    assert len(pictures) == len(set(measured.images)) == written.pictures + written.absent
+    assert len(pictures) == len(set(measured.images)) == written.thumbnails + written.absent
     assert written.absent == pictures.count("") == 2
     assert all(picture.startswith("data:image/webp;base64,") for picture in pictures if picture)
     assert "2 image(s) are not on disk or cannot be decoded" in text
 
 
 def test_pictures_can_lie_beside_the_page(measured: Measured, tmp_path: Path):
-    written = write_report([measured.bench], tmp_path / "page.html", 1000, beside=True)
+    written = write_report([measured.inventory], tmp_path / "page.html", 1000, beside=True)
     addresses = [address for address in data_in(written.path.read_text(), "pictures-0") if address]
     assert {tmp_path / address for address in addresses} == set((tmp_path / "page-pictures").iterdir())
-    assert len(addresses) == written.pictures
+    assert len(addresses) == written.thumbnails
     (tmp_path / "page-pictures" / "mine.webp").touch()
-    write_report([measured.bench], tmp_path / "page.html", 2, beside=True)
+    write_report([measured.inventory], tmp_path / "page.html", 2, beside=True)
     left = {file.name for file in (tmp_path / "page-pictures").iterdir()}
     assert "mine.webp" in left
     assert 1 < len(left) < len(addresses)
 
 
-def test_the_same_runs_give_the_same_bytes(measured: Measured, written: Written, tmp_path: Path):
-    again = write_report([measured.bench], tmp_path / "report.html", 1000, beside=False)
+def test_the_same_runs_give_the_same_bytes(measured: Measured, written: WrittenReport, tmp_path: Path):
+    again = write_report([measured.inventory], tmp_path / "report.html", 1000, beside=False)
     assert again.path.read_bytes() == written.path.read_bytes()
 
 
@@ -109,10 +111,10 @@ def test_the_page_names_nothing_on_the_network(text: str):
 
 
 def test_the_grid_holds_what_the_table_holds(measured: Measured):
-    table = build_table(measured.bench)
+    table = build_table(measured.inventory)
     grid = build_grid(table)
-    for row, line in zip(table.rows, grid.lines, strict=True):
-        for column, value in zip(grid.columns, line.values, strict=True):
+    for row, line in zip(table.rows, grid.rows, strict=True):
+        for column, value in zip(grid.columns, line.cells, strict=True):
             entry = entry_of(table, row, column.group.domain, column.group.metric)
             assert entry.measured
             known = {PRINTED: entry.printed and entry.printed.value, DIFFERENCE: entry.difference}
@@ -121,13 +123,13 @@ def test_the_grid_holds_what_the_table_holds(measured: Measured):
             assert value.standing == (entry.standing if column.kind == "measured" else "")
     assert grid.groups[0].kinds == ["measured", PRINTED, DIFFERENCE]
     assert not any(PRINTED in group.kinds for group in grid.groups if group.domain == DOMAINS[1])
-    assert grid.lines[0].values[1].spread == "± 0.4"
+    assert grid.rows[0].cells[1].spread == "± 0.4"
 
 
 def report_with(measured: Measured, folder: Path, **places: Path) -> str:
     """The page of the same recipe in a workspace of which some places are others."""
-    bench = measured.bench
-    elsewhere = type(bench)(bench.recipe, replace(bench.workspace, **places))
+    inventory = measured.inventory
+    elsewhere = type(inventory)(inventory.recipe, replace(inventory.workspace, **places))
     return write_report([elsewhere], folder / "r.html", 9, beside=False).path.read_text()
 
 
@@ -145,14 +147,14 @@ def test_a_recipe_whose_data_is_absent_still_has_its_section(measured: Measured,
 
 
 def test_a_limit_takes_the_same_queries_in_whatever_order_they_come(measured: Measured):
-    [found] = gallery_sets([measured.bench], limit=7)
+    [found] = gallery_sets([measured.inventory], limit=7)
     assert len(found.queries) == 7
     assert sorted(found.queries.group_by("domain").len()["len"]) == [3, 4]
-    [every] = gallery_sets([measured.bench], limit=1000)
-    backwards = choose(every.queries.reverse(), 7)
+    [every] = gallery_sets([measured.inventory], limit=1000)
+    backwards = choose_queries(every.queries.reverse(), 7)
     assert set(backwards["image"]) == set(found.queries["image"])
-    assert "7 of 24 queries" in found.said
-    assert all(len(side.found) == 7 for side in found.runs)
+    assert "7 of 24 queries" in found.description
+    assert all(len(side.retrieved) == 7 for side in found.runs)
 
 
 def test_shares_are_as_equal_as_the_counts_allow():
@@ -162,7 +164,7 @@ def test_shares_are_as_equal_as_the_counts_allow():
 
 
 def test_a_table_alone_is_one_page_that_holds_what_the_reports_table_holds(measured: Measured, text: str):
-    table = build_table(measured.bench)
+    table = build_table(measured.inventory)
     alone = html(table)
     assert alone == html(table)
     assert HOSTILE not in alone
@@ -177,21 +179,21 @@ def test_a_table_alone_is_one_page_that_holds_what_the_reports_table_holds(measu
 
 
 def test_counts_and_texts_have_no_best_and_all_are_shown(measured: Measured):
-    table = build_table(measured.bench)
-    shown = Shown.model_construct(metrics=("images", "setting"))
+    table = build_table(measured.inventory)
+    display = Display.model_construct(metrics=("images", "setting"))
     nan = float("nan")
     rows = [
         replace(
             row,
             cells={"GUIEC": {"images": Cell(316446.0, None), "setting": Cell(nan, None, "Adam")}},
-            printed={"GUIEC": {"images": Printed(316450.0, None), "setting": Printed(nan, None, "Adam")}},
+            printed={"GUIEC": {"images": PrintedValue(316450.0, None), "setting": PrintedValue(nan, None, "Adam")}},
         )
         for row in table.rows
     ]
-    of_counts = replace(table, recipe=replace(table.recipe, show=shown), means=["GUIEC"], domains=[], rows=rows)
+    of_counts = replace(table, recipe=replace(table.recipe, display=display), means=["GUIEC"], domains=[], rows=rows)
     grid = build_grid(of_counts)
-    assert grid.at_first == ""
-    for line in grid.lines:
-        assert [value.text for value in line.values] == ["316,446", "316,450", "Adam", "Adam"]
-        assert [value.key for value in line.values] == ["316446.000000", "316450.000000", "Adam", "Adam"]
-        assert not any(value.standing for value in line.values)
+    assert grid.selected_metric == ""
+    for line in grid.rows:
+        assert [value.text for value in line.cells] == ["316,446", "316,450", "Adam", "Adam"]
+        assert [value.key for value in line.cells] == ["316446.000000", "316450.000000", "Adam", "Adam"]
+        assert not any(value.standing for value in line.cells)

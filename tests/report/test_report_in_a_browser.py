@@ -33,7 +33,7 @@ return rows.map((row) => row.cells[arguments[0]].dataset.sort)"""
 
 @pytest.fixture(scope="module")
 def file(measured: Measured) -> Path:
-    return write_report([measured.bench], measured.folder / "seen.html", 1000, beside=False).path
+    return write_report([measured.inventory], measured.folder / "seen.html", 1000, beside=False).path
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ def test_it_opens_from_the_disk_without_an_error_or_a_request(window: Page, file
 
 
 def test_pictures_beside_the_page_are_its_only_requests(window: Page, measured: Measured, tmp_path: Path):
-    file = write_report([measured.bench], tmp_path / "beside.html", 1000, beside=True).path
+    file = write_report([measured.inventory], tmp_path / "beside.html", 1000, beside=True).path
     window.log("browser")
     window.requested()
     window.open(file)
@@ -106,7 +106,7 @@ def test_a_table_alone_opens_without_an_error_or_a_request_and_is_sorted(
     window: Page, measured: Measured, tmp_path: Path
 ):
     alone = tmp_path / "table.html"
-    alone.write_text(html(build_table(measured.bench)), encoding="utf-8")
+    alone.write_text(html(build_table(measured.inventory)), encoding="utf-8")
     window.log("browser")
     window.requested()
     window.open(alone, 390, 844)
@@ -148,7 +148,7 @@ def test_the_metric_of_a_table_is_chosen(page: Page):
 
 
 def test_the_gallery_is_filtered_by_domain_failure_and_text(page: Page, measured: Measured):
-    frame = pl.read_parquet(measured.bench.runs_of["Full"][0].path / "per_query.parquet")
+    frame = pl.read_parquet(measured.inventory.runs_of["Full"][0].path / "per_query.parquet")
     assert page.run(COUNT) == f"{measured.queries} of {measured.queries} queries"
     assert page.run(CARDS) == 20  # a page
     choose(page, "domain", DOMAINS[1])

@@ -11,11 +11,11 @@ from typer.testing import CliRunner
 
 from probe.cli import app
 from probe.errors import UsageError
-from probe.planning.inventory import Bench
+from probe.planning.inventory import Inventory
 from probe.report.render.entries import MARKS, TIED
 from probe.report.render.long_csv import long_csv
 from probe.report.render.markdown import markdown
-from probe.report.significance import holm, judge, read_scores
+from probe.report.significance import compare_rows, holm, read_scores
 from probe.report.table import build_table
 from probe.runs.sweep import sweep
 from tests.report.world import World
@@ -51,7 +51,7 @@ def runs(tmp_path: Path) -> dict[str, list[Path]]:
 
 
 def test_a_row_just_below_the_best_is_tied_with_it_and_one_far_below_is_not(runs: dict[str, list[Path]]) -> None:
-    found = judge(runs, "Best", "R@1", "merged")
+    found = compare_rows(runs, "Best", "R@1", "merged")
     assert found.tied == {"Near"}
     assert not found.notes
     for row, folders in runs.items():
@@ -61,12 +61,12 @@ def test_a_row_just_below_the_best_is_tied_with_it_and_one_far_below_is_not(runs
 
 def test_many_rows_that_are_worse_are_told_from_the_best(runs: dict[str, list[Path]]) -> None:
     many = {f"Far {i}": runs["Far"] for i in range(60)}
-    assert judge(many | runs, "Best", "R@1", "merged").tied == {"Near"}
+    assert compare_rows(many | runs, "Best", "R@1", "merged").tied == {"Near"}
 
 
-def test_a_row_of_specialists_is_judged_by_each_on_its_own_domain(runs: dict[str, list[Path]]) -> None:
+def test_a_row_of_specialists_is_compared_by_each_on_its_own_domain(runs: dict[str, list[Path]]) -> None:
     [far], (best, _) = runs["Far"], runs["Best"]
-    found = judge(
+    found = compare_rows(
         runs | {"Specialists": [{"birds": best, "cars": far}, {"birds": best, "cars": best}]}, "Best", "R@1", "merged"
     )
     assert found.intervals["Specialists"]["birds"] == found.intervals["Best"]["birds"]
@@ -84,7 +84,7 @@ def test_rows_whose_values_are_damaged_gone_or_of_other_queries_are_said(runs: d
     (runs["Near"][0] / "per_query.parquet").write_bytes(b"PAR1 no")
     (runs["Far"][0] / "per_query.parquet").unlink()
     runs["Other"] = [run(folder, "other", np.ones(80), 80)]
-    found = judge(runs, "Best", "R@1", "merged")
+    found = compare_rows(runs, "Best", "R@1", "merged")
     assert found.tied == set()
     assert found.intervals.keys() == {"Best", "Other"}
     damaged, gone, other = sorted(found.notes, key=lambda note: ["Near", "Far", "Othe"].index(note[5:9].strip("'")))
@@ -96,7 +96,7 @@ def test_rows_whose_values_are_damaged_gone_or_of_other_queries_are_said(runs: d
 
 def test_where_the_best_row_cannot_be_read_no_row_is_compared(runs: dict[str, list[Path]]) -> None:
     (runs["Best"][1] / "per_query.parquet").unlink()
-    found = judge(runs, "Best", "R@1", "merged")
+    found = compare_rows(runs, "Best", "R@1", "merged")
     assert not found.tied
     [note] = found.notes
     assert note.startswith("no row is compared with the best, 'Best': ")
@@ -114,9 +114,9 @@ def test_a_folder_that_is_no_run_and_an_index_that_was_not_scored_are_errors(run
 
 def test_a_measured_table_has_marks_intervals_and_survives_a_damaged_file(world: World) -> None:
     world.write_store()
-    runs = Bench(world.recipe, world.workspace).runs()
+    runs = Inventory(world.recipe, world.workspace).runs()
     sweep(runs, "cpu")
-    table = build_table(Bench(world.recipe, world.workspace))
+    table = build_table(Inventory(world.recipe, world.workspace))
     lines = [line for line in csv.DictReader(io.StringIO(long_csv(table))) if line["measured"]]
     assert len(lines) >= 2 * 3 * 2
     for line in lines:
@@ -125,7 +125,7 @@ def test_a_measured_table_has_marks_intervals_and_survives_a_damaged_file(world:
     text = markdown(table)
     assert (TIED in text) == (MARKS in text) == bool(tied)
     (runs[0][0].path / "per_query.parquet").write_bytes(b"nothing")
-    damaged = build_table(Bench(world.recipe, world.workspace))
+    damaged = build_table(Inventory(world.recipe, world.workspace))
     assert any("cannot be read" in note for note in damaged.notes)
     assert [row.cells for row in damaged.rows] == [row.cells for row in table.rows]
     assert TIED not in markdown(damaged)

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from feature_cache import Failure, Rows, StoreWriter
 from probe.backbones.catalogue import find_backbone
-from probe.planning.inventory import Bench
+from probe.planning.inventory import Inventory
 from probe.recipes.recipe import read_recipe
 from probe.report.render.files import write_files
 from probe.report.render.long_csv import long_csv
@@ -24,11 +24,11 @@ from tests.report.world import RECIPE, World
 
 
 def measured(world: World) -> Table:
-    sweep(Bench(world.recipe, world.workspace).runs(), "cpu")
-    return build_table(Bench(world.recipe, world.workspace))
+    sweep(Inventory(world.recipe, world.workspace).runs(), "cpu")
+    return build_table(Inventory(world.recipe, world.workspace))
 
 
-def shown(table: Table) -> str:
+def terminal_text(table: Table) -> str:
     console = Console(width=200, record=True, file=io.StringIO())
     show(table, console)
     return console.export_text()
@@ -55,7 +55,7 @@ def test_one_run_has_no_deviation(world: World):
 def test_printed_values_stand_beside_the_measured_ones(world: World):
     world.write_store()
     table = measured(world)
-    assert "50.5 / -" in shown(table)
+    assert "50.5 / -" in terminal_text(table)
     assert "| printed (exact) |  |  | 50.5 |  |  | 61.0 |  |  |" in markdown(table)
     lines = {
         (line["row"], line["column"], line["metric"]): line for line in csv.DictReader(io.StringIO(long_csv(table)))
@@ -74,8 +74,8 @@ def test_the_best_mean_is_bold_and_no_other(world: World):
 
 
 def test_a_recipe_without_data_shows_its_printed_values_and_what_to_do(world: World):
-    table = build_table(Bench(replace(world.recipe, data="absent"), world.workspace))
-    text = shown(table)
+    table = build_table(Inventory(replace(world.recipe, data="absent"), world.workspace))
+    text = terminal_text(table)
     assert "50.5" in text
     assert "no data 'absent'" in text
     assert "probe extract absent --backbone descriptor" in text
@@ -83,9 +83,9 @@ def test_a_recipe_without_data_shows_its_printed_values_and_what_to_do(world: Wo
 
 
 def test_a_recipe_without_features_names_the_extract_command_and_then_the_fit_command(world: World):
-    table = build_table(Bench(world.recipe, world.workspace))
+    table = build_table(Inventory(world.recipe, world.workspace))
     places = f"--data-root {world.workspace.data_root} --cache {world.workspace.cache}"
-    assert table.needs == [
+    assert table.commands == [
         f"probe extract small --backbone descriptor {places}",
         f"probe fit {world.recipe.path} {places} --out {world.workspace.out}",
     ]
@@ -100,13 +100,13 @@ def test_each_missing_backbone_of_fused_features_and_of_views_has_one_command(wo
     )
     world.recipe.path.write_text(text)
     world.write_store()
-    table = build_table(Bench(read_recipe(world.recipe.path), world.workspace))
-    extract = [command for command in table.needs if "extract" in command]
+    table = build_table(Inventory(read_recipe(world.recipe.path), world.workspace))
+    extract = [command for command in table.commands if "extract" in command]
     names = ["siglip-so400m-14-384", "siglip-so400m-14-384@train", "siglip-so400m-14-384@test"]
     assert [command.split("--backbone ")[1].split()[0] for command in extract] == names
     assert len(table.missing) == 3
     assert [row.planned for row in table.rows] == [1, 3, 3, 3]
-    assert "Fused again" in shown(table)
+    assert "Fused again" in terminal_text(table)
 
 
 def test_fused_features_and_sizes_are_measured_from_the_recipe(world: World):
@@ -131,25 +131,25 @@ def test_fused_features_and_sizes_are_measured_from_the_recipe(world: World):
 def test_a_faulty_manifest_is_reported_in_its_table(world: World):
     manifest = world.workspace.data_root / "small" / "manifest.csv"
     manifest.write_text(manifest.read_text().replace("domain", "domian", 1))
-    table = build_table(Bench(world.recipe, world.workspace))
+    table = build_table(Inventory(world.recipe, world.workspace))
     assert any("lacks the column 'domain'" in line for line in table.missing)
-    assert not table.needs
-    assert "50.5" in shown(table)
+    assert not table.commands
+    assert "50.5" in terminal_text(table)
 
 
 def test_a_recipe_that_was_not_fitted_names_the_fit_command(world: World):
     world.write_store()
-    table = build_table(Bench(world.recipe, world.workspace))
-    assert [command.split(" --")[0] for command in table.needs] == [f"probe fit {world.recipe.path}"]
+    table = build_table(Inventory(world.recipe, world.workspace))
+    assert [command.split(" --")[0] for command in table.commands] == [f"probe fit {world.recipe.path}"]
     assert not table.missing
-    assert "0/3" in shown(table)
+    assert "0/3" in terminal_text(table)
 
 
 def test_features_of_another_preprocessing_are_refused_not_shown(world: World):
     spec = find_backbone("descriptor").spec()
     world.write_store(spec | {"preprocessing": spec["preprocessing"] | {"px": 96}})
-    table = build_table(Bench(world.recipe, world.workspace))
-    assert "preprocessing.px" not in " ".join(table.needs)
+    table = build_table(Inventory(world.recipe, world.workspace))
+    assert "preprocessing.px" not in " ".join(table.commands)
     assert any("px: 96, not 128" in line for line in table.missing)
     assert not any(row.cells for row in table.rows)
 
@@ -166,15 +166,15 @@ def test_a_changed_manifest_is_measured_anew(world: World):
     measured(world)
     manifest = world.workspace.data_root / "small" / "manifest.csv"
     manifest.write_text("".join(manifest.read_text().splitlines(keepends=True)[:-1]))
-    table = build_table(Bench(world.recipe, world.workspace))
+    table = build_table(Inventory(world.recipe, world.workspace))
     assert not any(row.cells for row in table.rows)
 
 
 def test_names_are_shown_as_they_are_whatever_their_brackets(world: World):
     rows = [replace(row, name=f"{row.name} [old] [/b]") for row in world.recipe.rows]
-    table = build_table(Bench(replace(world.recipe, title="A [small] table", rows=rows), world.workspace))
-    assert "A [small] table" in shown(table)
-    assert "Full [old] [/b]" in shown(table)
+    table = build_table(Inventory(replace(world.recipe, title="A [small] table", rows=rows), world.workspace))
+    assert "A [small] table" in terminal_text(table)
+    assert "Full [old] [/b]" in terminal_text(table)
 
 
 def test_files_are_named_after_the_recipe(world: World):

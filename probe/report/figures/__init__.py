@@ -1,1 +1,1 @@
-"""Figures of the papers from finished runs, as SVG and PNG."""
+"""Figures of the papers from finished runs, as SVG and PNG; one file a kind."""

@@ -1,6 +1,6 @@
 """Learning curves: training loss and validation mMP@5 over the epochs, a line a row, a band over its seeds.
 
-draw(bench, table)        # a Figure, or None where no trained run is finished
+draw(inventory, table)        # a Figure, or None where no trained run is finished
 """
 
 import textwrap
@@ -13,35 +13,39 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from probe.fit import EpochRecord, TrainedConfig
-from probe.planning.inventory import Bench
-from probe.report.figures.style import COLOURS, FAINT, house_style, look
+from probe.planning import Inventory
+from probe.report.figures.figure import FigureKind
+from probe.report.figures.style import COLOURS, FAINT, house_style, line_style
 from probe.report.table import Table
 from probe.runs.directory import Run
 
-SELECTS = "mMP@5"
-TOGETHER = 8  # lines that one pair of axes can hold
-ACROSS = 4
+METRIC = "mMP@5"
+MOST_LINES = 8  # that one pair of axes can hold
+PANELS_ACROSS = 4
 PLAIN = FuncFormatter(lambda value, _: f"{value:g}")
 CAPTION = (
     "Training loss and validation mMP@5 after each epoch: mean over the seeds, band from the lowest to the highest. "
-    f"Where there are more than {TOGETHER} lines, each has a panel, of validation alone, and the others are grey in it."
+    f"Where there are more than {MOST_LINES} lines, each has a panel, of validation alone, and the others are grey in "
+    "it."
 )
 
 
 @dataclass(frozen=True)
 class Curve:
-    """`loss`, `val` (seeds, epochs), as far as the shortest of the seeds goes; `val` in percent."""
+    """Of one row, or of one specialist; as many epochs as the shortest of the seeds has."""
 
     name: str
     loss: np.ndarray
+    """(seeds, epochs), of training."""
     val: np.ndarray
+    """(seeds, epochs), the validation METRIC in percent."""
 
 
-def curves(bench: Bench) -> list[Curve]:
+def curves(inventory: Inventory) -> list[Curve]:
     """One a row that has finished trained runs; of specialists, one a domain."""
     histories: dict[str, list[list[EpochRecord]]] = {}
-    for row in bench.recipe.rows:
-        for run in bench.runs_of[row.name]:
+    for row in inventory.recipe.rows:
+        for run in inventory.runs_of[row.name]:
             if run.done and isinstance(run.config, TrainedConfig):
                 name = f"{row.name}: {run.config.domain}" if row.specialists else row.name
                 histories.setdefault(name, []).append(history(run))
@@ -51,7 +55,7 @@ def curves(bench: Bench) -> list[Curve]:
 def _curve(name: str, histories: list[list[EpochRecord]]) -> Curve:
     epochs = min(map(len, histories))
     loss = [[record.loss for record in records[:epochs]] for records in histories]
-    val = [[100 * record.val[SELECTS] for record in records[:epochs]] for records in histories]
+    val = [[100 * record.val[METRIC] for record in records[:epochs]] for records in histories]
     return Curve(name, np.array(loss), np.array(val))
 
 
@@ -60,21 +64,22 @@ def history(run: Run) -> list[EpochRecord]:
     return [EpochRecord.model_validate_json(line) for line in (run.path / "history.jsonl").read_text().splitlines()]
 
 
-def draw(bench: Bench, _table: Table) -> Figure | None:
-    """None where there is nothing to draw."""
-    lines = curves(bench)
+def draw(inventory: Inventory, _table: Table) -> Figure | None:
+    """None where no trained run is finished."""
+    lines = curves(inventory)
     if not lines:
         return None
     with house_style():
-        return _panels(lines) if len(lines) > TOGETHER else _together(lines)
+        return _panels(lines) if len(lines) > MOST_LINES else _together(lines)
 
 
 def _together(lines: list[Curve]) -> Figure:
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     left, right = figure.subplots(1, 2)
-    for axes, part, title in ((left, "loss", "Training loss"), (right, "val", f"Validation {SELECTS} (%)")):
+    for axes, part, title in ((left, "loss", "Training loss"), (right, "val", f"Validation {METRIC} (%)")):
         for number, line in enumerate(lines):
-            _plot(axes, getattr(line, part), look(number) | {"markersize": 4, "linewidth": 1.6, "label": line.name})
+            style = line_style(number) | {"markersize": 4, "linewidth": 1.6, "label": line.name}
+            _plot(axes, getattr(line, part), style)
         axes.set_title(title)
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -88,10 +93,10 @@ def _together(lines: list[Curve]) -> Figure:
 
 
 def _panels(lines: list[Curve]) -> Figure:
-    """Validation only: a panel a line, the others grey behind it."""
-    down = -(-len(lines) // ACROSS)
+    """Validation only: a panel a line, with the others in grey behind it."""
+    down = -(-len(lines) // PANELS_ACROSS)
     figure = Figure(figsize=(9, 0.5 + 1.5 * down), layout="constrained")
-    panels = figure.subplots(down, ACROSS, sharex=True, sharey=True, squeeze=False).ravel()
+    panels = figure.subplots(down, PANELS_ACROSS, sharex=True, sharey=True, squeeze=False).ravel()
     for axes, line in zip(panels, lines, strict=False):
         for other in lines:
             if other is not line:
@@ -104,13 +109,16 @@ def _panels(lines: list[Curve]) -> Figure:
     for axes in panels[len(lines) :]:
         axes.set_axis_off()
     figure.supxlabel("epoch", fontsize=9)
-    figure.supylabel(f"validation {SELECTS} (%)", fontsize=9)
+    figure.supylabel(f"validation {METRIC} (%)", fontsize=9)
     return figure
 
 
 def _plot(axes: Axes, values: np.ndarray, style: dict[str, Any]) -> None:
-    """`values` (seeds, epochs): their mean, and a band where there are several."""
+    """`values` (seeds, epochs): their mean over the seeds, and a band where there are several."""
     epochs = np.arange(1, values.shape[1] + 1)
     axes.plot(epochs, values.mean(0), **style)
     if len(values) > 1:
         axes.fill_between(epochs, values.min(0), values.max(0), color=style["color"], alpha=0.15, lw=0)
+
+
+FIGURE = FigureKind("curves", "Learning curves", CAPTION, draw, position=2)

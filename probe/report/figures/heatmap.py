@@ -1,6 +1,6 @@
-"""Per-domain heat map (UnED, Table S4): rows x domains, what was measured and, beside it, what the paper printed.
+"""Per-domain heat map (UnED, Table S4): rows x domains, measured values and, beside them, the printed ones.
 
-draw(bench, table)        # a Figure, or None where there are not two rows and two domains
+draw(inventory, table)        # a Figure, or None where there are not two rows and two domains
 """
 
 from dataclasses import dataclass
@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.figure import Figure
 
-from probe.planning.inventory import Bench
-from probe.recipes.display import is_score, written
-from probe.recipes.reference import Printed
+from probe.planning import Inventory
+from probe.recipes import PrintedValue, format_value, is_score
+from probe.report.figures.figure import FigureKind
 from probe.report.figures.style import INK, house_style
 from probe.report.table import Cell, Table
 
-METRIC = "mMP@5"  # or the first that the table shows, where it does not show this one
+METRIC = "mMP@5"  # or the first of a table without it
 ON_DARK, ON_BRIGHT = "#fefefe", "#000000"  # cells keep their colours on a dark page, and so does their text
 CAPTION = (
     "Each row on each domain, in %. The scale is the same for measured and printed values; rows and domains "
@@ -23,37 +23,38 @@ CAPTION = (
 
 
 @dataclass(frozen=True)
-class Values:
-    """`measured` and `printed` (rows, domains) in percent, NaN where nothing is, of the rows and domains that have
-    any."""
+class HeatmapValues:
+    """Of the rows and domains that have any."""
 
     metric: str
     rows: list[str]
     domains: list[str]
     measured: np.ndarray
+    """(rows, domains) in percent; NaN where there is none."""
     printed: np.ndarray
+    """(rows, domains) in percent; NaN where there is none."""
 
 
-def values(table: Table) -> Values:
+def heatmap_values(table: Table) -> HeatmapValues:
     """Of METRIC, or of the first metric of the table."""
-    metrics = table.recipe.show.metrics
+    metrics = table.recipe.display.metrics
     metric = METRIC if METRIC in metrics else metrics[0]
     domains = table.domains
-    measured = [[_number(row.cells.get(domain, {}).get(metric)) for domain in domains] for row in table.rows]
-    printed = [[_number(row.printed.get(domain, {}).get(metric)) for domain in domains] for row in table.rows]
+    measured = [[_number(row.cell(domain, metric)) for domain in domains] for row in table.rows]
+    printed = [[_number(row.printed_value(domain, metric)) for domain in domains] for row in table.rows]
     both = np.array([measured, printed], float).reshape(2, len(table.rows), len(domains))
     rows, columns = (np.flatnonzero(np.isfinite(both).any((0, axis))) for axis in (2, 1))
     names = [table.rows[row].name for row in rows]
-    return Values(metric, names, [domains[column] for column in columns], *both[:, rows][:, :, columns])
+    return HeatmapValues(metric, names, [domains[column] for column in columns], *both[:, rows][:, :, columns])
 
 
-def _number(found: Cell | Printed | None) -> float:
+def _number(found: Cell | PrintedValue | None) -> float:
     return np.nan if found is None else found.mean if isinstance(found, Cell) else found.value
 
 
-def draw(_bench: Bench, table: Table) -> Figure | None:
+def draw(_inventory: Inventory, table: Table) -> Figure | None:
     """None where fewer than two rows or two domains have a value, or it is no score."""
-    found = values(table)
+    found = heatmap_values(table)
     names, columns = found.rows, found.domains
     panels = {
         f"{title} {found.metric}": panel
@@ -72,7 +73,7 @@ def draw(_bench: Bench, table: Table) -> Figure | None:
             cells = axes.imshow(panel, cmap="cividis", vmin=lowest, vmax=highest, aspect="auto")
             for (row, column), value in np.ndenumerate(panel):
                 ink = INK if np.isnan(value) else ink_on(cells.cmap(float((value - lowest) / (highest - lowest))))
-                text = "–" if np.isnan(value) else written(found.metric, value)
+                text = "–" if np.isnan(value) else format_value(found.metric, value)
                 axes.text(column, row, text, ha="center", va="center", fontsize=8.5, color=ink)
             axes.set_xticks(range(len(columns)), columns, rotation=35, ha="right", rotation_mode="anchor")
             axes.set_yticks(range(len(names)), names if number == 1 else [""] * len(names))
@@ -88,3 +89,6 @@ def ink_on(colour: tuple[float, float, float, float]) -> str:
     channels = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in colour[:3])
     luminance = sum(weight * channel for weight, channel in zip((0.2126, 0.7152, 0.0722), channels, strict=True))
     return ON_DARK if 1.05 / (luminance + 0.05) > (luminance + 0.05) / 0.05 else ON_BRIGHT
+
+
+FIGURE = FigureKind("heatmap", "Domains", CAPTION, draw, position=3)

@@ -1,9 +1,9 @@
 """The dynamic-margin map (UniFEx, Appendix Fig. 1): margin of a class against its number of training images.
 
-Where the training images are not here, cosine margins are drawn over the share of the way from the smallest to the
-largest class, which alone they depend on.
+Where the training images are not here, cosine margins are drawn over the position between the smallest and the largest
+class, on which alone they depend.
 
-    draw(bench, table)        # a Figure, or None for a recipe without dynamic-arcface
+    draw(inventory, table)        # a Figure, or None for a recipe without dynamic-arcface
 """
 
 from collections.abc import Mapping
@@ -17,8 +17,9 @@ from matplotlib.figure import Figure
 from probe.fit import TrainedConfig
 from probe.losses import config as losses
 from probe.losses.dynamic import margins_by_size
-from probe.planning.inventory import Bench
-from probe.report.figures.style import FAINT, house_style, look
+from probe.planning import Inventory
+from probe.report.figures.figure import FigureKind
+from probe.report.figures.style import FAINT, house_style, line_style
 from probe.report.table import Table
 
 CAPTION = (
@@ -28,15 +29,15 @@ CAPTION = (
 Margins = losses.CosineMargins | losses.PowerMargins
 
 
-def draw(bench: Bench, _table: Table) -> Figure | None:
+def draw(inventory: Inventory, _table: Table) -> Figure | None:
     """One line a setting of the margins, over the class sizes of the recipe's training split."""
     settings = {
         f"{row.name}: {_range(loss.margins)}": loss.margins
-        for row in bench.recipe.rows
+        for row in inventory.recipe.rows
         for run in row.runs[:1]
         if isinstance(run, TrainedConfig) and isinstance(loss := run.loss, losses.DynamicArcFace)
     }
-    sizes = _class_sizes(bench)
+    sizes = _class_sizes(inventory)
     if sizes is None:
         settings = {name: margins for name, margins in settings.items() if isinstance(margins, losses.CosineMargins)}
     if not settings:
@@ -56,17 +57,17 @@ def draw(bench: Bench, _table: Table) -> Figure | None:
     return figure
 
 
-def _class_sizes(bench: Bench) -> np.ndarray | None:
-    if bench.manifest is None:
+def _class_sizes(inventory: Inventory) -> np.ndarray | None:
+    if inventory.manifest is None:
         return None
-    train = bench.manifest.frame.filter(pl.col("split") == "train")
+    train = inventory.manifest.frame.filter(pl.col("split") == "train")
     sizes = train.group_by("domain", "label").len()["len"].to_numpy()
     return sizes if len(sizes) else None
 
 
 def _plot(axes: Axes, settings: Mapping[str, Margins], n: torch.Tensor, at: np.ndarray) -> None:
     for number, (name, margins) in enumerate(settings.items()):
-        style = look(number) | {"marker": "", "linewidth": 2}
+        style = line_style(number) | {"marker": "", "linewidth": 2}
         axes.plot(at, margins_by_size(n, margins).numpy(), label=name, **style)
     axes.set_ylabel("margin f(n), radians")
     axes.set_ylim(0, 1.1 * max(margins.most for margins in settings.values()))
@@ -85,3 +86,6 @@ def _histogram(axes: Axes, sizes: np.ndarray, bins: int) -> None:
 
 def _range(margins: Margins) -> str:
     return f"{margins.kind}, {margins.least:g} to {margins.most:g}"
+
+
+FIGURE = FigureKind("margins", "Dynamic margins", CAPTION, draw, position=4)

@@ -1,5 +1,5 @@
-"""Pictures in rows with a name before each, as one figure: what is right framed green with a tick, what is wrong framed
-red with a cross.
+"""Strips of images with a name before each, as one figure: right ones framed green with a tick, wrong ones red with a
+cross.
 
 mosaic([Strip("coins", [Tile(picture), Tile(other, hit=True), None])])
 """
@@ -16,29 +16,32 @@ from probe.report.figures.style import FAINT, HIT, MISS, house_style
 
 PX = 128  # of a tile's side
 INCHES = 1.05  # from tile to tile
-INSIDE = 0.9  # the tile's share of it
-GONE = "#cccccc"
+TILE = 0.9  # side of a tile, of the distance between two
+MISSING = "#cccccc"
 
 
 @dataclass(frozen=True)
 class Tile:
-    """`picture`: None for one that is gone, a grey field. `hit`: None for a query or where nothing is judged."""
+    """One image of a strip."""
 
     picture: Image.Image | None
+    """None for an image that is gone: a grey field."""
     hit: bool | None = None
+    """Whether it is right; None for a query."""
     framed: bool = True
 
 
 @dataclass(frozen=True)
 class Strip:
-    """One row; None leaves a tile's place empty."""
+    """One row of tiles."""
 
     name: str
     tiles: Sequence[Tile | None]
+    """None leaves a place empty."""
 
 
 def mosaic(strips: Sequence[Strip]) -> Figure:
-    """Tiles of one size: what is not square stands on white."""
+    """Tiles are squares of one size; other images stand on white, or are cropped where they have no frame."""
     across = max(len(strip.tiles) for strip in strips)
     with house_style():
         figure = Figure(figsize=(INCHES * across, INCHES * len(strips)))
@@ -47,7 +50,7 @@ def mosaic(strips: Sequence[Strip]) -> Figure:
         axes.set_xlim(0, across)
         axes.set_ylim(len(strips), 0)
         for y, strip in enumerate(strips):
-            axes.text(-0.1, y + INSIDE / 2, strip.name, ha="right", va="center", fontsize=9)
+            axes.text(-0.1, y + TILE / 2, strip.name, ha="right", va="center", fontsize=9)
             for x, tile in enumerate(strip.tiles):
                 if tile is not None:
                     _draw(axes, x, y, tile)
@@ -55,13 +58,13 @@ def mosaic(strips: Sequence[Strip]) -> Figure:
 
 
 def _draw(axes: Axes, x: int, y: int, tile: Tile) -> None:
-    picture = tile.picture if tile.picture is not None else Image.new("RGB", (PX, PX), GONE)
+    picture = tile.picture if tile.picture is not None else Image.new("RGB", (PX, PX), MISSING)
     square = ImageOps.pad(picture, (PX, PX), color="white") if tile.framed else ImageOps.fit(picture, (PX, PX))
-    axes.imshow(square, extent=(x, x + INSIDE, y + INSIDE, y), aspect="auto", zorder=1)
+    axes.imshow(square, extent=(x, x + TILE, y + TILE, y), aspect="auto", zorder=1)
     if not tile.framed:
         return
     colour = FAINT if tile.hit is None else HIT if tile.hit else MISS
-    frame = Rectangle((x, y), INSIDE, INSIDE, fill=False, edgecolor=colour, linewidth=3, zorder=2)
+    frame = Rectangle((x, y), TILE, TILE, fill=False, edgecolor=colour, linewidth=3, zorder=2)
     axes.add_patch(frame)
     if tile.hit is not None:
         box = {"facecolor": colour, "edgecolor": "none", "pad": 1.5}

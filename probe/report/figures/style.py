@@ -1,4 +1,4 @@
-"""How every figure looks and is saved: the same numbers give the same bytes, and nothing is told by colour alone.
+"""The style of all figures, and how they are saved: the same numbers give the same bytes, no meaning is in color alone.
 
 Text stays text in the SVG, so that it can be searched, scaled and read aloud. `inline` is the SVG for an HTML page: its
 ink follows the page's `--ink`, and its ids cannot meet those of another figure.
@@ -50,15 +50,15 @@ NO_METADATA = {"Date": None, "Creator": None, "Format": None, "Type": None}
 
 @contextmanager
 def house_style() -> Iterator[None]:
-    """What is drawn and saved in it has this style, whatever matplotlibrc says."""
+    """A context to draw and save figures in, whatever matplotlibrc says."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(RC)
         yield
 
 
-def look(number: int) -> dict[str, Any]:
-    """Colour, dashes and marker of the n-th line; no two of the first 28 are the same."""
+def line_style(number: int) -> dict[str, Any]:
+    """Color, dashes and marker of the n-th line; no two of the first 28 are the same."""
     colour = number % len(COLOURS)
     return {
         "color": COLOURS[colour],

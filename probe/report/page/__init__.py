@@ -1,1 +1,1 @@
-"""The report: one HTML file with tables, figures, runs and a gallery of queries."""
+"""The report as a web page, a table as one, and what is in them: grid, gallery, provenance."""

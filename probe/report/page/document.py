@@ -1,7 +1,6 @@
-"""An HTML document that stands alone: style and script are in it, and it asks nothing of the network.
+"""A self-contained HTML document: style and script are in it, and it makes no request.
 
-Its security policy would not let it: the one script is allowed by its digest, so that nothing that a name holds could
-ever run.
+Its security policy forbids requests, and allows its one script by digest, so that nothing in a name can ever run.
 
 html(table)                                                     # one table
 document("report.html", ["page.js", "gallery.js"], sections=...)    # the report
@@ -22,19 +21,19 @@ from probe.report.render import overview
 from probe.report.render.entries import legend, time_text
 from probe.report.table import Table
 
-EMBEDDED, BESIDE = "data:", "data: 'self' file:"  # places where pictures may be
+EMBEDDED, BESIDE = "data:", "data: 'self' file:"  # sources of thumbnails
 
 
 def html(table: Table) -> str:
-    """A table to be sorted, with what it says of itself. The same table gives the same bytes."""
+    """A page with a sortable table and its notes. The same table gives the same bytes."""
     return document("table.html", ["page.js"], table=table, grid=build_grid(table))
 
 
-def document(template: str, scripts: Sequence[str], places: str = EMBEDDED, **values: Any) -> str:
-    """A template of this folder, filled in. `places`: where its pictures may be."""
+def document(template: str, scripts: Sequence[str], images: str = EMBEDDED, **values: Any) -> str:
+    """A template of this folder, filled in. `images`: allowed sources of images, EMBEDDED or BESIDE."""
     script = "\n".join(map(_resource, scripts))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    policy = f"default-src 'none'; img-src {places}; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
+    policy = f"default-src 'none'; img-src {images}; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
     found = _environment().get_template(template)
     return found.render(script=script, style=_resource("page.css"), policy=policy, **values)
 

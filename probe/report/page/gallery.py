@@ -1,10 +1,10 @@
-"""What the gallery shows: queries with what several runs found for them, and each picture once.
+"""The gallery of a report: queries with what several runs retrieved for them, and each image once.
 
 Recipes over the same manifest share their queries, so that any two of their runs can stand side by side. Of more than
 `limit` queries each domain keeps an equal share, those whose ids have the lowest hash: the same on every machine.
 
-    for found in gallery_sets(benches, limit=1000):
-        entry, images = data(found)        # plain lists for JSON, and whose pictures it needs
+    for gallery_set in gallery_sets(inventories, limit=1000):
+        content, images = as_plain_data(gallery_set)        # lists for JSON, and the images that it refers to
 """
 
 import hashlib
@@ -17,78 +17,86 @@ import polars as pl
 
 from probe.data.manifest import Manifest
 from probe.metrics import metrics_of
-from probe.planning.inventory import Bench
-from probe.report.queries import BETWEEN, KEY, as_text, first_finished, queries
+from probe.planning import Inventory
+from probe.report.queries import BETWEEN, KEY, as_text, first_finished_seed, queries
 
 NEIGHBOURS = 5  # of each query; what mMP@5 looks at
 SEED = 0
 
 
 @dataclass(frozen=True)
-class Side:
-    """What one row of a table found, with its first finished seed. `found`: a row a query of the set, in its order."""
+class GalleryRun:
+    """What one row of a table retrieved, with its first finished seed."""
 
     recipe: str
+    """Its title."""
     row: str
     seed: int
-    found: pl.DataFrame
+    retrieved: pl.DataFrame
+    """A row for each query of the set, in its order."""
 
 
 @dataclass(frozen=True)
 class GallerySet:
-    """Queries of one manifest's test split. `of`: how many there are in each domain, shown or not."""
+    """Queries of one manifest's test split."""
 
     name: str
     manifest: Manifest
     queries: pl.DataFrame
-    of: dict[str, int]
-    runs: list[Side]
+    """Those in the gallery."""
+    query_counts: dict[str, int]
+    """All queries of the split, by domain."""
+    runs: list[GalleryRun]
 
     @property
-    def said(self) -> str:
+    def description(self) -> str:
         """Which queries these are."""
-        total, shown = sum(self.of.values()), len(self.queries)
-        if shown == total:
+        total, count = sum(self.query_counts.values()), len(self.queries)
+        if count == total:
             return f"{self.name}: all {total:,} queries of the test split."
         kept = dict(self.queries.group_by("domain").len().iter_rows())
-        parts = ", ".join(f"{kept.get(domain, 0):,} of {count:,} {domain}" for domain, count in self.of.items())
-        return f"{self.name}: {shown:,} of {total:,} queries, drawn by the hash of their ids (seed {SEED}): {parts}."
+        parts = ", ".join(
+            f"{kept.get(domain, 0):,} of {of_domain:,} {domain}" for domain, of_domain in self.query_counts.items()
+        )
+        return f"{self.name}: {count:,} of {total:,} queries, drawn by the hash of their ids (seed {SEED}): {parts}."
 
 
-def gallery_sets(benches: Sequence[Bench], limit: int) -> list[GallerySet]:
+def gallery_sets(inventories: Sequence[Inventory], limit: int) -> list[GallerySet]:
     """One for each manifest that has finished runs."""
-    groups: dict[str, list[Bench]] = {}
-    for bench in benches:
-        if bench.manifest is not None:
-            groups.setdefault(bench.manifest.digest, []).append(bench)
-    return [found for group in groups.values() if (found := _gallery_set(group, limit))]
+    groups: dict[str, list[Inventory]] = {}
+    for inventory in inventories:
+        if inventory.manifest is not None:
+            groups.setdefault(inventory.manifest.digest, []).append(inventory)
+    return [gallery_set for group in groups.values() if (gallery_set := _gallery_set(group, limit))]
 
 
-def _gallery_set(benches: list[Bench], limit: int) -> GallerySet | None:
-    """Of recipes that share a manifest."""
-    sides = [
-        Side(_title(bench), row.name, seed[0].config.seed, queries(row, seed, bench.recipe.show.indexes[0]))
-        for bench in benches
-        for row in bench.recipe.rows
-        if (seed := first_finished(bench, row))
+def _gallery_set(inventories: list[Inventory], limit: int) -> GallerySet | None:
+    """Of recipes that share a manifest; None without a finished run."""
+    runs = [
+        GalleryRun(
+            _title(inventory), row.name, seed[0].config.seed, queries(row, seed, inventory.recipe.display.indexes[0])
+        )
+        for inventory in inventories
+        for row in inventory.recipe.rows
+        if (seed := first_finished_seed(inventory, row))
     ]
-    manifest = benches[0].manifest
-    if not sides or manifest is None:
+    manifest = inventories[0].manifest
+    if not runs or manifest is None:
         return None
-    every = pl.concat([side.found.select(*KEY, "n") for side in sides]).unique(KEY, maintain_order=True)
-    chosen = choose(every, limit)
+    every = pl.concat([run.retrieved.select(*KEY, "n") for run in runs]).unique(KEY, maintain_order=True)
+    chosen = choose_queries(every, limit)
     keys = chosen.select(KEY)
-    shown = [replace(side, found=keys.join(side.found, on=KEY, how="left", maintain_order="left")) for side in sides]
-    of = dict(every.group_by("domain").len().sort("domain").iter_rows())
-    return GallerySet(benches[0].recipe.data, manifest, chosen, of, shown)
+    runs = [replace(run, retrieved=keys.join(run.retrieved, on=KEY, how="left", maintain_order="left")) for run in runs]
+    counts = dict(every.group_by("domain").len().sort("domain").iter_rows())
+    return GallerySet(inventories[0].recipe.data, manifest, chosen, counts, runs)
 
 
-def _title(bench: Bench) -> str:
-    index = bench.recipe.show.indexes[0]
-    return bench.recipe.title if index == "merged" else f"{bench.recipe.title} ({index} index)"
+def _title(inventory: Inventory) -> str:
+    index = inventory.recipe.display.indexes[0]
+    return inventory.recipe.title if index == "merged" else f"{inventory.recipe.title} ({index} index)"
 
 
-def choose(every: pl.DataFrame, limit: int) -> pl.DataFrame:
+def choose_queries(every: pl.DataFrame, limit: int) -> pl.DataFrame:
     """At most `limit` rows in their order: an equal share of each domain, the lowest hashes of their keys."""
     if len(every) <= limit:
         return every
@@ -103,44 +111,45 @@ def choose(every: pl.DataFrame, limit: int) -> pl.DataFrame:
 
 
 def equal_shares(counts: dict[str, int], limit: int) -> dict[str, int]:
-    """How many of each domain: as equal as the counts allow; what does not divide goes to the first ones."""
+    """How many of each domain: as equal as the counts allow; a remainder goes to the first ones."""
     shares = dict.fromkeys(counts, 0)
     while (left := limit - sum(shares.values())) > 0:
-        hungry = [domain for domain in counts if shares[domain] < counts[domain]]
-        if not hungry:
+        unfilled = [domain for domain in counts if shares[domain] < counts[domain]]
+        if not unfilled:
             break
-        for number, domain in enumerate(hungry):
-            more = left // len(hungry) + (number < left % len(hungry))
+        for number, domain in enumerate(unfilled):
+            more = left // len(unfilled) + (number < left % len(unfilled))
             shares[domain] = min(counts[domain], shares[domain] + more)
     return shares
 
 
-def data(found: GallerySet) -> tuple[dict[str, Any], list[tuple[str, str]]]:
-    """A set as plain lists for JSON, and its distinct images (source, id) in the order of their numbers."""
+def as_plain_data(gallery_set: GallerySet) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+    """A set as lists for JSON, and its distinct images (source, id) in the order of their numbers."""
     numbers: dict[tuple[str, str], int] = {}
-    domains = list(found.of)
-    asked = [
+    domains = list(gallery_set.query_counts)
+    queries = [
         [numbers.setdefault((source, image), len(numbers)), domains.index(domain), label, n]
-        for source, image, domain, label, n in found.queries.select(*KEY, "n").iter_rows()
+        for source, image, domain, label, n in gallery_set.queries.select(*KEY, "n").iter_rows()
     ]
-    runs = [_run(shown, numbers) for shown in found.runs]
-    described = [[image, *text] for (_, image), text in zip(numbers, _described(found.manifest, numbers), strict=True)]
-    entry = {"name": found.name, "domains": domains, "queries": asked, "runs": runs, "images": described}
-    return entry, list(numbers)
+    runs = [_run(run, numbers) for run in gallery_set.runs]
+    descriptions = _descriptions(gallery_set.manifest, numbers)
+    images = [[image, *description] for (_, image), description in zip(numbers, descriptions, strict=True)]
+    content = {"name": gallery_set.name, "domains": domains, "queries": queries, "runs": runs, "images": images}
+    return content, list(numbers)
 
 
-def _run(shown: Side, numbers: dict[tuple[str, str], int]) -> dict[str, Any]:
-    frame = shown.found
+def _run(run: GalleryRun, numbers: dict[tuple[str, str], int]) -> dict[str, Any]:
+    frame = run.retrieved
     found = []
     for row in frame.select("neighbour_sources", "neighbours", "similarities", "hits").iter_rows():
         sources, names, similarities, hits = ([] if part is None else part[:NEIGHBOURS] for part in row)
         images = [numbers.setdefault(key, len(numbers)) for key in zip(sources, names, strict=True)]
         found.append([images, [round(value, 3) for value in similarities], [int(hit) for hit in hits]])
     values = {name: _rounded(frame[name]) for name in metrics_of(frame.columns)}
-    return {"recipe": shown.recipe, "row": shown.row, "seed": shown.seed, "found": found, "values": values}
+    return {"recipe": run.recipe, "row": run.row, "seed": run.seed, "found": found, "values": values}
 
 
-def _described(manifest: Manifest, images: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+def _descriptions(manifest: Manifest, images: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     """Labels and domains of each image in the manifest's test split, as text."""
     wanted = pl.DataFrame(list(images), ["source", "image"], orient="row")
     split = manifest.split("test").join(wanted, on=["source", "image"], how="semi", maintain_order="left")

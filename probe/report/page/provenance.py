@@ -1,13 +1,13 @@
-"""What stands behind a number: each run's configuration, inputs and environment, as its directory has them.
+"""The provenance of a number: each run's configuration, inputs and environment, as its directory has them.
 
-for entry in provenance(bench, "recipe-1"):
-    entry.title, entry.files["config.yaml"]
+for record in provenance(inventory, "recipe-1"):
+    record.title, record.files["config.yaml"]
 """
 
 from dataclasses import dataclass
 
 from probe.fit import TrainedConfig
-from probe.planning.inventory import Bench
+from probe.planning import Inventory
 from probe.report.figures.curves import history
 from probe.runs.directory import Run
 
@@ -15,22 +15,24 @@ FILES = ("config.yaml", "environment.json")
 
 
 @dataclass(frozen=True)
-class Entry:
-    """`facts`: name -> text, of the run as a whole; `files`: name -> content; both empty where it is not finished."""
+class RunRecord:
+    """Of one run, finished or not."""
 
     row: str
     anchor: str
     title: str
     done: bool
     facts: dict[str, str]
+    """By name: key, folder, selected epoch, inputs. Empty where the run is not finished."""
     files: dict[str, str]
+    """Content by name. Empty where the run is not finished."""
 
 
-def provenance(bench: Bench, anchor: str) -> list[Entry]:
-    """One entry a run, finished or not; `anchor`: what theirs begin with."""
-    runs = [(row.name, run) for row in bench.recipe.rows for run in bench.runs_of[row.name]]
+def provenance(inventory: Inventory, anchor: str) -> list[RunRecord]:
+    """One record a run; `anchor`: the prefix of theirs."""
+    runs = [(row.name, run) for row in inventory.recipe.rows for run in inventory.runs_of[row.name]]
     return [
-        Entry(row, f"{anchor}-run-{number}", _title(row, run), run.done, _facts(run), _files(run))
+        RunRecord(row, f"{anchor}-run-{number}", _title(row, run), run.done, _facts(run), _files(run))
         for number, (row, run) in enumerate(runs, start=1)
     ]
 

@@ -1,1 +1,1 @@
-"""A table as text: in the terminal, and as the files of out/tables. Each form tells the entries of entries.py."""
+"""A table as text: in the terminal, as Markdown, CSV and LaTeX; the registration of all formats in files.py."""

@@ -1,7 +1,7 @@
-"""What a table tells at one place, and the words for it. Every form of a table is made of these.
+"""The entries of a table and the lines of its rows, as text. Every output format is made of these.
 
 A difference is measured minus printed, in points. There is one where both are scores on the same benchmark; for a
-linear probe of what the paper fine-tuned, it is what fine-tuning is worth.
+linear probe of a backbone that the paper fine-tunes, it is what fine-tuning is worth.
 
 entry = entry_of(table, table.rows[0], "Mean", "mMP@5")
 [line.text(entry) for line in lines(table, table.rows[0])]      # "61.3 ± 0.4", "61.7", "-0.4"
@@ -12,9 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from probe.planning.duration import UNKNOWN
-from probe.recipes.display import is_score, written
-from probe.recipes.reference import Printed
+from probe.planning import UNKNOWN
+from probe.recipes import PrintedValue, format_value, is_score
 from probe.report.table import Cell, Table, TableRow
 
 NOTHING = "-"
@@ -23,24 +22,27 @@ MARKS = f"Bold: the best mean; {TIED}: not told from it by a paired permutation 
 DIFFERENCE = "measured - printed"
 SAME_BENCHMARK = ("exact", "linear-probe")
 
+Standing = Literal["best", "tied", ""]
+
 
 @dataclass(frozen=True)
 class Entry:
-    """A row's metric in a column. `interval`: of 95 %, over queries, in percent."""
+    """A row's metric in a column."""
 
     metric: str
     measured: Cell | None
-    printed: Printed | None
+    printed: PrintedValue | None
     difference: float | None
-    standing: Literal["best", "tied", ""]
+    standing: Standing
+    """Among the measured values of a mean."""
     interval: tuple[float, float] | None
+    """Of 95 %, over queries, in percent."""
 
 
 def entry_of(table: Table, row: TableRow, column: str, metric: str) -> Entry:
-    """What is known of a place."""
-    measured, printed = _cell(row, column, metric), row.printed.get(column, {}).get(metric)
+    measured, printed = row.cell(column, metric), row.printed_value(column, metric)
     difference = None
-    if measured and printed and is_score(metric) and row.comparison.compared in SAME_BENCHMARK:
+    if measured and printed and is_score(metric) and row.relation.compared in SAME_BENCHMARK:
         points = measured.mean - printed.value
         difference = points if math.isfinite(points) else None
     standing = _standing(table, row, column, metric)
@@ -48,7 +50,7 @@ def entry_of(table: Table, row: TableRow, column: str, metric: str) -> Entry:
 
 
 def entries(table: Table, row: TableRow) -> Iterator[tuple[str, Entry]]:
-    """Each column with the entry of each metric, in the order of the table."""
+    """The row's entries, each with its column, in the order of the table."""
     for column in table.columns:
         for metric in table.metrics(column):
             yield column, entry_of(table, row, column, metric)
@@ -56,15 +58,15 @@ def entries(table: Table, row: TableRow) -> Iterator[tuple[str, Entry]]:
 
 @dataclass(frozen=True)
 class Line:
-    """One of a row's: what is measured, what is printed, or the difference. `facts`: dimension and seeds, in a table
-    that has runs."""
+    """One of the lines of a row: its measured values, its printed ones, or the differences."""
 
     kind: Literal["measured", "printed", "difference"]
     name: str
     facts: list[str]
+    """Dimension and seeds, in a table that has runs."""
 
-    def tells(self, entry: Entry) -> bool:
-        """Whether there is anything at this place."""
+    def has(self, entry: Entry) -> bool:
+        """Whether the line has a value of the entry."""
         return getattr(entry, self.kind) is not None
 
     def text(self, entry: Entry, std: bool = True) -> str:
@@ -75,8 +77,8 @@ class Line:
 
 
 def lines(table: Table, row: TableRow) -> Iterator[Line]:
-    """What a row is told in, one below the other."""
-    facts = [dim_text(row), seeds_text(row)] if has_runs(table) else []
+    """The lines of a row, from top to bottom."""
+    facts = [dim_text(row), seeds_text(row)] if table.has_runs else []
     yield Line("measured", row.name, facts)
     blank = [""] * len(facts)
     if row.printed:
@@ -89,8 +91,8 @@ def difference_text(entry: Entry) -> str:
     """With its sign: `+0.4`, `0.0`."""
     if entry.difference is None:
         return NOTHING
-    points = written(entry.metric, abs(entry.difference))
-    return points if points == written(entry.metric, 0) else f"{'-' if entry.difference < 0 else '+'}{points}"
+    points = format_value(entry.metric, abs(entry.difference))
+    return points if points == format_value(entry.metric, 0) else f"{'-' if entry.difference < 0 else '+'}{points}"
 
 
 def has_difference(table: Table, row: TableRow) -> bool:
@@ -98,13 +100,13 @@ def has_difference(table: Table, row: TableRow) -> bool:
 
 
 def printed_name(row: TableRow) -> str:
-    """What the line of printed values is called."""
-    only = row.comparison.compared == "printed-only"
-    return "printed only" if only else f"printed ({row.comparison.mark})"
+    """The name of the line of printed values."""
+    only = row.relation.compared == "printed-only"
+    return "printed only" if only else f"printed ({row.relation.mark})"
 
 
 def seeds_text(row: TableRow) -> str:
-    """`1/3` while some are not measured."""
+    """`1/3` while some are missing."""
     return f"{row.done}/{row.planned}" if row.done < row.planned else str(row.done or "")
 
 
@@ -112,47 +114,37 @@ def dim_text(row: TableRow) -> str:
     return str(row.dim or "")
 
 
-def has_runs(table: Table) -> bool:
-    """Whether dimensions and seeds mean anything: not in a table of counts."""
-    return any(row.planned for row in table.rows)
-
-
 def time_text(table: Table, command: str) -> str | None:
-    """How long a command takes; None for one that is not timed."""
+    """How long a command takes; None for one without estimate, such as `probe data`."""
     return str(table.times[command] or UNKNOWN) if command in table.times else None
 
 
 def legend(table: Table) -> str:
-    """What the numbers and the marks are."""
+    """What the numbers and the marks mean."""
     marks = f" {MARKS}" if any(found.tied for found in table.significance.values()) else ""
-    return table.recipe.show.legend + marks
+    return table.recipe.display.legend + marks
 
 
-def _text(metric: str, value: Cell | Printed | None, std: bool) -> str:
+def _text(metric: str, value: Cell | PrintedValue | None, std: bool) -> str:
     if value is None:
         return NOTHING
-    text = written(metric, value.shown)
-    return text if value.std is None or not std else f"{text} ± {written(metric, value.std)}"
+    text = format_value(metric, value.display)
+    return text if value.std is None or not std else f"{text} ± {format_value(metric, value.std)}"
 
 
-def _cell(row: TableRow, column: str, metric: str) -> Cell | None:
-    return row.cells.get(column, {}).get(metric)
-
-
-def _standing(table: Table, row: TableRow, column: str, metric: str) -> Literal["best", "tied", ""]:
-    """Among the measured values of a mean."""
-    cell = _cell(row, column, metric)
+def _standing(table: Table, row: TableRow, column: str, metric: str) -> Standing:
+    cell = row.cell(column, metric)
     if cell is None or column not in table.means or not is_score(metric):
         return ""
-    if cell.mean == max(other.mean for each in table.rows if (other := _cell(each, column, metric))):
+    if cell.mean == max(other.mean for each in table.rows if (other := each.cell(column, metric))):
         return "best"
     found = table.significance.get((column, metric))
     return "tied" if found and row.name in found.tied else ""
 
 
 def _interval(table: Table, row: TableRow, column: str, metric: str) -> tuple[float, float] | None:
-    for (_, of), found in table.significance.items():
-        if of == metric and column in found.intervals.get(row.name, {}):
+    for (_, of_metric), found in table.significance.items():
+        if of_metric == metric and column in found.intervals.get(row.name, {}):
             low, high = found.intervals[row.name][column]
             return 100 * low, 100 * high
     return None

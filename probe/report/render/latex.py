@@ -1,7 +1,7 @@
 r"""A table as LaTeX, to be read with \input into a document that has the packages which its first lines name.
 
-A column for each domain and metric; printed values and differences in lines of their own. What names and notes may
-hold is escaped; a character that LaTeX's standard fonts lack is written as its code point, `U+4E2D`.
+A column for each domain and metric; printed values and differences in lines of their own. Names and notes are escaped;
+a character that LaTeX's standard fonts lack is written as its code point, `U+4E2D`.
 
 Path("out/tables/quickstart.tex").write_text(latex(table))
 """
@@ -10,7 +10,7 @@ import unicodedata
 from collections.abc import Iterator
 
 from probe.report.agreement import agreement_line
-from probe.report.render.entries import Entry, Line, entries, has_runs, legend, lines
+from probe.report.render.entries import Entry, Line, entries, legend, lines
 from probe.report.table import Table, TableRow
 from probe.workspace import file_name
 
@@ -43,17 +43,17 @@ SPECIAL = {
     "“": "``",
     "”": "''",
     **{character: f"\\{character}" for character in "&%$#_{}"},
-    **{character: f"{{{character}}}" for character in "[]*"},  # which at the start of a line would belong to its break
+    **{character: f"{{{character}}}" for character in "[]*"},  # at the start of a line they would belong to its break
     **{letter: rf"$\{name}$" for letter, name in zip("αβγδεθλμπρστφω", GREEK.split(), strict=True)},
 }
 
 
 def latex(table: Table) -> str:
-    """A `table` environment with title, numbers and legend; why rows are missing, in comments."""
-    facts = ["dim", "seeds"] if has_runs(table) else []
+    """A `table` environment with title, numbers and legend; the notes and the reasons for missing rows in comments."""
+    facts = ["dim", "seeds"] if table.has_runs else []
     cells = "r" * (len(facts) + sum(len(table.metrics(column)) for column in table.columns))
     agreement = agreement_line(table)
-    said = " ".join([legend(table), *([agreement] if agreement else [])])
+    caption = " ".join([legend(table), *([agreement] if agreement else [])])
     text = [
         r"% \usepackage[T1]{fontenc}",
         r"% \usepackage{booktabs}",
@@ -73,7 +73,7 @@ def latex(table: Table) -> str:
         *(line for row in table.rows for line in _row(table, row)),
         r"\bottomrule",
         r"\end{tabular}",
-        rf"\par\smallskip\footnotesize {escaped(said)}",
+        rf"\par\smallskip\footnotesize {escaped(caption)}",
         r"\end{table}",
     ]
     return "\n".join(text) + "\n"
@@ -85,7 +85,7 @@ def escaped(text: str) -> str:
 
 
 def _plain(character: str) -> str:
-    """What the T1 encoding has; the code point of anything else."""
+    """A character of the T1 encoding as it is; the code point of any other."""
     accented = unicodedata.normalize("NFD", character)[0].isascii()
     letter = character.isalpha() and (accented or "À" <= character <= "ÿ" or character in LETTERS)
     return character if letter or (character.isascii() and character.isprintable()) else f"U+{ord(character):04X}"
@@ -114,10 +114,10 @@ def _row(table: Table, row: TableRow) -> Iterator[str]:
 def _cell(line: Line, entry: Entry) -> str:
     text = line.text(entry)
     if line.kind == "difference":
-        return f"${text}$" if line.tells(entry) else ""
+        return f"${text}$" if line.has(entry) else ""
     text = escaped(text)
     if line.kind == "printed":
-        return text if line.tells(entry) else ""
+        return text if line.has(entry) else ""
     mark = SPECIAL["≈"]
     return rf"\textbf{{{text}}}" if entry.standing == "best" else f"{text} {mark}" if entry.standing == "tied" else text
 

@@ -27,7 +27,7 @@ def long_csv(table: Table) -> str:
     writer.writerow(HEADER)
     for row in table.rows:
         for column in dict.fromkeys([*table.columns, *row.cells]):
-            for metric in table.recipe.show.metrics:
+            for metric in table.recipe.display.metrics:
                 entry = entry_of(table, row, column, metric)
                 if entry.measured is not None or entry.printed is not None:
                     writer.writerow([row.name, column, metric, *_values(row, entry)])
@@ -40,8 +40,8 @@ def _values(row: TableRow, entry: Entry) -> list[Any]:
         *(("", "") if measured is None else (_number(measured), _exact(measured.std))),
         *(("", "") if entry.interval is None else map(repr, entry.interval)),
         row.done,
-        *(("", "") if printed is None else (printed.shown, _exact(printed.std))),
-        row.comparison.compared if printed else "",
+        *(("", "") if printed is None else (printed.display, _exact(printed.std))),
+        row.relation.compared if printed else "",
         _exact(entry.difference),
         entry.standing,
     ]

@@ -4,32 +4,32 @@ Path("out/tables/quickstart.md").write_text(markdown(table))
 """
 
 from probe.report.agreement import agreement_line
-from probe.report.render.entries import TIED, Entry, Line, entries, has_runs, legend, lines, time_text
+from probe.report.render.entries import TIED, Entry, Line, entries, legend, lines, time_text
 from probe.report.table import Table
 
 
 def markdown(table: Table) -> str:
-    """The table, and what there is to say of it."""
+    """The table with its legend, its notes, and the commands that complete it."""
     agreement = agreement_line(table)
-    said = [*([agreement] if agreement else []), *table.reasons]
+    comparison = [*([agreement] if agreement else []), *table.reasons]
     text = [f"# {table.recipe.title}", "", *([table.recipe.about.strip(), ""] if table.recipe.about else [])]
     text += [*_grid(table), "", legend(table)]
-    text += [""] * bool(said) + [f"- {line}" for line in said]
+    text += [""] * bool(comparison) + [f"- {line}" for line in comparison]
     notes = [*table.stale, *table.missing, *table.notes]
     text += [""] * bool(notes) + [f"- {line}" for line in notes]
-    if table.needs:
+    if table.commands:
         text += ["", "To complete this table:", "", "```", *_commands(table), "```"]
     return "\n".join(text) + "\n"
 
 
 def _commands(table: Table) -> list[str]:
-    """Each below a comment of how long it takes."""
-    timed = [(time_text(table, command), command) for command in table.needs]
+    """Each below a comment with its time."""
+    timed = [(time_text(table, command), command) for command in table.commands]
     return [line for time, command in timed for line in ([f"# {time}", command] if time else [command])]
 
 
 def _grid(table: Table) -> list[str]:
-    header = ["row", *(["dim", "seeds"] if has_runs(table) else [])]
+    header = ["row", *(["dim", "seeds"] if table.has_runs else [])]
     places = [(column, metric) for column in table.columns for metric in table.metrics(column)]
     header += [column if column == metric else f"{column} {metric}" for column, metric in places]
     grid = [_line(header), _line(["---", *("---:" for _ in header[1:])])]
@@ -42,7 +42,7 @@ def _grid(table: Table) -> list[str]:
 def _cell(line: Line, entry: Entry) -> str:
     text = line.text(entry)
     if line.kind != "measured":
-        return text if line.tells(entry) else ""
+        return text if line.has(entry) else ""
     return f"**{text}**" if entry.standing == "best" else f"{text} {TIED}" if entry.standing == "tied" else text
 
 

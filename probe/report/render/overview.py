@@ -1,4 +1,4 @@
-"""How every table stands, a line each: how much of it is measured, and what is missing first.
+"""The overview of many tables, a line each: how many rows are measured, the time of the rest, what is missing first.
 
 show_overview(tables, printer())
 """
@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from probe.planning.duration import rounded
+from probe.planning import rounded
 from probe.report.table import Table, TableRow
 
 WIDTH = 160  # where it is not a terminal
@@ -17,11 +17,11 @@ BETWEEN = 2  # columns
 
 
 def is_begun(table: Table) -> bool:
-    """Whether anything is measured or counted; sizes of models and settings are known without that."""
-    counted = (
-        cell.text is None for row in table.rows if not row.planned for of in row.cells.values() for cell in of.values()
+    """Whether a run is finished or a count is made; sizes of models and settings are known without."""
+    static_cells = (
+        cell for row in table.rows if not row.planned for cells in row.cells.values() for cell in cells.values()
     )
-    return any(row.done for row in table.rows) or any(counted)
+    return any(row.done for row in table.rows) or any(cell.text is None for cell in static_cells)
 
 
 def show_overview(tables: list[Table], console: Console) -> None:
@@ -43,7 +43,7 @@ def show_overview(tables: list[Table], console: Console) -> None:
     console.print(grid)
     console.print("rows: measured of those that can be", style="dim")
     console.print("time: estimated, of what is missing, also of what tables share; ?: not known", style="dim")
-    if any(table.needs for table in tables):
+    if any(table.commands for table in tables):
         console.print("`probe table NAME` shows a table whole, with the commands that complete it", style="dim")
 
 
@@ -52,14 +52,14 @@ def _measured(row: TableRow) -> bool:
 
 
 def rows_text(table: Table) -> str:
-    """Whole rows; none where all are printed only."""
-    rows = [row for row in table.rows if row.planned or row.comparison.compared != "printed-only"]
+    """`3/5`: complete rows of those that can be measured; empty where all are printed only."""
+    rows = [row for row in table.rows if row.planned or row.relation.compared != "printed-only"]
     whole = [row for row in rows if _measured(row) and row.done == row.planned]
     return f"{len(whole)}/{len(rows)}" if rows else ""
 
 
 def time_text(table: Table) -> str:
-    """Of all commands together, estimated."""
+    """The estimate for all commands together."""
     known = [estimate for estimate in table.times.values() if estimate]
     if not known:
         return "?" if table.times else ""
@@ -68,10 +68,10 @@ def time_text(table: Table) -> str:
 
 
 def first_missing(table: Table) -> str:
-    """What is stale or missing first, or that nothing is."""
+    """The first of what is stale or missing, or a text that nothing is."""
     runs = sum(row.planned - row.done for row in table.rows)
-    to_fit = [f"{runs} seed(s) to fit"] if runs and table.needs else []
-    found = [*table.stale, *table.missing, *to_fit, *table.needs]
+    to_fit = [f"{runs} seed(s) to fit"] if runs and table.commands else []
+    found = [*table.stale, *table.missing, *to_fit, *table.commands]
     if found:
         return found[0]
     return "complete" if rows_text(table) else "printed only: nothing here can be measured"

@@ -1,4 +1,4 @@
-"""A table in the terminal, with why it is not complete and the commands that complete it.
+"""A table in the terminal, with the reasons for what is missing and the commands that complete it.
 
 show(table, printer())
 """
@@ -10,13 +10,13 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from probe.report.agreement import agreement_line
-from probe.report.render.entries import NOTHING, TIED, Line, entry_of, has_runs, legend, lines, time_text
+from probe.report.render.entries import NOTHING, TIED, Line, entry_of, legend, lines, time_text
 from probe.report.table import Table, TableRow
 from probe.terminal import WIDE
 
 
 def show(table: Table, console: Console) -> None:
-    """Prints the table and what there is to say of it, each command on one line to copy.
+    """Prints the table with its notes, and each command on one line to copy.
 
     Where it is too wide for the console, a cell's metrics stand below each other.
     """
@@ -26,26 +26,25 @@ def show(table: Table, console: Console) -> None:
         grid.box, grid.show_edge, grid.padding = box.SIMPLE_HEAD, False, (0, 1, 0, 0)
     console.print(grid)
     agreement = agreement_line(table)
-    said = [(agreement, ""), *((line, "dim") for line in table.reasons)]
-    said += [(line, "yellow") for line in (*table.stale, *table.missing)]
-    for line, style in [*said, *((line, "dim") for line in table.notes)]:
+    styled = [(agreement, ""), *((line, "dim") for line in table.reasons)]
+    styled += [(line, "yellow") for line in (*table.stale, *table.missing)]
+    for line, style in [*styled, *((line, "dim") for line in table.notes)]:
         if line:
             console.print(line, style=style, markup=False, soft_wrap=True)
-    if table.needs:
+    if table.commands:
         console.print("to complete this table:")
-    for command in table.needs:
+    for command in table.commands:
         console.print(f"  {command}", style="cyan", markup=False, soft_wrap=True)
         if time := time_text(table, command):
             console.print(f"    {time}", style="dim", markup=False, soft_wrap=True)
 
 
 def _grid(table: Table, between: str) -> RichTable:
-    """The best mean in bold; what is printed, and the difference, below the row that they belong to. `between` the
-    metrics of a cell."""
+    """The best mean in bold; printed values and differences below their row. `between`: the metrics of a cell."""
     title, caption = Text(table.recipe.title), Text(legend(table))
     grid = RichTable(title=title, caption=caption, title_justify="left", caption_justify="left")
     grid.add_column("row", min_width=20, overflow="fold")
-    for name in ("dim", "seeds") if has_runs(table) else ():
+    for name in ("dim", "seeds") if table.has_runs else ():
         grid.add_column(name, justify="right")
     for column in table.columns:
         grid.add_column(Text(column.replace(", ", "\n")), justify="right", no_wrap=column in table.means)
@@ -62,7 +61,7 @@ def _cell(line: Line, table: Table, row: TableRow, column: str, between: str) ->
     found = [entry_of(table, row, column, metric) for metric in table.metrics(column)]
     if line.kind == "measured" and not row.cells:
         return Text(NOTHING)
-    if line.kind != "measured" and not any(map(line.tells, found)):
+    if line.kind != "measured" and not any(map(line.has, found)):
         return Text()
     parts = []
     for entry in found:

@@ -1,0 +1,38 @@
+"""Makes what a recipe lacks: extracts features, fits runs. What is done is skipped.
+
+complete(recipe, workspace, "auto")              # a recipe that needs nothing from outside, from end to end
+fit_recipe(Inventory(recipe, workspace), "auto")
+"""
+
+from probe.data.resolve import resolve_data
+from probe.extract.plan import Settings
+from probe.extract.session import extract_sources
+from probe.planning.inventory import Inventory
+from probe.recipes import Recipe
+from probe.runs.sweep import SweepError, sweep
+from probe.workspace import Workspace
+
+
+def complete(recipe: Recipe, workspace: Workspace, device_choice: str) -> None:
+    """Extracts and fits all that a recipe lacks."""
+    manifest = resolve_data(recipe.data, workspace.data_root, datasets=workspace.datasets)
+    for backbone in recipe.backbones:
+        extract_sources([manifest], backbone, workspace, Settings(), device_choice)
+    fit_recipe(Inventory(recipe, workspace), device_choice)
+
+
+def fit_recipe(inventory: Inventory, device_choice: str, jobs: int = 1, tensorboard: bool = False) -> int:
+    """Fits the missing runs, then those of rows that waited for specialists among them; returns how many were fitted.
+    As `sweep`."""
+    waiting = list(inventory.waiting)
+    fitted, failed = 0, None
+    try:
+        fitted = sweep(inventory.runs(), device_choice, jobs, tensorboard)
+    except SweepError as error:
+        failed = error
+    if waiting:
+        inventory.forget_runs()
+        fitted += sweep(inventory.runs(waiting), device_choice, jobs, tensorboard)
+    if failed:
+        raise failed
+    return fitted
