@@ -15,8 +15,7 @@ from probe.errors import UsageError
 from probe.workspace import Workspace, file_name
 
 if TYPE_CHECKING:
-    from probe.data.curation import Curation
-    from probe.data.manifest import Manifest
+    from probe.data import Curation, Manifest
 
 SAMPLE = 300
 
@@ -32,8 +31,7 @@ def list_datasets(
     datasets: Datasets = None,
 ) -> None:
     """List the data sets that are known: where to get them, what is published of them, and whether they are here."""
-    from probe.data.dataset import all_datasets, find_dataset
-    from probe.data.listing import print_dataset, print_datasets
+    from probe.data import all_datasets, find_dataset, print_dataset, print_datasets
     from probe.terminal import printer
 
     if name is None:
@@ -52,9 +50,7 @@ def stats(
     datasets: Datasets = None,
 ) -> None:
     """Count images and classes: of the data named, or the papers' tables beside what is here of them."""
-    from probe.data.listing import print_sizes, print_tables
-    from probe.data.resolve import known_data, resolve_data
-    from probe.data.statistics import class_sizes, measured_tables
+    from probe.data import class_sizes, known_data, measured_tables, print_sizes, print_tables, resolve_data
     from probe.terminal import printer
 
     for name in data or []:
@@ -90,10 +86,16 @@ def check(
     if everything and sample is not None:
         raise UsageError("--all decodes every image and --sample some of them; leave one out.")
 
-    from probe.data.check import check_data, print_check, summary, write_findings
-    from probe.data.dataset import all_datasets
-    from probe.data.loading import choose_workers
-    from probe.data.resolve import resolve_data, source_roots
+    from probe.data import (
+        all_datasets,
+        check_data,
+        choose_workers,
+        print_check,
+        resolve_data,
+        source_roots,
+        summary_line,
+        write_findings,
+    )
     from probe.terminal import printer
 
     decode = None if everything else SAMPLE if sample is None else sample
@@ -108,7 +110,7 @@ def check(
         findings = out / "checks" / f"{file_name(name)}.csv"
         write_findings(checked, findings)
         sound &= checked.is_sound
-        summaries.append(summary(checked) + (f"; all of them in {findings}" if checked.findings else ""))
+        summaries.append(summary_line(checked) + (f"; all of them in {findings}" if checked.findings else ""))
     for line in summaries:
         printer().print(line, markup=False, soft_wrap=True)
     if not sound:
@@ -132,9 +134,7 @@ def curate(
 
     Where the published list of one is here, it is written, and what would be drawn is compared with it.
     """
-    from probe.data.curated import curate, write_curated
-    from probe.data.curation import find_curation, read_curations
-    from probe.data.listing import print_curated
+    from probe.data import curate, find_curation, print_curated, read_curations, write_curated
     from probe.progress import say
     from probe.terminal import printer
 
@@ -160,10 +160,8 @@ def curate(
 
 def _require_free(folder: Path, curation: "Curation", workspace: Workspace, overwrite: bool) -> None:
     """Nothing but an earlier draw is replaced: neither the user's own data nor what a known name means."""
-    from probe.data.dataset import all_datasets
-    from probe.data.manifest import ORIGIN
-    from probe.data.resolve import MANIFESTS
-    from probe.data.sample import SAMPLE as BUNDLED
+    from probe.data import MANIFESTS, ORIGIN, all_datasets
+    from probe.data import SAMPLE as BUNDLED
 
     file = next((place for place in (folder, *folder.parents) if place.exists() and not place.is_dir()), None)
     if file:
@@ -195,8 +193,7 @@ def _places(data: str, data_root: Path) -> list[Path]:
 
 def _require_sources(curations: "list[Curation]", workspace: Workspace) -> None:
     """Raises MissingDataError naming all that is needed and is not here, and where to get it."""
-    from probe.data.dataset import MissingDataError, all_datasets
-    from probe.data.resolve import is_here
+    from probe.data import MissingDataError, all_datasets, is_here
 
     homes = {dataset.name: dataset.row.home for dataset in all_datasets(workspace.datasets)}
     needed = [
@@ -215,8 +212,7 @@ def _require_sources(curations: "list[Curation]", workspace: Workspace) -> None:
 
 
 def _read(name: str, workspace: Workspace) -> "Manifest":
-    from probe.data.dataset import is_known
-    from probe.data.resolve import known_data, resolve_data
+    from probe.data import is_known, known_data, resolve_data
 
     if is_known(name, workspace.datasets):
         return known_data(name, workspace.data_root, workspace.datasets)

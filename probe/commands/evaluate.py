@@ -148,7 +148,7 @@ def _embeddings(
     workspace: Workspace,
     device: DeviceChoice,
 ) -> "Subject":
-    from probe.data.resolve import resolve_data
+    from probe.data import resolve_data
     from probe.evaluate.external import embeddings_subject
 
     return embeddings_subject(

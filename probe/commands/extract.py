@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from probe.commands.options import DEFAULT, Cache, DataRoot, Datasets, Device, Out, Split, StoredAs, View
+from probe.commands.options import DEFAULT, Cache, DataRoot, Datasets, Device, Out, Split, StoredAs, ViewChoice
 from probe.device import DeviceChoice
 from probe.precision import PrecisionChoice
 from probe.workspace import Workspace
@@ -30,7 +30,7 @@ def extract(
         list[str] | None, typer.Option(help="SOURCE=FOLDER: where a source's images lie; repeatable.")
     ] = None,
     views: Annotated[
-        list[View] | None,
+        list[ViewChoice] | None,
         typer.Option(help="UniFEx's preprocessing: train crops, test squashes. Stored as NAME@VIEW; repeatable."),
     ] = None,
     split: Annotated[
@@ -66,10 +66,9 @@ def extract(
 
     Each image is seen once: what is stored already is skipped, and an interrupted extraction goes on where it stopped.
     """
-    from probe.backbones.catalogue import find_backbone
-    from probe.data.resolve import resolve_data, source_roots
-    from probe.extract.plan import Settings
-    from probe.extract.session import extract_sources
+    from probe.backbones import find_backbone
+    from probe.data import resolve_data, source_roots
+    from probe.extract import Settings, extract_sources
 
     splits = tuple(dict.fromkeys(each.value for each in split)) if split else None
     settings = Settings(batch, workers, part, dtype.value, max_failures, retry_failed, splits, limit)

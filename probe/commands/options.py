@@ -70,7 +70,7 @@ class ProtocolChoice(StrEnum):
         return ["clean", "official"] if self is ProtocolChoice.both else [self.value]
 
 
-class View(StrEnum):
+class ViewChoice(StrEnum):
     """What `--views` takes."""
 
     train = "train"

@@ -13,10 +13,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from probe.data.curated import Comparison, Report
+from probe.data.curated import CountComparison, CurationReport
 from probe.data.dataset import Count, Dataset
-from probe.data.statistics import Column, Row, Value, agrees
-from probe.data.statistics import Table as Statistics
+from probe.data.statistics import Column, StatisticsRow, StatisticsTable, Value, agrees
 
 ONE_LINE_EACH = 160  # columns of a terminal
 ABSENT = "-"
@@ -134,7 +133,7 @@ def in_words(images: int, classes: int | None) -> str:
 # ---- statistics ----
 
 
-def print_tables(tables: list[Statistics], console: Console) -> None:
+def print_tables(tables: list[StatisticsTable], console: Console) -> None:
     """Each row as it is printed, below what was counted where the data are here."""
     for statistics in tables:
         printed = statistics.printed
@@ -153,7 +152,7 @@ def print_tables(tables: list[Statistics], console: Console) -> None:
     console.print("In parentheses: as printed. !: differs from it.", style="dim", markup=False, soft_wrap=True)
 
 
-def _add_row(table: Table, row: Row, columns: tuple[Column, ...]) -> None:
+def _add_row(table: Table, row: StatisticsRow, columns: tuple[Column, ...]) -> None:
     name = row.printed.place
     printed = [f"({_shown(value)})" for value in row.printed.printed]
     if row.measured is not None:
@@ -188,7 +187,7 @@ def print_sizes(heading: str, sizes: pl.DataFrame, console: Console) -> None:
 # ---- curation ----
 
 
-def print_curated(report: Report, console: Console) -> None:
+def print_curated(report: CurationReport, console: Console) -> None:
     """What was left of each source after each step, and what is printed of it; how a published list differs."""
     printed = f" ({report.curation.printed})" if report.curation.printed else ""
     console.print(Text(f"{report.curation.name}{printed}", style="bold"), soft_wrap=True)
@@ -211,11 +210,11 @@ def print_curated(report: Report, console: Console) -> None:
         console.print(line, markup=False, soft_wrap=True)
 
 
-def _verdict(comparisons: list[Comparison]) -> str:
+def _verdict(comparisons: list[CountComparison]) -> str:
     return ", ".join(f"{each.printed} {each.what}" + ("" if each.agrees else " (differs)") for each in comparisons)
 
 
-def _differences(report: Report) -> Iterator[str]:
+def _differences(report: CurationReport) -> Iterator[str]:
     if report.not_drawn:
         yield f"Not compared with what the recipe draws: {report.not_drawn}"
     difference = report.difference

@@ -13,14 +13,11 @@ from typing import TYPE_CHECKING, Literal
 import polars as pl
 
 from feature_cache import fingerprint
-from probe.data.manifest import Manifest
-from probe.data.resolve import resolve_data
+from probe.data import Manifest, resolve_data
 from probe.device import choose_device
 from probe.errors import UsageError
 from probe.evaluate.scoring import Distance, Subject
-from probe.extract.features import CachedFeatures
-from probe.extract.selection import Selection
-from probe.extract.stores import MissingFeaturesError
+from probe.extract import CachedFeatures, MissingFeaturesError, Selection
 from probe.progress import say
 from probe.runs.directory import FinishedRun
 from probe.workspace import Workspace

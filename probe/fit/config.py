@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, NonNegativeFloat, PositiveInt, model_validator
 
-from probe.extract.selection import Selection
+from probe.extract import Selection
 from probe.fit.training import Separate, Training, single_domain_samplers
 from probe.heads.config import TRAINED, HeadConfig
 from probe.losses.config import LossConfig

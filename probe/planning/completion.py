@@ -4,9 +4,8 @@ complete(recipe, workspace, "auto")              # a recipe that needs nothing f
 fit_recipe(Inventory(recipe, workspace), "auto")
 """
 
-from probe.data.resolve import resolve_data
-from probe.extract.plan import Settings
-from probe.extract.session import extract_sources
+from probe.data import resolve_data
+from probe.extract import Settings, extract_sources
 from probe.planning.inventory import Inventory
 from probe.recipes import Recipe
 from probe.runs.sweep import SweepError, sweep

@@ -17,9 +17,9 @@ from typing import NamedTuple
 
 from pydantic import ValidationError
 
-from probe.backbones.catalogue import Backbone
+from probe.backbones import Backbone
 from probe.errors import UsageError
-from probe.extract.speed import Speed
+from probe.extract import Speed
 from probe.fit import RunConfig, RunScores, Separate, TrainedConfig, TrainingPlan, read_run_config
 from probe.planning.size import DataSize, SearchSize, TrainingSize
 from probe.runs.directory import Run, read_scores

@@ -11,9 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from probe.backbones.catalogue import Backbone
-from probe.data.dataset import find_dataset, is_known
-from probe.data.manifest import SPLITS, Manifest
+from probe.backbones import Backbone
+from probe.data import SPLITS, Manifest, find_dataset, is_known
 from probe.recipes import Recipe
 from probe.workspace import Workspace
 

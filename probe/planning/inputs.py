@@ -5,11 +5,8 @@ inputs.features(inputs.data("pocket"), row.selection, specs)      # the second t
 """
 
 from feature_cache import Spec, fingerprint
-from probe.data.manifest import Manifest
-from probe.data.resolve import resolve_data
-from probe.data.selection import with_training
-from probe.extract.features import CachedFeatures
-from probe.extract.selection import Selection
+from probe.data import Manifest, resolve_data, with_training
+from probe.extract import CachedFeatures, Selection
 from probe.workspace import Workspace
 
 

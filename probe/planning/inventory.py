@@ -10,11 +10,9 @@ from collections.abc import Collection, Mapping
 from functools import cached_property
 
 from feature_cache import StoreError
-from probe.data.manifest import Manifest
-from probe.data.resolve import MissingDataError
+from probe.data import Manifest, MissingDataError
 from probe.errors import UsageError
-from probe.extract.features import CachedFeatures
-from probe.extract.stores import MissingFeaturesError
+from probe.extract import CachedFeatures, MissingFeaturesError
 from probe.fit import RunConfig
 from probe.planning.extraction import Extraction, extractions
 from probe.planning.inputs import Inputs

@@ -11,8 +11,7 @@ from typing import NamedTuple
 
 import polars as pl
 
-from probe.data.dataset import Count, find_dataset, is_known
-from probe.data.manifest import SPLITS, Manifest
+from probe.data import SPLITS, Count, Manifest, find_dataset, is_known
 
 
 class SearchSize(NamedTuple):

@@ -10,8 +10,8 @@ from functools import cache, partial
 import polars as pl
 
 from feature_cache import FeatureStore, StoreError
-from probe.data.manifest import SPLITS, Manifest
-from probe.extract.speed import read_speeds
+from probe.data import SPLITS, Manifest
+from probe.extract import read_speeds
 from probe.planning.duration import USUAL_DIM, Estimate, Estimator, PlannedRun
 from probe.planning.extraction import Extraction
 from probe.planning.inventory import Inventory

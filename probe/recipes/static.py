@@ -21,9 +21,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Protocol
 
 from pydantic import Field
 
-from probe.data.resolve import known_data
-from probe.data.statistics import PrintedTable, agrees, find_table, measured_tables
-from probe.data.statistics import Row as StatisticsRow
+from probe.data import PrintedTable, StatisticsRow, agrees, find_table, known_data, measured_tables
 from probe.errors import UsageError, nearest
 from probe.recipes.display import StaticDisplay, format_value
 from probe.recipes.printed import PrintedValues

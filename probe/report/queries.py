@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from probe.data.labels import LISTS
+from probe.data import LISTS
 from probe.errors import UsageError
 from probe.metrics.scores import PER_QUERY
 from probe.planning import Inventory

@@ -17,7 +17,7 @@ from multiprocessing.resource_tracker import ensure_running
 from typing import Any
 
 from probe.errors import ProbeError
-from probe.extract.features import CachedFeatures
+from probe.extract import CachedFeatures
 from probe.fit import EpochRecord, RunScores
 from probe.runs.directory import Run
 from probe.runs.view import View

@@ -7,7 +7,7 @@ session.fit(run, features)
 from typing import Protocol
 
 from probe.device import choose_device
-from probe.extract.features import CachedFeatures
+from probe.extract import CachedFeatures
 from probe.fit import EpochRecord, FitData, RunScores, TrainedConfig, fit
 from probe.runs.directory import Run
 from probe.runs.tensorboard import TENSORBOARD, Events

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from probe.device import choose_device
 from probe.errors import ProbeError
-from probe.extract.features import CachedFeatures
+from probe.extract import CachedFeatures
 from probe.fit import require_domains
 from probe.progress import say
 from probe.runs.directory import Run
