@@ -15,7 +15,7 @@ test: setup         ## before a commit: every claim, in under four minutes on tw
 	@$(PYTEST) -m "not slow"
 
 test-all: setup     ## the rest, on top of `make test`: endurance runs, thousands of examples, whole pages run
-	@$(PYTEST) -m slow
+	@EXAMPLES=many $(PYTEST) -m "slow or hypothesis"
 
 lint: setup         ## ruff and pyright
 	@$(BIN)/ruff check .

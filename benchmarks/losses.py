@@ -22,8 +22,8 @@ from torch.nn import functional as F
 from benchmarks.memory import peak_bytes
 from benchmarks.pairs import compare, console, report
 from benchmarks.store import timed
-from probe.losses import config as losses
-from probe.losses.build import build_loss
+from probe import losses
+from probe.losses import build_loss
 
 MARGIN, SCALE = 0.5, 30.0
 CLASS_COUNTS = (1_000, 10_000, 34_800, 100_000, 316_446)
@@ -67,7 +67,7 @@ class OneHot(nn.Module):
 
 
 def ours(classes: int, dim: int, sub_centers: int, precision: str = "fp32") -> nn.Module:
-    config = losses.SubCenterArcFace.model_validate(
+    config = losses.SubCenterArcFace.Config.model_validate(
         {"margin": MARGIN, "scale": SCALE, "sub_centers": sub_centers, "precision": precision}
     )
     sizes = torch.ones(classes, dtype=torch.int64)

@@ -3,7 +3,7 @@
 A new file in the package is a new kind; nothing lists them. A user's own is named by `package.module:Class`, and its
 options are checked like the built-in ones: by the annotations of its configuration.
 
-    LOSSES = Registry("loss", __name__)              # in probe/losses/base.py
+    LOSSES = Registry("loss", __package__, Loss)     # in probe/losses/base.py
 
     @LOSSES.register
     class ArcFace(CosineSoftmax):
@@ -23,12 +23,13 @@ from functools import reduce
 from pathlib import Path
 from typing import Annotated, Any, Generic, TypeVar
 
-from pydantic import Field, SerializeAsAny, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic import Field, SerializeAsAny, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 
 from probe.errors import UsageError, first_line, nearest
-from probe.validation import Strict
+from probe.validation import Strict, describe
 
 Class = TypeVar("Class", bound=type)
+Member = TypeVar("Member", bound=type)
 
 
 class Kind(Strict):
@@ -37,22 +38,27 @@ class Kind(Strict):
     kind: str
     """What recipes call it; of a user's own, `package.module:Class`."""
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """All but `kind`, by name."""
+        return {name: getattr(self, name) for name in type(self).model_fields if name != "kind"}
+
 
 class Registry(Generic[Class]):
     """The classes of one package that have a `Config` (a Kind)."""
 
-    def __init__(self, what: str, package: str) -> None:
+    def __init__(self, what: str, package: str, base: type = object) -> None:
         self.what = what
         """What one of them is called in messages: `loss`."""
-        self._package = package
+        self._package, self._base = package, base
         self._classes: dict[str, Class] = {}
 
-    def register(self, member: Class) -> Class:
+    def register(self, member: Member) -> Member:
         """A decorator; the kind is the default of `Config.kind`."""
         kind = member.Config.model_fields["kind"].default  # type: ignore[attr-defined]
         if kind in self._classes:
             raise ValueError(f"two classes call themselves the {self.what} '{kind}'")
-        self._classes[kind] = member
+        self._classes[kind] = member  # type: ignore[assignment]
         return member
 
     def __iter__(self) -> Iterator[Class]:
@@ -86,13 +92,18 @@ class Registry(Generic[Class]):
 
     def _validate(self, given: Any, known: ValidatorFunctionWrapHandler) -> Any:
         kind = given.get("kind") if isinstance(given, dict) else getattr(given, "kind", None)
-        if not isinstance(kind, str) or ":" not in kind:
+        if not isinstance(kind, str):
             return known(given)
         try:
-            config = self._users_own(kind).Config  # type: ignore[attr-defined]
+            config = self.find(kind).Config  # type: ignore[attr-defined]
         except UsageError as error:
-            raise ValueError(str(error).removesuffix(".")) from error
-        return config.model_validate(given)
+            raise ValueError(str(error)) from error
+        if ":" not in kind:
+            return known(given)
+        try:
+            return config.model_validate(given)
+        except ValidationError as error:  # described here, where its model is known
+            raise ValueError(describe(error, config)) from error
 
     def _users_own(self, name: str) -> Class:
         module, _, attribute = name.partition(":")
@@ -100,11 +111,19 @@ class Registry(Generic[Class]):
             sys.path.append(str(Path.cwd()))  # where a script of the user's would look too
         try:
             found = getattr(importlib.import_module(module), attribute)
-        except (ImportError, AttributeError, ValueError) as error:
+        except Exception as error:  # of a module that anybody wrote
             raise UsageError(
                 f"{self.what} '{name}' cannot be loaded ({first_line(error)}); name it as package.module:Class, of the "
                 "current folder or installed."
             ) from error
-        if not isinstance(getattr(found, "Config", None), type) or not issubclass(found.Config, Kind):
-            raise UsageError(f"{self.what} '{name}' has no `Config`, a class of its options (docs/architecture.md).")
+        if not isinstance(found, type) or not issubclass(found, self._base):
+            raise UsageError(f"{self.what} '{name}' is no {self._base.__name__}; derive it from {self._base_name}.")
+        config = getattr(found, "Config", None)
+        if not isinstance(config, type) or not issubclass(config, getattr(self._base, "Config", Kind)):
+            own = f"{self._base_name}.Config" if hasattr(self._base, "Config") else "probe.registry.Kind"
+            raise UsageError(f"{self.what} '{name}' needs a `Config`, the class of its options, derived from {own}.")
         return found
+
+    @property
+    def _base_name(self) -> str:
+        return f"{self._package}.{self._base.__name__}"

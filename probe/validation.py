@@ -108,7 +108,8 @@ def describe(error: ValidationError, model: type[BaseModel]) -> str:
     else:
         got = first["input"]
         shown = f" (got {got!r})" if got is None or isinstance(got, str | int | float | list) else ""
-        what = f"{first['msg'].removeprefix('Value error, ')}{shown}."
+        said = f"{first['msg'].removeprefix('Value error, ')}{shown}"
+        what = said if said.endswith((".", "?")) else f"{said}."
     place = ".".join(str(part) for part in location)
     more = f" ({len(problems) - 1} more problem(s))" if len(problems) > 1 else ""
     return f"{place}: {what}{more}" if place else f"{what}{more}"

@@ -7,15 +7,27 @@ HYPOTHESIS_PROFILE=explore draws others.
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 
+MANY = os.environ.get("EXAMPLES") == "many"  # make test-all
 settings.register_profile("explore", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("repeatable", settings.get_profile("explore"), derandomize=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
+
+
+def examples(few: int, many: int) -> settings:
+    """How many a property is tried on: few in `make test`, many in `make test-all`."""
+    return settings(max_examples=many if MANY else few)
+
+
+def slow(*values: Any, id: str | None = None) -> Any:
+    """A case of a parametrised test that is left to `make test-all`."""
+    return pytest.param(*values, id=id, marks=pytest.mark.slow)
 
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"

@@ -131,9 +131,9 @@ def _runs(
     device: DeviceChoice,
 ) -> tuple["Subject", "Distance"]:
     from probe.evaluate.heads import distance_of, features_for, subject_of
-    from probe.runs.directory import read_run
+    from probe.runs import RunDirectory
 
-    runs = [read_run(path) for path in paths]
+    runs = [RunDirectory(path) for path in paths]
     distance = distance or distance_of(runs)
     features = features_for(runs, data, split, workspace)
     return subject_of(runs, features, split, combine.value if combine else None, device), distance

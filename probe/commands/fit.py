@@ -41,7 +41,7 @@ def fit(
     from probe.progress import say
     from probe.recipes import Overrides, find_recipe, read_recipe
     from probe.report import build_table, show
-    from probe.runs.sweep import SweepError
+    from probe.runs import SweepError
     from probe.terminal import printer
 
     workspace = Workspace(data_root, cache, out, datasets)

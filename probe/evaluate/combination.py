@@ -4,7 +4,7 @@ head = soup(runs, device)                                  # heads of one shape 
 embeddings = ensemble([embed(head, rows, device), ...])    # any heads, on the same rows
 """
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import Any
 
 import torch
@@ -14,13 +14,12 @@ from torch.nn import functional as F
 from feature_cache import differences
 from probe.errors import UsageError
 from probe.extract import Selection
-from probe.heads import config as heads
-from probe.heads.build import load_head
+from probe.heads import TrainedHead
 from probe.progress import say
-from probe.runs.directory import FinishedRun
+from probe.runs.directory import RunDirectory
 
 
-def soup(runs: Sequence[FinishedRun], device: torch.device) -> nn.Module:
+def soup(runs: Sequence[RunDirectory], device: torch.device) -> nn.Module:
     """A head whose weights, and running statistics, are the means of the runs' (uniform soup of Wortsman et al. 2022).
 
     Raises UsageError unless the heads are trained, of one shape and over the same features. Weights of different seeds
@@ -32,7 +31,7 @@ def soup(runs: Sequence[FinishedRun], device: torch.device) -> nn.Module:
         say(
             f"soup of seeds {', '.join(map(str, seeds))}: heads that start apart average poorly; an ensemble suits them"
         )
-    members = [load_head(run.config.head, run.path / "head.safetensors", run.dim, device) for run in runs]
+    members = [run.head(device) for run in runs]
     states = [member.state_dict() for member in members]
     mean = {name: torch.stack([state[name].double() for state in states]).mean(0) for name in states[0]}
     members[0].load_state_dict(mean)
@@ -44,18 +43,15 @@ def ensemble(embeddings: Sequence[torch.Tensor]) -> torch.Tensor:
     return torch.cat([F.normalize(each, dim=1) for each in embeddings], dim=1)
 
 
-def _require_averageable(runs: Sequence[FinishedRun]) -> None:
+def _require_averageable(runs: Sequence[RunDirectory]) -> None:
     first = runs[0]
     head = first.config.head
-    if not isinstance(head, heads.Trained):
+    if not isinstance(head, TrainedHead.Config):
         raise UsageError(f"a soup is of trained heads, and {first.path} is '{head.kind}'; combine an ensemble.")
-    if isinstance(head, heads.BatchNormLinear) and head.reduction == "pca":
-        raise UsageError(
-            f"{first.path} ends in a PCA, and directions of different PCAs have no mean; combine an ensemble, or fit "
-            "with `reduction: average-pooling`."
-        )
+    if head.averaging_obstacle:
+        raise UsageError(f"{first.path} {head.averaging_obstacle}")
     for run in runs[1:]:
-        lines = differences(_averaged(first), _averaged(run))
+        lines = differences(*(_averaged(each, but=head.options_of_training) for each in (first, run)))
         if lines:
             raise UsageError(
                 f"{first.path} and {run.path} have no common weights to average ({'; '.join(lines)}); "
@@ -63,8 +59,8 @@ def _require_averageable(runs: Sequence[FinishedRun]) -> None:
             )
 
 
-def _averaged(run: FinishedRun) -> dict[str, Any]:
-    """What has to be the same for weights to mean the same."""
+def _averaged(run: RunDirectory, but: Set[str]) -> dict[str, Any]:
+    """What has to be the same for weights to mean the same: `but` these options of the head."""
     features = run.config.model_dump(mode="json", include=set(Selection.model_fields))
-    head = run.config.head.model_dump(mode="json", exclude={"dropout"})
-    return {"features": features, "spec": run.spec, "dim": run.dim, "head": head}
+    head = run.config.head.model_dump(mode="json", exclude=set(but))
+    return {"features": features, "spec": run.features.spec, "dim": run.features.dim, "head": head}

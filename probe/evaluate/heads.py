@@ -1,6 +1,6 @@
 """Scoring finished heads, one or several as one, on other data, or on another split: `probe evaluate`.
 
-runs = [read_run(path)]
+runs = [RunDirectory(path)]
 features = features_for(runs, "pocket", "test", workspace)
 subject = subject_of(runs, features, "test", None, "auto")
 scored(subject, Question("test", distance_of(runs)), workspace.evaluations).scores
@@ -19,7 +19,7 @@ from probe.errors import UsageError
 from probe.evaluate.scoring import Distance, Subject
 from probe.extract import CachedFeatures, MissingFeaturesError, Selection
 from probe.progress import say
-from probe.runs.directory import FinishedRun
+from probe.runs.directory import RunDirectory
 from probe.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 Combination = Literal["soup", "ensemble"]
 
 
-def features_for(runs: Sequence[FinishedRun], data: str, split: str, workspace: Workspace) -> list[CachedFeatures]:
+def features_for(runs: Sequence[RunDirectory], data: str, split: str, workspace: Workspace) -> list[CachedFeatures]:
     """For each run, a split of other data, its features made by what made the run's; runs with the same share them.
 
     Raises UsageError with the commands to run first.
@@ -51,7 +51,7 @@ def features_for(runs: Sequence[FinishedRun], data: str, split: str, workspace: 
 
 
 def subject_of(
-    runs: Sequence[FinishedRun],
+    runs: Sequence[RunDirectory],
     features: Sequence[CachedFeatures],
     split: str,
     combine: Combination | None,
@@ -74,15 +74,15 @@ def subject_of(
         return _embedded(in_order, split, combine, device)
 
     return Subject(
-        f"{combine}-of-{len(runs)}" if combine else runs[0].path.name,
-        f"{combine} of {len(runs)} runs" if combine else runs[0].path.name,
-        {"runs": [{"name": run.path.name, "key": run.key} for run, _ in in_order], **inputs},
+        f"{combine}-of-{len(runs)}" if combine else runs[0].name,
+        f"{combine} of {len(runs)} runs" if combine else runs[0].name,
+        {"runs": [{"name": run.name, "key": run.key} for run, _ in in_order], **inputs},
         {"runs": [run.key for run, _ in in_order], **inputs},
         embed,
     )
 
 
-def distance_of(runs: Sequence[FinishedRun]) -> Distance:
+def distance_of(runs: Sequence[RunDirectory]) -> Distance:
     """By which the runs were scored. Raises UsageError where they differ."""
     distances: set[Distance] = {run.config.distance for run in runs}
     if len(distances) > 1:
@@ -91,12 +91,11 @@ def distance_of(runs: Sequence[FinishedRun]) -> Distance:
 
 
 def _embedded(
-    runs: Sequence[tuple[FinishedRun, CachedFeatures]], split: str, combine: Combination | None, device: "torch.device"
+    runs: Sequence[tuple[RunDirectory, CachedFeatures]], split: str, combine: Combination | None, device: "torch.device"
 ) -> tuple[pl.DataFrame, "torch.Tensor"]:
     """The rows that all runs have features of, and their (N, d) embeddings."""
     from probe.evaluate.combination import ensemble, soup
     from probe.fit import SplitRows, embed
-    from probe.heads.build import load_head
 
     left_out = pl.concat([features.left_out for _, features in runs])
     frame = runs[0][1].frame(split).join(left_out, on=left_out.columns, how="anti", maintain_order="left")
@@ -105,22 +104,21 @@ def _embedded(
         return frame, embed(head, SplitRows(runs[0][1], frame, "store", device))
     parts = []
     for run, features in runs:
-        head = load_head(run.config.head, run.path / "head.safetensors", run.dim, device)
-        parts.append(embed(head, SplitRows(features, frame, "store", device)))
+        parts.append(embed(run.head(device), SplitRows(features, frame, "store", device)))
     return frame, ensemble(parts) if combine else parts[0]
 
 
-def _features_key(run: FinishedRun) -> str:
-    return fingerprint([run.config.model_dump(mode="json", include=set(Selection.model_fields)), run.spec])
+def _features_key(run: RunDirectory) -> str:
+    return fingerprint([run.config.model_dump(mode="json", include=set(Selection.model_fields)), run.features.spec])
 
 
-def _features(run: FinishedRun, manifest: Manifest, split: str, workspace: Workspace) -> CachedFeatures:
-    return CachedFeatures(manifest, run.config, run.spec, workspace, [split])
+def _features(run: RunDirectory, manifest: Manifest, split: str, workspace: Workspace) -> CachedFeatures:
+    return CachedFeatures(manifest, run.config, run.features.spec, workspace, [split])
 
 
-def _command(backbone: str, run: FinishedRun, data: str, split: str | None, workspace: Workspace) -> str:
+def _command(backbone: str, run: RunDirectory, data: str, split: str | None, workspace: Workspace) -> str:
     """What brings a backbone's features of the data, or of one split of them."""
-    spec = run.spec[backbone]
+    spec = run.features.spec[backbone]
     if "backbone" not in spec:
         return "probe cache import (see docs/store.md)"
     words = ["probe", "extract", data, "--backbone", backbone, *(["--split", split] if split else [])]

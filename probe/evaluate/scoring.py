@@ -17,10 +17,10 @@ import polars as pl
 import yaml
 
 from feature_cache import fingerprint
-from probe.errors import UsageError, first_line
 from probe.metrics import METRICS, SplitScores
-from probe.metrics.scores import PER_QUERY
-from probe.runs.directory import RESULTS_VERSION, read_scores, write_json
+from probe.runs import ScoredFolder, code_of
+from probe.runs.code import SCORING, modules_of_metrics
+from probe.runs.scored import write_scored
 from probe.search import Distance
 from probe.storage import new_folder
 from probe.workspace import file_name
@@ -58,28 +58,19 @@ class Subject:
     shown: dict[str, Any]
     identity: dict[str, Any]
     embed: Callable[[], tuple[pl.DataFrame, "torch.Tensor | Vectors"]]
+    modules: tuple[str, ...] = ()
+    """Of the code that embeds."""
 
 
-@dataclass(frozen=True)
-class Result:
+class Result(ScoredFolder):
     """A folder that an evaluation has filled."""
 
-    path: Path
+    remake = "evaluate again"
 
     @cached_property
     def scores(self) -> SplitScores:
         """Raises UsageError when they are damaged."""
-        return read_scores(self.path, SplitScores)
-
-    def per_query(self, index: str) -> pl.DataFrame:
-        """A row a query, of the merged or the separate index."""
-        file = self.path / PER_QUERY[index]
-        try:
-            return pl.read_parquet(file)
-        except (OSError, pl.exceptions.PolarsError) as error:
-            raise UsageError(
-                f"{file} cannot be read ({first_line(error)}); delete {self.path} and evaluate again."
-            ) from error
+        return self._read_scores(SplitScores)
 
 
 def scored(subject: Subject, question: Question, folder: Path) -> Result:
@@ -89,7 +80,7 @@ def scored(subject: Subject, question: Question, folder: Path) -> Result:
         "distance": question.distance,
         "metrics": question.all_metrics,
         "neighbours": question.neighbours,
-        "results": RESULTS_VERSION,
+        "code": code_of([SCORING, *modules_of_metrics(question.all_metrics), *subject.modules]),
     }
     key = fingerprint({"subject": subject.identity, **settings})[:12]
     done = sorted(path for path in folder.glob(f"*_{key}") if (path / "metrics.json").exists())
@@ -116,8 +107,6 @@ def _score(subject: Subject, question: Question, path: Path, config: dict[str, A
         (folder / "config.yaml").write_text(
             yaml.safe_dump(config, sort_keys=False, allow_unicode=True), encoding="utf-8"
         )
-        for index, queries in evaluation.per_query.items():
-            queries.write_parquet(folder / PER_QUERY[index])
         if question.neighbours:
             write_neighbours(evaluation.per_query["merged"], folder, question.neighbours)
-        write_json(folder / "metrics.json", evaluation.scores.model_dump())
+        write_scored(folder, evaluation.scores.model_dump(), evaluation.per_query)

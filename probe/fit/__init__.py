@@ -21,11 +21,10 @@ from probe.fit.domains import images_of, require_domains, training_images
 from probe.fit.embedding import embed, score, score_merged
 from probe.fit.fitted import Fitted, fit
 from probe.fit.history import DomainRecord, EpochRecord
-from probe.fit.optimizers.base import OPTIMIZERS
+from probe.fit.optimizers import OPTIMIZERS
 from probe.fit.plan import TrainingPlan
-from probe.fit.samplers.base import SAMPLERS, Sampler, StepBlock
-from probe.fit.samplers.single_domain import SingleDomainSampler
-from probe.fit.schedules.base import SCHEDULES, Schedule
+from probe.fit.samplers import SAMPLERS, Sampler, SingleDomainSampler, StepBlock
+from probe.fit.schedules import SCHEDULES, Schedule
 from probe.fit.scores import LastEpoch, RunScores
 from probe.fit.trainer import Trainer
 from probe.fit.training import Epochs, Joint, Samples, Separate, Training

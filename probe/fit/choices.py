@@ -80,6 +80,14 @@ class FlatChoices(Strict):
         return found
 
     @classmethod
+    def keys_of(cls, given: Mapping[str, Any]) -> set[str]:
+        """All that may be written where this is: the options of a user's own kinds too."""
+        kinds = [choice.find(cls.chosen(name, given)) for name, choice in cls.choices.items()]
+        return {*cls.written_keys(), *(option for config in kinds if config for option in config.model_fields)} - {
+            "kind"
+        }
+
+    @classmethod
     def chosen(cls, choice: str, given: Mapping[str, Any]) -> Any:
         """The kind that is asked for."""
         return given.get(choice, cls.choices[choice].default)

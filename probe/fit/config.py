@@ -4,16 +4,17 @@ read_run_config({"backbone": "descriptor", "head": {"kind": "full-dimension"}}) 
 read_run_config({"backbone": "descriptor", "head": {"kind": "linear"}, "loss": {"kind": "arcface"}, "training": {}})
 """
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, NonNegativeFloat, PositiveInt, model_validator
 
+from probe.errors import UsageError
 from probe.extract import Selection
 from probe.fit.training import Separate, Training, single_domain_samplers
-from probe.heads.config import TRAINED, HeadConfig
-from probe.losses.config import LossConfig
+from probe.heads import HEADS, ClosedFormHead, Head, HeadConfig, TrainedHead
+from probe.losses import LossConfig
 from probe.search import Distance
-from probe.validation import Strict, models_in
+from probe.validation import Strict
 
 Seed = Annotated[int, Field(strict=True, ge=0, lt=1 << 63)]  # what every generator takes
 OF_TRAINED_HEADS = ("loss", "training", "distillation")
@@ -35,7 +36,7 @@ class DistillationConfig(Strict):
     temperature: Annotated[float, Field(ge=1 / 64, allow_inf_nan=False)] = 0.1
 
 
-class RunConfig(Selection):
+class _Config(Selection):
     """What every run has: the features that it reads, and a head."""
 
     head: HeadConfig
@@ -49,8 +50,11 @@ class RunConfig(Selection):
     seed: Seed = 0
 
 
-class ClosedFormConfig(RunConfig):
+class ClosedFormConfig(_Config):
     """A head that is fitted in closed form, or not at all."""
+
+    if TYPE_CHECKING:
+        head: ClosedFormHead.Config
 
     @model_validator(mode="before")
     @classmethod
@@ -65,9 +69,18 @@ class ClosedFormConfig(RunConfig):
             raise ValueError(f"`distillation` is for trained heads, and head '{kind}' is not; leave it out")
         return {key: value for key, value in given.items() if key not in OF_TRAINED_HEADS}
 
+    @model_validator(mode="after")
+    def _head_is_not_trained(self) -> "ClosedFormConfig":
+        if self.head.trained:
+            raise ValueError(f"head '{self.head.kind}' is trained: give it a `loss` and a `training` section")
+        return self
 
-class TrainedConfig(RunConfig):
+
+class TrainedConfig(_Config):
     """A head that is trained with a loss."""
+
+    if TYPE_CHECKING:
+        head: TrainedHead.Config
 
     loss: LossConfig
     training: Training
@@ -77,9 +90,15 @@ class TrainedConfig(RunConfig):
     @classmethod
     def _has_loss_and_training(cls, given: Any) -> Any:
         missing = [name for name in ("loss", "training") if given.get(name) is None] if isinstance(given, dict) else []
-        if missing and _kind(given) in TRAINED_KINDS:
+        if missing and (config := _head_config(given)) and config.trained:
             raise ValueError(f"head '{_kind(given)}' is trained: give it a `{'` and a `'.join(missing)}` section")
         return given
+
+    @model_validator(mode="after")
+    def _head_is_trained(self) -> "TrainedConfig":
+        if not self.head.trained:
+            raise ValueError(f"head '{self.head.kind}' is not trained: leave out `loss` and `training`")
+        return self
 
     @model_validator(mode="after")
     def _distillation_has_what_it_compares(self) -> "TrainedConfig":
@@ -90,17 +109,27 @@ class TrainedConfig(RunConfig):
                 "`distillation` compares the classes of one domain a step; give `training` `classifier: separate` and "
                 f"a sampler of single-domain batches ({single_domain_samplers()})"
             )
-        if self.loss.kind == "softmax" or getattr(self.loss, "sub_centers", 1) > 1:
+        if self.loss.centers != 1:
             raise ValueError(
                 "`distillation` compares cosines with one centre a class: "
-                f"loss '{self.loss.kind}' has {'none' if self.loss.kind == 'softmax' else 'several (sub_centers)'}; "
+                f"loss '{self.loss.kind}' has {'several (sub_centers)' if self.loss.centers else 'none'}; "
                 "take normalised-softmax or another cosine loss"
             )
         return self
 
 
-TRAINED_KINDS = {head.model_fields["kind"].default for head in TRAINED}
-CLOSED_FORM_KINDS = {head.model_fields["kind"].default for head in models_in(HeadConfig)} - TRAINED_KINDS
+RunConfig = TrainedConfig | ClosedFormConfig
+
+
+def is_closed_form(given: Any) -> bool:
+    """Whether a configuration that is not checked yet has a head that is not trained."""
+    config = _head_config(given) if isinstance(given, dict) else None
+    return config is not None and not config.trained
+
+
+def read_run_config(given: Any) -> RunConfig:
+    """A configuration as a mapping, of either type. Raises pydantic's ValidationError."""
+    return (ClosedFormConfig if is_closed_form(given) else TrainedConfig).model_validate(given)
 
 
 def _kind(given: dict[str, Any]) -> Any:
@@ -109,11 +138,10 @@ def _kind(given: dict[str, Any]) -> Any:
     return head.get("kind") if isinstance(head, dict) else getattr(head, "kind", None)
 
 
-def is_closed_form(given: Any) -> bool:
-    """Whether a configuration that is not checked yet has a head that is not trained."""
-    return isinstance(given, dict) and _kind(given) in CLOSED_FORM_KINDS
-
-
-def read_run_config(given: Any) -> TrainedConfig | ClosedFormConfig:
-    """A configuration as a mapping, of either type. Raises pydantic's ValidationError."""
-    return (ClosedFormConfig if is_closed_form(given) else TrainedConfig).model_validate(given)
+def _head_config(given: dict[str, Any]) -> type[Head.Config] | None:
+    """None where there is no such head, which its validation says."""
+    kind = _kind(given)
+    try:
+        return HEADS.find(kind).Config if isinstance(kind, str) else None
+    except UsageError:
+        return None

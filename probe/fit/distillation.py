@@ -19,11 +19,8 @@ from torch import nn
 from probe.fit.config import DistillationConfig, TrainedConfig
 from probe.fit.data import FitData
 from probe.fit.objective import Classification, Tensors, number_of_weights
-from probe.heads import config as heads
-from probe.heads.build import build_head
-from probe.losses.build import build_loss
-from probe.losses.cosine import CosineSoftmax
-from probe.losses.distillation import logit_distillation, relation_distillation
+from probe.heads import L2LinearL2, TrainedHead, build_head
+from probe.losses import Loss, build_loss, logit_distillation, relation_distillation
 
 
 class DistillationObjective(Classification):
@@ -35,16 +32,17 @@ class DistillationObjective(Classification):
 
     def __init__(
         self,
-        head: nn.Module,
-        classifiers: Sequence[CosineSoftmax],
+        head: TrainedHead,
+        classifiers: Sequence[Loss],
         first_classes: Sequence[int],
         teachers: Sequence[nn.Module],
-        teacher_classifiers: Sequence[CosineSoftmax],
+        teacher_classifiers: Sequence[Loss],
         options: DistillationConfig,
     ) -> None:
         super().__init__(head, classifiers, first_classes)
         self.teachers = nn.ModuleList(teachers)
         self.teacher_classifiers = nn.ModuleList(teacher_classifiers)
+        self._teacher_losses = tuple(teacher_classifiers)
         self._options = options
         self._parts: Tensors = {}
 
@@ -56,29 +54,26 @@ class DistillationObjective(Classification):
         options = config.distillation or DistillationConfig()
         seed = int(np.random.SeedSequence([config.seed, 1]).generate_state(1, np.uint64)[0] >> 1)
         of_teachers = torch.Generator(data.device).manual_seed(seed)
-        head = heads.L2LinearL2(dim=options.teacher_dim)
+        head = L2LinearL2.Config(dim=options.teacher_dim)
         teachers = [build_head(head, data.train.dim, of_teachers) for _ in data.domains]
         sizes = data.class_sizes.split(data.classes_of_domain)
-        beside = [build_loss(config.loss, part, options.teacher_dim, of_teachers) for part in sizes]
-        classifiers = [_with_centers(each) for each in student.classifiers]
-        teacher_classifiers = [_with_centers(each) for each in beside]
-        objective = cls(student.head, classifiers, data.first_classes, teachers, teacher_classifiers, options)
+        classifiers = [build_loss(config.loss, part, options.teacher_dim, of_teachers) for part in sizes]
+        objective = cls(student.head, student.losses, data.first_classes, teachers, classifiers, options)
         return objective.to(data.device)
 
     def forward(self, features: torch.Tensor, labels: torch.Tensor, domain: int | None) -> torch.Tensor:
         if domain is None:
             raise ValueError("distillation needs batches of one domain")
-        classifier = _with_centers(self.classifiers[domain])
-        teacher_classifier = _with_centers(self.teacher_classifiers[domain])
+        classifier, teacher_classifier = self.losses[domain], self._teacher_losses[domain]
         student, teacher = self.head(features), self.teachers[domain](features)  # (B, d), (B, d')
         own = labels - self._first_classes[domain]
         parts = {"classification": classifier(student, own), "teacher": teacher_classifier(teacher, own)}
         if self._options.logit_weight:
             divergence = logit_distillation(
                 student,
-                classifier.weight,
+                classifier.class_centers,
                 teacher,
-                teacher_classifier.weight,
+                teacher_classifier.class_centers,
                 self._options.temperature,
                 classifier.precision,
             )
@@ -98,9 +93,3 @@ class DistillationObjective(Classification):
     def difficulty(self, loss: torch.Tensor) -> torch.Tensor:
         """The teacher's classification loss, as in UDON's code."""
         return self._parts["teacher"]
-
-
-def _with_centers(classifier: nn.Module) -> CosineSoftmax:
-    if not isinstance(classifier, CosineSoftmax) or classifier.sub_centers > 1:
-        raise ValueError("RunConfig gives distillation a loss with one centre a class")
-    return classifier

@@ -12,7 +12,7 @@ from probe.errors import UsageError, nearest
 from probe.extract import CachedFeatures
 from probe.fit.config import RunConfig, TrainedConfig
 from probe.fit.training import BALANCED, Joint, Training
-from probe.losses.config import LEAST_CLASSES_OF_ADACOS, AdaCos
+from probe.losses import LossConfig
 from probe.metrics import domains_with_something_to_find
 
 
@@ -39,9 +39,9 @@ def require_domains(configs: Sequence[RunConfig], features: CachedFeatures) -> N
         own = sizes if config.domain is None else {config.domain: sizes[config.domain]}
         require_sampler(config.training, own)
         require_selection(config.training, val if config.domain is None else val.filter(domain=config.domain))
-        if isinstance(config.loss, AdaCos):
+        if config.loss.least_classes > 1:
             joint = isinstance(config.training.classifier, Joint)
-            require_classes_of_adacos(features.frame("train").filter(pl.col("domain").is_in(list(own))), joint)
+            require_classes(config.loss, features.frame("train").filter(pl.col("domain").is_in(list(own))), joint)
 
 
 def require_specialist(domain: str, domains: Collection[str], findable: Collection[str]) -> None:
@@ -83,14 +83,14 @@ def require_selection(training: Training, val: pl.DataFrame) -> None:
         raise UsageError(f"training.select_on: no validation query of '{chosen}' has anything to find; name another.")
 
 
-def require_classes_of_adacos(train: pl.DataFrame, joint: bool) -> None:
-    """Raises UsageError where one of its classifiers has fewer than three classes: its scale is √2 ln(C - 1)."""
+def require_classes(loss: LossConfig, train: pl.DataFrame, joint: bool) -> None:
+    """Raises UsageError where one of its classifiers has fewer classes than the loss is defined for."""
     classes = dict(train.group_by("domain").agg(pl.col("label").n_unique()).sort("domain").iter_rows())
     if joint:
         classes = {", ".join(classes): sum(classes.values())}
     for domains, count in classes.items():
-        if count < LEAST_CLASSES_OF_ADACOS:
+        if count < loss.least_classes:
             raise UsageError(
-                f"loss: a classifier of AdaCos needs at least {LEAST_CLASSES_OF_ADACOS} classes, and the training "
+                f"loss: a classifier of '{loss.kind}' needs at least {loss.least_classes} classes, and the training "
                 f"images of {domains} have {count}; take another loss."
             )

@@ -18,15 +18,13 @@ from torch import nn
 
 from feature_cache import Spec
 from probe.fit.checkpoint import Checkpoint
-from probe.fit.config import RunConfig, TrainedConfig
+from probe.fit.config import ClosedFormConfig, RunConfig, TrainedConfig
 from probe.fit.data import FitData
 from probe.fit.embedding import score, score_merged
 from probe.fit.history import EpochRecord
 from probe.fit.scores import LastEpoch, RunScores
 from probe.fit.trainer import OnEpoch, OnStep, Trainer
-from probe.heads import config as heads
-from probe.heads.build import build_head
-from probe.heads.pca import PCAWhitening
+from probe.heads import Head, build_head
 from probe.metrics import METRICS, Evaluation, Scores
 from probe.progress import OnProgress, silent
 
@@ -98,13 +96,11 @@ def _train(trainer: Trainer, on_step: OnStep, on_epoch: OnEpoch, on_search: OnPr
     return replace(fitted, history=trainer.history, loss_state=outcome.best.kept, seconds=trainer.seconds)
 
 
-def _fit_in_closed_form(config: RunConfig, data: FitData) -> nn.Module:
+def _fit_in_closed_form(config: ClosedFormConfig, data: FitData) -> Head:
     generator = torch.Generator(data.device).manual_seed(config.seed)
     head = build_head(config.head, data.train.dim, generator).to(data.device)
-    if isinstance(config.head, heads.PCAWhitening):
-        rows = _rows_per_domain(data.train.frame, config.head.per_domain, generator)
-        head = PCAWhitening.fit(data.train.take(rows), config.head.dim)
-    return head
+    rows = config.head.rows_to_fit(_rows_of_domains(data.train.frame), generator)
+    return head.fit(data.train.take(rows)) if len(rows) else head
 
 
 def _scored(head: nn.Module, data: FitData, val: Scores, facts: dict[str, Any], test: Evaluation) -> Fitted:
@@ -115,13 +111,7 @@ def _scored(head: nn.Module, data: FitData, val: Scores, facts: dict[str, Any], 
     return Fitted(head, data.features.spec, data.train.dim, scores, test.per_query)
 
 
-def _rows_per_domain(frame: pl.DataFrame, most: int, generator: torch.Generator) -> np.ndarray:
-    """At most `most` random rows of each domain (all of them for 0), sorted."""
-    chosen = []
-    for rows in frame.with_row_index("row").partition_by("domain", maintain_order=True):
-        of_domain = rows["row"].to_numpy().astype(np.int64)
-        if 0 < most < len(of_domain):
-            drawn = torch.randperm(len(of_domain), generator=generator, device=generator.device)[:most]
-            of_domain = of_domain[drawn.cpu().numpy()]
-        chosen.append(of_domain)
-    return np.sort(np.concatenate(chosen))
+def _rows_of_domains(frame: pl.DataFrame) -> list[np.ndarray]:
+    """The rows of each domain, ascending, in the order in which the domains appear."""
+    parts = frame.with_row_index("row").partition_by("domain", maintain_order=True)
+    return [part["row"].to_numpy().astype(np.int64) for part in parts]

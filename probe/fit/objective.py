@@ -15,9 +15,8 @@ from torch import nn
 from probe.fit.config import TrainedConfig
 from probe.fit.data import FitData
 from probe.fit.training import Joint
-from probe.heads import config as heads
-from probe.heads.build import build_head
-from probe.losses.build import build_loss
+from probe.heads import TrainedHead, build_head
+from probe.losses import Loss, build_loss
 
 Tensors = dict[str, torch.Tensor]
 
@@ -29,7 +28,7 @@ class Objective(nn.Module):
     that all of the batch is of, None for a mixed batch; it returns a scalar.
     """
 
-    head: nn.Module
+    head: TrainedHead
 
     def difficulty(self, loss: torch.Tensor) -> torch.Tensor:
         """What the sampler `dynamic` goes by, of the batch whose `loss` forward has just returned: a scalar."""
@@ -55,10 +54,11 @@ class Classification(Objective):
     `first_classes`: of each domain where there is a classifier for each; a single classifier is of all domains.
     """
 
-    def __init__(self, head: nn.Module, classifiers: Sequence[nn.Module], first_classes: Sequence[int]) -> None:
+    def __init__(self, head: TrainedHead, classifiers: Sequence[Loss], first_classes: Sequence[int]) -> None:
         super().__init__()
         self.head = head
         self.classifiers = nn.ModuleList(classifiers)
+        self.losses = tuple(classifiers)
         self._first_classes = tuple(first_classes)
 
     @classmethod
@@ -68,8 +68,7 @@ class Classification(Objective):
         head = build_head(config.head, data.train.dim, generator)
         joint = isinstance(config.training.classifier, Joint)
         sizes = [data.class_sizes] if joint else data.class_sizes.split(data.classes_of_domain)
-        dim = heads.loss_dim(config.head)  # type: ignore[arg-type]
-        classifiers = [build_loss(config.loss, part, dim, generator) for part in sizes]
+        classifiers = [build_loss(config.loss, part, config.head.loss_dim, generator) for part in sizes]
         return Classification(head, classifiers, data.first_classes).to(data.device)
 
     def sizes(self) -> dict[str, int]:

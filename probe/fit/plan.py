@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 from functools import cached_property
 
-from probe.fit.schedules.base import Schedule, build_schedule
+from probe.fit.schedules import Schedule, build_schedule
 from probe.fit.training import Training
 
 

@@ -26,12 +26,11 @@ from probe.fit.domains import require_sampler, require_selection
 from probe.fit.embedding import score_merged
 from probe.fit.history import DomainRecord, EpochRecord
 from probe.fit.objective import Classification, Objective
-from probe.fit.optimizers.base import build_optimizer, hold_gradients, optimizer_tensors, restore_optimizer, set_rate
+from probe.fit.optimizers import build_optimizer, hold_gradients, optimizer_tensors, restore_optimizer, set_rate
 from probe.fit.plan import TrainingPlan
-from probe.fit.samplers.base import StepBlock, build_sampler
+from probe.fit.samplers import StepBlock, build_sampler
 from probe.fit.sharpness import Ascent
 from probe.fit.training import BALANCED, Separate, Training
-from probe.heads.linear import BatchNormLinear
 from probe.metrics import Scores
 from probe.search import Distance
 
@@ -159,8 +158,7 @@ class Trainer:
 
     def _validate(self, epoch: int) -> Outcome:
         """A later epoch has to be better to be selected; at a tie the earlier one stays."""
-        if isinstance(self.head, BatchNormLinear) and len(rows := self.head.rows_to_fit(len(self.data.train))):
-            self.head.refit(self.data.train.take(rows))
+        self.head.after_epoch(len(self.data.train), self.data.train.take)
         val = score_merged(self.head, self.data.val, self.distance)
         value = _selection_value(val, self.training)
         if self.outcome is not None and value <= self.outcome.best.value:

@@ -17,9 +17,9 @@ from pydantic import (
 )
 
 from probe.fit.choices import Choice, FlatChoices
-from probe.fit.optimizers.base import OPTIMIZERS
-from probe.fit.samplers.base import SAMPLERS, Sampler
-from probe.fit.schedules.base import SCHEDULES, Schedule
+from probe.fit.optimizers import OPTIMIZERS
+from probe.fit.samplers import SAMPLERS, Sampler
+from probe.fit.schedules import SCHEDULES, Schedule
 from probe.registry import Kind
 
 BALANCED = "balanced"

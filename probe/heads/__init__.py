@@ -1,1 +1,55 @@
-"""Projection heads, trained and training-free: (B, D) features -> (B, d) embeddings."""
+"""The heads, a file each: (B, D) features -> (B, d) embeddings. Some are trained, some fitted at once or not at all.
+
+A new file here, or a class of the user's named `package.module:Class`, is a head like these (docs/heads.md).
+
+    config = Linear.Config(dim=64)                             # as a recipe has it: {kind: linear, dim: 64}
+    head = build_head(config, in_dim=1152, generator=generator)
+    head = Linear(1152, 64, generator, dropout=0.2)            # the same
+"""
+
+from typing import TYPE_CHECKING
+
+from probe.heads.average_pooling import AveragePooling
+from probe.heads.base import HEADS, ClosedFormHead, FixedHead, Head, TrainedHead, build_head, load_head, save_head
+from probe.heads.batch_norm_linear import BatchNorm, BatchNormLinear
+from probe.heads.full_dimension import FullDimension
+from probe.heads.initialization import gaussian, lecun_normal, orthogonal, uniform, uniform_bias, xavier_uniform
+from probe.heads.l2_linear_l2 import L2LinearL2
+from probe.heads.linear import Linear, LinearHead
+from probe.heads.linear_l2 import LinearL2
+from probe.heads.pca import PCA, PCAWhitening
+from probe.heads.random_projection import RandomProjection
+
+if TYPE_CHECKING:
+    HeadConfig = Head.Config
+else:
+    HeadConfig = HEADS.union()
+
+__all__ = [
+    "HEADS",
+    "PCA",
+    "AveragePooling",
+    "BatchNorm",
+    "BatchNormLinear",
+    "ClosedFormHead",
+    "FixedHead",
+    "FullDimension",
+    "Head",
+    "HeadConfig",
+    "L2LinearL2",
+    "Linear",
+    "LinearHead",
+    "LinearL2",
+    "PCAWhitening",
+    "RandomProjection",
+    "TrainedHead",
+    "build_head",
+    "gaussian",
+    "lecun_normal",
+    "load_head",
+    "orthogonal",
+    "save_head",
+    "uniform",
+    "uniform_bias",
+    "xavier_uniform",
+]

@@ -34,6 +34,11 @@ def lecun_normal(in_dim: int, dim: int, generator: torch.Generator) -> torch.Ten
     return torch.nn.init.trunc_normal_(weight, 0.0, std, -2 * std, 2 * std, generator=generator)
 
 
+def zeros(dim: int, generator: torch.Generator) -> torch.Tensor:
+    """(d,), on the generator's device."""
+    return torch.zeros(dim, device=generator.device)
+
+
 def gaussian(in_dim: int, dim: int, generator: torch.Generator) -> torch.Tensor:
     """N(0, 1/D)."""
     return torch.randn(dim, in_dim, generator=generator, device=generator.device) / math.sqrt(in_dim)

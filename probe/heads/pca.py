@@ -1,23 +1,25 @@
 """PCA, plain and with whitening, as UnED uses it to bring off-the-shelf features to 64 dimensions.
 
-head = PCAWhitening.fit(train_features, dim=64)
+head = PCAWhitening(1152, dim=64).fit(train_features)
 head(features)      # (B, D) -> (B, 64)
 """
 
-from collections.abc import Iterator
-from typing import Self
+from collections.abc import Iterator, Sequence
+from typing import Literal, Self
 
+import numpy as np
 import torch
-from torch import nn
+from pydantic import NonNegativeInt, PositiveInt
 from torch.nn import functional as F
 
 from probe.errors import UsageError
+from probe.heads.base import HEADS, ClosedFormHead
 
 BLOCK_ROWS = 65536
 NO_VARIANCE = 1e-24  # of unit vectors, in float64: rounding
 
 
-class PCA(nn.Module):
+class PCA(ClosedFormHead):
     """(B, D) -> (B, d): L2-normalise, centre, project on the leading eigenvectors.
 
     P = Vᵀ, of the covariance XᵀX/n of centred, L2-normalised features.
@@ -35,15 +37,8 @@ class PCA(nn.Module):
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         return (F.normalize(features, dim=1) - self.mean) @ self.projection.T
 
-    @classmethod
-    def fit(cls, features: torch.Tensor, dim: int) -> Self:
-        """Fits on (N, D) features, in float64. Raises UsageError when they span fewer than `dim` directions."""
-        head = cls(features.shape[1], dim, features.device)
-        head.refit(features)
-        return head
-
-    def refit(self, features: torch.Tensor) -> None:
-        """Fits this head, on its device, anew; as `fit`."""
+    def fit(self, features: torch.Tensor) -> Self:
+        """In float64. Raises UsageError when the features span fewer than `dim` directions."""
         count, in_dim = features.shape
         dim = len(self.projection)
         mean = torch.zeros(in_dim, dtype=torch.float64, device=features.device)
@@ -62,15 +57,36 @@ class PCA(nn.Module):
         leading = values.argsort(descending=True)[:dim]
         self.mean.copy_(mean)
         self.projection.copy_(_fixed_signs(self._scaled(vectors[:, leading].T, values[leading])))
+        return self
 
     def _scaled(self, directions: torch.Tensor, variances: torch.Tensor) -> torch.Tensor:
         return directions
 
 
+@HEADS.register
 class PCAWhitening(PCA):
-    """PCA, its directions scaled to unit variance: P = Λ^(-1/2) Vᵀ (UnED section 4.1 and its code)."""
+    """PCA, its directions scaled to unit variance: P = Λ^(-1/2) Vᵀ (UnED section 4.1, PCAw, and its code)."""
+
+    class Config(PCA.Config):
+        kind: Literal["pca-whitening"] = "pca-whitening"
+        dim: PositiveInt = 64
+        per_domain: NonNegativeInt = 9000
+        """It is fitted on at most so many random training images of each domain; 0 takes all."""
+
+        def rows_to_fit(self, domains: Sequence[np.ndarray], generator: torch.Generator) -> np.ndarray:
+            return np.sort(np.concatenate([self._drawn(rows, generator) for rows in domains]))
+
+        def _drawn(self, rows: np.ndarray, generator: torch.Generator) -> np.ndarray:
+            if not 0 < self.per_domain < len(rows):
+                return rows
+            drawn = torch.randperm(len(rows), generator=generator, device=generator.device)[: self.per_domain]
+            return rows[drawn.cpu().numpy()]
 
     title = "PCA-whitening"
+
+    @classmethod
+    def build(cls, config: "Config", in_dim: int, generator: torch.Generator) -> Self:
+        return cls(in_dim, config.dim, generator.device)
 
     def _scaled(self, directions: torch.Tensor, variances: torch.Tensor) -> torch.Tensor:
         return directions / variances[:, None].sqrt()

@@ -4,17 +4,19 @@ AdaCos(classes, dim, dynamic=True, generator=generator)
 """
 
 import math
+from typing import ClassVar, Literal
 
 import torch
 
 from probe.errors import ProbeError
-from probe.losses.config import LEAST_CLASSES_OF_ADACOS
-from probe.losses.core import Precision
+from probe.losses.base import LOSSES
+from probe.losses.core import MatmulPrecision
 from probe.losses.cosine import CosineSoftmax
 
 _RANGE = 4.0
 
 
+@LOSSES.register
 class AdaCos(CosineSoftmax):
     """Mean cross-entropy of softmax(s * cos), no margin. Zhang et al., CVPR 2019.
 
@@ -25,6 +27,12 @@ class AdaCos(CosineSoftmax):
     it stays within 4 times the fixed scale and a quarter of it.
     """
 
+    class Config(CosineSoftmax.Config):
+        least_classes: ClassVar[int] = 3
+
+        kind: Literal["adacos"] = "adacos"
+        dynamic: bool = True
+
     dynamic_scale: torch.Tensor
 
     def __init__(
@@ -33,12 +41,10 @@ class AdaCos(CosineSoftmax):
         dim: int,
         dynamic: bool,
         generator: torch.Generator,
-        precision: Precision = "fp32",
+        precision: MatmulPrecision = "fp32",
     ) -> None:
-        if classes < LEAST_CLASSES_OF_ADACOS:
-            raise ProbeError(
-                f"AdaCos' scale needs at least {LEAST_CLASSES_OF_ADACOS} classes, and there are {classes}."
-            )
+        if classes < (least := self.Config.least_classes):
+            raise ProbeError(f"AdaCos' scale needs at least {least} classes, and there are {classes}.")
         self.fixed = math.sqrt(2) * math.log(classes - 1)
         super().__init__(classes, dim, self.fixed, generator, precision=precision)
         self.dynamic = dynamic

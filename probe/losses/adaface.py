@@ -3,15 +3,19 @@
 AdaFace(classes, dim, margin=0.5, scale=30.0, h=0.333, t_alpha=0.01, generator=generator)
 """
 
-from typing import Unpack
+import math
+from typing import Annotated, Literal, Unpack
 
 import torch
+from pydantic import Field, PositiveFloat
 
+from probe.losses.base import LOSSES
 from probe.losses.cosine import CoreOptions, MarginSoftmax, sine
 
 _TINY_DEVIATION = 1e-3
 
 
+@LOSSES.register
 class AdaFace(MarginSoftmax):
     """The label's logit is scale * (cos(θ - margin * q) - margin * (1 + q)), q in [-1, 1] the relative length.
 
@@ -20,6 +24,14 @@ class AdaFace(MarginSoftmax):
     a batch of one leaves the deviation as it is. θ - margin * q is kept within [0, π], so that it does not wrap
     around; outside, the gradient is 0. `margin` in radians. The statistics are saved with the state.
     """
+
+    class Config(MarginSoftmax.Config):
+        kind: Literal["adaface"] = "adaface"
+        margin: Annotated[float, Field(ge=0, lt=math.pi / 2)] = 0.5
+        h: PositiveFloat = 0.333
+        """How far a length's deviation from the mean moves the margin."""
+        t_alpha: Annotated[float, Field(gt=0, le=1)] = 0.01
+        """Weight of the new batch in the running statistics; UniFEx's code has 1.0, the batch alone."""
 
     mean: torch.Tensor
     deviation: torch.Tensor
@@ -45,7 +57,7 @@ class AdaFace(MarginSoftmax):
         return self.cross_entropy(
             embeddings,
             labels,
-            lambda cosines: turned(cosines, -self.margin * quality) - self.margin * (1 + quality),
+            lambda cosines: add_angle(cosines, -self.margin * quality) - self.margin * (1 + quality),
         )
 
     def _quality(self, embeddings: torch.Tensor) -> torch.Tensor:
@@ -62,7 +74,7 @@ class AdaFace(MarginSoftmax):
         running.copy_(torch.where(running.isnan(), new, running.lerp(new, self.t_alpha)))
 
 
-def turned(cosines: torch.Tensor, angles: torch.Tensor) -> torch.Tensor:
+def add_angle(cosines: torch.Tensor, angles: torch.Tensor) -> torch.Tensor:
     """cos(θ + angle) of (B,) cos θ and angles in (-π/2, π/2), where θ + angle is cut to [0, π]."""
     cosines = cosines.clamp(-1, 1)
     moved = cosines * angles.cos() - sine(cosines) * angles.sin()

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-Precision = Literal["fp32", "bf16"]
+MatmulPrecision = Literal["fp32", "bf16"]
 
 LARGEST_EXPONENT = 64.0  # exp(64) and the sum of 10^9 of them, exp(-64) and its quotients are all normal fp32 numbers
 CHUNK_BYTES = {"cpu": 3 << 19, "cuda": 1 << 28}  # of a chunk's cosines
@@ -47,7 +47,7 @@ def class_logits(
     sub_centers: int,
     scale: float,
     negatives: Negatives | None = None,
-    precision: Precision = "fp32",
+    precision: MatmulPrecision = "fp32",
     chunk: int | None = None,
 ) -> tuple[Tensor, Tensor]:
     """(B,) cosines of the labels' classes, and (B,) log sum over the other classes of exp(scale * cosine).
@@ -76,7 +76,7 @@ def inverse_lengths(weight: Tensor) -> Tensor:
 
 
 @contextmanager
-def products(precision: Precision) -> Iterator[None]:
+def products(precision: MatmulPrecision) -> Iterator[None]:
     """PyTorch's own switch: bf16 products summed in fp32 where the CPU has them, TF32 on a GPU."""
     if precision == "fp32":
         yield
@@ -122,7 +122,7 @@ class _Walk:
     """One walk over the classes in chunks, its buffers made once."""
 
     def __init__(
-        self, sub_centers: int, scale: float, negatives: Negatives | None, precision: Precision, chunk: int
+        self, sub_centers: int, scale: float, negatives: Negatives | None, precision: MatmulPrecision, chunk: int
     ) -> None:
         self.sub_centers, self.scale, self.negatives, self.chunk = sub_centers, scale, negatives, chunk
         self.bounded = scale * (negatives.largest if negatives else 1.0) <= LARGEST_EXPONENT

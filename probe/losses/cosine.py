@@ -1,9 +1,10 @@
-"""What the cosine losses share: the class matrix, and cross-entropy with the label's cosine changed.
+"""What the cosine losses share: the class matrix, and cross-entropy with a margin on the label's cosine.
 
-CosineSoftmax itself is the normalised softmax, the member of the family that changes nothing:
+A loss of the family says what a margin makes of the labels' cosines:
 
-    loss = CosineSoftmax(classes=34_800, dim=64, scale=16.0, generator=generator)
-    loss(embeddings, labels)      # (B, 64), (B,) -> ()
+    class CosFace(MarginSoftmax):
+        def with_margin(self, cosines, labels):
+            return cosines - self.margin
 """
 
 import math
@@ -11,10 +12,14 @@ from collections.abc import Callable
 from typing import TypedDict, Unpack
 
 import torch
+from pydantic import PositiveFloat
 from torch import nn
 from torch.nn import functional as F
 
-from probe.losses.core import Negatives, Precision, class_logits
+from probe.losses.base import Loss
+from probe.losses.core import MatmulPrecision, Negatives, class_logits
+from probe.losses.margins import Radians
+from probe.validation import Strict
 
 _TINY_SINE_SQUARED = 1e-30
 _EXPONENT_OF_NO_LOSS = 40.0  # beyond it log(1 + exp(x)) is x, even in float64
@@ -24,16 +29,33 @@ class CoreOptions(TypedDict, total=False):
     """What every cosine loss takes beside its own options."""
 
     sub_centers: int
-    precision: Precision
+    precision: MatmulPrecision
 
 
-class CosineSoftmax(nn.Module):
+class _Products(Strict):
+    """Stands before `kind` where a configuration is written out."""
+
+    precision: MatmulPrecision = "fp32"
+    """Of the products with the class matrix; bf16 is faster where the processor has it."""
+
+
+class CosineSoftmax(Loss):
     """Mean cross-entropy of softmax(scale * cos) between embeddings and class centres, both of any length.
 
-    NormFace: Wang et al., ACM MM 2017, eq. 4. With K > 1 sub-centres a class's cosine is the largest of its K (Deng et
-    al., ECCV 2020, eq. 2). `weight` is (K * C, d), sub-centre-major: row k * C + c is sub-centre k of class c; it
-    starts Xavier-uniform. `chunk`: classes at a time, by default what stays in cache.
+    With K > 1 sub-centres a class's cosine is the largest of its K (Deng et al., ECCV 2020, eq. 2). `weight` is
+    (K * C, d), sub-centre-major: row k * C + c is sub-centre k of class c; it starts Xavier-uniform. `chunk`: classes
+    at a time, by default what stays in cache.
     """
+
+    class Config(Loss.Config, _Products):
+        """With `sub_centers` among its options, a loss has so many centres a class."""
+
+        @property
+        def centers(self) -> int:
+            return int(self.options.get("sub_centers", 1))
+
+        def weights(self, classes: int, dim: int) -> int | None:
+            return classes * self.centers * dim
 
     def __init__(
         self,
@@ -42,34 +64,34 @@ class CosineSoftmax(nn.Module):
         scale: float,
         generator: torch.Generator,
         sub_centers: int = 1,
-        precision: Precision = "fp32",
+        precision: MatmulPrecision = "fp32",
     ) -> None:
         super().__init__()
         self.classes, self.sub_centers, self.scale = classes, sub_centers, scale
-        self.precision: Precision = precision
+        self.precision = precision
         self.chunk: int | None = None
         bound = math.sqrt(6 / (dim + sub_centers * classes))
         draw = torch.rand(sub_centers * classes, dim, generator=generator, device=generator.device)
         self.weight = nn.Parameter((draw * 2 - 1) * bound)
 
     def forward(self, embeddings: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """(B, d) embeddings, (B,) int64 labels in [0, C) -> scalar."""
-        return self.cross_entropy(embeddings, labels, self.lowered(labels))
+        return self.cross_entropy(embeddings, labels, lambda cosines: self.with_margin(cosines, labels))
 
-    def lowered(self, labels: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
-        """What becomes of the labels' cosines, (B,) -> (B,)."""
-        return lambda cosines: cosines
+    def with_margin(self, cosines: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """(B,) cosines of the labels -> (B,) what is scaled to their logits in place of them; here the same."""
+        return cosines
 
     def cross_entropy(
         self,
         embeddings: torch.Tensor,
         labels: torch.Tensor,
-        lowered: Callable[[torch.Tensor], torch.Tensor],
+        target: Callable[[torch.Tensor], torch.Tensor],
         negatives: Negatives | None = None,
     ) -> torch.Tensor:
-        """Mean over the batch of -log softmax(label), with `lowered` for the label and `negatives` for the others."""
+        """Mean over the batch of -log softmax(label). `target`: what is scaled to the labels' logits, of their cosines,
+        (B,); `negatives`: the same of the others."""
         cosines, others = self.class_logits(embeddings, labels, negatives)
-        return F.softplus(others - self.scale * lowered(cosines), threshold=_EXPONENT_OF_NO_LOSS).mean()
+        return F.softplus(others - self.scale * target(cosines), threshold=_EXPONENT_OF_NO_LOSS).mean()
 
     def class_logits(
         self, embeddings: torch.Tensor, labels: torch.Tensor, negatives: Negatives | None = None
@@ -80,9 +102,19 @@ class CosineSoftmax(nn.Module):
             unit, self.weight, labels, self.sub_centers, self.scale, negatives, self.precision, self.chunk
         )
 
+    @property
+    def class_centers(self) -> torch.Tensor:
+        if self.sub_centers > 1:
+            raise ValueError("a class has several centres")
+        return self.weight
+
 
 class MarginSoftmax(CosineSoftmax):
     """A loss with one `margin` for all classes; what it is a margin of, and in which unit, the loss says."""
+
+    class Config(CosineSoftmax.Config):
+        margin: Radians = 0.5
+        scale: PositiveFloat = 30.0
 
     def __init__(
         self,

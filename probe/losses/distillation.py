@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from probe.losses.core import CHUNK_BYTES, LARGEST_EXPONENT, LEAST_CHUNK, Precision, inverse_lengths, products
+from probe.losses.core import CHUNK_BYTES, LARGEST_EXPONENT, LEAST_CHUNK, MatmulPrecision, inverse_lengths, products
 
 LEAST_TEMPERATURE = 1 / LARGEST_EXPONENT
 
@@ -34,7 +34,7 @@ def logit_distillation(
     teacher: Tensor,
     teacher_centers: Tensor,
     temperature: float,
-    precision: Precision = "fp32",
+    precision: MatmulPrecision = "fp32",
     chunk: int | None = None,
 ) -> Tensor:
     """Mean over the batch of KL(p || q) over C classes: p = softmax(cos / temperature) of the teacher, q the student's.

@@ -4,12 +4,15 @@ LiArcFace(classes, dim, margin=0.5, scale=30.0, generator=generator)
 """
 
 import math
+from typing import Literal
 
 import torch
 
+from probe.losses.base import LOSSES
 from probe.losses.cosine import MarginSoftmax
 
 
+@LOSSES.register
 class LiArcFace(MarginSoftmax):
     """scale * (π - 2(θ + margin)) / π for the label, scale * (π - 2θ) / π for the others.
 
@@ -17,11 +20,15 @@ class LiArcFace(MarginSoftmax):
     at cos θ = ±1; there sin²θ counts as the dtype's epsilon, so float32 slopes end at 2,900.
     """
 
-    def forward(self, embeddings: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        def lowered(cosines: torch.Tensor) -> torch.Tensor:
-            return _Linear.apply(cosines) - 2 * self.margin / math.pi
+    class Config(MarginSoftmax.Config):
+        kind: Literal["li-arcface"] = "li-arcface"
 
-        return self.cross_entropy(embeddings, labels, lowered, _LinearInAngle(self.scale))
+    def forward(self, embeddings: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        negatives = _LinearInAngle(self.scale)
+        return self.cross_entropy(embeddings, labels, lambda cosines: self.with_margin(cosines, labels), negatives)
+
+    def with_margin(self, cosines: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        return _Linear.apply(cosines) - 2 * self.margin / math.pi
 
 
 class _Linear(torch.autograd.Function):

@@ -4,17 +4,28 @@ loss = Softmax(classes=34_800, dim=64, generator=generator)
 """
 
 import math
+from typing import Literal
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from probe.losses.base import LOSSES, Loss
 
-class Softmax(nn.Module):
+
+@LOSSES.register
+class Softmax(Loss):
     """Mean cross-entropy of softmax(W x + b). `weight` (C, d) and `bias` (C,) start in U(±1/sqrt(d)).
 
     Its logits are not bounded and it is not on the core: it keeps (B, C) logits.
     """
+
+    class Config(Loss.Config):
+        kind: Literal["softmax"] = "softmax"
+        bias: bool = True
+
+        def weights(self, classes: int, dim: int) -> int:
+            return classes * (dim + self.bias)
 
     def __init__(self, classes: int, dim: int, generator: torch.Generator, bias: bool = True) -> None:
         super().__init__()
@@ -24,5 +35,4 @@ class Softmax(nn.Module):
         self.bias = None if start is None else nn.Parameter(start)
 
     def forward(self, embeddings: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """(B, d), (B,) int64 labels in [0, C) -> scalar."""
         return F.cross_entropy(F.linear(embeddings, self.weight, self.bias), labels)

@@ -17,7 +17,6 @@ from probe.validation import Strict
 
 INDEXES = ("merged", "separate")
 PROTOCOLS = ("clean", "official")
-PER_QUERY = {"merged": "per_query.parquet", "separate": "per_query_separate.parquet"}  # in a run's folder
 DECIMALS = 3  # of the official protocol
 MEAN = "Mean"
 """The column of the balanced mean, beside the domains'."""

@@ -8,7 +8,7 @@ from probe.data import resolve_data
 from probe.extract import Settings, extract_sources
 from probe.planning.inventory import Inventory
 from probe.recipes import Recipe
-from probe.runs.sweep import SweepError, sweep
+from probe.runs import SweepError, sweep
 from probe.workspace import Workspace
 
 

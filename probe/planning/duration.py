@@ -3,27 +3,22 @@
 The model counts a run's steps and searches. It is scaled by the ratio of measured to modelled time of the most similar
 finished runs. Good to a factor of two or three; an estimate says what it is based on.
 
-str(Estimator(past, speeds).extraction(backbone, images=328_400))     # "about 4 h, as finished work here took"
+str(Estimator(runs, speeds).extraction(backbone, images=328_400))     # "about 4 h, as finished work here took"
 """
 
 import re
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
 from itertools import islice
-from pathlib import Path
 from typing import NamedTuple
-
-from pydantic import ValidationError
 
 from probe.backbones import Backbone
 from probe.errors import UsageError
 from probe.extract import Speed
-from probe.fit import RunConfig, RunScores, Separate, TrainedConfig, TrainingPlan, read_run_config
+from probe.fit import RunConfig, Separate, TrainedConfig, TrainingPlan
 from probe.planning.size import DataSize, SearchSize, TrainingSize
-from probe.runs.directory import Run, read_scores
-from probe.runs.index import PastRuns
+from probe.runs import Run, RunDirectory, RunIndex
 
 UNKNOWN = "how long is not known: nothing like it was run here"
 HERE, REFERENCE = "as finished work here took", "at the speed of 2 CPU cores"
@@ -71,9 +66,8 @@ class PlannedRun:
 class Estimator:
     """Knows what finished runs and extractions took on this machine."""
 
-    def __init__(self, runs: PastRuns, speeds: Sequence[Speed]) -> None:
+    def __init__(self, runs: RunIndex, speeds: Sequence[Speed]) -> None:
         self._finished, self._speeds = runs, speeds
-        self._config = cache(self._read_config)
 
     def runs(self, planned: Sequence[PlannedRun]) -> Estimate | None:
         """Of all runs, one after the other; None where none can be estimated."""
@@ -97,62 +91,54 @@ class Estimator:
 
     def _run(self, planned: PlannedRun) -> Estimate | None:
         config = planned.run.config
-        same, scales = [], []
-        for path, found, seconds in islice(self._similar_runs(planned.run), SIMILAR_RUNS):
-            if found.model_copy(update={"seed": config.seed}) == config:
-                same.append(seconds)
-            elif modelled := self._modelled(path, found, planned.dim):
-                scales.append(seconds / modelled)
-        if same:
-            return Estimate(statistics.median(same), HERE)
+        if same := self._timed(self._finished.same_but_for_seed(config)):
+            return Estimate(statistics.median(seconds for _, seconds in same), HERE)
         modelled = model(config, planned.dim, planned.size) if planned.size else None
         if modelled is None:
             return None
+        similar = [(self._modelled(run, planned.dim), seconds) for run, seconds in self._similar_runs(config)]
+        scales = [seconds / of_model for of_model, seconds in similar if of_model]
         return Estimate(modelled * statistics.median(scales), HERE) if scales else Estimate(modelled, REFERENCE)
 
-    def _similar_runs(self, run: Run) -> Iterator[tuple[Path, RunConfig, float]]:
-        """Finished runs of the same name but for the seed, else of the same features; trained if this one is."""
-        names, plain = self._finished.by_name, _without_seed(run.name)
-        alike = [name for name in names if _without_seed(name) == plain]
-        same_features = [name for name in names if name.startswith(f"{plain.partition('_')[0]}_")]
-        for name in alike or same_features:
-            for path in names[name]:
-                found, seconds = self._config(path), self._finished.environment(path).get("seconds")
-                if type(found) is type(run.config) and isinstance(seconds, int | float) and seconds > 0:
-                    yield path, found, float(seconds)
+    def _similar_runs(self, config: RunConfig) -> list[tuple[RunDirectory, float]]:
+        """Finished runs of the same features, trained if this one is; where some have its kinds of head and loss, only
+        those."""
+        alike = [run for run in self._finished.same_features(config) if type(run.config) is type(config)]
+        return self._timed([run for run in alike if _kinds(run.config) == _kinds(config)] or alike)
 
-    def _read_config(self, path: Path) -> RunConfig | None:
-        try:
-            return read_run_config(self._finished.written(path).get("config"))
-        except ValidationError:
-            return None
+    @staticmethod
+    def _timed(runs: Iterable[RunDirectory]) -> list[tuple[RunDirectory, float]]:
+        """Some of them, with the seconds that they took."""
+        timed = ((run, run.environment.seconds) for run in runs)
+        return list(islice(((run, seconds) for run, seconds in timed if seconds and seconds > 0), SIMILAR_RUNS))
 
-    def _modelled(self, path: Path, config: RunConfig, dim: int) -> float | None:
+    @staticmethod
+    def _modelled(run: RunDirectory, dim: int) -> float | None:
         """The modelled time of a finished run, whose index is taken to be as large as its query set."""
         try:
-            scores = read_scores(path, RunScores)
+            scores = run.scores
             queries = sum(domain.queries for domain in scores.test.of("clean", "merged").domains.values())
         except (UsageError, KeyError):
             return None
         train = TrainingSize(scores.training_images, scores.classes or 0)
         search = SearchSize(queries, queries)
-        return model(config, dim, DataSize({config.domain or "": train}, search, search))
+        return model(run.config, dim, DataSize({run.config.domain or "": train}, search, search))
 
 
-def _without_seed(name: str) -> str:
-    return name.rpartition("_seed")[0]
+def _kinds(config: RunConfig) -> tuple[str, str | None]:
+    return config.head.kind, config.loss.kind if isinstance(config, TrainedConfig) else None
 
 
 def model(config: RunConfig, dim: int, size: DataSize) -> float | None:
     """Seconds on two CPU cores; None where the domain's images are not known. `dim`: of the features."""
-    training, embedded = size.training(config.domain), getattr(config.head, "dim", None) or dim
+    training, embedded = size.training(config.domain), config.head.embedding_dim(dim)
     if training is None:
         return None
     test = SECONDS_A_RUN + _search(size.test, dim, embedded)
     if not isinstance(config, TrainedConfig):
         return 2.0 * training.images * dim * dim / OPERATIONS_A_SECOND + test
     plan = TrainingPlan(config.training, training.images)
-    classes = training.classes * getattr(config.loss, "sub_centers", 1)
+    classes = training.classes * max(1, config.loss.centers)
     if isinstance(config.training.classifier, Separate):
         classes /= len(size.train)
     batch = config.training.batch

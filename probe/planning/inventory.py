@@ -18,7 +18,7 @@ from probe.planning.extraction import Extraction, extractions
 from probe.planning.inputs import Inputs
 from probe.planning.specialists import by_seed, measured_steps
 from probe.recipes import Recipe, Row, curation_commands, require_distinct_columns
-from probe.runs.directory import Run
+from probe.runs import Run
 from probe.workspace import Workspace
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from probe.errors import UsageError
 from probe.fit import TrainedConfig
-from probe.runs.directory import Run
+from probe.runs import Run
 
 
 def by_seed(runs: Sequence[Run]) -> list[list[Run]]:

@@ -17,8 +17,7 @@ from probe.planning.extraction import Extraction
 from probe.planning.inventory import Inventory
 from probe.planning.size import DataSize, images_of, printed_size, size_of_manifest
 from probe.recipes import Row
-from probe.runs.directory import Run
-from probe.runs.index import PastRuns
+from probe.runs import Run, RunIndex
 from probe.workspace import Workspace
 
 
@@ -36,7 +35,7 @@ class Planner:
     """Tells the status of all recipes of a command; looks at runs, and counts data, once."""
 
     def __init__(self, workspace: Workspace) -> None:
-        self._runs = PastRuns(workspace.runs)
+        self._runs = RunIndex(workspace.runs)
         self._estimator = Estimator(self._runs, read_speeds(workspace.cache))
         self._printed_size = cache(partial(printed_size, datasets=workspace.datasets))
         self._sizes: dict[int, tuple[Manifest, DataSize]] = {}

@@ -15,8 +15,8 @@ import yaml
 from probe.errors import UsageError, nearest
 from probe.extract import Selection
 from probe.fit import Training
-from probe.heads.config import HeadConfig
-from probe.losses.config import LossConfig
+from probe.heads import HeadConfig
+from probe.losses import LossConfig
 from probe.validation import models_in, parse_yaml
 
 SECTION_KEYS: dict[str, set[str]] = {
@@ -24,6 +24,8 @@ SECTION_KEYS: dict[str, set[str]] = {
     for section, annotation in (("head", HeadConfig), ("loss", LossConfig))
 } | {"training": set(Training.written_keys())}
 ROW_KEYS = {*Selection.model_fields, "distance"}  # backbone, views, append: not in a section
+PATHS = [*sorted(ROW_KEYS), *(f"{section}.{key}" for section, keys in SECTION_KEYS.items() for key in keys)]
+OPEN = ("head", "loss", "training")  # may have a user's own parts, whose keys the recipe's rows know
 
 
 @dataclass(frozen=True)
@@ -81,15 +83,16 @@ def _parsed(setting: str) -> tuple[str, str | None, Any]:
         raise UsageError(f"--set {setting}: there is no value; write --set {setting or 'loss.margin'}=VALUE.")
     if section == "seeds":
         raise UsageError(f"--set {setting}: seeds have an option of their own; write --seeds {text}.")
-    paths = [*sorted(ROW_KEYS), *(f"{name}.{field}" for name, fields in SECTION_KEYS.items() for field in fields)]
-    if path.strip() not in paths:
-        raise UsageError(f"--set {setting}: there is no '{path}'; {nearest(path, _paths_near(section, paths))}")
+    if path.strip() not in PATHS and not (section in OPEN and key.isidentifier()):
+        raise no_such_setting(setting, path)
     try:
         return section, key or None, parse_yaml(text)
     except yaml.YAMLError as error:
         raise UsageError(f"--set {setting}: '{text}' is not a YAML value.") from error
 
 
-def _paths_near(section: str, paths: list[str]) -> list[str]:
-    """The paths of the section; all of them where there is no such section."""
-    return [path for path in paths if path.startswith(f"{section}.")] or paths
+def no_such_setting(setting: str, path: str) -> UsageError:
+    """With the nearest of the section's, where there is such a section."""
+    section = path.partition(".")[0]
+    near = [known for known in PATHS if known.startswith(f"{section}.")] or PATHS
+    return UsageError(f"--set {setting}: there is no '{path}'; {nearest(path, near)}")

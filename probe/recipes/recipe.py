@@ -24,7 +24,7 @@ from probe.errors import UsageError, nearest
 from probe.fit import RunConfig
 from probe.progress import say
 from probe.recipes.display import Display
-from probe.recipes.overrides import Overrides
+from probe.recipes.overrides import PATHS, Overrides, no_such_setting
 from probe.recipes.printed import MEAN, PrintedValues, read_printed_values
 from probe.recipes.row import Row, Seeds, read_row
 from probe.recipes.static import (
@@ -279,6 +279,8 @@ def _require_effect(rows: list[Row], written: dict[str, dict[str, Any]], changes
     for section, key, value in changes.items():
         place = section if key is None else f"{section}.{key}"
         having = [row for row in rows if _has(row.runs[0], section, key)]
+        if not having and place not in PATHS:
+            raise no_such_setting(f"{place}={value}", place)
         keeping = [row for row in having if _is_written(written[row.name], section, key)]
         if len(keeping) == len(having):
             raise UsageError(f"--set {place}={value}: no row of {path} takes it.")
@@ -291,7 +293,7 @@ def _require_effect(rows: list[Row], written: dict[str, dict[str, Any]], changes
 
 
 def _has(run: RunConfig, section: str, key: str | None) -> bool:
-    """Whether there is such a key: a row without a loss has none of a loss, and not every kind has all of them."""
+    """Whether the run has the key: a row without a loss has no keys of a loss, and kinds have different keys."""
     return key is None or key in _written(run, section)
 
 
@@ -305,6 +307,6 @@ def _value(run: RunConfig, section: str, key: str | None) -> Any:
 
 
 def _written(run: RunConfig, section: str) -> dict[str, Any]:
-    """A section as it is written; empty where the run has none."""
+    """The keys of a section as a file would have them; empty where the run has no such section."""
     part: Strict | None = getattr(run, section, None)
     return {} if part is None else part.model_dump()

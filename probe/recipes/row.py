@@ -6,7 +6,7 @@ printed only has no runs.
     row.configs(["cars196", "food2k"], steps=None)     # all runs, once the domains and the measured steps are known
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -15,12 +15,12 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 from probe.backbones import Backbone
 from probe.errors import UsageError, nearest
 from probe.extract import Selection
-from probe.fit import ClosedFormConfig, RunConfig, Seed, TrainedConfig, is_closed_form, read_run_config
-from probe.heads.config import HeadConfig
-from probe.losses.config import LossConfig
+from probe.fit import ClosedFormConfig, RunConfig, Seed, TrainedConfig, Training, is_closed_form, read_run_config
+from probe.heads import HEADS
+from probe.losses import LOSSES
 from probe.recipes.overrides import ROW_KEYS, Overrides
 from probe.recipes.printed import MEAN, PrintedValue, PrintedValues
-from probe.validation import Strict, describe, models_in
+from probe.validation import Strict, describe
 
 
 def _distinct(seeds: list[int]) -> list[int]:
@@ -34,11 +34,7 @@ Compared = Literal["exact", "linear-probe", "other-benchmark", "recomputed", "pr
 SELF_EXPLANATORY = (None, "exact", "recomputed")
 SECTIONS = ("head", "loss", "training")
 MEASURED = "measured"
-KEYS_OF = {
-    model.model_fields["kind"].default: model.model_fields.keys()
-    for union in (HeadConfig, LossConfig)
-    for model in models_in(union)
-}
+REGISTRIES = {"head": HEADS, "loss": LOSSES}
 
 
 class PrintedRelation(Strict):
@@ -122,7 +118,7 @@ class Row:
     name: str
     backbones: list[Backbone]
     """Empty for a row without runs."""
-    runs: list[RunConfig]
+    runs: Sequence[RunConfig]
     """One a seed, of specialists without their domain. Empty where the row is printed only, or of a static table."""
     relation: PrintedRelation
     specialists: bool = False
@@ -141,7 +137,7 @@ class Row:
         """Cache key of its features: equal for rows that read the same."""
         return self.selection.features_name + (f", trained on {self.train}" if self.train else "")
 
-    def configs(self, domains: Sequence[str], steps: Mapping[str, int] | None) -> list[RunConfig]:
+    def configs(self, domains: Sequence[str], steps: Mapping[str, int] | None) -> Sequence[RunConfig]:
         """All runs, by seed and then by domain. `steps`: by domain, for a row whose steps are measured."""
         if self.specialists:
             return [_with_domain(run, domain) for run in self.runs for domain in domains]
@@ -240,17 +236,29 @@ def _merged(fields: dict[str, Any], defaults: dict[str, Any], changes: Overrides
         if own is None and not changed:
             continue
         if own is None or isinstance(own, dict):
-            merged[section] = _merged_section(own or {}, default, changed)
+            merged[section] = _merged_section(section, own or {}, default, changed)
     if is_closed_form(merged):
         merged = {key: value for key, value in merged.items() if key not in ("loss", "training") or key in fields}
     return merged
 
 
-def _merged_section(own: dict[str, Any], default: dict[str, Any], changed: dict[str, Any]) -> dict[str, Any]:
+def _merged_section(
+    section: str, own: dict[str, Any], default: dict[str, Any], changed: dict[str, Any]
+) -> dict[str, Any]:
     """Another kind takes over the keys that it has too; a change goes to the kinds that have its key."""
     base = default | changed
-    known = KEYS_OF.get((base | own).get("kind"))
+    known = _known_keys(section, base | own)
     if known is not None:
         other_kind = "kind" in own or "kind" in changed
         base = {key: value for key, value in base.items() if key in known or not (other_kind or key in changed)}
     return base | own
+
+
+def _known_keys(section: str, written: dict[str, Any]) -> Collection[str] | None:
+    """Of the kind that is written; None where there is no such kind, which is said when the row is checked."""
+    if section == "training":
+        return Training.keys_of(written)
+    try:
+        return REGISTRIES[section].find(written["kind"]).Config.model_fields
+    except (KeyError, TypeError, UsageError):
+        return None

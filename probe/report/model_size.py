@@ -8,9 +8,7 @@ all. A class matrix is needed for training alone: without it, a deployed model i
 
 from typing import NamedTuple
 
-from probe.fit import TrainedConfig
-from probe.heads.config import BatchNormLinear, Trained, loss_dim
-from probe.losses.config import LossConfig, Softmax
+from probe.fit import RunConfig, TrainedConfig
 from probe.recipes import Row
 
 SIZE_COLUMN = "model size"  # of a table
@@ -25,7 +23,7 @@ class ModelSize(NamedTuple):
 
 def model_size(row: Row, classes: int | None) -> ModelSize | None:
     """None where the row has no runs or trains several models, and where a backbone's size, the features' length or the
-    number of classes is not known."""
+    number of classes is not known, or what a user's own head or loss has of them."""
     if not row.runs or row.specialists:
         return None
     run = row.runs[0]
@@ -33,14 +31,13 @@ def model_size(row: Row, classes: int | None) -> ModelSize | None:
     sizes, dims = ([getattr(backbone, name) for backbone in backbones] for name in ("params", "dim"))
     if None in sizes or None in dims or (isinstance(run, TrainedConfig) and classes is None):
         return None
-    trained = 0
-    if isinstance(run, TrainedConfig) and isinstance(run.head, Trained):
-        trained = _trained(run.head, run.loss, sum(dims) + len(run.append), classes or 0)
-    return ModelSize(sum(sizes) + trained, trained)
+    trained = _trained(run, sum(dims) + len(run.append), classes or 0)
+    return None if trained is None else ModelSize(sum(sizes) + trained, trained)
 
 
-def _trained(head: Trained, loss: LossConfig, dim: int, classes: int) -> int:
+def _trained(run: RunConfig, dim: int, classes: int) -> int | None:
     """`dim`: length of the features, D."""
-    norm = 2 * dim if isinstance(head, BatchNormLinear) else 0
-    bias = classes if isinstance(loss, Softmax) and loss.bias else 0
-    return norm + (dim + 1) * loss_dim(head) + classes * getattr(loss, "sub_centers", 1) * loss_dim(head) + bias
+    if not isinstance(run, TrainedConfig):
+        return 0
+    head, loss = run.head.weights(dim), run.loss.weights(classes, run.head.loss_dim)
+    return None if head is None or loss is None else head + loss

@@ -14,22 +14,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
 
 from feature_cache import fingerprint
-from probe.errors import UsageError, first_line, nearest
+from probe.errors import UsageError
 from probe.metrics import (
     MEAN,
     Interval,
     QueryValues,
     assembled,
     averaged,
-    metrics_of,
     permutation_p,
     require_same_queries,
     value_intervals,
 )
-from probe.metrics.scores import PER_QUERY
+from probe.runs import ScoredFolder
 from probe.storage import write_whole
 
 Seed = Path | dict[str, Path]  # a run's folder, or each domain's specialist's
@@ -112,33 +110,14 @@ def _read_seed(seed: Seed, metric: str, index: str) -> QueryValues:
 
 def read_scores(folder: Path, metric: str, index: str) -> QueryValues:
     """The per-query values of a run or an evaluation. Raises UsageError where there are none, or not of this metric."""
-    file = folder / PER_QUERY[index]
-    if not (folder / "metrics.json").is_file():
-        raise UsageError(f"{folder} is not a finished run; name folders that `probe fit` or `probe evaluate` made.")
-    if not file.is_file():
-        raise UsageError(f"{file} is not there: the {index} index was not scored, or the file was deleted.")
-    try:
-        known = metrics_of(list(pl.read_parquet_schema(file)))
-        if metric not in known:
-            raise UsageError(f"{file} has no values of '{metric}'; {nearest(metric, known)}")
-        values = pl.read_parquet(file, columns=["source", "image", "domain", "label", "n", metric])
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise UsageError(f"{file} cannot be read ({first_line(error)}); delete {folder} and make it again.") from error
-    return QueryValues.of(folder.name, values, metric)
+    found = ScoredFolder(folder)
+    return QueryValues.of(found.name, found.values(index, metric), metric)
 
 
 def _files(seed: Seed, index: str) -> list[Any]:
     """The identity of a seed's per-query files."""
     folders = {"": seed} if isinstance(seed, Path) else seed
-    return [[domain, str(folder.absolute()), _stamp(folder / PER_QUERY[index])] for domain, folder in folders.items()]
-
-
-def _stamp(path: Path) -> list[int] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return [found.st_size, found.st_mtime_ns, found.st_ino]
+    return [[domain, str(folder.absolute()), ScoredFolder(folder).version(index)] for domain, folder in folders.items()]
 
 
 def _read(file: Path, key: str) -> Significance | None:

@@ -19,7 +19,7 @@ from probe.planning import Estimate, Inventory, Status
 from probe.recipes import MEAN, PARAMETERS, PrintedRelation, PrintedValue, Recipe, Row, StaticValues
 from probe.report.model_size import SIZE_COLUMN, model_size
 from probe.report.significance import Seed, Significance, cached_comparison
-from probe.runs.directory import Run
+from probe.runs import Run
 
 
 @dataclass(frozen=True)

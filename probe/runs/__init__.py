@@ -1,1 +1,22 @@
-"""Run directories: how runs are made, recognised, written and read."""
+"""Run directories: how runs are planned, recognised, made, written and read."""
+
+from probe.runs.checkpoint import Checkpoint
+from probe.runs.code import code_of
+from probe.runs.directory import Environment, RunDirectory
+from probe.runs.index import RunIndex
+from probe.runs.run import Run
+from probe.runs.scored import PER_QUERY, ScoredFolder
+from probe.runs.sweeps import SweepError, sweep
+
+__all__ = [
+    "PER_QUERY",
+    "Checkpoint",
+    "Environment",
+    "Run",
+    "RunDirectory",
+    "RunIndex",
+    "ScoredFolder",
+    "SweepError",
+    "code_of",
+    "sweep",
+]

@@ -1,176 +1,214 @@
-"""A run directory: everything one run leaves behind, and how a finished run is recognised.
+"""A run directory: everything that one run leaves behind, written whole when the run is done, never before.
 
-A run's key is the hash of what decides its result: the configuration, the manifest, the features' fingerprints and the
-version of this code's results. The directory appears under its name when the run is done, never before.
+This is the only code that writes or reads these files. Each is read when it is asked for, once; what is missing,
+damaged or of another form raises UsageError, in one sentence.
 
-    run = Run(config, features.identity, workspace.runs)
-    run.done or run.write(fit(config, data, run.checkpoint), "cpu")
+    found = RunDirectory(Path("out/runs/descriptor_linear_arcface_seed0_0a1b2c3d4e5f"))
+    found.scores.test.of("clean", "merged").mean["mMP@5"]
+    found.head(device)(features)      # (N, D) -> (N, d)
 """
 
 import json
 import platform
-from dataclasses import dataclass
+import shutil
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, BeforeValidator, PositiveInt, SerializeAsAny, ValidationError
 
-from feature_cache import Spec, fingerprint
-from probe.errors import UsageError
-from probe.fit import RunConfig, RunScores, Separate, TrainedConfig, TrainingPlan, read_run_config
-from probe.runs.checkpoint import Checkpoint
-from probe.runs.tensorboard import TENSORBOARD
+from feature_cache import Spec
+from probe.errors import UsageError, first_line
+from probe.fit import (
+    ClosedFormConfig,
+    EpochRecord,
+    RunConfig,
+    RunScores,
+    TrainedConfig,
+    is_closed_form,
+    read_run_config,
+)
+from probe.runs.scored import ScoredFolder, write_scored
 from probe.storage import new_folder
-from probe.validation import Model, describe, parse_yaml
-from probe.workspace import file_name
+from probe.validation import describe, parse_yaml
 
 if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
     from probe.fit import Fitted
 
-RESULTS_VERSION = 4  # raise it when the same configuration gives other numbers than before
+CONFIG, ENVIRONMENT, HISTORY = "config.yaml", "environment.json", "history.jsonl"
+HEAD, LOSS = "head.safetensors", "loss.safetensors"
+TENSORBOARD = "tensorboard"
 PACKAGES = ("probe", "torch", "numpy", "polars", "h5py", "scikit-learn", "timm")
 
 
-@dataclass(frozen=True)
-class Run:
-    """One configuration on one manifest's features. `inputs`: CachedFeatures.identity. `made_for`: `recipe: row`, which
-    is written down and decides nothing."""
+class Features(BaseModel):
+    """The features that a run was fitted on."""
 
-    config: RunConfig
+    dim: PositiveInt
+    """Their length."""
+    spec: dict[str, Spec]
+    """Of each store, what made them."""
+
+
+def _configuration(given: Any) -> RunConfig:
+    if isinstance(given, RunConfig):
+        return given
+    try:
+        return read_run_config(given)
+    except ValidationError as error:
+        raise ValueError(describe(error, ClosedFormConfig if is_closed_form(given) else TrainedConfig)) from error
+
+
+class Provenance(BaseModel):
+    """What a run was made of: its config.yaml."""
+
+    key: str
+    """The hash of `config`, `inputs` and `code`."""
+    config: SerializeAsAny[Annotated[RunConfig, BeforeValidator(_configuration)]]
     inputs: dict[str, str]
-    folder: Path
+    """CachedFeatures.identity: digests of the manifest, the features and the images."""
+    features: Features
+    code: dict[str, str] | None = None
+    """A digest of each source file that its numbers depend on; None for a run of an earlier version of probe."""
+
+
+class Environment(BaseModel):
+    """Where and for what a run was made, which decides nothing: its environment.json."""
+
+    device: str = ""
+    threads: int | None = None
+    python: str = ""
+    machine: str = ""
+    packages: dict[str, str] = {}
+    """Versions."""
+    seconds: float | None = None
+    """Spent on the run, whether or not it was interrupted."""
     made_for: str = ""
+    """`recipe: row`; empty where a run is no row's."""
+
+    @classmethod
+    def here(cls, device: str, seconds: float, made_for: str) -> Self:
+        """Of this process; `device`: its kind."""
+        import torch
+
+        return cls(
+            device=device,
+            threads=torch.get_num_threads(),
+            python=platform.python_version(),
+            machine=platform.machine(),
+            packages={name: version(name) for name in PACKAGES},
+            seconds=seconds,
+            made_for=made_for,
+        )
+
+
+class RunDirectory(ScoredFolder):
+    """Of a finished run; `done` says whether it is one."""
+
+    remake = "fit again"
+
+    @classmethod
+    def write(
+        cls, path: Path, provenance: Provenance, fitted: "Fitted", environment: Environment, events: Path | None = None
+    ) -> Self:
+        """Writes all files under a temporary name and renames them into place. `events`: a folder of TensorBoard's
+        that becomes part of the directory, if it exists."""
+        from safetensors.torch import save_file
+
+        from probe.heads import save_head
+
+        with new_folder(path) as folder:
+            text = yaml.safe_dump(provenance.model_dump(mode="json"), sort_keys=False)
+            (folder / CONFIG).write_text(text, encoding="utf-8")
+            history = "".join(f"{record.json_line()}\n" for record in fitted.history)
+            (folder / HISTORY).write_text(history, encoding="utf-8")
+            (folder / ENVIRONMENT).write_text(json.dumps(environment.model_dump(), indent=1), encoding="utf-8")
+            save_head(fitted.head, folder / HEAD)
+            if fitted.loss_state:
+                save_file({name: value.cpu().contiguous() for name, value in fitted.loss_state.items()}, folder / LOSS)
+            if events is not None and events.exists():
+                shutil.move(events, folder / TENSORBOARD)
+            write_scored(folder, fitted.scores.model_dump(), fitted.per_query)
+        return cls(path)
 
     @cached_property
+    def provenance(self) -> Provenance:
+        """Its config.yaml."""
+        file = self.path / CONFIG
+        try:
+            return Provenance.model_validate(parse_yaml(file.read_text(encoding="utf-8")))
+        except ValidationError as error:
+            problem = describe(error, Provenance)
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            problem = first_line(error)
+        raise UsageError(
+            f"{self.path} is not a finished run; name one of the folders that `probe fit` made "
+            f"({CONFIG} cannot be read: {problem.rstrip('.')})."
+        )
+
+    @property
     def key(self) -> str:
-        """64 hex digits."""
-        config = self.config.model_dump(mode="json", exclude_none=True)
-        return fingerprint({"results": RESULTS_VERSION, "config": config, "inputs": self.inputs})
+        return self.provenance.key
 
     @property
-    def path(self) -> Path:
-        parts = [self.config.features_name, self.config.head.kind]
-        if isinstance(self.config, TrainedConfig):
-            sampler, classifier = self.config.training.sampler, self.config.training.classifier
-            parts += [self.config.loss.kind]
-            parts += [sampler.kind] if sampler.single_domain else []
-            if isinstance(classifier, Separate):
-                parts += ["separate"] if classifier.inactive == "skip" else ["separate", classifier.inactive]
-            parts += ["distillation"] if self.config.distillation else []
-        parts += [self.config.domain] if self.config.domain else []
-        return self.folder / file_name(f"{'_'.join(parts)}_seed{self.config.seed}_{self.key[:12]}")
+    def config(self) -> RunConfig:
+        return self.provenance.config
 
     @property
-    def checkpoint(self) -> Checkpoint:
-        """What it has left where it was interrupted; gone when the directory appears."""
-        return Checkpoint(self.path.with_name(f".{self.path.name}.partial"), self.key)
+    def inputs(self) -> dict[str, str]:
+        return self.provenance.inputs
 
     @property
-    def name(self) -> str:
-        """What people call it: the directory's name without the key."""
-        return self.path.name.rsplit("_", 1)[0]
-
-    def epochs(self, images: int) -> int:
-        """How many it takes with so many training images; 1 in closed form."""
-        return TrainingPlan(self.config.training, images).epochs if isinstance(self.config, TrainedConfig) else 1
-
-    def images_left(self, images: int) -> int:
-        """How many of them it still has to see, from its checkpoint on."""
-        if not isinstance(self.config, TrainedConfig):
-            return images
-        plan = TrainingPlan(self.config.training, images)
-        return (plan.epochs - len(self.checkpoint.history)) * plan.epoch_samples
+    def features(self) -> Features:
+        return self.provenance.features
 
     @property
-    def done(self) -> bool:
-        return (self.path / "metrics.json").exists()
+    def code(self) -> dict[str, str] | None:
+        return self.provenance.code
 
     @cached_property
     def scores(self) -> RunScores:
-        """What the finished run scored. Raises UsageError when it is damaged."""
-        return read_scores(self.path, RunScores)
+        return self._read_scores(RunScores)
 
-    def write(self, fitted: "Fitted", device: str) -> None:
-        """Writes the directory under a temporary name and renames it; then the checkpoint goes."""
-        from safetensors.torch import save_file
+    @cached_property
+    def environment(self) -> Environment:
+        file = self.path / ENVIRONMENT
+        try:
+            return Environment.model_validate_json(file.read_bytes())
+        except ValidationError as error:
+            self._fail(file, describe(error, Environment))
+        except OSError as error:
+            self._fail(file, first_line(error))
 
-        from probe.heads.build import save_head
-        from probe.metrics.scores import PER_QUERY
+    @cached_property
+    def history(self) -> list[EpochRecord]:
+        """Of each epoch; empty for a head in closed form."""
+        file = self.path / HISTORY
+        try:
+            return [EpochRecord.model_validate_json(line) for line in file.read_text(encoding="utf-8").splitlines()]
+        except ValidationError as error:
+            self._fail(file, describe(error, EpochRecord))
+        except (OSError, ValueError) as error:
+            self._fail(file, first_line(error))
 
-        config = {
-            "key": self.key,
-            "config": self.config.model_dump(mode="json"),
-            "inputs": self.inputs,
-            "features": {"dim": fitted.in_dim, "spec": fitted.spec},
-        }
-        with new_folder(self.path) as folder:
-            (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
-            (folder / "history.jsonl").write_text("".join(f"{record.json_line()}\n" for record in fitted.history))
-            environment = _environment(device) | {"seconds": fitted.seconds, "made_for": self.made_for}
-            (folder / "environment.json").write_text(json.dumps(environment, indent=1))
-            save_head(fitted.head, folder / "head.safetensors")
-            if fitted.loss_state:
-                state = {name: value.cpu().contiguous() for name, value in fitted.loss_state.items()}
-                save_file(state, folder / "loss.safetensors")
-            events = self.checkpoint.folder / TENSORBOARD
-            if events.exists():
-                events.rename(folder / TENSORBOARD)
-            for index, queries in fitted.per_query.items():
-                queries.write_parquet(folder / PER_QUERY[index])
-            write_json(folder / "metrics.json", fitted.scores.model_dump())
-        self.checkpoint.remove()
+    @property
+    def texts(self) -> dict[str, str]:
+        """By file name, what a person reads of how the run was made; what is missing is left out."""
+        files = [self.path / name for name in (CONFIG, ENVIRONMENT)]
+        try:
+            return {file.name: file.read_text(encoding="utf-8") for file in files if file.is_file()}
+        except (OSError, ValueError) as error:
+            raise UsageError(
+                f"{self.path}: {CONFIG} or {ENVIRONMENT} cannot be read ({first_line(error)}); delete it and fit again."
+            ) from error
 
+    def head(self, device: "torch.device") -> "nn.Module":
+        """(N, D) -> (N, d), in eval mode."""
+        from probe.heads import load_head
 
-@dataclass(frozen=True)
-class FinishedRun:
-    """What a run directory says of itself. `spec`: of each store that it was fitted on; `dim`: the features' length."""
-
-    path: Path
-    key: str
-    config: RunConfig
-    spec: dict[str, Spec]
-    dim: int
-
-
-def read_run(path: Path) -> FinishedRun:
-    """A finished run's directory. Raises UsageError when it is not one."""
-    path = path.resolve()  # `.` has a name too
-    try:
-        content = parse_yaml((path / "config.yaml").read_text())
-        features = content["features"]
-        config = read_run_config(content["config"])
-        return FinishedRun(path, content["key"], config, features["spec"], features["dim"])
-    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError) as error:
-        raise UsageError(f"{path} is not a finished run; name one of the folders that `probe fit` made.") from error
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Sorted keys and full precision, so that equal results are equal files."""
-    path.write_text(json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n")
-
-
-def read_scores(folder: Path, model: type[Model]) -> Model:
-    """metrics.json of a finished run or evaluation. Raises UsageError when it is absent, damaged or of another form."""
-    path = folder / "metrics.json"
-    try:
-        return model.model_validate_json(path.read_bytes())
-    except ValidationError as error:
-        problem = describe(error, model).rstrip(".")
-    except (OSError, ValueError) as error:
-        problem = str(error)
-    raise UsageError(f"{path} cannot be read ({problem}); delete {folder} and fit again.")
-
-
-def _environment(device: str) -> dict[str, Any]:
-    import torch
-
-    return {
-        "device": device,
-        "threads": torch.get_num_threads(),
-        "python": platform.python_version(),
-        "machine": platform.machine(),
-        "packages": {name: version(name) for name in PACKAGES},
-    }
+        return load_head(self.config.head, self.path / HEAD, self.features.dim, device)

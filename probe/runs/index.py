@@ -1,90 +1,117 @@
-"""The finished runs in a folder, whoever made them: what they took, and whether they are a row's runs of before.
+"""The finished runs in a folder, by what they are made of: their configurations are read, never their names.
 
-A run's folder has its key in its name, so that a run whose features or configuration have changed since is another
-folder. What is left of it here is told: "stale: 3 runs were made with other features".
-
-past = PastRuns(workspace.runs)
-past.superseded(run)        # "other features"
+index = RunIndex(workspace.runs)
+index.superseded(run)                 # "other features": why a run that was made in place of this one is stale
+index.same_features(run.config)       # finished runs that read the same features
+index.damaged                         # {path: "... cannot be read ..."}
 """
 
-import json
 from collections import defaultdict
-from functools import cache, cached_property
+from collections.abc import Hashable, Iterable
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
-import yaml
-
-from feature_cache import differences
-from probe.runs.directory import Run
-from probe.validation import parse_yaml
+from feature_cache import differences, fingerprint
+from probe.errors import UsageError
+from probe.extract import Selection
+from probe.fit import RunConfig
+from probe.runs.code import changed_code
+from probe.runs.directory import RunDirectory
+from probe.runs.run import Run
 
 INPUTS = {"features": "other features", "manifest": "another manifest", "images": "other image files"}
-SHOWN = 3
+NAMED = 3  # differences in a message
+
+Group = TypeVar("Group", bound=Hashable)
 
 
-class PastRuns:
-    """Looks at the folder once; reads of a run what is asked for. A damaged run is passed over."""
+class RunIndex:
+    """Looks at the folder once, and reads each run's configuration and environment once, when it is first asked.
+
+    A directory that cannot be read is passed over; `damaged` has the reason.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.written = cache(_written)
-        self.environment = cache(_environment)
+        self.damaged: dict[Path, str] = {}
 
     @cached_property
-    def by_name(self) -> dict[str, list[Path]]:
-        """Finished runs by their name without the key, sorted."""
-        found: dict[str, list[Path]] = defaultdict(list)
-        for path in sorted(self.folder.glob("[!.]*/metrics.json")):
-            found[path.parent.name.rpartition("_")[0]].append(path.parent)
-        return dict(found)
+    def runs(self) -> list[RunDirectory]:
+        """Sorted by path."""
+        return [run for path in sorted(self.folder.glob("[!.]*/")) if (run := self._read(path))]
 
-    @cached_property
-    def _made_for(self) -> dict[tuple[str, int], list[Path]]:
-        """Runs by the row that they were made for, and their seed."""
-        found: dict[tuple[str, int], list[Path]] = defaultdict(list)
-        for path in (path for paths in self.by_name.values() for path in paths):
-            row = self.environment(path).get("made_for")
-            seed = path.name.rpartition("_")[0].rpartition("_seed")[2]
-            if row and seed.isdecimal():
-                found[row, int(seed)].append(path)
-        return dict(found)
+    def _read(self, path: Path) -> RunDirectory | None:
+        run = RunDirectory(path)
+        try:
+            return run if run.done and run.config and run.environment else None
+        except UsageError as error:
+            self.damaged[path] = str(error)
+            return None
+
+    def same_but_for_seed(self, config: RunConfig) -> list[RunDirectory]:
+        """Runs of this configuration, with whatever seed."""
+        return self._by_configuration.get(_without_seed(config), [])
+
+    def same_features(self, selection: Selection) -> list[RunDirectory]:
+        """Runs that read the same stores in the same way."""
+        return self._by_selection.get(_selection(selection), [])
+
+    def made_for(self, row: str, seed: int, domain: str | None = None) -> list[RunDirectory]:
+        """Runs that were made for a row, written `recipe: row`, with this seed, and of specialists for this domain."""
+        return self._by_row.get((row, seed, domain), [])
 
     def superseded(self, run: Run) -> str | None:
         """What has changed since a run was made in place of this one, which is not done; None where there is none."""
         config = run.config.model_dump(mode="json")
-        for path in self.by_name.get(run.name, []):  # also those of recipes on other data
-            if self.environment(path).get("made_for") == run.made_for and self.written(path).get("config") == config:
-                return changed_inputs(self.written(path).get("inputs", {}), run.inputs)
-        for path in self._made_for.get((run.made_for, run.config.seed), []) if run.made_for else []:
-            lines = differences(self.written(path).get("config", {}), config)
-            if lines and path != run.path:
-                more = f" and {len(lines) - SHOWN} more" if len(lines) > SHOWN else ""
-                return f"another configuration ({'; '.join(lines[:SHOWN])}{more})"
-        return None
+        others = None
+        for found in self.made_for(run.made_for, run.config.seed, run.config.domain):
+            if found.key == run.key:
+                continue
+            lines = differences(found.config.model_dump(mode="json"), config)
+            if not lines:
+                return _changed(found, run)
+            others = others or _listed(lines)
+        return f"another configuration ({others})" if others and run.made_for else None
+
+    @cached_property
+    def _by_configuration(self) -> dict[str, list[RunDirectory]]:
+        return _grouped((_without_seed(run.config), run) for run in self.runs)
+
+    @cached_property
+    def _by_selection(self) -> dict[str, list[RunDirectory]]:
+        return _grouped((_selection(run.config), run) for run in self.runs)
+
+    @cached_property
+    def _by_row(self) -> dict[tuple[str, int, str | None], list[RunDirectory]]:
+        return _grouped(((run.environment.made_for, run.config.seed, run.config.domain), run) for run in self.runs)
 
 
-def changed_inputs(before: dict[str, str], now: dict[str, str]) -> str:
-    """`other features`; where the inputs are the same, the code is another."""
-    if not now:
+def _changed(before: RunDirectory, now: Run) -> str:
+    """`other features`, `an earlier version of losses/arcface.py`."""
+    if not now.inputs:
         return "features or data that are not here any more"
-    changed = (what for name, what in INPUTS.items() if before.get(name) != now.get(name))
-    return next(changed, "an earlier version of probe")
+    for name, what in INPUTS.items():
+        if before.inputs.get(name) != now.inputs.get(name):
+            return what
+    return f"an earlier version of {changed_code(before.code, now.code) or 'probe'}"
 
 
-def _written(path: Path) -> dict[str, Any]:
-    """A finished run's config.yaml; empty where it cannot be read."""
-    try:
-        content = parse_yaml((path / "config.yaml").read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
-        return {}
-    return content if isinstance(content, dict) else {}
+def _listed(lines: list[str]) -> str:
+    more = f" and {len(lines) - NAMED} more" if len(lines) > NAMED else ""
+    return "; ".join(lines[:NAMED]) + more
 
 
-def _environment(path: Path) -> dict[str, Any]:
-    """A finished run's environment.json; empty where it cannot be read."""
-    try:
-        content = json.loads((path / "environment.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
+def _without_seed(config: RunConfig) -> str:
+    return fingerprint(config.model_dump(mode="json", exclude={"seed"}))
+
+
+def _selection(selection: Selection) -> str:
+    return fingerprint(selection.model_dump(mode="json", include=set(Selection.model_fields)))
+
+
+def _grouped(pairs: Iterable[tuple[Group, RunDirectory]]) -> dict[Group, list[RunDirectory]]:
+    groups: dict[Group, list[RunDirectory]] = defaultdict(list)
+    for group, run in pairs:
+        groups[group].append(run)
+    return dict(groups)

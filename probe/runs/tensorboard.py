@@ -12,8 +12,6 @@ from pathlib import Path
 from probe.errors import UsageError
 from probe.fit import EpochRecord
 
-TENSORBOARD = "tensorboard"  # the folder's name
-
 
 def require_tensorboard() -> None:
     """Raises UsageError, saying how to install it."""

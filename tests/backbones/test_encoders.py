@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import re
 import subprocess
 import sys
@@ -14,11 +15,16 @@ import torch
 
 from probe.backbones.catalogue import BackboneRow, adapter, bundled_rows
 from probe.backbones.open_clip import split_hub_name
+from tests.conftest import slow
 
 ROOT = Path(__file__).resolve().parents[2]
 CATALOGUE = bundled_rows()
 ROWS = {name: row for name, row in CATALOGUE.items() if row.library != "built-in"}
-LARGE = 150_000_000  # parameters from which on a row is left to the slow tests
+LIBRARIES = {row.library for row in ROWS.values()}
+QUICK = {  # the smallest of each library; the others are for the long tests
+    min((name for name in ROWS if ROWS[name].library == library), key=lambda name: ROWS[name].params or math.inf)
+    for library in LIBRARIES
+}
 
 with (ROOT / "recipes" / "reference" / "encoders.csv").open() as file:
     PRINTED = list(csv.DictReader(file))
@@ -46,11 +52,7 @@ def shape_and_parameters(row: BackboneRow) -> tuple[tuple[int, ...], int]:
     return tuple(features.shape), sum(parameter.numel() for parameter in module.parameters())
 
 
-def by_size(name: str, row: BackboneRow):
-    return pytest.param(name, id=name, marks=pytest.mark.slow if (row.params or LARGE) >= LARGE else ())
-
-
-@pytest.mark.parametrize("name", [by_size(name, row) for name, row in ROWS.items()])
+@pytest.mark.parametrize("name", [name if name in QUICK else slow(name) for name in ROWS])
 def test_every_row_is_made_without_weights_and_has_the_dimension_and_parameters_it_says(name: str) -> None:
     row = ROWS[name]
     assert shape_and_parameters(row) == ((2, row.dim), row.params)
@@ -121,13 +123,17 @@ ELSEWHERE = {"multigrain-resnet50"}  # its preprocessing is nowhere configured
 OTHER_SIZE = {"dinov2-vit-b14-224", "dinov2-vit-l14-224"} | {name for name in ROWS if name.startswith("sam-")}
 
 
-@pytest.mark.parametrize("name", [n for n, row in ROWS.items() if row.library != "transformers" and n not in ELSEWHERE])
-def test_every_rows_preprocessing_and_repository_are_the_librarys_own(name: str) -> None:
-    row = ROWS[name]
-    own = adapter(row.library).row_of(row.model)
-    fields = {"resize", "crop_pct", "interpolation", "mean", "std"} | (set() if name in OTHER_SIZE else {"px"})
-    assert row.model_dump(include=fields) == own.model_dump(include=fields)
-    assert (row.hub_repository, row.hub_files) == (own.hub_repository, own.hub_files)
+def test_every_rows_preprocessing_and_repository_are_the_librarys_own() -> None:
+    wrong = []
+    for name in [name for name, row in ROWS.items() if row.library != "transformers" and name not in ELSEWHERE]:
+        row = ROWS[name]
+        own = adapter(row.library).row_of(row.model)
+        fields = {"resize", "crop_pct", "interpolation", "mean", "std"} | (set() if name in OTHER_SIZE else {"px"})
+        if row.model_dump(include=fields) != own.model_dump(include=fields):
+            wrong.append((name, row.model_dump(include=fields), own.model_dump(include=fields)))
+        if (row.hub_repository, row.hub_files) != (own.hub_repository, own.hub_files):
+            wrong.append((name, row.hub_repository, own.hub_repository))
+    assert not wrong
 
 
 def test_the_librarys_registries_are_read_rightly() -> None:

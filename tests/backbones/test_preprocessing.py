@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import timm
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from timm.data import create_transform, resolve_data_config  # pyright: ignore[reportPrivateImportUsage]
@@ -19,6 +19,7 @@ from probe.backbones.preprocessing import Preprocessing
 from probe.backbones.timm import row_of
 from probe.data.decoding import decode
 from probe.errors import UsageError
+from tests.conftest import examples
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -46,7 +47,7 @@ def normalised(row: BackboneRow, pixels: np.ndarray) -> torch.Tensor:
     return scaled.sub(torch.tensor(row.mean).view(3, 1, 1)).div(torch.tensor(row.std).view(3, 1, 1))
 
 
-@settings(max_examples=60, deadline=None)
+@examples(20, 300)
 @given(
     width=st.integers(1, 160),
     height=st.integers(1, 160),

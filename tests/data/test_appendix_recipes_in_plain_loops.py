@@ -17,6 +17,7 @@ import pytest
 from probe.data.curated import Curated, curate
 from probe.data.curation import Curation, read_curations
 from probe.data.manifest import COLUMNS, Manifest
+from tests.conftest import slow
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPES = ROOT / "recipes" / "curation"
@@ -135,7 +136,7 @@ def drawn(curated: Curated) -> set[tuple[str, str, str]]:
     return set(curated.manifest.frame.select("source", "image", "label").iter_rows())
 
 
-@pytest.mark.parametrize("table", PAPER)
+@pytest.mark.parametrize("table", ["a1", *(slow(table) for table in PAPER if table != "a1")])
 def test_every_row_of_the_appendix_takes_what_the_paper_and_its_code_say(table: str) -> None:
     curations = recipe(table)
     assert len(curations) == len(PAPER[table])
@@ -164,6 +165,7 @@ def test_the_rows_of_appendix_table_1_are_nested() -> None:
         assert products < smaller < larger
 
 
+@pytest.mark.slow
 def test_one_data_set_gives_the_same_images_to_every_row_of_every_table() -> None:
     of_gldv2 = {
         frozenset(each for each in drawn(curate(one, lambda name: manifest(cells(name)))) if each[0] == "gldv2")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from probe.data.curated import curate, rounds_to, write_curated
@@ -13,6 +13,7 @@ from probe.data.curation import Curation, Source, read_curations
 from probe.data.manifest import COLUMNS, ORIGIN, Manifest, read_manifest
 from probe.data.resolve import MissingDataError, resolve_data
 from probe.errors import UsageError
+from tests.conftest import examples
 
 Read = Callable[[str], Manifest]
 
@@ -219,7 +220,7 @@ def test_training_sets_of_one_recipe_draw_nested_images_of_the_same_sources() ->
     assert {source for each in found for source in each.sources} == {"products-10k", "gldv2"}
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@examples(12, 200)
 @given(st.data())
 def test_curation_holds_its_promises_whatever_the_input_and_its_order(data: st.DataObject) -> None:
     drawn = {

@@ -3,13 +3,14 @@ import unicodedata
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
 from probe.data.decoding import FORMATS
 from probe.data.folder import SUFFIXES, image_folder
 from probe.errors import UsageError
+from tests.conftest import examples
 
 CLASSES = [f"class {i}" for i in range(20)]
 
@@ -59,7 +60,7 @@ def test_classes_are_divided_60_15_25_and_no_class_is_in_two_splits(tmp_path: Pa
     assert set(manifest.split("val")["role"]) == set(manifest.split("test")["role"]) == {"both"}
 
 
-@settings(max_examples=10)
+@examples(10, 100)
 @given(order=st.permutations([f"{name}/{i}.jpg" for name in CLASSES[:8] for i in range(2)]))
 def test_the_order_in_which_files_came_to_be_changes_nothing(
     tmp_path_factory: pytest.TempPathFactory, order: list[str]

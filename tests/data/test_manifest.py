@@ -6,11 +6,12 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from probe.data.manifest import COLUMNS, Manifest, read_manifest
 from probe.errors import UsageError
+from tests.conftest import examples
 
 ROWS = [
     ("cat/1.jpg", "pets", "cat", "animals", "train", "train"),
@@ -189,7 +190,7 @@ def test_decomposed_image_names_are_composed_and_what_collides_is_refused() -> N
         Manifest(twins)
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@examples(25, 300)
 @given(labels=st.lists(anything, min_size=4, max_size=4), domain=anything)
 def test_csv_and_parquet_have_the_same_rows_and_digest(
     tmp_path_factory: pytest.TempPathFactory, labels: list[str], domain: str
@@ -200,7 +201,7 @@ def test_csv_and_parquet_have_the_same_rows_and_digest(
         assert read_manifest(path).digest == manifest.digest == digest_of_old(manifest.frame)
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@examples(25, 300)
 @given(st.lists(st.lists(anything, min_size=1, max_size=3, unique=True), min_size=3, max_size=3))
 def test_several_labels_come_back_from_csv_and_parquet(
     tmp_path_factory: pytest.TempPathFactory, labels: list[list[str]]

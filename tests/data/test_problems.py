@@ -1,11 +1,12 @@
 from pathlib import Path
 
 import polars as pl
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from probe.data.manifest import COLUMNS, Manifest
 from probe.data.problems import find_problems
+from tests.conftest import examples
 
 Row = tuple[str, str, list[str], str, str, str]
 
@@ -51,7 +52,7 @@ def test_queries_that_can_find_nothing_are_told() -> None:
     assert found(manifest(*rows)) == {LOST: [("s", "lonely", "test", "d", "x"), ("s", "q", "test", "d", "y, z")]}
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@examples(30, 500)
 @given(st.data())
 def test_problems_are_those_of_plain_loops(data: st.DataObject) -> None:
     cell = st.tuples(

@@ -2,6 +2,7 @@ import csv
 import json
 from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
@@ -10,15 +11,23 @@ import pytest
 from PIL import Image
 
 from probe.data import sample
-from probe.data.sample import SAMPLE_IMAGES, SAMPLE_VERSION, build_sample, draw, ensure_sample, plan
+from probe.data.sample import SAMPLE_IMAGES, SAMPLE_VERSION, SampleClass, build_sample, draw, ensure_sample, plan
 from probe.errors import UsageError
+from tests.conftest import slow
 
 Rows = list[dict[str, str]]
 
 
+@pytest.fixture(scope="module", params=["four images a class", slow("whole")])
+def classes(request: pytest.FixtureRequest) -> list[SampleClass]:
+    return plan() if request.param == "whole" else [replace(each, images=4) for each in plan()]
+
+
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return ensure_sample(tmp_path_factory.mktemp("data"))
+def built(classes: list[SampleClass], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sample, "plan", lambda: classes)
+        return ensure_sample(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture(scope="module")
@@ -44,10 +53,13 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
-def test_the_manifest_lists_exactly_the_images_on_disk_in_order(built: Path, rows: Rows) -> None:
+def test_the_manifest_lists_exactly_the_images_on_disk_in_order(
+    built: Path, rows: Rows, classes: list[SampleClass]
+) -> None:
     images = [row["image"] for row in rows]
     assert images == sorted(path.relative_to(built).as_posix() for path in built.rglob("*.jpg"))
-    assert len(images) == SAMPLE_IMAGES
+    assert len(images) == sum(each.images for each in classes)
+    assert sum(each.images for each in plan()) == SAMPLE_IMAGES
 
 
 def test_the_manifest_has_the_columns_of_every_manifest(rows: Rows) -> None:
@@ -112,8 +124,10 @@ def test_no_image_is_blank(built: Path, rows: Rows) -> None:
             assert np.ptp(np.asarray(image)) > 20, row["image"]
 
 
-def test_a_class_drawn_alone_is_byte_identical_to_the_one_in_the_build(built: Path, tmp_path: Path) -> None:
-    for each in reversed(plan()[::40]):
+def test_a_class_drawn_alone_is_byte_identical_to_the_one_in_the_build(
+    built: Path, tmp_path: Path, classes: list[SampleClass]
+) -> None:
+    for each in reversed(classes[::40]):
         for path in draw(each, tmp_path):
             assert path.read_bytes() == (built / path.relative_to(tmp_path)).read_bytes()
 

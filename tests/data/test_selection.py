@@ -4,7 +4,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from probe.data.labels import as_lists, to_text
@@ -20,11 +20,12 @@ from probe.data.selection import (
     only,
 )
 from probe.errors import UsageError
+from tests.conftest import examples
 
 Rows = set[tuple[str, ...]]
 Classes = dict[tuple[str, str], set[tuple[str, str]]]
 names = st.text("a/%2Fé", min_size=1, max_size=5)
-everything = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+everything = examples(15, 200)
 
 
 def rows(manifest: Manifest) -> Rows:

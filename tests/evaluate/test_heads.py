@@ -14,6 +14,7 @@ import yaml
 from safetensors.torch import load_file
 
 from feature_cache import Failure, Rows, StoreWriter
+from probe import heads, losses
 from probe.data.manifest import Manifest
 from probe.errors import UsageError
 from probe.evaluate.combination import ensemble
@@ -23,13 +24,10 @@ from probe.evaluate.scoring import Question, scored
 from probe.extract.features import CachedFeatures
 from probe.extract.selection import Selection
 from probe.fit import ClosedFormConfig, RunConfig, read_run_config
-from probe.heads import config as heads
-from probe.losses import config as losses
 from probe.metrics import SplitScores, evaluate
-from probe.metrics.scores import PER_QUERY
-from probe.runs.directory import FinishedRun, Run, read_run
-from probe.runs.sweep import sweep
+from probe.runs import PER_QUERY, Run, RunDirectory, sweep
 from probe.workspace import Workspace
+from tests.conftest import slow
 from tests.fit.conftest import features_of as world_features
 from tests.fit.conftest import linear, small_manifest
 
@@ -48,13 +46,13 @@ class Lab:
         asked = {name: {} for split in splits for name in choice.stores(split)}
         return CachedFeatures(Manifest(self.frame), choice, asked, self.workspace, splits)
 
-    def run(self, config: RunConfig) -> FinishedRun:
+    def run(self, config: RunConfig) -> RunDirectory:
         features = self.features(config)
         run = Run(config, features.identity, self.workspace.runs)
         sweep([(run, features)], "cpu")
-        return read_run(run.path)
+        return RunDirectory(run.path)
 
-    def rescore(self, *runs: FinishedRun, combine: Any = None) -> tuple[Path, SplitScores]:
+    def rescore(self, *runs: RunDirectory, combine: Any = None) -> tuple[Path, SplitScores]:
         features = features_for(runs, "small", "test", self.workspace)
         result = scored(
             subject_of(runs, features, "test", combine, "cpu"), Question("test"), self.workspace.evaluations
@@ -89,7 +87,7 @@ def of(backbone: str | list[str], seed: int = 0, **options: Any) -> RunConfig:
     return read_run_config(linear(seed).model_dump() | {"backbone": backbone} | options)
 
 
-def own_test(run: FinishedRun) -> SplitScores:
+def own_test(run: RunDirectory) -> SplitScores:
     return SplitScores.model_validate(json.loads((run.path / "metrics.json").read_text())["test"])
 
 
@@ -97,12 +95,12 @@ def own_test(run: FinishedRun) -> SplitScores:
     "config",
     [
         of("one"),
-        of(["one", "two"]),
+        slow(of(["one", "two"])),
         of("vit", views=True),
         of(["two", "one"], append=["width", "height", "aspect"]),
-        of("one", head={"kind": "l2-linear-l2", "dim": 8}),
+        slow(of("one", head={"kind": "l2-linear-l2", "dim": 8})),
         of("one", head={"kind": "batch-norm-linear", "hidden": 16, "dim": 8}),
-        of("one", head={"kind": "batch-norm-linear", "hidden": 16, "dim": 8, "reduction": "average-pooling"}),
+        slow(of("one", head={"kind": "batch-norm-linear", "hidden": 16, "dim": 8, "reduction": "average-pooling"})),
     ],
     ids=lambda config: f"{config.features_name} {config.head.kind}",
 )
@@ -149,7 +147,7 @@ def test_a_last_batch_of_one_image_is_trained_on_with_batch_normalisation(lab: L
     assert all(values.isfinite().all() for values in load_file(run.path / "head.safetensors").values())
 
 
-def weights(run: FinishedRun) -> dict[str, np.ndarray]:
+def weights(run: RunDirectory) -> dict[str, np.ndarray]:
     return {name: value.double().numpy() for name, value in load_file(run.path / "head.safetensors").items()}
 
 
@@ -159,7 +157,7 @@ def embeddings_by_hand(lab: Lab, config: RunConfig, weight: np.ndarray, bias: np
 
 
 def test_a_soup_has_the_mean_of_the_weights(lab: Lab) -> None:
-    other = losses.ArcFace(scale=8).model_dump()
+    other = losses.ArcFace.Config(scale=8).model_dump()
     runs = [lab.run(of("one")), lab.run(of("one", loss=other)), lab.run(of("one", training={"epochs": 1, "batch": 16}))]
     mean = {name: np.mean([weights(run)[name] for run in runs], axis=0) for name in ("weight", "bias")}
     by_hand = embeddings_by_hand(lab, of("one"), mean["weight"], mean["bias"])
@@ -171,7 +169,7 @@ def test_a_soup_has_the_mean_of_the_weights(lab: Lab) -> None:
 
 def test_an_ensemble_ranks_by_the_mean_of_its_members_cosines(lab: Lab) -> None:
     """Over different backbones; what failed in one is left out of both."""
-    whole = ClosedFormConfig(backbone="one", head=heads.FullDimension())
+    whole = ClosedFormConfig(backbone="one", head=heads.FullDimension.Config())
     runs = [lab.run(of("one")), lab.run(of("two")), lab.run(whole)]
     path, scores = lab.rescore(*runs, combine="ensemble")
     written = pl.read_parquet(path / "per_query.parquet")
@@ -251,7 +249,7 @@ def test_heads_without_averageable_weights_make_no_soup(lab: Lab) -> None:
     pca = [of("one", seed, head={"kind": "batch-norm-linear", "hidden": 16, "dim": 8}) for seed in (0, 1)]
     with pytest.raises(UsageError, match="directions of different PCAs have no mean"):
         lab.rescore(*map(lab.run, pca), combine="soup")
-    random = [ClosedFormConfig(backbone="one", head=heads.RandomProjection(dim=8), seed=seed) for seed in (0, 1)]
+    random = [ClosedFormConfig(backbone="one", head=heads.RandomProjection.Config(dim=8), seed=seed) for seed in (0, 1)]
     with pytest.raises(UsageError, match=r"a soup is of trained heads, and .* is 'random-projection'"):
         lab.rescore(*map(lab.run, random), combine="soup")
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from feature_cache import Failure, Rows, Spec, StoreError, StoreWriter
@@ -16,6 +16,7 @@ from probe.extract.features import CachedFeatures
 from probe.extract.selection import Selection
 from probe.extract.stores import MissingFeaturesError
 from probe.workspace import Workspace
+from tests.conftest import examples
 
 DIM = 3
 ASKED = {"backbone": {"model": "tiny"}, "preprocessing": {"px": 32}}
@@ -88,7 +89,7 @@ def test_features_of_another_folder_of_the_same_name_are_refused(tmp_path: Path,
         cached(Manifest(frame, {"pets": tmp_path / "bob"}), ASKED, workspace)
 
 
-@settings(max_examples=40, deadline=None)
+@examples(15, 200)
 @given(
     entries=st.lists(
         st.tuples(st.sampled_from(["pets", "zoo"]), st.sampled_from(NAMES), st.sampled_from(["train", "val", "test"])),

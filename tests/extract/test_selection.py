@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -19,6 +19,7 @@ from probe.extract.features import CachedFeatures, size_columns
 from probe.extract.selection import Selection
 from probe.extract.stores import MissingFeaturesError
 from probe.workspace import Workspace
+from tests.conftest import examples
 
 DIMS = {"one": 3, "two": 5, "siglip@train": 4, "siglip@test": 4}
 IMAGES = ["b/2.jpg", "a/1.jpg", "c/é 🦊.jpg", "a/3.jpg", "b/1.jpg", "a/2.jpg"]
@@ -89,7 +90,7 @@ def close(found: np.ndarray, expected: list[np.ndarray]) -> None:
     np.testing.assert_allclose(found.astype(np.float64), expected, rtol=2**-10, atol=1e-6)
 
 
-@settings(max_examples=6)
+@examples(3, 30)
 @given(data=st.data())
 def test_rows_are_fused_by_source_and_image_whatever_the_order_of_manifest_and_stores(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

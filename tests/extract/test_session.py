@@ -31,6 +31,7 @@ from probe.extract.speed import read_speeds
 from probe.extract.stores import MissingFeaturesError
 from probe.precision import choose_precision
 from probe.workspace import Workspace
+from tests.conftest import slow
 
 Photos = Callable[..., Path]
 FAST = Settings(batch=2, workers=0, part=4)
@@ -252,7 +253,7 @@ class Watching:
         return self.encoder(batch)
 
 
-@pytest.mark.parametrize(("batch", "part"), [(2, 8), (3, 8), (2, 4), (3, 4), (2, 2), (4, 1)])
+@pytest.mark.parametrize(("batch", "part"), [(3, 8), (4, 1), slow(2, 8), slow(2, 4), slow(3, 4), slow(2, 2)])
 def test_never_more_than_a_part_is_lost_if_the_process_is_killed(
     photos: Photos, backbone: Backbone, encoder: Encoder, workspace: Workspace, batch: int, part: int
 ) -> None:

@@ -6,11 +6,12 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from feature_cache import FeatureStore, Rows, StoreError, StoreWriter
 from feature_cache.fletcher import COLUMNS, Fletcher32
+from tests.conftest import examples
 
 
 def hdf5s(words: np.ndarray) -> int:
@@ -30,7 +31,7 @@ def plain(words: np.ndarray) -> int:
     return fold(second) << 16 | fold(first)
 
 
-@settings(deadline=None, max_examples=60)
+@examples(60, 600)
 @given(
     words=st.integers(1, 9 * 4 * COLUMNS),
     kind=st.sampled_from(["any", "zero", "ones", "small", "half"]),

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from feature_cache import Failure, FeatureStore, MissingIdsError, Rows, StoreError, StoreWriter
+from tests.conftest import examples
 
 SPEC = {"backbone": {"model": "tiny"}}
 DIM = 3
@@ -32,7 +33,7 @@ ODD = [
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=60)
 image_ids = st.sampled_from(ODD) | texts.filter(bool)
 id_lists = st.lists(image_ids, min_size=1, max_size=12, unique=True)
-checked = settings(max_examples=50, deadline=None)
+checked = examples(10, 200)
 
 
 def rows_of(ids: list[str]) -> Rows:
@@ -60,7 +61,6 @@ def fresh(folder: Path) -> Path:
     return folder / f"{len(list(folder.iterdir()))}.h5"
 
 
-@pytest.mark.slow
 @checked
 @given(ids=id_lists, cuts=st.lists(st.integers(0, 12), max_size=3), shuffled=st.randoms())
 @example(ids=ODD, cuts=[3, 4, 9], shuffled=None)

@@ -11,12 +11,11 @@ import pytest
 import torch
 
 from feature_cache import Failure, Rows, StoreWriter
+from probe import heads, losses
 from probe.data.manifest import Manifest
 from probe.extract.features import CachedFeatures
 from probe.extract.selection import Selection
 from probe.fit import ClosedFormConfig, FitData, Fitted, RunConfig, TrainedConfig, Training, fit
-from probe.heads import config as heads
-from probe.losses import config as losses
 from probe.workspace import Workspace
 
 DIM, SIGNAL = 48, 12
@@ -106,8 +105,8 @@ def linear(seed: int = 0, **training: Any) -> TrainedConfig:
     length: dict[str, Any] = {} if "samples" in training else {"epochs": 4}
     return TrainedConfig(
         backbone=BACKBONE,
-        head=heads.Linear(dim=8),
-        loss=losses.SubCenterArcFace(sub_centers=2, scale=8),
+        head=heads.Linear.Config(dim=8),
+        loss=losses.SubCenterArcFace.Config(sub_centers=2, scale=8),
         training=Training.model_validate(length | {"batch": 16, "lr": 0.1} | training),
         seed=seed,
     )

@@ -9,19 +9,15 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from probe import heads, losses
 from probe.extract.features import CachedFeatures
-from probe.fit import FitData, RunConfig, TrainedConfig, Trainer, Training
+from probe.fit import FitData, TrainedConfig, Trainer, Training
 from probe.fit.objective import Classification
 from probe.fit.trainer import build_objective
-from probe.heads import config as heads
-from probe.losses import config as losses
-from probe.losses.build import build_loss
+from probe.losses import LOSSES, build_loss
 from tests.fit.conftest import BACKBONE, CPU, PLENTY, World, features_of, fitted, linear, small_manifest
 
-LOSSES = [
-    losses.Softmax(), losses.NormalisedSoftmax(), losses.ArcFace(), losses.SubCenterArcFace(), losses.CosFace(),
-    losses.DynamicArcFace(), losses.LiArcFace(), losses.AdaCos(), losses.CurricularFace(), losses.AdaFace(),
-]  # fmt: skip
+CONFIGS = [loss.Config() for loss in LOSSES]
 SEPARATE: dict[str, Any] = {"sampler": "round-robin", "classifier": "separate"}
 
 
@@ -30,7 +26,7 @@ def data(cached: CachedFeatures) -> FitData:
     return FitData(cached, CPU, PLENTY)
 
 
-def config_of(loss: losses.LossConfig, **training: Any) -> RunConfig:
+def config_of(loss: losses.LossConfig, **training: Any) -> TrainedConfig:
     return linear(**training).model_copy(update={"loss": loss})
 
 
@@ -45,7 +41,7 @@ def test_a_domains_classes_follow_each_other(data: FitData) -> None:
         assert data.labels[rows].unique().tolist() == list(range(12 * number, 12 * number + 12))
 
 
-@pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: loss.kind)
+@pytest.mark.parametrize("loss", CONFIGS, ids=lambda loss: loss.kind)
 def test_separate_classifiers_compete_within_the_batchs_domain_only(loss: losses.LossConfig, data: FitData) -> None:
     """A classifier is the loss of its domain alone, with its own classes' sizes, and the others are not run."""
     objective = build_objective(config_of(loss, **SEPARATE), data, generator())
@@ -65,7 +61,7 @@ def test_separate_classifiers_compete_within_the_batchs_domain_only(loss: losses
     assert sum(weights) == sum(p.numel() for p in joint.parameters()) - sum(p.numel() for p in joint.head.parameters())
 
 
-@pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: loss.kind)
+@pytest.mark.parametrize("loss", CONFIGS, ids=lambda loss: loss.kind)
 def test_every_loss_trains_with_separate_classifiers(loss: losses.LossConfig, cached: CachedFeatures) -> None:
     run = fitted(config_of(loss, epochs=2, **SEPARATE), cached)
     assert run.history[1].loss < run.history[0].loss
@@ -74,7 +70,9 @@ def test_every_loss_trains_with_separate_classifiers(loss: losses.LossConfig, ca
 
 
 def test_a_joint_batch_of_one_domain_competes_against_all_classes(data: FitData) -> None:
-    objective = build_objective(config_of(losses.NormalisedSoftmax(scale=8), sampler="balanced"), data, generator())
+    objective = build_objective(
+        config_of(losses.NormalisedSoftmax.Config(scale=8), sampler="balanced"), data, generator()
+    )
     objective.eval()
     rows = data.rows_of_domain()[0][:32]
     features, labels = data.train.take(rows), data.labels[rows]
@@ -86,7 +84,7 @@ def test_a_joint_batch_of_one_domain_competes_against_all_classes(data: FitData)
 
 
 def test_separate_classifiers_need_to_know_the_domain(data: FitData) -> None:
-    objective = build_objective(config_of(losses.ArcFace(), **SEPARATE), data, generator())
+    objective = build_objective(config_of(losses.ArcFace.Config(), **SEPARATE), data, generator())
     with pytest.raises(ValueError, match="batches of one domain"):
         objective(data.train.take(np.arange(4)), data.labels[:4], None)
 
@@ -133,8 +131,8 @@ def test_inactive_classifiers_stay_or_move_by_momentum_and_decay_as_it_is_asked(
             {"epochs": 2, "batch": 16, "lr": RATE, "schedule": "constant", "warmup_epochs": 0, "optimizer": optimizer}
             | {"weight_decay": DECAY, "sampler": "balanced", "classifier": "separate", "inactive": inactive}
         )
-        loss = losses.NormalisedSoftmax(scale=SCALE)
-        head = heads.Linear(dim=8, dropout=0)
+        loss = losses.NormalisedSoftmax.Config(scale=SCALE)
+        head = heads.Linear.Config(dim=8, dropout=0)
         config = TrainedConfig(backbone=BACKBONE, head=head, loss=loss, training=training)
         expected = adam_of_an_epoch(Trainer(config, data), optimizer == "adam", inactive == "skip")
         trainer = Trainer(config, data)
@@ -168,7 +166,9 @@ def sgd_of_an_epoch(trainer: Trainer, skip: bool) -> dict[str, torch.Tensor]:
 def test_sgd_moves_a_classifier_for_the_first_time_beside_weights_with_a_velocity(inactive: str, data: FitData) -> None:
     training: dict[str, Any] = {"lr": RATE, "schedule": "constant", "warmup_epochs": 0, "weight_decay": DECAY}
     config = linear(epochs=2, optimizer="sgd", inactive=inactive, **SEPARATE, **training)
-    config = config.model_copy(update={"head": heads.Linear(dim=8, dropout=0), "loss": losses.NormalisedSoftmax()})
+    config = config.model_copy(
+        update={"head": heads.Linear.Config(dim=8, dropout=0), "loss": losses.NormalisedSoftmax.Config()}
+    )
     expected, trainer = sgd_of_an_epoch(Trainer(config, data), inactive == "skip"), Trainer(config, data)
     trainer.run(lambda images: None, lambda record: None)
     torch.testing.assert_close(trainer.objective.state_dict(), expected, rtol=0, atol=2e-4)

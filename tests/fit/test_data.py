@@ -7,7 +7,7 @@ import torch
 from probe.extract.features import CachedFeatures
 from probe.fit import FitData, SplitRows, fit
 from probe.fit import data as placement
-from probe.fit.samplers.order import Order
+from probe.fit.samplers import Order
 from tests.fit.conftest import CLASSES, CPU, DIM, IMAGES, PLENTY, linear
 
 ROW = DIM * 4

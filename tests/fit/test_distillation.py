@@ -8,12 +8,11 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional as F
 
+from probe import heads
 from probe.extract.features import CachedFeatures
-from probe.fit import DistillationConfig as Options
-from probe.fit import FitData, Fitted, RunConfig, fit, read_run_config
+from probe.fit import DistillationConfig, EpochRecord, FitData, Fitted, TrainedConfig, fit, read_run_config
 from probe.fit.distillation import DistillationObjective
 from probe.fit.trainer import build_objective
-from probe.heads import config as heads
 from probe.runs.checkpoint import FILE, Checkpoint
 from tests.fit.conftest import BACKBONE, CPU, DIM, PLENTY, fitted, untrained
 
@@ -21,7 +20,7 @@ SEPARATE = {"sampler": "round-robin", "classifier": "separate"}
 TRAINING = {"batch": 16, "lr": 0.01, "epochs": 3, "schedule": "constant", "warmup_epochs": 0} | SEPARATE
 
 
-def distilled(distillation: Any = None, **changes: Any) -> RunConfig:
+def distilled(distillation: Any = None, **changes: Any) -> TrainedConfig:
     values: dict[str, Any] = {
         "backbone": BACKBONE,
         "head": {"kind": "linear", "dim": 8},
@@ -29,7 +28,9 @@ def distilled(distillation: Any = None, **changes: Any) -> RunConfig:
         "training": TRAINING,
         "distillation": distillation or {"teacher_dim": 12},
     }
-    return read_run_config(values | changes)
+    config = read_run_config(values | changes)
+    assert isinstance(config, TrainedConfig)
+    return config
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +38,7 @@ def data(cached: CachedFeatures) -> FitData:
     return FitData(cached, CPU, PLENTY)
 
 
-def built(config: RunConfig, data: FitData) -> DistillationObjective:
+def built(config: TrainedConfig, data: FitData) -> DistillationObjective:
     objective = build_objective(config, data, torch.Generator().manual_seed(config.seed))
     assert isinstance(objective, DistillationObjective)
     return objective
@@ -119,7 +120,7 @@ def run(cached: CachedFeatures) -> Fitted:
 
 
 def test_the_student_improves_on_validation(run: Fitted, cached: CachedFeatures) -> None:
-    random = fitted(untrained(heads.RandomProjection(dim=8)), cached)
+    random = fitted(untrained(heads.RandomProjection.Config(dim=8)), cached)
     assert run.scores.val.value("mMP@5") > random.scores.val.value("mMP@5") + 0.2
     assert run.history[-1].parts["logit"] < run.history[0].parts["logit"]
 
@@ -148,7 +149,7 @@ def test_a_run_that_goes_on_has_the_same_bits(changes: dict[str, Any], cached: C
     class InterruptedRunError(Exception):
         pass
 
-    def stop(record: dict[str, Any]) -> None:
+    def stop(record: EpochRecord) -> None:
         raise InterruptedRunError
 
     with pytest.raises(InterruptedRunError):
@@ -196,7 +197,7 @@ def test_what_cannot_be_distilled_is_refused_in_a_sentence(changes: dict[str, An
 
 
 def test_the_defaults_are_udons() -> None:
-    assert Options().model_dump() == {
+    assert DistillationConfig().model_dump() == {
         "teacher_dim": 256,
         "logit_weight": 1.0,
         "relation_weight": 1.0,

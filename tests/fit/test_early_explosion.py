@@ -3,11 +3,10 @@
 import pytest
 import torch
 
+from probe import heads, losses
 from probe.extract.features import CachedFeatures
 from probe.fit import TrainedConfig, Training
 from probe.fit.divergence import DivergedError, DivergenceGuard
-from probe.heads import config as heads
-from probe.losses import config as losses
 from tests.fit.conftest import BACKBONE, fitted
 
 
@@ -23,8 +22,8 @@ def test_a_loss_that_explodes_within_the_first_fifty_steps_is_found() -> None:
 def test_a_run_that_explodes_at_once_is_no_finished_run(cached: CachedFeatures) -> None:
     config = TrainedConfig(
         backbone=BACKBONE,
-        head=heads.Linear(dim=8),
-        loss=losses.Softmax(),
+        head=heads.Linear.Config(dim=8),
+        loss=losses.Softmax.Config(),
         training=Training(epochs=4, batch=16, lr=1e5, warmup_epochs=0),
     )
     with pytest.raises(DivergedError):

@@ -7,11 +7,11 @@ import polars as pl
 import pytest
 import torch
 
+from probe import heads
 from probe.errors import ProbeError, UsageError
 from probe.extract.features import CachedFeatures
 from probe.fit import FitData, Fitted, RunConfig, SplitRows, TrainingPlan, embed, fit
-from probe.heads import config as heads
-from probe.heads.pca import PCAWhitening
+from probe.heads import PCAWhitening
 from probe.metrics import Scores, evaluate
 from tests.fit.conftest import CLASSES, CPU, DIM, IMAGES, PLENTY, World, features_of, fitted, linear, untrained
 
@@ -31,7 +31,7 @@ def trained(cached: CachedFeatures) -> Fitted:
 
 
 def test_a_trained_head_beats_a_random_projection(cached: CachedFeatures, trained: Fitted) -> None:
-    random = [fitted(untrained(heads.RandomProjection(dim=8), seed), cached) for seed in range(3)]
+    random = [fitted(untrained(heads.RandomProjection.Config(dim=8), seed), cached) for seed in range(3)]
     for split in ("val", "test"):
         assert scores_of(trained, split).domains.keys() == {"cars", "food"}
         best_random = max(scores_of(run, split).value("mMP@5") for run in random)
@@ -108,12 +108,12 @@ def test_progress_tells_every_image_and_every_epoch(cached: CachedFeatures) -> N
     run = fit(linear(epochs=3), data, None, images.append, records.append)
     assert sum(images) == 3 * CLASSES["train"] * IMAGES
     assert records == run.history
-    fit(untrained(heads.FullDimension()), data, None, images.append, records.append)
+    fit(untrained(heads.FullDimension.Config()), data, None, images.append, records.append)
     assert (sum(images), len(records)) == (4 * CLASSES["train"] * IMAGES, 3)
 
 
 def test_full_dimension_scores_the_features_themselves(cached: CachedFeatures) -> None:
-    run = fitted(untrained(heads.FullDimension()), cached)
+    run = fitted(untrained(heads.FullDimension.Config()), cached)
     rows = cached.split("test")
     assert run.scores.test == evaluate(rows.frame, torch.from_numpy(rows.features)).scores
     assert run.scores.dim == DIM
@@ -121,14 +121,14 @@ def test_full_dimension_scores_the_features_themselves(cached: CachedFeatures) -
 
 
 def test_pca_whitening_is_fitted_on_the_training_split_only(cached: CachedFeatures) -> None:
-    run = fitted(untrained(heads.PCAWhitening(dim=8, per_domain=0)), cached)
-    expected = PCAWhitening.fit(torch.from_numpy(cached.split("train").features), 8)
+    run = fitted(untrained(heads.PCAWhitening.Config(dim=8, per_domain=0)), cached)
+    expected = PCAWhitening(DIM, 8).fit(torch.from_numpy(cached.split("train").features))
     torch.testing.assert_close(run.head.state_dict(), dict(expected.state_dict()))
 
 
 def test_pca_whitening_takes_as_many_images_of_each_domain_as_asked_drawn_by_the_seed(cached: CachedFeatures) -> None:
     def projection(per_domain: int, seed: int) -> torch.Tensor:
-        config = untrained(heads.PCAWhitening(dim=8, per_domain=per_domain), seed)
+        config = untrained(heads.PCAWhitening.Config(dim=8, per_domain=per_domain), seed)
         return fitted(config, cached).head.state_dict()["projection"]
 
     assert torch.equal(projection(20, 0), projection(20, 0))
@@ -202,7 +202,7 @@ def test_a_frozen_head_stays_as_it_was_drawn_and_the_classes_are_trained(
     optimizer: str, cached: CachedFeatures
 ) -> None:
     config = linear(epochs=3, freeze_head_epochs=2, optimizer=optimizer)
-    drawn = fitted(untrained(heads.RandomProjection(dim=8)), cached)
+    drawn = fitted(untrained(heads.RandomProjection.Config(dim=8)), cached)
     run = fitted(config, cached)
     assert run.history[0].val == run.history[1].val
     assert run.history[0].val == {name: drawn.scores.val.mean[name] for name in run.history[0].val}

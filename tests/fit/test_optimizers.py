@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from probe.fit import OPTIMIZERS, Training
-from probe.fit.optimizers.base import build_optimizer, optimizer_tensors, restore_optimizer, set_rate
+from probe.fit.optimizers import build_optimizer, optimizer_tensors, restore_optimizer, set_rate
 
 STEPS, EPS = 7, 1e-8
 RATES = [0.1 / (step + 1) for step in range(STEPS)]

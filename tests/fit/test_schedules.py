@@ -6,7 +6,7 @@ import pytest
 
 from probe.errors import UsageError
 from probe.fit import SCHEDULES, Training
-from probe.fit.schedules.base import build_schedule
+from probe.fit.schedules import build_schedule
 
 STEPS = 50
 FORMULAS = {

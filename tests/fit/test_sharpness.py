@@ -9,15 +9,25 @@ import torch
 from pydantic import ValidationError
 from torch.nn import functional as F
 
+from probe import heads, losses
 from probe.extract.features import CachedFeatures
-from probe.fit import DistillationConfig, FitData, Fitted, TrainedConfig, Trainer, Training, fit, read_run_config
+from probe.fit import (
+    DistillationConfig,
+    EpochRecord,
+    FitData,
+    Fitted,
+    TrainedConfig,
+    Trainer,
+    Training,
+    fit,
+    read_run_config,
+)
 from probe.fit.objective import Objective
 from probe.fit.sharpness import Ascent
 from probe.fit.trainer import build_objective
-from probe.heads import config as heads
-from probe.losses import config as losses
 from probe.runs.checkpoint import Checkpoint
-from probe.runs.directory import Run
+from probe.runs.run import Run
+from tests.conftest import slow
 from tests.fit.conftest import CPU, PLENTY, fitted, linear
 
 RADIUS, RATE, DECAY, SCALE = 0.5, 0.05, 0.1, 8.0
@@ -32,13 +42,14 @@ def data(cached: CachedFeatures) -> FitData:
 def configured(
     head: heads.HeadConfig | None = None, loss: losses.LossConfig | None = None, **training: Any
 ) -> TrainedConfig:
-    return linear(**training).model_copy(update={"head": head or heads.Linear(dim=8), "loss": loss or losses.ArcFace()})
+    parts = {"head": head or heads.Linear.Config(dim=8), "loss": loss or losses.ArcFace.Config()}
+    return linear(**training).model_copy(update=parts)
 
 
 def plain(**training: Any) -> TrainedConfig:
     """Without dropout; SGD without momentum at one rate, so that a step is the paper's."""
     sgd = {"optimizer": "sgd", "momentum": 0.0, "lr": RATE, "schedule": "constant", "warmup_epochs": 0}
-    head, loss = heads.Linear(dim=8, dropout=0), losses.NormalisedSoftmax(scale=SCALE)
+    head, loss = heads.Linear.Config(dim=8, dropout=0), losses.NormalisedSoftmax.Config(scale=SCALE)
     return configured(head, loss, **({"weight_decay": DECAY, "sharpness": RADIUS} | sgd | training))
 
 
@@ -90,10 +101,10 @@ def buffers(objective: Objective) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize(
     ("head", "loss"),
     [
-        (heads.Linear(dim=8), losses.AdaCos()),
-        (heads.Linear(dim=8), losses.CurricularFace(scale=8)),
-        (heads.Linear(dim=8), losses.AdaFace(scale=8)),
-        (heads.BatchNormLinear(hidden=16, dim=8), losses.ArcFace(scale=8)),
+        (heads.Linear.Config(dim=8), losses.AdaCos.Config()),
+        (heads.Linear.Config(dim=8), losses.CurricularFace.Config(scale=8)),
+        (heads.Linear.Config(dim=8), losses.AdaFace.Config(scale=8)),
+        (heads.BatchNormLinear.Config(hidden=16, dim=8), losses.ArcFace.Config(scale=8)),
     ],
     ids=lambda each: each.kind,
 )
@@ -146,15 +157,15 @@ def same_bits(one: Fitted, other: Fitted) -> bool:
     )
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
+@pytest.mark.parametrize("optimizer", ["adam", slow("adamw"), slow("sgd")])
 def test_a_run_that_goes_on_has_the_bits_of_an_undisturbed_one_which_are_not_those_without(
     optimizer: str, cached: CachedFeatures, data: FitData, tmp_path: Path
 ) -> None:
     options: dict[str, Any] = {"epochs": 3, "optimizer": optimizer, "freeze_head_epochs": 1}
-    config = configured(loss=losses.CurricularFace(scale=8), sharpness=0.05, **options)
+    config = configured(loss=losses.CurricularFace.Config(scale=8), sharpness=0.05, **options)
     checkpoint = Checkpoint(tmp_path, "k")
 
-    def stop(record: dict[str, Any]) -> None:
+    def stop(record: EpochRecord) -> None:
         if record.epoch == 2:
             raise InterruptedError
 
@@ -163,14 +174,14 @@ def test_a_run_that_goes_on_has_the_bits_of_an_undisturbed_one_which_are_not_tho
     torch.manual_seed(99)
     undisturbed = fitted(config, cached)
     assert same_bits(fit(config, data, checkpoint), undisturbed)
-    without = fitted(configured(loss=losses.CurricularFace(scale=8), **options), cached)
+    without = fitted(configured(loss=losses.CurricularFace.Config(scale=8), **options), cached)
     assert undisturbed.history[0].loss != without.history[0].loss
     assert undisturbed.history[2].loss < undisturbed.history[0].loss
 
 
 def test_the_loss_and_its_parts_are_those_of_the_weights_before_the_step(data: FitData) -> None:
     """A first step's do not depend on the radius; `dynamic` goes by them."""
-    config = configured(loss=losses.NormalisedSoftmax(scale=8), **SEPARATE)
+    config = configured(loss=losses.NormalisedSoftmax.Config(scale=8), **SEPARATE)
     config = config.model_copy(update={"distillation": DistillationConfig(teacher_dim=16)})
     noted = []
     for radius in (None, 1.0):

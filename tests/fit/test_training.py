@@ -55,9 +55,10 @@ def test_what_a_sampler_and_a_classifier_have_of_their_own_is_written_out() -> N
         ({"sampler": "specialist-steps", "specialist_steps": {"a": 0}}, "greater than 0"),
         ({"inactive": "skip"}, "`inactive` means nothing with `classifier: joint`"),
         ({"classifier": "separate"}, "needs batches of one domain; name another sampler: balanced, dataset-size"),
-        ({"sampler": "dataset_size"}, "Input should be"),
-        ({"optimizer": "adamm"}, "Input should be"),
-        ({"optimizer": ["adam"]}, "Input should be"),
+        ({"sampler": "dataset_size"}, "there is no sampler 'dataset_size'; did you mean 'dataset-size'?"),
+        ({"optimizer": "adamm"}, "there is no optimizer 'adamm'; did you mean 'adam'?"),
+        ({"optimizer": ["adam"]}, "Input should be 'adam', 'adamw' or 'sgd'"),
+        ({"classifier": "seperate"}, "Input should be 'joint' or 'separate'"),
         ({"betas": [0.9, 1.0]}, "less than 1"),
     ],
 )

@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 
+from probe import heads, losses
 from probe.fit import TrainedConfig, Training
-from probe.heads import config as heads
-from probe.losses import config as losses
 from tests.fit.conftest import BACKBONE, World, features_of, fitted
 
 
-@pytest.mark.parametrize("head", [heads.Linear(dim=8), heads.L2LinearL2(dim=8), heads.LinearL2(dim=8)])
+@pytest.mark.parametrize(
+    "head", [heads.Linear.Config(dim=8), heads.L2LinearL2.Config(dim=8), heads.LinearL2.Config(dim=8)]
+)
 def test_training_images_without_features_do_not_stop_the_bias_from_learning(
     head: heads.HeadConfig, world: World
 ) -> None:
@@ -17,6 +18,6 @@ def test_training_images_without_features_do_not_stop_the_bias_from_learning(
     features[np.flatnonzero((world.frame["split"] == "train").to_numpy())[::7]] = 0  # some in the first batch
     world.store(features)
     config = TrainedConfig(
-        backbone=BACKBONE, head=head, loss=losses.ArcFace(), training=Training(epochs=3, batch=16), seed=0
+        backbone=BACKBONE, head=head, loss=losses.ArcFace.Config(), training=Training(epochs=3, batch=16), seed=0
     )
     assert fitted(config, world.cached()).head.state_dict()["bias"].abs().max() > 0

@@ -4,17 +4,15 @@ import numpy as np
 import pytest
 import torch
 
+from probe import heads
 from probe.errors import UsageError
-from probe.heads import config as heads
-from probe.heads import linear
-from probe.heads.build import build_head
-from probe.heads.linear import BatchNorm, BatchNormLinear
+from probe.heads import BatchNorm, BatchNormLinear, batch_norm_linear, build_head
 
 EPS, MOMENTUM = 1e-5, 0.1
 
 
 def head(seed: int = 0, **options) -> BatchNormLinear:
-    config = heads.BatchNormLinear(**{"dim": 4, "hidden": 12, "dropout": 0.0} | options)
+    config = heads.BatchNormLinear.Config(**{"dim": 4, "hidden": 12, "dropout": 0.0} | options)
     built = build_head(config, 24, torch.Generator().manual_seed(seed))
     assert isinstance(built, BatchNormLinear)
     return built
@@ -71,7 +69,7 @@ def test_in_eval_the_running_moments_normalise_and_pooling_averages_consecutive_
 
 def test_in_eval_pca_projects_centred_unit_embeddings_on_their_leading_directions(features: torch.Tensor) -> None:
     made = trained(features)
-    made.refit(features)
+    made.fit_reduction(features)
     hidden = made.linear(made.norm(features)).detach().double().numpy()
     unit = hidden / np.sqrt((hidden**2).sum(1, keepdims=True))
     centred = unit - unit.mean(0)
@@ -85,8 +83,8 @@ def test_the_loss_sees_the_hidden_dimensions_and_the_search_the_reduced_ones(fea
     made = head()
     assert made.train()(features).shape == (500, 12)
     assert made.eval()(features).shape == (500, 4)
-    assert heads.loss_dim(heads.BatchNormLinear()) == 256
-    assert heads.loss_dim(heads.Linear()) == 64
+    assert heads.BatchNormLinear.Config().loss_dim == 256
+    assert heads.Linear.Config().loss_dim == 64
 
 
 def test_a_batch_of_one_takes_the_running_moments_and_leaves_them(features: torch.Tensor) -> None:
@@ -106,12 +104,22 @@ def test_batch_normalisation_is_pytorchs(features: torch.Tensor) -> None:
     assert torch.equal(ours.eval()(features), theirs.eval()(features))
 
 
-def test_pca_is_fitted_on_evenly_spaced_images_where_there_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert head().rows_to_fit(500).tolist() == list(range(500))
-    monkeypatch.setattr(linear, "REDUCED_FROM", 170)
-    assert head().rows_to_fit(500).tolist() == list(range(0, 500, 3))
-    assert head().rows_to_fit(170).tolist() == list(range(170))
-    assert head(reduction="average-pooling").rows_to_fit(500).tolist() == []
+def test_pca_is_fitted_on_evenly_spaced_images_where_there_are_many(
+    features: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = []
+
+    def take(rows: np.ndarray) -> torch.Tensor:
+        taken.append(rows.tolist())
+        return features[rows]
+
+    made = trained(features)
+    made.after_epoch(500, take)
+    monkeypatch.setattr(batch_norm_linear, "REDUCED_FROM", 170)
+    made.after_epoch(500, take)
+    made.after_epoch(170, take)
+    head(reduction="average-pooling").after_epoch(500, take)
+    assert taken == [list(range(500)), list(range(0, 500, 3)), list(range(170))]
 
 
 @pytest.mark.parametrize("rows", [1, 37, 499, 501])
@@ -119,26 +127,26 @@ def test_fitting_block_by_block_equals_fitting_at_once(
     features: torch.Tensor, rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = trained(features)
-    made.refit(features)
+    made.fit_reduction(features)
     whole = made.reduction.state_dict()["projection"].clone()
-    monkeypatch.setattr(linear, "BLOCK_ROWS", rows)
-    made.refit(features)
+    monkeypatch.setattr(batch_norm_linear, "BLOCK_ROWS", rows)
+    made.fit_reduction(features)
     torch.testing.assert_close(made.reduction.state_dict()["projection"], whole, rtol=1e-4, atol=1e-5)
 
 
 def test_refitting_leaves_what_is_trained_alone_and_gives_the_same_bits(features: torch.Tensor) -> None:
     made = trained(features)
     before = {name: value.clone() for name, value in made.state_dict().items() if not name.startswith("reduction")}
-    made.refit(features.half())
+    made.fit_reduction(features.half())
     first = made.reduction.state_dict()["projection"].clone()
-    made.refit(features.half())
+    made.fit_reduction(features.half())
     assert torch.equal(made.reduction.state_dict()["projection"], first)
     assert all(torch.equal(made.state_dict()[name], value) for name, value in before.items())
 
 
 def test_embeddings_that_span_too_few_directions_are_refused(features: torch.Tensor) -> None:
     with pytest.raises(UsageError, match=r"PCA to 4 dimensions: the 4 training features span only 3; lower head\.dim"):
-        head().refit(features[:4])
+        head().fit_reduction(features[:4])
 
 
 def test_dropout_comes_after_the_normalisation(features: torch.Tensor) -> None:

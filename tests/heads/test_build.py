@@ -7,27 +7,16 @@ import yaml
 from pydantic import ValidationError
 from torch import nn
 
+from probe import heads
 from probe.errors import UsageError
-from probe.heads import config as heads
-from probe.heads.build import DISTRIBUTIONS, build_head, load_head, save_head
+from probe.heads import HEADS, build_head, load_head, save_head
 from probe.heads.initialization import lecun_normal, xavier_uniform
-from probe.heads.linear import BatchNormLinear, LinearHead
-from probe.heads.pca import PCAWhitening
-from probe.heads.pooling import AveragePooling, FullDimension
-from probe.validation import models_in
+from probe.heads.linear import LinearHead
+from probe.heads.random_projection import DISTRIBUTIONS
+from tests.heads.kinds import configured, fitted
 
 CPU = torch.device("cpu")
-CONFIGS = [
-    heads.FullDimension(),
-    heads.AveragePooling(dim=8),
-    heads.RandomProjection(dim=8),
-    heads.PCAWhitening(dim=8),
-    heads.Linear(dim=8, dropout=0.3),
-    heads.L2LinearL2(dim=8),
-    heads.LinearL2(dim=8),
-    heads.BatchNormLinear(dim=8, hidden=16),
-]
-KINDS = [FullDimension, AveragePooling, LinearHead, PCAWhitening, LinearHead, LinearHead, LinearHead, BatchNormLinear]
+CONFIGS = [configured(kind) for kind in HEADS.kinds]
 
 
 def build(config: heads.HeadConfig, seed: int = 0) -> nn.Module:
@@ -40,7 +29,7 @@ def config(request: pytest.FixtureRequest) -> heads.HeadConfig:
 
 
 def test_each_configuration_builds_its_head(config: heads.HeadConfig) -> None:
-    assert isinstance(build(config), KINDS[CONFIGS.index(config)])
+    assert type(build(config)) is HEADS.find(config.kind)
 
 
 def test_embeddings_have_the_configured_dimension(config: heads.HeadConfig, features: torch.Tensor) -> None:
@@ -51,10 +40,7 @@ def test_embeddings_have_the_configured_dimension(config: heads.HeadConfig, feat
 def test_a_saved_head_gives_the_same_bits_when_loaded(
     config: heads.HeadConfig, features: torch.Tensor, tmp_path: Path
 ) -> None:
-    head = PCAWhitening.fit(features, 8) if config.kind == "pca-whitening" else build(config)
-    if isinstance(head, BatchNormLinear):
-        head.train()(features)
-        head.refit(features)
+    head = fitted(config, features)
     save_head(head, tmp_path / "head.safetensors")
     loaded = load_head(config, tmp_path / "head.safetensors", 24, CPU)
     assert type(loaded) is type(head)
@@ -69,25 +55,27 @@ def test_saving_twice_gives_the_same_file(config: heads.HeadConfig, tmp_path: Pa
 
 
 def test_a_random_projection_is_one_draw_a_seed_without_dropout(features: torch.Tensor) -> None:
-    head = build(heads.RandomProjection(dim=8)).train()
+    head = build(heads.RandomProjection.Config(dim=8)).train()
     assert torch.equal(head(features), head(features))
-    assert torch.equal(head(features), build(heads.RandomProjection(dim=8))(features))
-    assert not torch.equal(head(features), build(heads.RandomProjection(dim=8), seed=1)(features))
+    assert torch.equal(head(features), build(heads.RandomProjection.Config(dim=8))(features))
+    assert not torch.equal(head(features), build(heads.RandomProjection.Config(dim=8), seed=1)(features))
 
 
 @pytest.mark.parametrize("distribution", ["uniform", "gaussian", "orthogonal"])
 def test_a_random_projection_has_the_configured_distribution_and_bias(distribution: str) -> None:
-    plain = build(heads.RandomProjection.model_validate({"dim": 8, "distribution": distribution, "bias": False}))
+    plain = build(heads.RandomProjection.Config.model_validate({"dim": 8, "distribution": distribution, "bias": False}))
     assert plain.state_dict().keys() == {"weight"}
     assert torch.equal(
         plain.state_dict()["weight"], DISTRIBUTIONS[distribution](24, 8, torch.Generator().manual_seed(0))
     )
-    biased = build(heads.RandomProjection.model_validate({"dim": 8, "distribution": distribution}))
+    biased = build(heads.RandomProjection.Config.model_validate({"dim": 8, "distribution": distribution}))
     assert torch.equal(biased.state_dict()["weight"], plain.state_dict()["weight"])
     assert 0 < biased.state_dict()["bias"].abs().max() <= 24**-0.5
 
 
-@pytest.mark.parametrize("config", [heads.L2LinearL2(dim=8), heads.LinearL2(dim=8)], ids=lambda config: config.kind)
+@pytest.mark.parametrize(
+    "config", [heads.L2LinearL2.Config(dim=8), heads.LinearL2.Config(dim=8)], ids=lambda config: config.kind
+)
 def test_the_bias_of_uneds_and_iliass_head_starts_at_zero(config: heads.HeadConfig) -> None:
     head = build(config)
     assert torch.equal(head.state_dict()["bias"], torch.zeros(8))
@@ -97,22 +85,23 @@ def test_the_bias_of_uneds_and_iliass_head_starts_at_zero(config: heads.HeadConf
 
 def test_a_reduction_to_more_dimensions_than_there_are_is_refused() -> None:
     with pytest.raises(ValidationError, match=r"dim \(64\) is above hidden \(32\)"):
-        heads.BatchNormLinear(hidden=32)
+        heads.BatchNormLinear.Config(hidden=32)
 
 
 def test_a_head_of_another_configuration_is_not_loaded(tmp_path: Path) -> None:
-    save_head(build(heads.Linear(dim=8)), tmp_path / "head.safetensors")
+    save_head(build(heads.Linear.Config(dim=8)), tmp_path / "head.safetensors")
     with pytest.raises(UsageError, match="is not the head of this run"):
-        load_head(heads.BatchNormLinear(dim=8, hidden=16), tmp_path / "head.safetensors", 24, CPU)
+        load_head(heads.BatchNormLinear.Config(dim=8, hidden=16), tmp_path / "head.safetensors", 24, CPU)
 
 
 def test_a_linear_head_has_the_configured_dropout(features: torch.Tensor) -> None:
-    head = build(heads.Linear(dim=8, dropout=0.3))
+    head = build(heads.Linear.Config(dim=8, dropout=0.3))
     assert isinstance(head, LinearHead)
     assert head.dropout == 0.3
 
 
 def test_the_page_shows_every_head_with_all_its_options_and_their_defaults() -> None:
     page = (Path(__file__).resolve().parents[2] / "docs" / "heads.md").read_text()
+    defaults = sorted((head.Config() for head in HEADS), key=lambda config: page.index(f"`{{kind: {config.kind}"))
     shown = [yaml.safe_load(text) for text in re.findall(r"^\| `(\{kind: .*?\})`", page, flags=re.MULTILINE)]
-    assert shown == [model().model_dump() for model in models_in(heads.HeadConfig)]
+    assert shown == [configuration.model_dump() for configuration in defaults]

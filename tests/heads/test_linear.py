@@ -4,13 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from probe.heads import config as heads
-from probe.heads.build import build_head
-from probe.heads.linear import LinearHead
+from probe import heads
+from probe.heads import LinearHead, build_head
 
 
 def head(seed: int = 0, in_dim: int = 576, dim: int = 64, dropout: float = 0.2) -> LinearHead:
-    built = build_head(heads.Linear(dim=dim, dropout=dropout), in_dim, torch.Generator().manual_seed(seed))
+    built = build_head(heads.Linear.Config(dim=dim, dropout=dropout), in_dim, torch.Generator().manual_seed(seed))
     assert isinstance(built, LinearHead)
     return built
 
@@ -33,7 +32,7 @@ def test_in_eval_it_is_a_linear_map_with_bias(features: torch.Tensor) -> None:
 
 
 def test_uneds_head_normalises_before_and_after_its_linear_map(features: torch.Tensor) -> None:
-    layer = build_head(heads.L2LinearL2(dim=7), 24, torch.Generator().manual_seed(0))
+    layer = build_head(heads.L2LinearL2.Config(dim=7), 24, torch.Generator().manual_seed(0))
     assert isinstance(layer, LinearHead)
     torch.nn.init.normal_(layer.state_dict()["bias"], generator=torch.Generator().manual_seed(1))
     expected = unit(by_hand(layer, unit(features.double().numpy()[:20])))
@@ -42,14 +41,16 @@ def test_uneds_head_normalises_before_and_after_its_linear_map(features: torch.T
 
 
 def test_iliass_head_normalises_before_and_after_its_linear_map(features: torch.Tensor) -> None:
-    layer = build_head(heads.LinearL2(dim=7), 24, torch.Generator().manual_seed(0))
+    layer = build_head(heads.LinearL2.Config(dim=7), 24, torch.Generator().manual_seed(0))
     assert isinstance(layer, LinearHead)
     torch.nn.init.normal_(layer.state_dict()["bias"], generator=torch.Generator().manual_seed(1))
     expected = unit(by_hand(layer, unit(features.double().numpy()[:20])))
     np.testing.assert_allclose(layer(features[:20]).detach(), expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("config", [heads.L2LinearL2(dim=7), heads.LinearL2(dim=7)], ids=lambda config: config.kind)
+@pytest.mark.parametrize(
+    "config", [heads.L2LinearL2.Config(dim=7), heads.LinearL2.Config(dim=7)], ids=lambda config: config.kind
+)
 def test_a_feature_of_zeros_has_a_finite_embedding_and_gradient(config: heads.HeadConfig) -> None:
     layer = build_head(config, 24, torch.Generator().manual_seed(0))
     embeddings = layer(torch.zeros(3, 24))

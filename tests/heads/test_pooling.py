@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from probe.errors import UsageError
-from probe.heads.pooling import AveragePooling, FullDimension
+from probe.heads import AveragePooling, FullDimension
 
 
 @pytest.mark.parametrize("in_dim", [64, 576, 768, 1024, 1152, 3072])

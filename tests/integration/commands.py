@@ -16,13 +16,15 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @dataclass(frozen=True)
 class Shell:
-    """Runs command lines in `home`, where the recipes are; data and features go below it too."""
+    """Runs command lines in `home`, where the recipes are, the project's unless it has its own; data and features go
+    below it too."""
 
     home: Path
     variables: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        (self.home / "recipes").symlink_to(ROOT / "recipes")
+        if not (self.home / "recipes").exists():
+            (self.home / "recipes").symlink_to(ROOT / "recipes")
 
     def __call__(self, line: str, code: int = 0) -> subprocess.CompletedProcess[str]:
         process = self.start(line)

@@ -1,11 +1,16 @@
 """Whole commands on real images: the fixtures are folders in which the README's own lines have been run."""
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from probe.data import sample
 from tests.conftest import Shared
-from tests.integration.commands import Shell, readme_commands
+from tests.integration.commands import ROOT, Shell, readme_commands
+
+EPOCHS = 10
 
 
 @pytest.fixture
@@ -15,8 +20,18 @@ def shell(tmp_path: Path) -> Shell:
 
 @pytest.fixture(scope="session")
 def quickstart(tmp_path_factory: pytest.TempPathFactory) -> Shell:
-    """The quickstart has been run here."""
-    shell = Shell(tmp_path_factory.mktemp("quickstart"))
+    """The quickstart has been run here, in small: with four images of each class, and a third of the epochs."""
+    home = tmp_path_factory.mktemp("quickstart")
+    shutil.copytree(ROOT / "recipes", home / "recipes")
+    recipe = home / "recipes" / "quickstart.yaml"
+    text = recipe.read_text()
+    assert "epochs: 30, batch: 128" in text
+    recipe.write_text(text.replace("epochs: 30, batch: 128", f"epochs: {EPOCHS}, batch: 64"))
+    classes = [replace(each, images=4) for each in sample.plan()]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sample, "plan", lambda: classes)
+        sample.ensure_sample(home / "data")
+    shell = Shell(home)
     shell("probe table recipes/quickstart.yaml")
     return shell
 

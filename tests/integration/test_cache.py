@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from feature_cache import FeatureStore, StoreWriter
+from tests.conftest import slow
 from tests.integration.commands import Shell, photos
 
 STORE = "photos/descriptor"
@@ -170,7 +171,7 @@ def test_only_the_lost_images_are_extracted_again(shell: Shell):
     np.testing.assert_array_equal(after.load(ids), features)
 
 
-@pytest.mark.parametrize("named", ["--cache 'my features'", "'my features/photos/descriptor.h5'"])
+@pytest.mark.parametrize("named", ["--cache 'my features'", slow("'my features/photos/descriptor.h5'")])
 def test_the_remedy_works_wherever_the_store_was_found(shell: Shell, named: str):
     cache = (shell.home / "features").rename(shell.home / "my features")
     damage(cache / f"{STORE}.h5", "features")

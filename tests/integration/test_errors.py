@@ -66,6 +66,7 @@ def test_too_many_corrupt_images_stop_the_run_and_the_work_is_kept(shell: Shell,
     assert "29 images" in done.stderr
 
 
+@pytest.mark.slow  # each of the three sentences has its quick test in tests/backbones
 def test_an_unknown_backbone_names_the_nearest(shell: Shell, tmp_path: Path):
     folder = photos(tmp_path / "photos")
     assert "did you mean 'descriptor'?" in message(shell, f"probe extract {folder} --backbone descripto")
@@ -73,6 +74,7 @@ def test_an_unknown_backbone_names_the_nearest(shell: Shell, tmp_path: Path):
     assert "did you mean 'siglip-so400m-14-384'?" in message(shell, "probe backbones siglip-so400m-384")
 
 
+@pytest.mark.slow
 def test_missing_weights_say_which_file_to_bring(shell: Shell, tmp_path: Path):
     folder = photos(tmp_path / "photos")
     text = message(shell, f"probe extract {folder} --backbone timm:resnet18")

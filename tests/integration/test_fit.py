@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from tests.integration.commands import Shell
+from tests.integration.conftest import EPOCHS
 
 pytestmark = pytest.mark.slow  # the quickstart is run for this file alone
 
@@ -70,7 +71,7 @@ def test_a_run_killed_between_epochs_goes_on_and_ends_with_the_same_bits(
     said = quickstart(f"{FIT} --row ArcFace --seeds 0 --out {out}").stderr
     [left] = set(re.findall(r"fit: [\d,]+/([\d,]+) images", said))
     images = yaml.safe_load((next(finished.glob("*_arcface_seed0_*")) / "metrics.json").read_text())["training_images"]
-    assert int(left.replace(",", "")) < 30 * images, "what was done was not done again"
+    assert int(left.replace(",", "")) < EPOCHS * images, "what was done was not done again"
     assert_equal_runs(out / "runs", finished, 1)
     assert not list(out.glob("runs/.*"))
 

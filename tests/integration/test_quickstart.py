@@ -1,4 +1,5 @@
-"""The quickstart, run once from nothing as `make table` runs it, and beside it what the README and docs/ say."""
+"""The quickstart, run once in small, and beside it what the README and docs/ say; whole and from nothing, as
+`make table` runs it, in the long tests."""
 
 import csv
 import json
@@ -20,7 +21,10 @@ SLOW = ("data.md", "evaluation.md", "fitting.md", "heads.md", "report.md")
 PAGES_RUN = [pytest.param(page, marks=[pytest.mark.slow] if page in SLOW else []) for page in PAGES]
 
 
-def table(shell: Shell) -> dict[tuple[str, str, str], dict[str, str]]:
+Lines = dict[tuple[str, str, str], dict[str, str]]
+
+
+def table(shell: Shell) -> Lines:
     with (shell.home / "out" / "tables" / "quickstart.csv").open() as file:
         return {(line["row"], line["column"], line["metric"]): line for line in csv.DictReader(file)}
 
@@ -29,17 +33,27 @@ def files_with_times(folder: Path) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
 
 
-def test_trained_heads_beat_pca_whitening_and_random_projection_on_unseen_classes(quickstart: Shell):
-    mean = {
-        row: float(line["measured"]) for (row, *place), line in table(quickstart).items() if place == ["Mean", "mMP@5"]
-    }
+@pytest.fixture(params=["small", pytest.param("whole", marks=pytest.mark.slow)])
+def lines(request: pytest.FixtureRequest) -> Lines:
+    """Of the table, by row, column and metric."""
+    return table(request.getfixturevalue("quickstart" if request.param == "small" else "whole_quickstart"))
+
+
+@pytest.fixture(scope="module")
+def whole_quickstart(tmp_path_factory: pytest.TempPathFactory) -> Shell:
+    shell = Shell(tmp_path_factory.mktemp("whole"))
+    shell("probe table recipes/quickstart.yaml")
+    return shell
+
+
+def test_trained_heads_beat_pca_whitening_and_random_projection_on_unseen_classes(lines: Lines):
+    mean = {row: float(line["measured"]) for (row, *place), line in lines.items() if place == ["Mean", "mMP@5"]}
     untrained = max(mean["PCA-whitening"], mean["Random projection"], mean["Average pooling"])
     assert mean["ArcFace"] > untrained
     assert mean["Sub-Center ArcFace (K = 3)"] > untrained
 
 
-def test_the_table_has_every_domain_and_three_seeds_with_their_spread(quickstart: Shell):
-    lines = table(quickstart)
+def test_the_table_has_every_domain_and_three_seeds_with_their_spread(lines: Lines):
     assert {column for _, column, _ in lines} == {
         "Mean", "coins", "digits", "garage", "microscopy", "photographs", "sky", "textures",
     }  # fmt: skip
@@ -69,7 +83,7 @@ def test_the_same_seed_gives_the_same_metrics_file(quickstart: Shell, tmp_path: 
 def test_a_changed_configuration_is_fitted_and_the_finished_runs_are_kept(quickstart: Shell, tmp_path: Path):
     out = tmp_path / "out"
     shutil.copytree(quickstart.home / "out", out)
-    text = Path("recipes/quickstart.yaml").read_text().replace("sub_centers: 3", "sub_centers: 2")
+    text = (quickstart.home / "recipes" / "quickstart.yaml").read_text().replace("sub_centers: 3", "sub_centers: 2")
     (tmp_path / "changed.yaml").write_text(text)
     done = quickstart(f"probe fit {tmp_path / 'changed.yaml'} --out {out}")
     assert "3 run(s) fitted, 9 already done" in done.stderr
@@ -120,8 +134,9 @@ def test_per_query_values_average_to_the_table(quickstart: Shell):
         assert abs(value - metrics["domains"][domain]["mMP@5"]) < 1e-12
 
 
+LONG = ("probe report", "probe data check")
 TOUR = [
-    pytest.param(line, marks=[pytest.mark.slow] if line.startswith("probe report") else [], id=line.partition("  ")[0])
+    pytest.param(line, marks=[pytest.mark.slow] if line.startswith(LONG) else [], id=line.partition("  ")[0])
     for line in readme_commands("A tour")
 ]
 

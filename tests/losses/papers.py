@@ -7,10 +7,11 @@ changes is not defined; the gradient is 0 there.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from probe.losses import config as losses
+from probe import losses
 
 Curve = Callable[[float], tuple[float, float]]  # cos θ -> value, its derivative
 
@@ -58,42 +59,64 @@ def value_and_gradients(
     return loss, x_gradient, weight_gradient
 
 
-def paper_of(
-    config: losses.LossConfig, x: np.ndarray, labels: np.ndarray, weight: np.ndarray, sizes: list[int]
-) -> Paper:
+@dataclass(frozen=True)
+class Batch:
+    """The first that a loss sees: embeddings (B, d), labels (B,), cosines (B, C), and the sizes of the C classes."""
+
+    x: np.ndarray
+    labels: np.ndarray
+    cosines: np.ndarray
+    sizes: list[int]
+
+    @property
+    def of_label(self) -> np.ndarray:
+        return self.cosines[np.arange(len(self.x)), self.labels]
+
+
+def paper_of(config: Any, x: np.ndarray, labels: np.ndarray, weight: np.ndarray, sizes: list[int]) -> Paper:
     """The formula of a configuration, for the first batch that its loss sees."""
-    sub_centers = getattr(config, "sub_centers", 1)
-    cosine, _ = cosines(x, weight, sub_centers)
-    of_label = cosine[np.arange(len(x)), labels]
-    match config:
-        case losses.NormalisedSoftmax():
-            return Paper(config.scale, lambda _, c: (c, 1.0))
-        case losses.CosFace():
-            return Paper(config.scale, lambda _, c: (c - config.margin, 1.0))
-        case losses.ArcFace() | losses.SubCenterArcFace():
-            return Paper(config.scale, lambda _, c: arcface(c, config.margin))
-        case losses.DynamicArcFace():
-            margins = [dynamic_margin(sizes[label], sizes, config.margins) for label in labels]
-            return Paper(config.scale, lambda i, c: arcface(c, margins[i]))
-        case losses.LiArcFace():
-            return Paper(config.scale, lambda _, c: linear(c, config.margin), lambda _, c: linear(c, 0.0))
-        case losses.AdaCos():
-            return Paper(adacos_scale(config.dynamic, cosine, labels), lambda _, c: (c, 1.0))
-        case losses.CurricularFace():
-            t = config.t_alpha * float(of_label.mean())
-            above = [arcface(c, config.margin)[0] for c in of_label]
-            return Paper(
-                config.scale,
-                lambda _, c: arcface(c, config.margin),
-                lambda i, c: (c * (t + c), t + 2 * c) if c > above[i] else (c, 1.0),
-            )
-        case losses.AdaFace():
-            lengths = [math.sqrt(float(row @ row)) for row in x]
-            mean = sum(lengths) / len(lengths)
-            spread = math.sqrt(sum((n - mean) ** 2 for n in lengths) / (len(x) - 1)) if len(x) > 1 else 0.0
-            quality = [min(1.0, max(-1.0, (n - mean) / (spread + 1e-3) * config.h)) for n in lengths]
-            return Paper(config.scale, lambda i, c: adaface(c, config.margin, quality[i]))
-    raise NotImplementedError(config)
+    cosine, _ = cosines(x, weight, config.centers)
+    return FORMULAS[config.kind](config, Batch(x, labels, cosine, sizes))
+
+
+def _dynamic_arcface(config: Any, batch: Batch) -> Paper:
+    margins = [dynamic_margin(batch.sizes[label], batch.sizes, config.margins) for label in batch.labels]
+    return Paper(config.scale, lambda i, c: arcface(c, margins[i]))
+
+
+def _curricularface(config: Any, batch: Batch) -> Paper:
+    t = config.t_alpha * float(batch.of_label.mean())
+    above = [arcface(c, config.margin)[0] for c in batch.of_label]
+    return Paper(
+        config.scale,
+        lambda _, c: arcface(c, config.margin),
+        lambda i, c: (c * (t + c), t + 2 * c) if c > above[i] else (c, 1.0),
+    )
+
+
+def _adaface(config: Any, batch: Batch) -> Paper:
+    lengths = [math.sqrt(float(row @ row)) for row in batch.x]
+    mean = sum(lengths) / len(lengths)
+    spread = math.sqrt(sum((n - mean) ** 2 for n in lengths) / (len(lengths) - 1)) if len(lengths) > 1 else 0.0
+    quality = [min(1.0, max(-1.0, (n - mean) / (spread + 1e-3) * config.h)) for n in lengths]
+    return Paper(config.scale, lambda i, c: adaface(c, config.margin, quality[i]))
+
+
+FORMULAS: dict[str, Callable[[Any, Batch], Paper]] = {
+    "normalised-softmax": lambda config, _: Paper(config.scale, lambda _, c: (c, 1.0)),
+    "cosface": lambda config, _: Paper(config.scale, lambda _, c: (c - config.margin, 1.0)),
+    "arcface": lambda config, _: Paper(config.scale, lambda _, c: arcface(c, config.margin)),
+    "sub-center-arcface": lambda config, _: Paper(config.scale, lambda _, c: arcface(c, config.margin)),
+    "dynamic-arcface": _dynamic_arcface,
+    "li-arcface": lambda config, _: Paper(
+        config.scale, lambda _, c: linear(c, config.margin), lambda _, c: linear(c, 0.0)
+    ),
+    "adacos": lambda config, batch: Paper(
+        adacos_scale(config.dynamic, batch.cosines, batch.labels), lambda _, c: (c, 1.0)
+    ),
+    "curricularface": _curricularface,
+    "adaface": _adaface,
+}
 
 
 def arcface(cosine: float, margin: float) -> tuple[float, float]:
@@ -130,13 +153,14 @@ def adacos_scale(dynamic: bool, cosine: np.ndarray, labels: np.ndarray) -> float
     return min(max(scale, fixed / 4), fixed * 4)
 
 
-def dynamic_margin(size: int, sizes: list[int], config: losses.CosineMargins | losses.PowerMargins) -> float:
+def dynamic_margin(size: int, sizes: list[int], config: losses.SizeMargins) -> float:
     least, most = min(sizes), max(sizes)
     if least == most:
         return config.most
     if isinstance(config, losses.CosineMargins):
         wave = 1 + math.cos(math.pi * (size - least) / (most - least))
         return config.least + 0.5 * (config.most - config.least) * wave
+    assert isinstance(config, losses.PowerMargins)
     a = (config.most - config.least) / (least**-config.exponent - most**-config.exponent)
     b = config.least - a * most**-config.exponent
     return a * size**-config.exponent + b

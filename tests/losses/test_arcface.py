@@ -3,10 +3,10 @@ import math
 import pytest
 import torch
 
-from probe.losses import config as losses
-from probe.losses.adaface import turned
-from probe.losses.arcface import ArcFace, widened
-from probe.losses.build import build_loss
+from probe import losses
+from probe.losses import build_loss
+from probe.losses.adaface import add_angle
+from probe.losses.arcface import ArcFace, add_angular_margin
 
 CLASSES, DIM = 5, 6
 SIZES = torch.ones(CLASSES, dtype=torch.int64)
@@ -23,9 +23,9 @@ def arcface(sub_centers: int = 1, classes: int = CLASSES, dim: int = DIM, seed: 
 @pytest.mark.parametrize("margin", [0.1, 0.5, 1.5, 2.0, 3.14])
 def test_the_margin_always_lowers_the_labels_cosine_and_keeps_its_order(margin: float) -> None:
     cosines = torch.linspace(-1, 1, 2001, dtype=torch.float64)
-    lowered = widened(cosines, torch.tensor(margin, dtype=torch.float64))
-    assert (lowered < cosines).all()
-    kept = lowered.diff() > 0
+    target = add_angular_margin(cosines, torch.tensor(margin, dtype=torch.float64))
+    assert (target < cosines).all()
+    kept = target.diff() > 0
     jump = math.cos(math.pi - margin)  # the two branches meet in value only at margin 0
     assert (kept | ((cosines[:-1] <= jump) & (cosines[1:] > jump))).all()
 
@@ -33,7 +33,7 @@ def test_the_margin_always_lowers_the_labels_cosine_and_keeps_its_order(margin: 
 def test_an_angle_that_is_turned_stays_in_the_half_circle() -> None:
     theta = torch.linspace(0, math.pi, 1001, dtype=torch.float64)
     for angle in (-0.7, 0.0, 0.7):
-        found = turned(theta.cos(), torch.full_like(theta, angle))
+        found = add_angle(theta.cos(), torch.full_like(theta, angle))
         torch.testing.assert_close(found, (theta + angle).clamp(0, math.pi).cos(), rtol=0, atol=1e-9)
 
 
@@ -51,13 +51,13 @@ def test_the_length_of_an_embedding_does_not_change_the_loss(factor: float) -> N
 
 def test_sub_center_arcface_with_one_centre_is_arcface() -> None:
     x, labels = torch.randn(6, DIM, generator=generator(1)), torch.tensor([0, 4, 2, 2, 1, 3])
-    one = build_loss(losses.SubCenterArcFace(sub_centers=1), SIZES, DIM, generator())
-    other = build_loss(losses.ArcFace(), SIZES, DIM, generator())
+    one = build_loss(losses.SubCenterArcFace.Config(sub_centers=1), SIZES, DIM, generator())
+    other = build_loss(losses.ArcFace.Config(), SIZES, DIM, generator())
     assert torch.equal(one(x, labels), other(x, labels))
 
 
 def test_a_configuration_sets_margin_scale_and_centres() -> None:
-    built = build_loss(losses.SubCenterArcFace(margin=0.3, scale=16, sub_centers=4), SIZES, DIM, generator())
+    built = build_loss(losses.SubCenterArcFace.Config(margin=0.3, scale=16, sub_centers=4), SIZES, DIM, generator())
     assert isinstance(built, ArcFace)
     assert (built.margin, built.scale, built.sub_centers) == (0.3, 16, 4)
     assert built.weight.shape == (4 * CLASSES, DIM)

@@ -1,4 +1,4 @@
-"""Slow: ten thousand steps at extreme settings, and UnED's 316,446 classes in bounded memory."""
+"""Ten thousand steps at extreme settings (a hundred in `make test`), and UnED's 316,446 classes in bounded memory."""
 
 import json
 import math
@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from probe.losses import config as losses
-from probe.losses.build import build_loss
+from probe.losses import LOSSES, build_loss
+from tests.conftest import slow
+from tests.losses.kinds import KINDS
 
 NEAR_PI = math.pi - 1e-3
 HARDEST = {
@@ -39,25 +40,22 @@ OTHERS = [
     ("curricularface", {"scale": 1.0, "margin": 0.0}),
     ("adaface", {"scale": 1.0}),
 ]
-MODELS = {
-    model.model_fields["kind"].default: model
-    for model in (
-        losses.Softmax, losses.NormalisedSoftmax, losses.CosFace, losses.ArcFace, losses.SubCenterArcFace,
-        losses.DynamicArcFace, losses.LiArcFace, losses.AdaCos, losses.CurricularFace, losses.AdaFace,
-    )
-}  # fmt: skip
 
 
-@pytest.mark.slow
+def test_the_hardest_settings_of_every_loss_are_here() -> None:
+    assert HARDEST.keys() == set(KINDS), "write the extremes of its options in HARDEST"
+
+
+@pytest.mark.parametrize("steps", [100, slow(10_000)])
 @pytest.mark.parametrize(("kind", "options"), HARDEST.items())
-def test_ten_thousand_steps_stay_finite(kind: str, options: dict) -> None:
-    train(kind, options, 10_000)
+def test_ten_thousand_steps_stay_finite(kind: str, options: dict, steps: int) -> None:
+    train(kind, options, steps)
 
 
-@pytest.mark.slow
+@pytest.mark.parametrize("steps", [100, slow(2_000)])
 @pytest.mark.parametrize(("kind", "options"), OTHERS)
-def test_training_stays_finite_at_the_other_end_of_the_settings_too(kind: str, options: dict) -> None:
-    train(kind, options, 2_000)
+def test_training_stays_finite_at_the_other_end_of_the_settings_too(kind: str, options: dict, steps: int) -> None:
+    train(kind, options, steps)
 
 
 def train(kind: str, options: dict, steps: int) -> None:
@@ -65,7 +63,7 @@ def train(kind: str, options: dict, steps: int) -> None:
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(7, 6, generator=generator)
     labels = torch.tensor([0, 0, 1, 1, 2, 2, 3])
-    loss = build_loss(MODELS[kind].model_validate(options), torch.bincount(labels), 4, generator)
+    loss = build_loss(LOSSES.find(kind).Config.model_validate(options), torch.bincount(labels), 4, generator)
     head = nn.Parameter(torch.randn(6, 4, generator=generator))
     optimizer = torch.optim.Adam([head, *loss.parameters()], lr=1e-2, weight_decay=1e-4, fused=True)
     for step in range(steps):
@@ -80,10 +78,9 @@ def train(kind: str, options: dict, steps: int) -> None:
 
 UNED = """
 import json, resource, torch
-from probe.losses import config as losses
-from probe.losses.build import build_loss
+from probe.losses import ArcFace, build_loss
 generator = torch.Generator().manual_seed(0)
-loss = build_loss(losses.ArcFace(), torch.ones(316_446, dtype=torch.int64), 64, generator)
+loss = build_loss(ArcFace.Config(), torch.ones(316_446, dtype=torch.int64), 64, generator)
 optimizer = torch.optim.Adam(loss.parameters(), fused=True)
 values = []
 x, labels = torch.randn(128, 64, generator=generator), torch.randint(0, 316_446, (128,), generator=generator)

@@ -6,29 +6,24 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from probe.losses import config as losses
-from probe.losses.build import build_loss
+from probe import losses
+from probe.losses import LOSSES, build_loss
 from probe.losses.cosine import CosineSoftmax
+from tests.losses.kinds import COSINE, configured
 
 DIM = 8
-KINDS = {
-    "normalised softmax": (losses.NormalisedSoftmax, {}),
-    "cosface, K = 2": (losses.CosFace, {"sub_centers": 2}),
-    "arcface": (losses.ArcFace, {}),
-    "arcface, margin near π": (losses.ArcFace, {"margin": 3.1}),
-    "sub-center, K = 4": (losses.SubCenterArcFace, {"sub_centers": 4}),
-    "dynamic": (losses.DynamicArcFace, {"sub_centers": 3}),
-    "li-arcface": (losses.LiArcFace, {}),
-    "curricularface": (losses.CurricularFace, {"t_alpha": 1.0}),
-    "adaface": (losses.AdaFace, {"t_alpha": 1.0}),
+SCALED = [kind for kind in COSINE if "scale" in LOSSES.find(kind).Config.model_fields]
+SETTINGS = {kind: (kind, {"t_alpha": 1.0, "sub_centers": 3}) for kind in SCALED} | {
+    "cosface, K = 2": ("cosface", {"sub_centers": 2}),
+    "arcface, margin near π": ("arcface", {"margin": 3.1}),
+    "sub-center, K = 4": ("sub-center-arcface", {"sub_centers": 4}),
 }
 
 
 def built(kind: str, classes: int, scale: float = 30.0, **options: object) -> CosineSoftmax:
-    model, own = KINDS[kind]
-    sizes = torch.arange(1, classes + 1)
-    config = model.model_validate(own | {"scale": scale} | options)
-    loss = build_loss(config, sizes, DIM, torch.Generator().manual_seed(0))
+    of, own = SETTINGS[kind]
+    config = configured(of, **own | {"scale": scale} | options)
+    loss = build_loss(config, torch.arange(1, classes + 1), DIM, torch.Generator().manual_seed(0))
     assert isinstance(loss, CosineSoftmax)
     return loss
 
@@ -38,7 +33,7 @@ def draw(images: int, classes: int) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.randn(images, DIM, generator=generator), torch.randint(0, classes, (images,), generator=generator)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", SETTINGS)
 def test_every_scale_class_count_and_batch_is_finite_at_and_near_cosines_of_one(kind: str) -> None:
     for scale, classes, images in itertools.product((1.0, 30.0, 64.0, 64.1, 200.0), (1, 2, 37), (1, 6)):
         loss = built(kind, classes, scale)
@@ -56,7 +51,7 @@ def test_every_scale_class_count_and_batch_is_finite_at_and_near_cosines_of_one(
                 assert found.isfinite().all(), (scale, classes, images)
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "adaface"])  # whose margin follows the length
+@pytest.mark.parametrize("kind", [kind for kind in SETTINGS if kind != "adaface"])  # whose margin follows the length
 @pytest.mark.parametrize("factor", [1e-8, 1e-4, 1e4, 1e12])
 def test_the_gradient_falls_as_the_length_grows_and_the_loss_stays(kind: str, factor: float) -> None:
     x, labels = draw(6, 37)
@@ -73,7 +68,7 @@ def test_the_gradient_falls_as_the_length_grows_and_the_loss_stays(kind: str, fa
 
 
 @pytest.mark.parametrize("factor", [1e-8, 1e8])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", SETTINGS)
 def test_the_length_of_the_class_matrix_does_not_change_the_loss(kind: str, factor: float) -> None:
     x, labels = draw(6, 37)
     usual, other = built(kind, 37), built(kind, 37)
@@ -81,7 +76,7 @@ def test_the_length_of_the_class_matrix_does_not_change_the_loss(kind: str, fact
     torch.testing.assert_close(other(x, labels), usual(x, labels), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", SETTINGS)
 def test_a_state_that_is_saved_and_loaded_gives_the_same_bits(kind: str) -> None:
     x, labels = draw(16, 37)
     first, second = built(kind, 37), built(kind, 37)
@@ -92,7 +87,7 @@ def test_a_state_that_is_saved_and_loaded_gives_the_same_bits(kind: str) -> None
     assert torch.equal(first(x, labels), second(x, labels))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", SETTINGS)
 def test_bf16_products_change_the_loss_by_little(kind: str) -> None:
     x, labels = draw(64, 300)
     exact, coarse = built(kind, 300), built(kind, 300, precision="bf16")
@@ -102,7 +97,9 @@ def test_bf16_products_change_the_loss_by_little(kind: str) -> None:
 @pytest.mark.parametrize("images", [1, 2, 5, 16])
 def test_dynamic_adacos_is_the_equation_of_its_paper_where_no_median_is_ambiguous(images: int) -> None:
     classes = 11
-    loss = build_loss(losses.AdaCos(), torch.ones(classes).long(), DIM, torch.Generator().manual_seed(0)).double()
+    loss = build_loss(
+        losses.AdaCos.Config(), torch.ones(classes).long(), DIM, torch.Generator().manual_seed(0)
+    ).double()
     x, labels = draw(1, classes)
     x, labels = x.double().repeat(images, 1), labels.repeat(images)  # all angles are the median
     cosines = F.normalize(x, dim=1) @ F.normalize(loss.weight, dim=1).T

@@ -6,24 +6,24 @@ import numpy as np
 import pytest
 import torch
 
-from probe.losses import config as losses
-from probe.losses.build import build_loss
+from probe import losses
+from probe.losses import build_loss
 
 peer = pytest.importorskip("pytorch_metric_learning.losses")
 
 CLASSES, DIM, BATCH = 150, 16, 32
 PAIRS = {
     "arcface": (
-        losses.ArcFace(margin=0.5),
+        losses.ArcFace.Config(margin=0.5),
         lambda **size: peer.ArcFaceLoss(margin=math.degrees(0.5), scale=30, **size),
     ),
     "sub-center-arcface": (
-        losses.SubCenterArcFace(margin=0.3, scale=64, sub_centers=4),
+        losses.SubCenterArcFace.Config(margin=0.3, scale=64, sub_centers=4),
         lambda **size: peer.SubCenterArcFaceLoss(margin=math.degrees(0.3), scale=64, sub_centers=4, **size),
     ),
-    "cosface": (losses.CosFace(margin=0.35), lambda **size: peer.CosFaceLoss(margin=0.35, scale=30, **size)),
+    "cosface": (losses.CosFace.Config(margin=0.35), lambda **size: peer.CosFaceLoss(margin=0.35, scale=30, **size)),
     "normalised-softmax": (
-        losses.NormalisedSoftmax(),
+        losses.NormalisedSoftmax.Config(),
         lambda **size: peer.NormalizedSoftmaxLoss(temperature=1 / 16, **size),
     ),
 }

@@ -7,23 +7,17 @@ import pytest
 import torch
 from torch import nn
 
+from probe import losses
 from probe.errors import ProbeError
-from probe.losses import config as losses
-from probe.losses.build import build_loss
+from probe.losses import build_loss
+from tests.losses.kinds import KINDS, configured
 
 SIZES, DIM, BATCH = torch.arange(1, 41), 8, 16
 CONFIGS = [
-    losses.Softmax(),
-    losses.NormalisedSoftmax(),
-    losses.CosFace(sub_centers=2),
-    losses.ArcFace(),
-    losses.SubCenterArcFace(),
-    losses.DynamicArcFace(margins=losses.PowerMargins(), sub_centers=3),
-    losses.LiArcFace(),
-    losses.AdaCos(),
-    losses.AdaCos(dynamic=False),
-    losses.CurricularFace(),
-    losses.AdaFace(),
+    *(configured(kind) for kind in KINDS),
+    losses.CosFace.Config(sub_centers=2),
+    losses.DynamicArcFace.Config(margins=losses.PowerMargins(), sub_centers=3),
+    losses.AdaCos.Config(dynamic=False),
 ]
 ids = [config.kind for config in CONFIGS]
 
@@ -99,7 +93,7 @@ def test_the_state_names_what_each_loss_keeps() -> None:
 
 
 def test_curricularfaces_t_is_a_running_mean_of_target_cosines_moved_before_use() -> None:
-    loss = build_loss(losses.CurricularFace(), SIZES, DIM, generator())
+    loss = build_loss(losses.CurricularFace.Config(), SIZES, DIM, generator())
     labels = torch.tensor([3, 9])
     centres = loss.weight.detach()[labels]
     loss(centres, labels)  # cosines of 1
@@ -109,7 +103,7 @@ def test_curricularfaces_t_is_a_running_mean_of_target_cosines_moved_before_use(
 
 
 def test_adafaces_first_batch_sets_the_statistics_and_later_ones_move_them() -> None:
-    loss = build_loss(losses.AdaFace(t_alpha=0.1), SIZES, DIM, generator())
+    loss = build_loss(losses.AdaFace.Config(t_alpha=0.1), SIZES, DIM, generator())
     axis, labels = torch.eye(DIM)[:2], torch.tensor([0, 1])
     loss(axis * torch.tensor([[1.0], [3.0]]), labels)
     assert loss.mean == pytest.approx(2)
@@ -123,7 +117,7 @@ def test_adafaces_first_batch_sets_the_statistics_and_later_ones_move_them() -> 
 
 
 def test_adafaces_released_statistics_are_those_of_the_batch_alone() -> None:
-    loss = build_loss(losses.AdaFace(t_alpha=1.0), SIZES, DIM, generator())
+    loss = build_loss(losses.AdaFace.Config(t_alpha=1.0), SIZES, DIM, generator())
     for length in (1.0, 5.0):
         loss(torch.eye(DIM)[:2] * length * torch.tensor([[1.0], [2.0]]), torch.tensor([0, 1]))
     assert loss.mean == pytest.approx(7.5)
@@ -132,13 +126,13 @@ def test_adafaces_released_statistics_are_those_of_the_batch_alone() -> None:
 
 @pytest.mark.parametrize("lengths", [[2.0], [2.0, 2.0]])
 def test_adaface_starts_with_a_batch_without_spread(lengths: list[float]) -> None:
-    loss = build_loss(losses.AdaFace(), SIZES, DIM, generator())
+    loss = build_loss(losses.AdaFace.Config(), SIZES, DIM, generator())
     x = torch.tensor(lengths)[:, None] * torch.eye(DIM)[: len(lengths)]
     assert loss(x, torch.arange(len(lengths))).isfinite()
 
 
 def test_adacos_scale_stays_in_its_range_when_all_cosines_collapse() -> None:
-    loss = build_loss(losses.AdaCos(), SIZES, DIM, generator())
+    loss = build_loss(losses.AdaCos.Config(), SIZES, DIM, generator())
     with torch.no_grad():
         loss.weight.copy_(torch.eye(DIM)[0].expand_as(loss.weight))
     for _ in range(50):
@@ -149,4 +143,4 @@ def test_adacos_scale_stays_in_its_range_when_all_cosines_collapse() -> None:
 @pytest.mark.parametrize("classes", [1, 2])
 def test_adacos_of_too_few_classes_is_refused(classes: int) -> None:
     with pytest.raises(ProbeError, match="at least 3 classes"):
-        build_loss(losses.AdaCos(), torch.ones(classes, dtype=torch.int64), DIM, generator())
+        build_loss(losses.AdaCos.Config(), torch.ones(classes, dtype=torch.int64), DIM, generator())

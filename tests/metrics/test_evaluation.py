@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from probe.data.labels import plainest
@@ -12,6 +12,7 @@ from probe.data.manifest import Manifest
 from probe.errors import UsageError
 from probe.metrics import INDEXES, METRIC_KINDS, METRICS, Evaluation, evaluate, parse_metric
 from probe.search import Distance
+from tests.conftest import examples
 from tests.metrics.plain import Problem, at, clean, clean_summary, published
 
 Row = tuple[str, str, str, str]
@@ -325,20 +326,13 @@ def assert_close(found: dict[str, Any], expected: dict[str, Any]) -> None:
         assert ours == pytest.approx(plain)
 
 
-@settings(max_examples=120, deadline=None)
+@examples(40, 2000)
 @given(problems())
 def test_an_evaluation_equals_the_definitions_in_plain_loops(problem: Problem) -> None:
     requires_equal_to_the_definitions(problem)
 
 
-@pytest.mark.slow
-@settings(max_examples=2000, deadline=None)
-@given(problems())
-def test_thousands_of_evaluations_equal_the_definitions_in_plain_loops(problem: Problem) -> None:
-    requires_equal_to_the_definitions(problem)
-
-
-@settings(max_examples=20, deadline=None)
+@examples(10, 200)
 @given(st.integers(0, 2**32 - 1))
 def test_the_order_of_queries_and_index_changes_nothing_where_nothing_ties(seed: int) -> None:
     rng = np.random.default_rng(seed)

@@ -1,11 +1,12 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from probe.errors import UsageError
 from probe.metrics import METRIC_KINDS, MetricAtK, metrics_of, parse_metric, require_official
 from probe.metrics.definitions import average_precision
+from tests.conftest import examples
 from tests.metrics import plain
 from tests.metrics.plain import at
 
@@ -98,7 +99,7 @@ def test_each_metric_has_a_plain_reference(form: str) -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
-@settings(max_examples=100, deadline=None)
+@examples(30, 1000)
 @given(st.lists(st.booleans(), max_size=12), st.integers(0, 12), st.integers(1, 14))
 def test_each_metric_equals_its_plain_reference_between_0_and_1(form: str, hits: list[bool], more: int, k: int) -> None:
     n = sum(hits) + more
@@ -108,7 +109,7 @@ def test_each_metric_equals_its_plain_reference_between_0_and_1(form: str, hits:
 
 
 @pytest.mark.parametrize("form", FORMS)
-@settings(max_examples=30, deadline=None)
+@examples(15, 300)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 14))
 def test_each_metric_looks_at_no_more_results_than_its_depth_and_at_each_query_alone(
     form: str, seed: int, k: int
@@ -177,7 +178,7 @@ def test_a_query_with_nothing_to_find_has_no_value() -> None:
     assert np.isnan(recall_at_k(hits, n, 1)).tolist() == [True, False]
 
 
-@settings(max_examples=300, deadline=None)
+@examples(100, 3000)
 @given(st.lists(st.booleans(), min_size=1, max_size=8), st.integers(0, 12), st.integers(1, 7))
 def test_mmp_equals_the_papers_sum(hits: list[bool], n: int, k: int) -> None:
     n = max(n, sum(hits))

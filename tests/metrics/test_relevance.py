@@ -1,10 +1,11 @@
 import numpy as np
 import polars as pl
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from probe.metrics import relevance
 from probe.metrics.relevance import class_numbers, relevant_counts
+from tests.conftest import examples
 
 
 def relevant_hits(queries: pl.DataFrame, index: pl.DataFrame, rows: np.ndarray) -> np.ndarray:
@@ -101,7 +102,7 @@ def some_rows(most_labels: int) -> st.SearchStrategy[list[Labelled]]:
     return st.lists(st.tuples(image, some_labels(1, most_labels), domain), min_size=1, max_size=25)
 
 
-@settings(max_examples=150, deadline=None)
+@examples(40, 1000)
 @given(some_rows(3), some_rows(1), st.integers(0, 2**32 - 1))
 def test_counts_and_hits_of_several_labels_equal_the_definition_in_plain_loops(
     queries: list[Labelled], index: list[Labelled], seed: int

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from probe.errors import UsageError
@@ -21,6 +21,7 @@ from probe.metrics.uncertainty import (
     permutation_p,
     value_intervals,
 )
+from tests.conftest import examples
 
 GRID = np.array([0, 0.2, 0.25, 1 / 3, 0.4, 0.5, 0.6, 2 / 3, 0.75, 0.8, 1])
 
@@ -107,7 +108,7 @@ def test_grouped_values_keep_mean_and_variance_and_resample_alike() -> None:
 
 
 @given(st.lists(st.sampled_from([-1.0, -0.5, -1 / 3, 0.0, 0.2, 0.6]), min_size=2, max_size=9))
-@settings(max_examples=25)
+@examples(25, 250)
 def test_p_is_that_of_all_sign_flips(differences: list[float]) -> None:
     half = max(1, len(differences) // 3)
     by_domain = {"a": np.array(differences[:half]), "b": np.array(differences[half:])}
@@ -161,7 +162,7 @@ def test_a_better_run_is_told_from_a_worse_one() -> None:
 
 
 @given(st.randoms(use_true_random=False))
-@settings(max_examples=15)
+@examples(15, 150)
 def test_the_order_of_queries_changes_no_bit(random) -> None:
     rng = np.random.default_rng(8)
     by_domain = {"birds": drawn(rng, 21), "cars": rng.random(150)}

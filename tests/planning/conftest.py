@@ -1,3 +1,10 @@
-"""The measured world of the report's tests."""
+from pathlib import Path
 
-from tests.report.conftest import measured, world  # noqa: F401
+import pytest
+
+from tests.report.world import World, small_world
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return small_world(tmp_path)

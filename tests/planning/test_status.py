@@ -19,10 +19,8 @@ from probe.recipes.overrides import Overrides
 from probe.recipes.recipe import read_recipe
 from probe.report.render.markdown import markdown
 from probe.report.table import Table, build_table
-from probe.runs import directory as run_module
-from probe.runs.directory import Run
-from probe.runs.index import PastRuns
-from probe.runs.sweep import sweep
+from probe.runs import Run, RunIndex, sweep
+from probe.runs import run as run_module
 from tests.report.test_table import terminal_text
 from tests.report.world import RECIPE, World
 
@@ -97,7 +95,18 @@ def test_what_the_command_line_changed_is_not_stale_in_the_recipe(world: World):
 
 def test_runs_of_an_earlier_version_are_stale(world: World, monkeypatch: pytest.MonkeyPatch):
     fitted(world)
-    monkeypatch.setattr(run_module, "RESULTS_VERSION", run_module.RESULTS_VERSION + 1)
+    code = Inventory(world.recipe, world.workspace).runs()[0][0].code
+    monkeypatch.setattr(run_module, "code_of_run", lambda config: code | {"probe/losses/arcface.py": "another"})
+    [line] = table_of(world).stale
+    assert line == "stale: 4 run(s) of Full, Random were made with an earlier version of losses/arcface.py"
+
+
+def test_runs_that_do_not_say_what_code_made_them_are_of_an_earlier_version(world: World):
+    for file in fitted(world).workspace.runs.glob("*/config.yaml"):
+        record = yaml.safe_load(file.read_text())
+        del record["code"]
+        file.write_text(yaml.safe_dump(record | {"key": "0" * 64}))
+        file.parent.rename(file.parent.with_name(file.parent.name[:-12] + "0" * 12))
     assert table_of(world).stale == ["stale: 4 run(s) of Full, Random were made with an earlier version of probe"]
 
 
@@ -162,10 +171,12 @@ def test_a_run_is_scaled_by_what_the_likest_took(tmp_path: Path):
     metrics = {"training_images": 128_000, "left_out": 0, "classes": 34_800, "dim": 64}
     metrics |= {"test": {"clean": {"merged": nothing}}, "val": nothing}
     (path / "metrics.json").write_text(json.dumps(metrics))
-    (path / "config.yaml").write_text(yaml.safe_dump({"config": config.model_dump(mode="json")}))
+    record = {"key": "0123456789ab", "config": config.model_dump(mode="json"), "inputs": {}}
+    record |= {"features": {"dim": 768, "spec": {"a": {}}}}
+    (path / "config.yaml").write_text(yaml.safe_dump(record))
     took = 2 * (model(config, 768, SIZE) or 0)
     (path / "environment.json").write_text(json.dumps({"seconds": took}))
-    estimator = Estimator(PastRuns(tmp_path), [])
+    estimator = Estimator(RunIndex(tmp_path), [])
     wanted = PlannedRun(Run(TRAINED, {}, tmp_path), 768, SIZE)
     found, alike = estimator.runs([wanted]), estimator.runs([PlannedRun(Run(config, {}, tmp_path), 768, None)])
     assert found
@@ -176,7 +187,7 @@ def test_a_run_is_scaled_by_what_the_likest_took(tmp_path: Path):
 
 
 def test_a_run_of_unknown_data_is_counted_and_not_guessed(tmp_path: Path):
-    estimator = Estimator(PastRuns(tmp_path), [])
+    estimator = Estimator(RunIndex(tmp_path), [])
     known, unknown = (PlannedRun(Run(TRAINED, {}, tmp_path), 768, size) for size in (SIZE, None))
     assert str(estimator.runs([known, unknown])) == f"about 9 min, {REFERENCE}, and 1 run(s) of unknown length"
     assert estimator.runs([unknown]) is None
@@ -193,7 +204,7 @@ def test_operations_are_those_of_a_plain_vision_transformer_and_of_nothing_else(
 def test_a_view_takes_as_long_as_the_other(tmp_path: Path):
     tmp_path.joinpath("speeds.jsonl").write_text("no line\n{}\n")
     record(tmp_path, Speed("clip@train", "cpu", 10, 20.0))
-    estimator = Estimator(PastRuns(tmp_path), read_speeds(tmp_path))
+    estimator = Estimator(RunIndex(tmp_path), read_speeds(tmp_path))
     vit = Backbone("clip@test", BackboneRow(library="timm", model="resnet50", px=224))
     assert str(estimator.extraction(vit, 1_800)) == f"about 60 min, {HERE}"
 

@@ -17,8 +17,7 @@ from probe.recipes.recipe import Recipe, read_recipe
 from probe.report.render.long_csv import long_csv
 from probe.report.render.markdown import markdown
 from probe.report.table import build_table, oracle_scores
-from probe.runs.directory import Run
-from probe.runs.sweep import sweep
+from probe.runs import Run, sweep
 from tests.report.test_table import terminal_text
 from tests.report.world import RECIPE, World
 

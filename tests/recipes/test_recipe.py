@@ -4,11 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from probe import heads, losses
 from probe.backbones.catalogue import read_rows
 from probe.errors import UsageError
 from probe.fit import ClosedFormConfig, TrainedConfig, Training
-from probe.heads import config as heads
-from probe.losses import config as losses
 from probe.recipes.recipe import find_recipes, read_recipe
 from probe.recipes.row import Row
 
@@ -55,16 +54,16 @@ def trained_run(row: Row) -> TrainedConfig:
 def test_a_row_is_the_defaults_with_its_own_keys_merged_in(tmp_path: Path):
     trained, no_dropout, *_ = read_recipe(recipe_file(tmp_path, RECIPE)).rows
     assert [run.seed for run in trained.runs] == [0, 1]
-    assert trained_run(trained).loss == losses.ArcFace(margin=0.4)
-    assert no_dropout.runs[0].head == heads.Linear(dim=32, dropout=0)
+    assert trained_run(trained).loss == losses.ArcFace.Config(margin=0.4)
+    assert no_dropout.runs[0].head == heads.Linear.Config(dim=32, dropout=0)
     assert trained_run(no_dropout).training == Training(epochs=3)
 
 
 def test_a_section_of_another_kind_takes_over_the_keys_that_it_has_too(tmp_path: Path):
     _, _, three, untrained = read_recipe(recipe_file(tmp_path, RECIPE)).rows
     assert len(three.runs) == 1
-    assert trained_run(three).loss == losses.SubCenterArcFace(margin=0.4)
-    assert untrained.runs[0].head == heads.AveragePooling(dim=32)
+    assert trained_run(three).loss == losses.SubCenterArcFace.Config(margin=0.4)
+    assert untrained.runs[0].head == heads.AveragePooling.Config(dim=32)
 
 
 def test_training_without_a_section_is_unifexs(tmp_path: Path):

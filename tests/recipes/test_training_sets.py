@@ -19,7 +19,7 @@ from probe.planning.inventory import Inventory
 from probe.planning.status import Planner
 from probe.recipes.recipe import read_recipe
 from probe.report.table import build_table
-from probe.runs.sweep import sweep
+from probe.runs import sweep
 from tests.report.world import RECIPE, World
 
 ELSEWHERE = "- {name: Elsewhere, train: more, head: {kind: pca-whitening, dim: 4}}"

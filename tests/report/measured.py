@@ -12,7 +12,7 @@ from feature_cache import Rows, StoreWriter
 from probe.backbones.catalogue import find_backbone
 from probe.planning.inventory import Inventory
 from probe.recipes.recipe import read_recipe
-from probe.runs.sweep import sweep
+from probe.runs import sweep
 from probe.workspace import Workspace
 
 HOSTILE = "</script><script>document.title='broken'</script><img src=x onerror=alert(1)>"

@@ -13,7 +13,7 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from PIL import Image
 
-from probe.losses.config import CosineMargins
+from probe.losses import CosineMargins
 from probe.planning.inventory import Inventory
 from probe.recipes.printed import PrintedValue
 from probe.report.figures import curves, examples, heatmap, margin_map, parameters
@@ -65,7 +65,7 @@ def test_curves_are_the_histories(measured: Measured):
     runs = measured.inventory.runs_of["Dynamic"]
     assert curve.name == "Dynamic"
     for number, run in enumerate(runs):
-        records = curves.history(run)
+        records = run.directory.history
         assert curve.loss[number].tolist() == [record.loss for record in records]
         assert curve.val[number].tolist() == [100 * record.val["mMP@5"] for record in records]
 

@@ -6,9 +6,8 @@ import pytest
 import torch
 
 from probe.fit import TrainedConfig
-from probe.heads import config as heads
-from probe.heads.build import build_head
-from probe.losses.build import build_loss
+from probe.heads import build_head
+from probe.losses import build_loss
 from probe.recipes.recipe import read_recipe
 from probe.recipes.row import Row
 from probe.report.model_size import ModelSize, model_size
@@ -50,10 +49,9 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Row]:
 def test_they_are_those_of_the_modules(rows: dict[str, Row], name: str):
     run, generator = rows[name].runs[0], torch.Generator().manual_seed(0)
     dim, frozen = (24 + 8 + 2, 1500) if name == "fused" else (24, 1000)
-    assert isinstance(run.head, heads.Trained)
     assert isinstance(run, TrainedConfig)
     sizes = torch.full((CLASSES,), 5)
-    modules = [build_head(run.head, dim, generator), build_loss(run.loss, sizes, heads.loss_dim(run.head), generator)]
+    modules = [build_head(run.head, dim, generator), build_loss(run.loss, sizes, run.head.loss_dim, generator)]
     trained = sum(weight.numel() for module in modules for weight in module.parameters())
     assert model_size(rows[name], CLASSES) == ModelSize(total=frozen + trained, trained=trained)
 

@@ -17,7 +17,7 @@ from probe.recipes.recipe import Recipe, read_recipe
 from probe.report.render.long_csv import long_csv
 from probe.report.render.markdown import markdown
 from probe.report.table import build_table
-from probe.runs.directory import Run
+from probe.runs.run import Run
 from tests.conftest import Shared
 from tests.report.test_table import terminal_text
 from tests.report.world import World

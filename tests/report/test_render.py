@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
@@ -24,6 +24,7 @@ from probe.report.render.overview import show_overview
 from probe.report.render.terminal import show
 from probe.report.significance import Significance
 from probe.report.table import Cell, Table, TableRow
+from tests.conftest import examples
 
 METRICS = ("mMP@5", "R@1")
 COLUMNS: tuple[str, ...] = ("Mean", "cars", "food_2k")
@@ -114,7 +115,7 @@ def values_of(table: Table, lines: list[list[str]], read) -> list[list[str]]:
     return sorted(found)
 
 
-@settings(deadline=None, max_examples=30)
+@examples(15, 300)
 @given(tables())
 def test_every_form_tells_the_same_numbers(table: Table):
     expected = lines_of(table)
@@ -155,7 +156,7 @@ def test_the_best_is_bold_and_what_is_not_told_from_it_is_marked_in_every_form()
 
 
 @given(st.text(max_size=30))
-@settings(deadline=None)
+@examples(30, 1000)
 def test_escaped_text_has_no_character_that_latex_reads_as_its_own(text: str):
     found = escaped(text)
     bare = re.sub(r"\\[a-zA-Z]+(\{\})?|\\[&%$#_{}]|\$[^$]*\$|\{[\[\]*]\}", "", found)

@@ -17,7 +17,7 @@ from probe.report.render.long_csv import long_csv
 from probe.report.render.markdown import markdown
 from probe.report.significance import compare_rows, holm, read_scores
 from probe.report.table import build_table
-from probe.runs.sweep import sweep
+from probe.runs import sweep
 from tests.report.world import World
 
 QUERIES = 120

@@ -8,7 +8,7 @@ from probe.planning.inventory import Inventory
 from probe.report import significance
 from probe.report.significance import cached_comparison, compare_rows
 from probe.report.table import build_table
-from probe.runs.sweep import sweep
+from probe.runs import sweep
 from tests.report.world import World
 
 

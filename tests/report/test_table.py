@@ -19,7 +19,7 @@ from probe.report.render.long_csv import long_csv
 from probe.report.render.markdown import markdown
 from probe.report.render.terminal import show
 from probe.report.table import Table, build_table
-from probe.runs.sweep import sweep
+from probe.runs import sweep
 from tests.report.world import RECIPE, World
 
 

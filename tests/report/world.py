@@ -1,12 +1,14 @@
 """A small measured world: two domains, a store of 16-d features with one failed image, and a recipe over it."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+import polars as pl
 
 from feature_cache import Failure, Rows, StoreWriter
 from probe.backbones.catalogue import find_backbone
-from probe.recipes.recipe import Recipe
+from probe.recipes.recipe import Recipe, read_recipe
 from probe.workspace import Workspace
 
 RECIPE = """
@@ -47,3 +49,18 @@ class World:
         with StoreWriter(self.workspace.store("small", "descriptor"), spec) as writer:
             writer.add(Rows(ids, features, np.full((len(ids), 2), 64)), failures)
             writer.finish()
+
+
+def small_world(folder: Path) -> World:
+    """Its manifest, recipe and printed values, written into an empty folder; no stores yet."""
+    classes = [(domain, f"{domain}{n}", split) for domain in ("birds", "cars") for n, split in enumerate(SPLITS)]
+    rows = [(f"{d}/{label}/{i}.jpg", "small", label, d, s, ROLE[s]) for d, label, s in classes for i in range(4)]
+    schema = ["image", "source", "label", "domain", "split", "role"]
+    data = folder / "data" / "small"
+    data.mkdir(parents=True)
+    pl.DataFrame(rows, schema, orient="row").write_csv(data / "manifest.csv")
+    (folder / "reference").mkdir()
+    (folder / "reference" / "printed.csv").write_text(PRINTED)
+    (folder / "small.yaml").write_text(RECIPE)
+    workspace = Workspace(folder / "data", folder / "features", folder / "out")
+    return World(read_recipe(folder / "small.yaml"), workspace, [row[0] for row in rows])

@@ -1,19 +1,18 @@
 """An interrupted run goes on from its last epoch and ends with the bits of an undisturbed one."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
+from probe import heads, losses
 from probe.extract.features import CachedFeatures
-from probe.fit import FitData, Fitted, RunConfig, fit
-from probe.heads import config as heads
-from probe.losses import config as losses
+from probe.fit import EpochRecord, FitData, Fitted, RunConfig, fit
+from probe.runs import sweep, sweeps
 from probe.runs.checkpoint import FILE, Checkpoint
-from probe.runs.directory import Run
-from probe.runs.sweep import sweep
-from probe.runs.view import View
+from probe.runs.display import SweepDisplay
+from probe.runs.run import Run
+from tests.conftest import slow
 from tests.fit.conftest import CPU, PLENTY, fitted, linear
 
 COMPARED = ("metrics.json", "head.safetensors", "history.jsonl", "config.yaml")
@@ -24,7 +23,7 @@ class InterruptedRunError(Exception):
 
 
 def interrupted(config: RunConfig, features: CachedFeatures, checkpoint: Checkpoint, after: int) -> None:
-    def stop(record: dict[str, Any]) -> None:
+    def stop(record: EpochRecord) -> None:
         if record.epoch == after:
             raise InterruptedRunError
 
@@ -44,15 +43,15 @@ def assert_equal_bits(one: Fitted, other: Fitted) -> None:
     ("config", "after"),
     [
         (linear(), 1),
-        (linear(), 4),
-        (linear(optimizer="sgd", lr=1.0), 3),
-        (linear(optimizer="adamw", freeze_head_epochs=2), 2),
+        slow(linear(), 4),
+        slow(linear(optimizer="sgd", lr=1.0), 3),
+        slow(linear(optimizer="adamw", freeze_head_epochs=2), 2),
         (linear(lr=20.0, lr_min=20.0, seed=1), 3),
         (linear(samples=400, validate_every=100), 1),
-        (linear().model_copy(update={"loss": losses.CurricularFace(scale=8)}), 2),
-        (linear().model_copy(update={"loss": losses.AdaFace(scale=8)}), 2),
-        (linear().model_copy(update={"loss": losses.AdaCos()}), 2),
-        (linear().model_copy(update={"head": heads.BatchNormLinear(hidden=16, dim=8)}), 2),
+        slow(linear().model_copy(update={"loss": losses.CurricularFace.Config(scale=8)}), 2),
+        slow(linear().model_copy(update={"loss": losses.AdaFace.Config(scale=8)}), 2),
+        slow(linear().model_copy(update={"loss": losses.AdaCos.Config()}), 2),
+        (linear().model_copy(update={"head": heads.BatchNormLinear.Config(hidden=16, dim=8)}), 2),
     ],
     ids=[
         "adam",
@@ -73,7 +72,7 @@ def test_a_run_that_goes_on_after_any_epoch_has_the_same_bits(
     checkpoint = Checkpoint(tmp_path / ".run.partial", "k")
     interrupted(config, cached, checkpoint, after)
     assert len(checkpoint.history) == after
-    records: list[dict[str, Any]] = []
+    records: list[EpochRecord] = []
     torch.manual_seed(99)
     resumed = fit(config, FitData(cached, CPU, PLENTY), checkpoint, on_epoch=records.append)
     assert [record.epoch for record in records] == list(range(after + 1, 5)), "what was done is not done again"
@@ -98,7 +97,7 @@ def test_the_unfinished_folder_goes_when_the_run_appears_and_others_stay(
         assert (run.path / name).read_bytes() == (undisturbed.path / name).read_bytes()
 
 
-@pytest.mark.parametrize("content", [b"", b"half", b"\xff" * 100])
+@pytest.mark.parametrize("content", [b"half", slow(b""), slow(b"\xff" * 100)])
 def test_a_damaged_checkpoint_is_said_and_the_run_starts_again(
     content: bytes, cached: CachedFeatures, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -121,7 +120,7 @@ def test_a_checkpoint_made_with_another_shuffling_is_said_and_not_used(
 ) -> None:
     checkpoint = Checkpoint(tmp_path, "k")
     interrupted(linear(), cached, checkpoint, 2)
-    records: list[dict[str, Any]] = []
+    records: list[EpochRecord] = []
     fit(linear(), FitData(cached, CPU, {"device": 0, "host": 0}), checkpoint, on_epoch=records.append)
     assert len(records) == 4
     assert "made with all rows shuffled together, and there is memory for rows shuffled in windows of" in (
@@ -135,7 +134,9 @@ def test_a_sweep_counts_the_images_of_a_checkpoint_that_it_cannot_use(
     run = Run(linear(), cached.identity, tmp_path)
     interrupted(run.config, cached, run.checkpoint, 2)
     left: list[int] = []
-    monkeypatch.setattr("probe.memory.feature_budget", lambda device, jobs: {"device": 0, "host": 0})
-    monkeypatch.setattr("probe.runs.sweep.View", lambda runs: left.append(runs[0][0].images_left(240)) or View(runs))
+    monkeypatch.setattr(sweeps, "feature_budget", lambda device, jobs: {"device": 0, "host": 0})
+    monkeypatch.setattr(
+        sweeps, "SweepDisplay", lambda runs: left.append(runs[0][0].images_left(240)) or SweepDisplay(runs)
+    )
     assert sweep([(run, cached)], "cpu") == 1
     assert left == [4 * 240]

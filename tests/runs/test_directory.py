@@ -11,18 +11,14 @@ import pytest
 import yaml
 from safetensors.torch import load_file
 
+from probe import heads, losses
 from probe.errors import UsageError
 from probe.extract.features import CachedFeatures
 from probe.extract.selection import Selection
 from probe.fit import EpochRecord, Fitted, RunConfig, SplitRows, Training, read_run_config, score
-from probe.heads import config as heads
-from probe.heads.build import load_head
-from probe.losses import config as losses
 from probe.metrics import INDEXES, METRICS, PROTOCOLS
-from probe.metrics.scores import PER_QUERY
-from probe.runs import directory as run_module
-from probe.runs.directory import Run, read_run
-from probe.runs.sweep import sweep
+from probe.runs import PER_QUERY, Run, RunDirectory, sweep
+from probe.runs import run as run_module
 from tests.fit.conftest import BACKBONE, CPU, DIM, World, features_of, fitted, linear, untrained
 
 FILES = {"config.yaml", "history.jsonl", "metrics.json", "head.safetensors", "environment.json", *PER_QUERY.values()}
@@ -57,10 +53,14 @@ def test_what_is_written_is_what_was_fitted(run: Run, short: Fitted, cached: Cac
     assert [EpochRecord.model_validate_json(line) for line in lines] == short.history
     for index, file in PER_QUERY.items():
         assert pl.read_parquet(run.path / file).equals(short.per_query[index])
-    finished = read_run(run.path)
-    assert (finished.key, finished.config, finished.dim) == (run.key, SHORT, DIM)
-    assert finished.spec == cached.spec
-    head = load_head(finished.config.head, run.path / "head.safetensors", finished.dim, CPU)
+    finished = RunDirectory(run.path)
+    assert (finished.key, finished.config, finished.features.dim) == (run.key, SHORT, DIM)
+    assert finished.features.spec == cached.spec
+    assert (finished.inputs, finished.code, finished.environment.device) == (run.inputs, run.code, "cpu")
+    assert finished.history == short.history
+    assert all(finished.per_query(index).equals(frame) for index, frame in short.per_query.items())
+    head = finished.head(CPU)
+    assert not head.training
     assert score(head, SplitRows(cached, cached.frame("test"), "device", CPU)).scores == run.scores.test
 
 
@@ -68,10 +68,10 @@ def test_what_is_written_is_what_was_fitted(run: Run, short: Fitted, cached: Cac
     "config",
     [
         SHORT,
-        untrained(heads.RandomProjection(dim=8)),
-        untrained(heads.PCAWhitening(dim=8, per_domain=30)),
-        untrained(heads.AveragePooling(dim=8)),
-        untrained(heads.FullDimension()),
+        untrained(heads.RandomProjection.Config(dim=8)),
+        untrained(heads.PCAWhitening.Config(dim=8, per_domain=30)),
+        untrained(heads.AveragePooling.Config(dim=8)),
+        untrained(heads.FullDimension.Config()),
     ],
     ids=lambda config: config.head.kind,
 )
@@ -84,7 +84,12 @@ def test_the_same_seed_twice_writes_the_same_bytes(config: RunConfig, cached: Ca
 
 
 @pytest.mark.parametrize(
-    "config", [SHORT, untrained(heads.RandomProjection(dim=8)), untrained(heads.PCAWhitening(dim=8, per_domain=30))]
+    "config",
+    [
+        SHORT,
+        untrained(heads.RandomProjection.Config(dim=8)),
+        untrained(heads.PCAWhitening.Config(dim=8, per_domain=30)),
+    ],
 )
 def test_another_seed_writes_another_head_and_other_metrics(
     config: RunConfig, cached: CachedFeatures, tmp_path: Path
@@ -142,11 +147,12 @@ def test_what_a_killed_process_left_goes_when_the_run_is_written_and_what_a_livi
 def test_a_run_may_be_named_from_inside_it(run: Run, short: Fitted, monkeypatch: pytest.MonkeyPatch) -> None:
     run.write(short, "cpu")
     monkeypatch.chdir(run.path)
-    assert read_run(Path()).path.name == run.path.name
+    assert RunDirectory(Path()).name == run.path.name
+    assert RunDirectory(Path()).key == run.key
 
 
 def test_what_a_loss_keeps_beside_its_classes_is_saved_with_the_run(cached: CachedFeatures, tmp_path: Path) -> None:
-    config = SHORT.model_copy(update={"loss": losses.CurricularFace(scale=8)})
+    config = SHORT.model_copy(update={"loss": losses.CurricularFace.Config(scale=8)})
     run = Run(config, cached.identity, tmp_path)
     sweep([(run, cached)], "cpu")
     assert {file.name for file in run.path.iterdir()} == FILES | {"loss.safetensors"}
@@ -179,7 +185,7 @@ def test_a_folder_that_is_no_finished_run_is_a_clear_error(spoil: Any, run: Run,
     run.write(short, "cpu")
     spoil(run.path)
     with pytest.raises(UsageError, match="is not a finished run"):
-        read_run(run.path)
+        _ = RunDirectory(run.path).config
 
 
 CHANGES: dict[str, dict[str, Any]] = {
@@ -289,25 +295,25 @@ def test_the_key_changes_with_every_choice_of_features() -> None:
 
 def test_the_key_changes_with_the_head() -> None:
     configs = [
-        untrained(heads.FullDimension()),
-        untrained(heads.AveragePooling()),
-        untrained(heads.RandomProjection()),
-        untrained(heads.RandomProjection(dim=32)),
-        untrained(heads.PCAWhitening()),
-        untrained(heads.PCAWhitening(per_domain=100)),
+        untrained(heads.FullDimension.Config()),
+        untrained(heads.AveragePooling.Config()),
+        untrained(heads.RandomProjection.Config()),
+        untrained(heads.RandomProjection.Config(dim=32)),
+        untrained(heads.PCAWhitening.Config()),
+        untrained(heads.PCAWhitening.Config(per_domain=100)),
     ]
     assert len({key(config, {}) for config in configs}) == len(configs)
 
 
 def test_the_key_does_not_change_with_how_a_number_is_written(cached: CachedFeatures) -> None:
     written = yaml.safe_load("{kind: sub-center-arcface, scale: 8, sub_centers: 2}")
-    loss = losses.SubCenterArcFace.model_validate(written)
+    loss = losses.SubCenterArcFace.Config.model_validate(written)
     assert key(linear().model_copy(update={"loss": loss}), cached.identity) == key(linear(), cached.identity)
 
 
-def test_the_key_changes_with_the_version_of_the_results(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_key_changes_with_the_code(monkeypatch: pytest.MonkeyPatch) -> None:
     before = key(linear(), {})
-    monkeypatch.setattr(run_module, "RESULTS_VERSION", run_module.RESULTS_VERSION + 1)
+    monkeypatch.setattr(run_module, "code_of_run", lambda config: {"probe/fit/trainer.py": "another"})
     assert key(linear(), {}) != before
 
 
@@ -341,7 +347,7 @@ def test_the_paths_of_two_regimes_differ_by_more_than_their_key(tmp_path: Path) 
 
 
 def test_a_sweep_fits_only_what_is_not_done(cached: CachedFeatures, tmp_path: Path) -> None:
-    runs = [Run(untrained(heads.RandomProjection(dim=8), seed), cached.identity, tmp_path) for seed in range(3)]
+    runs = [Run(untrained(heads.RandomProjection.Config(dim=8), seed), cached.identity, tmp_path) for seed in range(3)]
     assert sweep([(runs[1], cached)], "cpu") == 1
     assert sweep([(run, cached) for run in runs], "cpu") == 2
     assert all(run.done for run in runs)

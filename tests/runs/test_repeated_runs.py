@@ -2,15 +2,15 @@
 
 from pathlib import Path
 
+from probe import heads
 from probe.extract.features import CachedFeatures
-from probe.heads import config as heads
-from probe.runs.directory import Run
-from probe.runs.sweep import sweep
+from probe.runs import sweep
+from probe.runs.run import Run
 from tests.fit.conftest import untrained
 
 
 def test_a_run_that_is_named_twice_is_fitted_once(cached: CachedFeatures, tmp_path: Path, capsys) -> None:
-    runs = [Run(untrained(heads.FullDimension()), cached.identity, tmp_path) for _ in range(2)]
+    runs = [Run(untrained(heads.FullDimension.Config()), cached.identity, tmp_path) for _ in range(2)]
     assert runs[0].path == runs[1].path
     sweep([(run, cached) for run in runs], "cpu")
     err = capsys.readouterr().err

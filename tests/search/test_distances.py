@@ -3,17 +3,18 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from probe.search.distances import Cosine, Euclidean
 from probe.search.vectors import Vectors
+from tests.conftest import examples
 
 CPU = torch.device("cpu")
 SPACES = [Cosine, Euclidean]
 
 
-@settings(max_examples=40, deadline=None)
+@examples(20, 500)
 @given(
     st.integers(0, 2**32 - 1),
     st.sampled_from(SPACES),

@@ -1,15 +1,16 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from probe.search import duplicates
 from probe.search.duplicates import without_late_copies
 from probe.search.vectors import Vectors
+from tests.conftest import examples
 
 
-@settings(max_examples=40, deadline=None)
+@examples(20, 500)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 5), st.sampled_from([np.float32, np.float64]), st.booleans())
 def test_rows_with_fewer_equals_in_front_are_kept_whatever_their_hashes(
     seed: int, copies: int, dtype: type, collide: bool

@@ -16,6 +16,7 @@ from probe.search import exact as exact_search
 from probe.search.batch import Blocks
 from probe.search.distances import DISTANCES as DISTANCES_OF
 from probe.search.reference import reference_search, similarity
+from tests.conftest import examples
 
 NONE = np.zeros((0, 2), np.int64)
 BLOCKS = [
@@ -44,7 +45,7 @@ def some_pairs(rng: np.random.Generator, queries: int, index: int, share: float)
 shares, seeds, blocks = st.sampled_from([0.0, 0.1, 0.7, 1.0]), st.integers(0, 2**32 - 1), st.sampled_from(BLOCKS)
 
 
-@settings(max_examples=45, deadline=None)
+@examples(45, 500)
 @given(seeds, shares, blocks)
 def test_cosine_neighbours_equal_brute_force_in_float64(seed: int, share: float, blocks: Blocks) -> None:
     """Drawn from a small pool of directions, so that duplicates abound; lengths are powers of two, which leave a
@@ -66,7 +67,7 @@ def test_cosine_neighbours_equal_brute_force_in_float64(seed: int, share: float,
     assert_same(found, reference_search(queries, index, k, pairs))
 
 
-@settings(max_examples=45, deadline=None)
+@examples(45, 500)
 @given(seeds, shares, blocks, st.sampled_from([0, 1000, -(2**20)]))
 def test_euclidean_neighbours_of_whole_numbers_equal_brute_force_ties_and_all(
     seed: int, share: float, blocks: Blocks, offset: int
@@ -82,7 +83,7 @@ def test_euclidean_neighbours_of_whole_numbers_equal_brute_force_ties_and_all(
     assert_same_bits(found, reference_search(queries, index, k, pairs, "euclidean"))
 
 
-@settings(max_examples=25, deadline=None)
+@examples(25, 500)
 @given(seeds, blocks, st.sampled_from(DISTANCES), st.sampled_from([np.float32, np.float64]), st.booleans())
 def test_unnormalised_vectors_have_the_neighbours_of_reference_search(
     seed: int, blocks: Blocks, distance: Distance, dtype: type, far: bool

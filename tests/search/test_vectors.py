@@ -2,11 +2,12 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from probe.errors import UsageError
 from probe.search.vectors import Vectors, _read_spans
+from tests.conftest import examples
 
 VALUES = np.random.default_rng(0).standard_normal((300, 3))
 
@@ -30,7 +31,7 @@ def test_blocks_are_the_same_wherever_the_values_lie(dtype: type, rows: list[int
             np.testing.assert_array_equal(taken.numpy(), values[[4, 2] if chosen is None else chosen[[4, 2]]])
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30, 300)
 @given(st.lists(st.integers(0, 299), max_size=20))
 def test_rows_of_a_dataset_are_read_in_any_order_and_as_often_as_named(rows: list[int]) -> None:
     np.testing.assert_array_equal(_read_spans(VALUES, np.array(rows, np.int64)), VALUES[rows])

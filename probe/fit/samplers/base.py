@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from probe.fit.plan import TrainingPlan
     from probe.fit.training import Training
 
-SAMPLERS: Registry[type["Sampler"]] = Registry("sampler", "probe.fit.samplers")
-
 
 @dataclass(frozen=True)
 class StepBlock:
@@ -62,6 +60,9 @@ class Sampler:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Goes on where another sampler of the same configuration was."""
+
+
+SAMPLERS: Registry[type[Sampler]] = Registry("sampler", "probe.fit.samplers", Sampler)
 
 
 def build_sampler(training: "Training", plan: "TrainingPlan", data: "FitData", seed: int) -> Sampler:

@@ -10,8 +10,6 @@ from probe.registry import Kind, Registry
 if TYPE_CHECKING:
     from probe.fit.training import Training
 
-SCHEDULES: Registry[type["Schedule"]] = Registry("schedule", "probe.fit.schedules")
-
 
 class Schedule:
     """The base of all. `lr`: the highest rate."""
@@ -26,6 +24,9 @@ class Schedule:
     def rate(self, step: int, steps: int) -> float:
         """Of a step, counted from 0, of so many in all."""
         raise NotImplementedError
+
+
+SCHEDULES: Registry[type[Schedule]] = Registry("schedule", "probe.fit.schedules", Schedule)
 
 
 def build_schedule(training: "Training") -> Schedule:

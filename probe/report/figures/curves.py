@@ -17,7 +17,6 @@ from probe.planning import Inventory
 from probe.report.figures.figure import FigureKind
 from probe.report.figures.style import COLOURS, FAINT, house_style, line_style
 from probe.report.table import Table
-from probe.runs.directory import Run
 
 METRIC = "mMP@5"
 MOST_LINES = 8  # that one pair of axes can hold
@@ -48,7 +47,7 @@ def curves(inventory: Inventory) -> list[Curve]:
         for run in inventory.runs_of[row.name]:
             if run.done and isinstance(run.config, TrainedConfig):
                 name = f"{row.name}: {run.config.domain}" if row.specialists else row.name
-                histories.setdefault(name, []).append(history(run))
+                histories.setdefault(name, []).append(run.directory.history)
     return [_curve(name, found) for name, found in histories.items()]
 
 
@@ -57,11 +56,6 @@ def _curve(name: str, histories: list[list[EpochRecord]]) -> Curve:
     loss = [[record.loss for record in records[:epochs]] for records in histories]
     val = [[100 * record.val[METRIC] for record in records[:epochs]] for records in histories]
     return Curve(name, np.array(loss), np.array(val))
-
-
-def history(run: Run) -> list[EpochRecord]:
-    """The lines of a finished run's history.jsonl."""
-    return [EpochRecord.model_validate_json(line) for line in (run.path / "history.jsonl").read_text().splitlines()]
 
 
 def draw(inventory: Inventory, _table: Table) -> Figure | None:

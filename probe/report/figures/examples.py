@@ -25,7 +25,7 @@ NEIGHBOURS = 5
 MOST_QUERIES = 8  # at least one a domain
 CAPTION = (
     "Queries and their nearest neighbours: ✓ and a green frame where the class is right, ✗ and a red frame where it is "
-    "not. Only as many neighbours are shown as there are images to be found. The queries are those of each domain on "
+    "not. A query has at most as many neighbours as it has images to find. The queries are those of each domain on "
     "which the two rows differ most."
 )
 

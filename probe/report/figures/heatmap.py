@@ -18,7 +18,7 @@ METRIC = "mMP@5"  # or the first of a table without it
 ON_DARK, ON_BRIGHT = "#fefefe", "#000000"  # cells keep their colours on a dark page, and so does their text
 CAPTION = (
     "Each row on each domain, in %. The scale is the same for measured and printed values; rows and domains "
-    "of which there is neither are left out."
+    "without any value are left out."
 )
 
 

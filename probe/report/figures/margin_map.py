@@ -1,9 +1,9 @@
 """The dynamic-margin map (UniFEx, Appendix Fig. 1): margin of a class against its number of training images.
 
-Where the training images are not here, cosine margins are drawn over the position between the smallest and the largest
-class, on which alone they depend.
+Where the training images are not here, relative margins, such as cosine ones, are drawn over the position between the
+smallest and the largest class, on which alone they depend.
 
-    draw(inventory, table)        # a Figure, or None for a recipe without dynamic-arcface
+    draw(inventory, table)        # a Figure, or None for a recipe whose losses have one margin for all classes
 """
 
 from collections.abc import Mapping
@@ -15,8 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from probe.fit import TrainedConfig
-from probe.losses import config as losses
-from probe.losses.dynamic import margins_by_size
+from probe.losses import SizeMargins
 from probe.planning import Inventory
 from probe.report.figures.figure import FigureKind
 from probe.report.figures.style import FAINT, house_style, line_style
@@ -26,20 +25,19 @@ CAPTION = (
     "Margin f(n) in radians of a class with n training images, between the least and the most of this recipe. "
     "Grey: how many classes of the training set have about n images, where it is here."
 )
-Margins = losses.CosineMargins | losses.PowerMargins
 
 
 def draw(inventory: Inventory, _table: Table) -> Figure | None:
     """One line a setting of the margins, over the class sizes of the recipe's training split."""
     settings = {
-        f"{row.name}: {_range(loss.margins)}": loss.margins
+        f"{row.name}: {_range(margins)}": margins
         for row in inventory.recipe.rows
         for run in row.runs[:1]
-        if isinstance(run, TrainedConfig) and isinstance(loss := run.loss, losses.DynamicArcFace)
+        if isinstance(run, TrainedConfig) and (margins := run.loss.size_margins) is not None
     }
     sizes = _class_sizes(inventory)
     if sizes is None:
-        settings = {name: margins for name, margins in settings.items() if isinstance(margins, losses.CosineMargins)}
+        settings = {name: margins for name, margins in settings.items() if margins.relative}
     if not settings:
         return None
     with house_style():
@@ -65,10 +63,10 @@ def _class_sizes(inventory: Inventory) -> np.ndarray | None:
     return sizes if len(sizes) else None
 
 
-def _plot(axes: Axes, settings: Mapping[str, Margins], n: torch.Tensor, at: np.ndarray) -> None:
+def _plot(axes: Axes, settings: Mapping[str, SizeMargins], n: torch.Tensor, at: np.ndarray) -> None:
     for number, (name, margins) in enumerate(settings.items()):
         style = line_style(number) | {"marker": "", "linewidth": 2}
-        axes.plot(at, margins_by_size(n, margins).numpy(), label=name, **style)
+        axes.plot(at, margins.of(n).numpy(), label=name, **style)
     axes.set_ylabel("margin f(n), radians")
     axes.set_ylim(0, 1.1 * max(margins.most for margins in settings.values()))
     axes.margins(x=0.02)
@@ -84,7 +82,7 @@ def _histogram(axes: Axes, sizes: np.ndarray, bins: int) -> None:
     axes.patch.set_visible(False)
 
 
-def _range(margins: Margins) -> str:
+def _range(margins: SizeMargins) -> str:
     return f"{margins.kind}, {margins.least:g} to {margins.most:g}"
 
 

@@ -1,4 +1,4 @@
-"""mMP@5 against the number of parameters (UniFEx, Fig. 1): a bubble's area is the number of those that are trained.
+"""mMP@5 against the number of parameters (UniFEx, Fig. 1): the area of a bubble is the number of trained ones.
 
 Both numbers are counted from the row's configuration, or printed; the class matrix is trained, and part of the total.
 

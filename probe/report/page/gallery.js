@@ -13,7 +13,7 @@ function gallery() {
   const { run: runs, other, domain, show, order, text } = form.elements;
   const pictures = new Map(); // parsed when a set is first looked at
   let page = 0;
-  let shown = [];
+  let visible = [];
 
   const all = sets.flatMap((set, s) => set.runs.map((run, r) => ({ set, s, run, r, value: `${s}:${r}` })));
   const chosen = (select) => all.find((entry) => entry.value === select.value) ?? null;
@@ -106,14 +106,14 @@ function gallery() {
   function neighbour({ set, s }, query, place, image, similarity, hit) {
     const [id, label, place_domain] = set.images[image];
     const beyond = place >= Math.min(query[COUNT], KEPT_BY_MMP);
-    const said = hit ? "right" : "wrong";
+    const verdict = hit ? "right" : "wrong";
     const elsewhere = place_domain && place_domain !== set.domains[query[DOMAIN]] ? place_domain : null;
     return element(
       "li",
       { class: `${hit ? "hit" : "miss"}${beyond ? " beyond" : ""}`, title: `${label} (${place_domain})\n${id}` },
       element("div", { class: "frame" }, picture(s, image, `${label}, ${id}`),
         element("span", { class: "mark", "aria-hidden": "true" }, hit ? "✓" : "✗")),
-      element("span", { class: "unseen" }, `${place + 1}, ${said}${beyond ? ", not counted" : ""}: `),
+      element("span", { class: "unseen" }, `${place + 1}, ${verdict}${beyond ? ", not counted" : ""}: `),
       element("span", { class: "text" }, ...breakable(label)),
       elsewhere ? element("span", { class: "text note" }, `in ${elsewhere}`) : null,
       element("span", { class: "note" }, similarity.toFixed(3)),
@@ -157,11 +157,11 @@ function gallery() {
 
   function draw() {
     const total = chosen(runs).set.queries.length;
-    const pages = Math.max(1, Math.ceil(shown.length / PAGE));
+    const pages = Math.max(1, Math.ceil(visible.length / PAGE));
     page = Math.min(Math.max(page, 0), pages - 1);
-    byId("queries").replaceChildren(...shown.slice(page * PAGE, (page + 1) * PAGE).map(card));
+    byId("queries").replaceChildren(...visible.slice(page * PAGE, (page + 1) * PAGE).map(card));
     const number = (value) => value.toLocaleString("en");
-    byId("count").textContent = `${number(shown.length)} of ${number(total)} queries`;
+    byId("count").textContent = `${number(visible.length)} of ${number(total)} queries`;
     byId("page").textContent = `Page ${number(page + 1)} of ${number(pages)}`;
     byId("pager").hidden = pages === 1;
     const [previous, next] = byId("pager").querySelectorAll("button");
@@ -171,7 +171,7 @@ function gallery() {
 
   function filter() {
     choices();
-    shown = ordered(chosen(runs).set.queries.map((_, q) => q).filter(passes));
+    visible = ordered(chosen(runs).set.queries.map((_, q) => q).filter(passes));
     page = 0;
     draw();
   }

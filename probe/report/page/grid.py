@@ -24,7 +24,7 @@ class GridGroup:
     domain: str
     metric: str
     kinds: list[str]
-    """MEASURED, PRINTED and DIFFERENCE, those of them that there are."""
+    """Some of MEASURED, PRINTED and DIFFERENCE."""
 
     @property
     def title(self) -> str:

@@ -8,10 +8,7 @@ from dataclasses import dataclass
 
 from probe.fit import TrainedConfig
 from probe.planning import Inventory
-from probe.report.figures.curves import history
-from probe.runs.directory import Run
-
-FILES = ("config.yaml", "environment.json")
+from probe.runs import Run
 
 
 @dataclass(frozen=True)
@@ -32,7 +29,14 @@ def provenance(inventory: Inventory, anchor: str) -> list[RunRecord]:
     """One record a run; `anchor`: the prefix of theirs."""
     runs = [(row.name, run) for row in inventory.recipe.rows for run in inventory.runs_of[row.name]]
     return [
-        RunRecord(row, f"{anchor}-run-{number}", _title(row, run), run.done, _facts(run), _files(run))
+        RunRecord(
+            row,
+            f"{anchor}-run-{number}",
+            _title(row, run),
+            run.done,
+            _facts(run),
+            run.directory.texts if run.done else {},
+        )
         for number, (row, run) in enumerate(runs, start=1)
     ]
 
@@ -45,7 +49,7 @@ def _title(row: str, run: Run) -> str:
 def _facts(run: Run) -> dict[str, str]:
     if not run.done:
         return {}
-    epochs = len(history(run)) if isinstance(run.config, TrainedConfig) else 0
+    epochs = len(run.directory.history) if isinstance(run.config, TrainedConfig) else 0
     selected = run.scores.selected_epoch
     facts = {"key": run.key, "folder": str(run.path)}
     facts |= {"selected epoch": f"{selected} of {epochs}"} if selected and epochs else {}
@@ -53,5 +57,4 @@ def _facts(run: Run) -> dict[str, str]:
 
 
 def _files(run: Run) -> dict[str, str]:
-    paths = [run.path / name for name in FILES]
-    return {path.name: path.read_text(encoding="utf-8") for path in paths if path.is_file()}
+    return run.directory.texts if run.done else {}

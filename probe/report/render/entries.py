@@ -18,7 +18,10 @@ from probe.report.table import Cell, Table, TableRow
 
 NOTHING = "-"
 TIED = "≈"
-MARKS = f"Bold: the best mean; {TIED}: not told from it by a paired permutation test over queries (Holm, p >= 0.05)."
+MARKS = (
+    f"Bold: the best mean; {TIED}: no significant difference from it "
+    "(paired permutation test over queries, Holm, p >= 0.05)."
+)
 DIFFERENCE = "measured - printed"
 SAME_BENCHMARK = ("exact", "linear-probe")
 

@@ -41,10 +41,12 @@ def show_overview(tables: list[Table], console: Console) -> None:
         titles = [Text(table.recipe.title)] if title else []
         grid.add_row(*map(Text, facts), *titles, Text(first_missing(table)), style="" if is_begun(table) else "dim")
     console.print(grid)
-    console.print("rows: measured of those that can be", style="dim")
-    console.print("time: estimated, of what is missing, also of what tables share; ?: not known", style="dim")
+    console.print("rows: measured / measurable", style="dim")
+    console.print(
+        "time: estimate for everything that is missing; shared work counts in every table; ?: unknown", style="dim"
+    )
     if any(table.commands for table in tables):
-        console.print("`probe table NAME` shows a table whole, with the commands that complete it", style="dim")
+        console.print("`probe table NAME` prints one table in full, with the commands that complete it", style="dim")
 
 
 def _measured(row: TableRow) -> bool:

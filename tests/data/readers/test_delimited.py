@@ -3,12 +3,13 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from probe.data.readers.base import reader_of
 from probe.data.readers.delimited import Delimited
 from probe.errors import UsageError
+from tests.conftest import examples
 from tests.data.readers.conftest import Put
 
 PRODUCTS = Delimited.Config(
@@ -98,7 +99,7 @@ def test_a_field_with_spaces_at_its_end_is_the_same_field(put: Put):
 @given(
     st.lists(st.tuples(st.integers(0, 99), st.integers(0, 9)), min_size=1, unique_by=lambda row: row[0]), st.randoms()
 )
-@settings(deadline=None, max_examples=25)
+@examples(25, 250)
 def test_the_rows_do_not_depend_on_the_order_of_the_lines(tmp_path_factory: pytest.TempPathFactory, rows, random):
     path: Path = tmp_path_factory.mktemp("rows") / "train.csv"
     path.write_text("name,class\n" + "".join(f"{name}.jpg,{label}\n" for name, label in rows))

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from probe.fit.samplers.order import Order
+from probe.fit.samplers import Order
+from tests.conftest import examples
 
 
 @given(
@@ -14,7 +15,7 @@ from probe.fit.samplers.order import Order
     window=st.one_of(st.none(), st.integers(1, 320)),
     block=st.integers(1, 40),
 )
-@settings(deadline=None, max_examples=60)
+@examples(60, 1000)
 def test_every_row_is_seen_once_a_pass(rows: int, seed: int, window: int | None, block: int) -> None:
     order = Order(rows, seed, window, block)
     for number in range(3):
@@ -22,7 +23,7 @@ def test_every_row_is_seen_once_a_pass(rows: int, seed: int, window: int | None,
 
 
 @given(cuts=st.lists(st.integers(0, 250), min_size=2, max_size=6), window=st.sampled_from([None, 20]))
-@settings(deadline=None, max_examples=40)
+@examples(40, 1000)
 def test_a_stretch_does_not_depend_on_where_one_starts_to_look(cuts: list[int], window: int | None) -> None:
     order, (first, *_, last) = Order(50, 3, window, 5), sorted(cuts)
     whole = order.between(0, 300)

@@ -15,14 +15,13 @@ from probe.errors import UsageError
 from probe.extract.features import CachedFeatures
 from probe.fit import SAMPLERS, EpochRecord, FitData, RunConfig, Training, TrainingPlan, fit, require_domains
 from probe.fit import data as placement
-from probe.fit.samplers.base import Sampler, build_sampler
+from probe.fit.samplers import Sampler, SingleDomainSampler, build_sampler
 from probe.fit.samplers.dynamic import Dynamic
 from probe.fit.samplers.shares import permuted
-from probe.fit.samplers.single_domain import SingleDomainSampler
-from probe.losses.config import AdaCos
+from probe.losses import AdaCos
+from probe.runs import SweepError, sweep
 from probe.runs.checkpoint import Checkpoint
-from probe.runs.directory import Run
-from probe.runs.sweep import SweepError, sweep
+from probe.runs.run import Run
 from tests.fit.conftest import CPU, PLENTY, World, features_of, fitted, linear, small_manifest
 
 UNED = pl.read_csv(Path(__file__).resolve().parents[3] / "recipes/reference/uned_table2.csv")
@@ -328,12 +327,12 @@ def test_adacos_is_refused_for_a_domain_of_two_classes_before_any_work(
     world.store(features_of(frame)[few.to_numpy()])
     features = world.cached()
     monkeypatch.setattr(CachedFeatures, "load", lambda *_: pytest.fail("features were loaded"))
-    separate = linear(sampler="balanced", classifier="separate").model_copy(update={"loss": AdaCos()})
-    specialist = linear().model_copy(update={"loss": AdaCos(), "domain": "cars"})
+    separate = linear(sampler="balanced", classifier="separate").model_copy(update={"loss": AdaCos.Config()})
+    specialist = linear().model_copy(update={"loss": AdaCos.Config(), "domain": "cars"})
     for config in (separate, specialist):
         with pytest.raises(UsageError, match="at least 3 classes, and the training images of cars have 2"):
             require_domains([config], features)
-    require_domains([linear(sampler="balanced").model_copy(update={"loss": AdaCos()})], features)
+    require_domains([linear(sampler="balanced").model_copy(update={"loss": AdaCos.Config()})], features)
 
 
 def test_runs_of_different_regimes_have_different_names_and_each_failure_is_told(

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from probe import heads
 from probe.extract.features import CachedFeatures
-from probe.heads import config as heads
-from probe.runs.directory import Run
-from probe.runs.jobs import threads_each
-from probe.runs.sweep import SweepError, sweep
+from probe.runs import SweepError, sweep
+from probe.runs.processes import threads_each
+from probe.runs.run import Run
 from tests.fit.conftest import linear, untrained
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
@@ -37,7 +37,12 @@ def run(cached: CachedFeatures, tmp_path: Path) -> Callable[..., Run]:
 
 
 def test_side_by_side_gives_the_bits_of_one_after_the_other(cached: CachedFeatures, run: Callable[..., Run]) -> None:
-    configs = [linear(seed=0), untrained(heads.RandomProjection(dim=8)), linear(seed=1), linear(optimizer="adamw")]
+    configs = [
+        linear(seed=0),
+        untrained(heads.RandomProjection.Config(dim=8)),
+        linear(seed=1),
+        linear(optimizer="adamw"),
+    ]
     together, in_turn = ([run(config, name) for config in configs] for name in ("together", "in turn"))
     assert sweep([(each, cached) for each in together], "cpu", jobs=2) == 4
     assert sweep([(each, cached) for each in in_turn], "cpu") == 4

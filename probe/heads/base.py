@@ -1,0 +1,134 @@
+"""What every head is: a module with its options beside it, told to the registry in its own file; and it on disk.
+
+@HEADS.register
+class AveragePooling(FixedHead):
+    class Config(FixedHead.Config):
+        kind: Literal["average-pooling"] = "average-pooling"
+        dim: PositiveInt = 64
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Self, overload
+
+import numpy as np
+import torch
+from pydantic import PositiveInt
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from probe.errors import UsageError, first_line
+from probe.registry import Kind, Registry
+
+Take = Callable[[np.ndarray], torch.Tensor]
+"""From (n,) rows of the training images to their (n, D) features, on the device, as they are stored."""
+
+
+class Head(nn.Module):
+    """(B, D) float32 features -> (B, d) embeddings."""
+
+    class Config(Kind):
+        """The options, and what is known of a head before it is built."""
+
+        trained: ClassVar[bool]
+        """Whether it needs a loss and a training recipe."""
+
+        def embedding_dim(self, in_dim: int) -> int:
+            """d: the option `dim` where it has one, else D."""
+            return int(self.options.get("dim", in_dim))
+
+    @classmethod
+    def build(cls, config: Any, in_dim: int, generator: torch.Generator) -> Self:
+        """From a configuration of its own: the constructor takes the options by their names."""
+        return cls(in_dim, generator=generator, **config.options)
+
+
+class TrainedHead(Head):
+    """Trained with a loss. `dim`, which all have, is the length of the embeddings that are searched."""
+
+    class Config(Head.Config):
+        trained: ClassVar[bool] = True
+        options_of_training: ClassVar[frozenset[str]] = frozenset()
+        """Those that mean nothing once it is trained, such as dropout: weights may be averaged in spite of them."""
+
+        dim: PositiveInt = 64
+
+        @property
+        def loss_dim(self) -> int:
+            """Length of the embeddings that the loss sees."""
+            return self.dim
+
+        @property
+        def averaging_obstacle(self) -> str | None:
+            """Why weights of several such heads have no mean, and what to do, to come after `RUN ...`."""
+            return None
+
+        def weights(self, in_dim: int) -> int | None:
+            """How many are trained; None where that is not known before the head is built."""
+            return None
+
+    def after_epoch(self, images: int, take: Take) -> None:
+        """What is to be done before each validation. `images`: how many there are to train on."""
+
+
+class ClosedFormHead(Head):
+    """Fitted on training features at once, without a loss."""
+
+    class Config(Head.Config):
+        trained: ClassVar[bool] = False
+
+        def rows_to_fit(self, domains: Sequence[np.ndarray], generator: torch.Generator) -> np.ndarray:
+            """(n,) int64 rows of the training images that `fit` takes, sorted: all. `domains`: the rows of each one."""
+            return np.sort(np.concatenate(domains))
+
+    def fit(self, features: torch.Tensor) -> Self:
+        """Fits this head, on its device, on (n, D) features as they are stored; itself."""
+        raise NotImplementedError
+
+
+class FixedHead(ClosedFormHead):
+    """There is nothing to fit."""
+
+    class Config(ClosedFormHead.Config):
+        def rows_to_fit(self, domains: Sequence[np.ndarray], generator: torch.Generator) -> np.ndarray:
+            return np.empty(0, np.int64)
+
+    def fit(self, features: torch.Tensor) -> Self:
+        return self
+
+
+HEADS: Registry[type[Head]] = Registry("head", __package__, Head)
+
+
+@overload
+def build_head(config: TrainedHead.Config, in_dim: int, generator: torch.Generator) -> TrainedHead: ...
+
+
+@overload
+def build_head(config: ClosedFormHead.Config, in_dim: int, generator: torch.Generator) -> ClosedFormHead: ...
+
+
+@overload
+def build_head(config: Head.Config, in_dim: int, generator: torch.Generator) -> Head: ...
+
+
+def build_head(config: Head.Config, in_dim: int, generator: torch.Generator) -> Head:
+    """The head before it is trained or fitted; random initial values come from the generator, on its device."""
+    return HEADS.find(config.kind).build(config, in_dim, generator)
+
+
+def save_head(head: nn.Module, path: Path) -> None:
+    """Parameters and buffers as safetensors."""
+    state = {key: value.detach().cpu().contiguous() for key, value in head.state_dict().items()}
+    save_file(state, path)
+
+
+def load_head(config: Head.Config, path: Path, in_dim: int, device: torch.device) -> Head:
+    """A head that `save_head` wrote, in eval mode. Raises UsageError when the file is damaged or another head's."""
+    head = build_head(config, in_dim, torch.Generator(device))
+    try:
+        head.load_state_dict(load_file(path, device=str(device)))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise UsageError(f"{path} is not the head of this run ({first_line(error)}); fit it again.") from error
+    return head.to(device).eval()

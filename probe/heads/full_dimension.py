@@ -1,0 +1,22 @@
+"""The backbone's features as they are: FullDimension()(features)."""
+
+from typing import Any, Literal, Self
+
+import torch
+
+from probe.heads.base import HEADS, FixedHead
+
+
+@HEADS.register
+class FullDimension(FixedHead):
+    """(B, D) -> (B, D), unchanged (UnED Table 4, off-the-shelf)."""
+
+    class Config(FixedHead.Config):
+        kind: Literal["full-dimension"] = "full-dimension"
+
+    @classmethod
+    def build(cls, config: Any, in_dim: int, generator: torch.Generator) -> Self:
+        return cls()
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        return features

@@ -1,0 +1,136 @@
+"""A folder that holds scores: what the directory of a run and the folder of an evaluation have in common.
+
+metrics.json is written last and marks the folder as finished; per_query.parquet (merged index) and
+per_query_separate.parquet have a row a query.
+
+    folder = ScoredFolder(path)
+    folder.values("merged", "mMP@5")      # source, image, domain, label, n, mMP@5
+"""
+
+import json
+from pathlib import Path
+from typing import Any, ClassVar, NoReturn
+
+import polars as pl
+from pydantic import ValidationError
+
+from probe.errors import UsageError, first_line, nearest
+from probe.metrics import metrics_of
+from probe.metrics.uncertainty import QUERY
+from probe.validation import Model, describe
+
+SCORES = "metrics.json"
+PER_QUERY = {"merged": "per_query.parquet", "separate": "per_query_separate.parquet"}
+NEIGHBOURS = ("neighbours", "neighbour_sources", "similarities", "hits")
+"""Columns of lists, one a query, of its nearest neighbours, best first."""
+
+TYPES: dict[str, tuple[Any, ...]] = {
+    "source": (pl.String,),
+    "image": (pl.String,),
+    "domain": (pl.String,),
+    "label": (pl.String, pl.List(pl.String)),
+    "neighbours": (pl.List(pl.String),),
+    "neighbour_sources": (pl.List(pl.String),),
+    "similarities": (pl.List(pl.Float64), pl.List(pl.Float32)),
+    "hits": (pl.List(pl.Boolean),),
+}
+
+Schema = dict[str, pl.DataType]
+
+
+class ScoredFolder:
+    """Raises UsageError, in one sentence, for what is missing, damaged or of another form, when it is asked for."""
+
+    remake: ClassVar[str] = "make it again"
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def name(self) -> str:
+        return self.path.resolve().name  # `.` has a name too
+
+    @property
+    def done(self) -> bool:
+        return (self.path / SCORES).is_file()
+
+    def require_done(self) -> None:
+        """Raises UsageError for a folder that holds no scores."""
+        if not self.done:
+            raise UsageError(
+                f"{self.path} is not a finished run; name folders that `probe fit` or `probe evaluate` made."
+            )
+
+    def per_query(self, index: str) -> pl.DataFrame:
+        """(Q, ...) QUERY, n, NEIGHBOURS, and a column of values for each metric."""
+        schema = self._schema(index)
+        self._require(index, schema, (*QUERY, "n", *NEIGHBOURS), metrics_of(list(schema)))
+        return self._frame(index, None)
+
+    def values(self, index: str, metric: str) -> pl.DataFrame:
+        """(Q, 6) QUERY, n and the values of one metric."""
+        schema = self._schema(index)
+        known = metrics_of(list(schema))
+        if metric not in known:
+            raise UsageError(f"{self.path / PER_QUERY[index]} has no values of '{metric}'; {nearest(metric, known)}")
+        self._require(index, schema, (*QUERY, "n"), [metric])
+        return self._frame(index, [*QUERY, "n", metric])
+
+    def version(self, index: str) -> tuple[int, int, int] | None:
+        """Of the per-query file: another one after each change of it, found without reading it; None where it is
+        missing."""
+        try:
+            found = (self.path / PER_QUERY[index]).stat()
+        except OSError:
+            return None
+        return found.st_size, found.st_mtime_ns, found.st_ino
+
+    def _read_scores(self, model: type[Model]) -> Model:
+        file = self.path / SCORES
+        try:
+            return model.model_validate_json(file.read_bytes())
+        except ValidationError as error:
+            self._fail(file, describe(error, model))
+        except OSError as error:
+            self._fail(file, first_line(error))
+
+    def _schema(self, index: str) -> Schema:
+        file = self.path / PER_QUERY[index]
+        self.require_done()
+        if not file.is_file():
+            raise UsageError(f"{file} is not there: the {index} index was not scored, or the file was deleted.")
+        try:
+            return dict(pl.read_parquet_schema(file))
+        except (OSError, pl.exceptions.PolarsError) as error:
+            self._fail(file, first_line(error))
+
+    def _require(self, index: str, schema: Schema, columns: tuple[str, ...], metrics: list[str]) -> None:
+        file = self.path / PER_QUERY[index]
+        for name in columns:
+            if name not in schema:
+                self._fail(file, f"it has no column '{name}'")
+            right = schema[name] in TYPES[name] if name in TYPES else schema[name].is_integer()
+            if not right:
+                self._fail(file, f"its column '{name}' is {schema[name]}")
+        for name in metrics:
+            if not schema[name].is_numeric():
+                self._fail(file, f"its values of '{name}' are {schema[name]}")
+
+    def _frame(self, index: str, columns: list[str] | None) -> pl.DataFrame:
+        file = self.path / PER_QUERY[index]
+        try:
+            return pl.read_parquet(file, columns=columns)
+        except (OSError, pl.exceptions.PolarsError) as error:
+            self._fail(file, first_line(error))
+
+    def _fail(self, file: Path, problem: str) -> NoReturn:
+        raise UsageError(f"{file} cannot be read ({problem.rstrip('.')}); delete {self.path} and {self.remake}.")
+
+
+def write_scored(folder: Path, scores: dict[str, Any], per_query: dict[str, pl.DataFrame]) -> None:
+    """The per-query files, and metrics.json last; with sorted keys and full precision, so that equal results are equal
+    files."""
+    for index, queries in per_query.items():
+        queries.write_parquet(folder / PER_QUERY[index])
+    text = json.dumps(scores, indent=1, sort_keys=True, allow_nan=False)
+    (folder / SCORES).write_text(f"{text}\n", encoding="utf-8")

@@ -1,3 +1,0 @@
-"""The small world of the tests of fitting."""
-
-from tests.fit.conftest import cached, world  # noqa: F401
