@@ -12,7 +12,7 @@ from tests.fit.world import BACKBONE, World, features_of, fitted
     "head", [heads.Linear.Config(dim=8), heads.L2LinearL2.Config(dim=8), heads.LinearL2.Config(dim=8)]
 )
 def test_training_images_without_features_do_not_stop_the_bias_from_learning(
-    head: heads.HeadConfig, world: World
+    head: heads.TrainedHead.Config, world: World
 ) -> None:
     features = features_of(world.frame)
     features[np.flatnonzero((world.frame["split"] == "train").to_numpy())[::7]] = 0  # some in the first batch

@@ -97,5 +97,5 @@ def linear(seed: int = 0, **training: Any) -> TrainedConfig:
     )
 
 
-def untrained(head: heads.HeadConfig, seed: int = 0) -> ClosedFormConfig:
+def untrained(head: heads.ClosedFormHead.Config, seed: int = 0) -> ClosedFormConfig:
     return ClosedFormConfig(backbone=BACKBONE, head=head, seed=seed)
