@@ -185,7 +185,7 @@ def test_a_wrong_setting_is_a_clear_error(here: Path, setting: str, says: str):
         ({"kind": "my_losses:torch"}, r"loss 'my_losses:torch' is no Loss; derive it from probe.losses.Loss\.$"),
         ({"kind": LAYERS}, r"loss 'my_heads:TwoLayers' is no Loss"),
         ({"kind": "others:NoConfig"}, r"needs a `Config`, .*, derived from probe.losses.Loss.Config"),
-        ({"kind": "arcfce"}, r"row 'A row': loss: there is no kind 'arcfce'; did you mean 'arcface'\?$"),
+        ({"kind": "arcfce"}, r"row 'A row': loss: there is no loss 'arcfce'; did you mean 'arcface'\?$"),
         ({"kind": "arcface", "margn": 1}, r"loss.arcface: unknown key 'margn'; did you mean 'margin'\?$"),
     ],
 )  # fmt: skip
