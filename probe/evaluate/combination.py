@@ -16,7 +16,7 @@ from probe.errors import UsageError
 from probe.extract.selection import Selection
 from probe.heads import TrainedHead
 from probe.progress import say
-from probe.runs.directory import RunDirectory
+from probe.runs import RunDirectory
 
 
 def soup(runs: Sequence[RunDirectory], device: torch.device) -> nn.Module:

@@ -98,7 +98,7 @@ def test_runs_of_an_earlier_version_are_stale(world: World, monkeypatch: pytest.
     code = Inventory(world.recipe, world.workspace).runs()[0][0].code
     monkeypatch.setattr(run_module, "code_of_run", lambda config: code | {"probe/losses/arcface.py": "another"})
     [line] = table_of(world).stale
-    assert line == "stale: 4 run(s) of Full, Random were made with an earlier version of losses/arcface.py"
+    assert line == "stale: 4 run(s) of Full, Random were made by an earlier version of losses/arcface.py"
 
 
 def test_runs_that_do_not_say_what_code_made_them_are_of_an_earlier_version(world: World):
@@ -107,7 +107,7 @@ def test_runs_that_do_not_say_what_code_made_them_are_of_an_earlier_version(worl
         del record["code"]
         file.write_text(yaml.safe_dump(record | {"key": "0" * 64}))
         file.parent.rename(file.parent.with_name(file.parent.name[:-12] + "0" * 12))
-    assert table_of(world).stale == ["stale: 4 run(s) of Full, Random were made with an earlier version of probe"]
+    assert table_of(world).stale == ["stale: 4 run(s) of Full, Random were made by an earlier version of probe"]
 
 
 def test_each_missing_command_has_a_time_or_says_that_none_is_known(world: World):
