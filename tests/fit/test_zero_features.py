@@ -5,7 +5,7 @@ import pytest
 
 from probe import heads, losses
 from probe.fit import TrainedConfig, Training
-from tests.fit.conftest import BACKBONE, World, features_of, fitted
+from tests.fit.world import BACKBONE, World, features_of, fitted
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from probe.extract.features import CachedFeatures
 from probe.fit import Training
-from tests.fit.conftest import fitted, linear
+from tests.fit.world import fitted, linear
 
 SOURCE = '''
 from collections.abc import Mapping
