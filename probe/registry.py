@@ -92,12 +92,14 @@ class Registry(Generic[Class]):
 
     def _validate(self, given: Any, known: ValidatorFunctionWrapHandler) -> Any:
         kind = given.get("kind") if isinstance(given, dict) else getattr(given, "kind", None)
-        if not isinstance(kind, str) or ":" not in kind:
+        if not isinstance(kind, str):
             return known(given)
         try:
-            config = self._users_own(kind).Config  # type: ignore[attr-defined]
+            config = self.find(kind).Config  # type: ignore[attr-defined]
         except UsageError as error:
             raise ValueError(str(error)) from error
+        if ":" not in kind:
+            return known(given)
         try:
             return config.model_validate(given)
         except ValidationError as error:

@@ -111,7 +111,7 @@ def describe(error: ValidationError, model: type[BaseModel]) -> str:
 
 
 def with_nearest_keys(error: ValidationError, model: type[BaseModel]) -> ValidationError:
-    """The same problems; an unknown key or kind has the nearest of those that there are in its place of the model."""
+    """The same problems; an unknown key has the nearest of those that there are in its place of the model."""
     problems = [_with_nearest_key(problem, model) for problem in error.errors(include_url=False)]
     return ValidationError.from_exception_data(error.title, problems)
 
@@ -124,9 +124,6 @@ def _with_nearest_key(problem: ErrorDetails, model: type[BaseModel]) -> InitErro
         of = _model_at(model, location)
         known = of.written_keys() if issubclass(of, Strict) else of.model_fields
         kind, message = UNKNOWN_KEY, f"unknown key '{key}'; {nearest(str(key), known)}"
-    elif kind == "union_tag_invalid" and "expected_tags" in (context := problem.get("ctx", {})):
-        known = context["expected_tags"].replace("'", "").split(", ")
-        message = f"there is no kind '{context['tag']}'; {nearest(context['tag'], known)}"
     found = PydanticCustomError(kind, "{message}", {"message": message})  # type: ignore[arg-type]
     return InitErrorDetails(type=found, loc=location, input=problem["input"])
 

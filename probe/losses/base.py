@@ -7,14 +7,16 @@ class CosFace(MarginSoftmax):
         margin: float = 0.35
 """
 
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
 from torch import nn
 
 from probe.losses.core import MatmulPrecision
-from probe.losses.margins import SizeMargins
 from probe.registry import Kind, Registry
+
+if TYPE_CHECKING:
+    from probe.losses.margins import SizeMargins
 
 
 class Loss(nn.Module):
@@ -42,7 +44,7 @@ class Loss(nn.Module):
             return 0
 
         @property
-        def size_margins(self) -> SizeMargins | None:
+        def size_margins(self) -> "SizeMargins | None":
             """What gives a class its margin where classes of different sizes have different ones."""
             return None
 

@@ -28,7 +28,7 @@ def runs(world: Shell, pattern: str) -> list[Path]:
 
 def test_its_runs_are_named_after_it_and_have_its_options(world: Shell):
     for pattern, section, own in (
-        ("*CombinedMargin*", "loss", {"kind": "my_losses:CombinedMargin", "shift": 0.1, "margin": 0.3}),
+        ("*CombinedMargin*", "loss", {"kind": "my_losses:CombinedMargin", "margin": 0.4, "shift": 0.2}),
         ("*TwoLayers*", "head", {"kind": "my_heads:TwoLayers", "hidden": 128, "dim": 64}),
     ):
         found = runs(world, pattern)
@@ -46,13 +46,10 @@ def test_in_one_process_the_bits_are_the_same_and_what_is_done_stays_done(world:
 
 
 def test_an_option_that_only_it_has_is_set_on_the_command_line(world: Shell, tmp_path: Path):
-    (world.home / "own_default.yaml").write_text(
-        (world.home / "my_table.yaml").read_text().replace("shift: 0.1", "scale: 20")
-    )
-    world(f"probe fit own_default.yaml --row 'Combined margin' --seeds 0 --set loss.shift=0.4 --out {tmp_path}")
+    world(f"probe fit my_table.yaml --row 'Combined margin' --seeds 0 --set loss.shift=0.3 --out {tmp_path}")
     [run] = (tmp_path / "runs").glob("*CombinedMargin*")
     loss = yaml.safe_load((run / "config.yaml").read_text())["config"]["loss"]
-    assert (loss["shift"], loss["scale"]) == (0.4, 20)
+    assert (loss["margin"], loss["shift"]) == (0.4, 0.3)
 
 
 def test_a_mistake_is_one_sentence(world: Shell):

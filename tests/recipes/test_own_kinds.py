@@ -15,6 +15,7 @@ from probe.heads import build_head, load_head, save_head
 from probe.losses import build_loss
 from probe.recipes.overrides import Overrides
 from probe.recipes.recipe import Recipe, read_recipe
+from probe.runs.code import code_of_run
 from tests.own_parts import blocks, write_pages_parts
 
 MARGIN, LAYERS = "my_losses:CombinedMargin", "my_heads:TwoLayers"
@@ -92,7 +93,7 @@ def test_options_have_the_defaults_of_the_class_and_are_those_that_are_written(h
     _, margin, layers = read().rows
     assert isinstance(margin.runs[0], TrainedConfig)
     assert margin.runs[0].loss.model_dump() == {
-        "precision": "fp32", "kind": MARGIN, "margin": 0.3, "scale": 30.0, "shift": 0.1,
+        "precision": "fp32", "kind": MARGIN, "margin": 0.4, "scale": 30.0, "shift": 0.2,
     }  # fmt: skip
     assert layers.runs[0].head.model_dump() == {"kind": LAYERS, "dim": 64, "hidden": 128}
     assert isinstance(layers.runs[0], TrainedConfig)
@@ -118,7 +119,7 @@ def test_its_loss_is_the_formula_of_the_page(here: Path):
     loss = build_loss(margin.runs[0].loss, torch.ones(5).long(), 6, generator)
     x, labels = torch.randn(4, 6, generator=generator), torch.arange(4)
     assert loss.state_dict().keys() == {"weight"}
-    arcface, cosface = ArcFace(5, 6, 0.3, 30.0, generator), CosFace(5, 6, 0.1, 30.0, generator)
+    arcface, cosface = ArcFace(5, 6, 0.4, 30.0, generator), CosFace(5, 6, 0.2, 30.0, generator)
     cosines = torch.linspace(-1, 1, 9)
     expected = cosface.with_margin(arcface.with_margin(cosines, labels), labels)
     assert torch.equal(loss.with_margin(cosines, labels), expected)  # type: ignore[operator]
@@ -130,6 +131,14 @@ def test_a_configuration_goes_through_files_and_to_other_processes(here: Path):
         run = row.runs[0]
         assert read_run_config(yaml.safe_load(yaml.safe_dump(run.model_dump(mode="json")))) == run
         assert pickle.loads(pickle.dumps(run)) == run
+
+
+def test_its_file_is_in_the_key_of_its_runs(here: Path):
+    arcface, margin, layers = (code_of_run(row.runs[0]) for row in read().rows)
+    assert not [file for file in arcface if "my_" in file]
+    assert [file for file in margin if "my_" in file] == ["my_losses.py"]
+    assert [file for file in layers if "my_" in file] == ["my_heads.py"]
+    assert "probe/losses/arcface.py" in margin
 
 
 def test_a_head_is_saved_and_loaded(here: Path):
@@ -149,7 +158,7 @@ def test_a_head_that_is_fitted_in_closed_form_has_no_use_for_the_default_loss(he
 
 def test_options_are_set_on_the_command_line(here: Path):
     recipe = read("loss.margin=0.2")
-    assert [row.runs[0].loss.margin for row in recipe.rows] == [0.2, 0.2, 0.2]  # type: ignore[attr-defined]
+    assert [row.runs[0].loss.margin for row in recipe.rows] == [0.2, 0.4, 0.2]  # type: ignore[attr-defined]
     layers = [{"name": "A row", "head": {"kind": LAYERS}}]
     assert read("head.hidden=32", rows=layers).rows[0].runs[0].head.options["hidden"] == 32
     rows = [{"name": "A row", "loss": {"kind": MARGIN}}]
@@ -185,7 +194,7 @@ def test_a_wrong_setting_is_a_clear_error(here: Path, setting: str, says: str):
         ({"kind": "my_losses:torch"}, r"loss 'my_losses:torch' is no Loss; derive it from probe.losses.Loss\.$"),
         ({"kind": LAYERS}, r"loss 'my_heads:TwoLayers' is no Loss"),
         ({"kind": "others:NoConfig"}, r"needs a `Config`, .*, derived from probe.losses.Loss.Config"),
-        ({"kind": "arcfce"}, r"row 'A row': loss: there is no kind 'arcfce'; did you mean 'arcface'\?$"),
+        ({"kind": "arcfce"}, r"row 'A row': loss: there is no loss 'arcfce'; did you mean 'arcface'\?$"),
         ({"kind": "arcface", "margn": 1}, r"loss.arcface: unknown key 'margn'; did you mean 'margin'\?$"),
     ],
 )  # fmt: skip

@@ -47,7 +47,7 @@ def test_its_options_stand_beside_its_name_and_are_written_out() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"repeat": "often"}, "repeat: Input should be a valid integer"),
+        ({"repeat": "often"}, "repeat\n  Input should be a valid integer"),
         ({"repaet": 3}, "repaet\n  Extra inputs are not permitted"),
         ({"update_every": 5}, f"`update_every` means nothing with `sampler: {OWN}`"),
         ({"sampler": "pairs_of_steps:Triples"}, "sampler 'pairs_of_steps:Triples' cannot be loaded"),
