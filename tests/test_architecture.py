@@ -1,6 +1,7 @@
 """The house stays as DESIGN.md drew it: data flows one way, the store stands alone, nothing heavy is loaded early."""
 
 import ast
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -52,3 +53,18 @@ def test_no_heavy_library_is_imported_before_a_command_needs_it():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("words", ["--help", "data list", "cache list", "backbones"])
+def test_a_command_that_needs_no_pytorch_does_not_load_it(words: str, tmp_path: Path):
+    code = (
+        "import sys; from probe.cli import app\n"
+        f"try: app({words.split()!r})\n"
+        "except SystemExit as end: assert not end.code, end.code\n"
+        "print([m for m in ('torch', 'timm') if m in sys.modules])"
+    )
+    places = {"PROBE_DATA_ROOT": str(tmp_path), "PROBE_CACHE": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT, env=os.environ | places
+    )
+    assert done.stdout.splitlines()[-1] == "[]"

@@ -55,7 +55,10 @@ def recipes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_yaml_of_a_page_is_a_recipe_or_a_piece_of_one(name: str, recipes: Path):
+def test_the_yaml_of_a_page_is_a_recipe_or_a_piece_of_one(name: str, recipes: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.syspath_prepend(recipes)
+    for file, block in re.findall(r"^```python\n# (\w+\.py)\n(.*?)^```$", page(name), flags=re.DOTALL | re.MULTILINE):
+        (recipes / file).write_text(block)  # a module that the page has its reader write
     for number, block in enumerate(block for language, block in fences(page(name)) if language == "yaml"):
         path = recipes / f"{name}-{number}.yaml"
         content = yaml.safe_load(block)

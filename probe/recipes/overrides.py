@@ -6,7 +6,7 @@ They change the recipe's defaults, as if they were written there; a row that has
     changes.settings      # {"loss": {"margin": 0.4}}
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,7 +25,7 @@ SECTION_KEYS: dict[str, set[str]] = {
 } | {"training": set(Training.written_keys())}
 ROW_KEYS = {*Selection.model_fields, "distance"}  # backbone, views, append: not in a section
 PATHS = [*sorted(ROW_KEYS), *(f"{section}.{key}" for section, keys in SECTION_KEYS.items() for key in keys)]
-OPEN = ("head", "loss", "training")  # may have a user's own parts, whose keys the recipe's rows know
+OPEN = ("head", "loss", "training")  # sections of kinds that may be a user's own
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,8 @@ class Overrides:
 
     @classmethod
     def parse(cls, settings: Sequence[str], seeds: str | None, rows: Sequence[str]) -> "Overrides":
-        """Raises UsageError, with the nearest known name, for options of another form."""
+        """Raises UsageError, with the nearest known name, for options of another form. Keys of sections that may have a
+        user's own kinds are checked with the recipe."""
         found: dict[str, Any] = {}
         for setting in settings:
             section, key, value = _parsed(setting)
@@ -84,15 +85,15 @@ def _parsed(setting: str) -> tuple[str, str | None, Any]:
     if section == "seeds":
         raise UsageError(f"--set {setting}: seeds have an option of their own; write --seeds {text}.")
     if path.strip() not in PATHS and not (section in OPEN and key.isidentifier()):
-        raise no_such_setting(setting, path)
+        raise no_such_setting(setting, path, PATHS)
     try:
         return section, key or None, parse_yaml(text)
     except yaml.YAMLError as error:
         raise UsageError(f"--set {setting}: '{text}' is not a YAML value.") from error
 
 
-def no_such_setting(setting: str, path: str) -> UsageError:
-    """With the nearest of the section's, where there is such a section."""
+def no_such_setting(setting: str, path: str, known: Iterable[str]) -> UsageError:
+    """With the nearest of the section's that are known, where there is such a section."""
     section = path.partition(".")[0]
-    near = [known for known in PATHS if known.startswith(f"{section}.")] or PATHS
+    near = [each for each in known if each.startswith(f"{section}.")] or known
     return UsageError(f"--set {setting}: there is no '{path}'; {nearest(path, near)}")

@@ -281,7 +281,8 @@ def _require_effect(rows: list[Row], written: dict[str, dict[str, Any]], changes
         place = section if key is None else f"{section}.{key}"
         having = [row for row in rows if _has(row.runs[0], section, key)]
         if not having and place not in PATHS:
-            raise no_such_setting(f"{place}={value}", place)
+            own = {f"{section}.{name}" for row in rows for name in _written(row.runs[0], section)}
+            raise no_such_setting(f"{place}={value}", place, {*PATHS, *own})
         keeping = [row for row in having if _is_written(written[row.name], section, key)]
         if len(keeping) == len(having):
             raise UsageError(f"--set {place}={value}: no row of {path} takes it.")
