@@ -3,7 +3,7 @@
 A new file in the package is a new kind; nothing lists them. A user's own is named by `package.module:Class`, and its
 options are checked like the built-in ones: by the annotations of its configuration.
 
-    LOSSES = Registry("loss", __package__, Loss)     # in probe/losses/base.py
+    LOSSES = Registry("loss", "probe.losses", Loss)  # in probe/losses/base.py
 
     @LOSSES.register
     class ArcFace(CosineSoftmax):
@@ -26,7 +26,7 @@ from typing import Annotated, Any, Generic, TypeVar
 from pydantic import Field, SerializeAsAny, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 
 from probe.errors import UsageError, first_line, nearest
-from probe.validation import Strict, describe
+from probe.validation import Strict, with_nearest_keys
 
 Class = TypeVar("Class", bound=type)
 Member = TypeVar("Member", bound=type)
@@ -92,18 +92,16 @@ class Registry(Generic[Class]):
 
     def _validate(self, given: Any, known: ValidatorFunctionWrapHandler) -> Any:
         kind = given.get("kind") if isinstance(given, dict) else getattr(given, "kind", None)
-        if not isinstance(kind, str):
+        if not isinstance(kind, str) or ":" not in kind:
             return known(given)
         try:
-            config = self.find(kind).Config  # type: ignore[attr-defined]
+            config = self._users_own(kind).Config  # type: ignore[attr-defined]
         except UsageError as error:
             raise ValueError(str(error)) from error
-        if ":" not in kind:
-            return known(given)
         try:
             return config.model_validate(given)
-        except ValidationError as error:  # described here, where its model is known
-            raise ValueError(describe(error, config)) from error
+        except ValidationError as error:
+            raise with_nearest_keys(error, config) from error
 
     def _users_own(self, name: str) -> Class:
         module, _, attribute = name.partition(":")
@@ -122,7 +120,7 @@ class Registry(Generic[Class]):
         if not isinstance(config, type) or not issubclass(config, getattr(self._base, "Config", Kind)):
             own = f"{self._base_name}.Config" if hasattr(self._base, "Config") else "probe.registry.Kind"
             raise UsageError(f"{self.what} '{name}' needs a `Config`, the class of its options, derived from {own}.")
-        return found
+        return found  # type: ignore[return-value]
 
     @property
     def _base_name(self) -> str:

@@ -9,10 +9,12 @@ from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
 from probe.errors import UsageError, first_line, nearest
 
 Model = TypeVar("Model", bound=BaseModel)
+UNKNOWN_KEY = "unknown_key"
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -95,24 +97,38 @@ def checked(content: dict[str, Any], model: type[Model], path: Path) -> Model:
 
 def describe(error: ValidationError, model: type[BaseModel]) -> str:
     """The first problem of the error, as `where: what`, and how many more there are."""
-    problems = error.errors(include_url=False)
+    problems = with_nearest_keys(error, model).errors(include_url=False)
     first = problems[0]
-    location = first["loc"]
-    if first["type"] in ("extra_forbidden", "missing"):
+    location, what, got = first["loc"], first["msg"].removeprefix("Value error, "), first["input"]
+    if first["type"] == "missing":
+        *parents, key = location
+        location, what = tuple(parents), f"'{key}' is missing"
+    elif first["type"] != UNKNOWN_KEY and (got is None or isinstance(got, str | int | float | list)):
+        what = f"{what} (got {got!r})"
+    place = f"{'.'.join(str(part) for part in location)}: " if location else ""
+    more = f" ({len(problems) - 1} more problem(s))" if len(problems) > 1 else ""
+    return f"{place}{what}{'' if what.endswith(('.', '?')) else '.'}{more}"
+
+
+def with_nearest_keys(error: ValidationError, model: type[BaseModel]) -> ValidationError:
+    """The same problems; an unknown key or kind has the nearest of those that there are in its place of the model."""
+    problems = [_with_nearest_key(problem, model) for problem in error.errors(include_url=False)]
+    return ValidationError.from_exception_data(error.title, problems)
+
+
+def _with_nearest_key(problem: ErrorDetails, model: type[BaseModel]) -> InitErrorDetails:
+    location, kind, message = problem["loc"], problem["type"], problem["msg"]
+    if kind == "extra_forbidden":
         *parents, key = location
         location = tuple(parents)
         of = _model_at(model, location)
         known = of.written_keys() if issubclass(of, Strict) else of.model_fields
-        unknown = first["type"] == "extra_forbidden"
-        what = f"unknown key '{key}'; {nearest(str(key), known)}" if unknown else f"'{key}' is missing."
-    else:
-        got = first["input"]
-        shown = f" (got {got!r})" if got is None or isinstance(got, str | int | float | list) else ""
-        said = f"{first['msg'].removeprefix('Value error, ')}{shown}"
-        what = said if said.endswith((".", "?")) else f"{said}."
-    place = ".".join(str(part) for part in location)
-    more = f" ({len(problems) - 1} more problem(s))" if len(problems) > 1 else ""
-    return f"{place}: {what}{more}" if place else f"{what}{more}"
+        kind, message = UNKNOWN_KEY, f"unknown key '{key}'; {nearest(str(key), known)}"
+    elif kind == "union_tag_invalid" and "expected_tags" in (context := problem.get("ctx", {})):
+        known = context["expected_tags"].replace("'", "").split(", ")
+        message = f"there is no kind '{context['tag']}'; {nearest(context['tag'], known)}"
+    found = PydanticCustomError(kind, "{message}", {"message": message})  # type: ignore[arg-type]
+    return InitErrorDetails(type=found, loc=location, input=problem["input"])
 
 
 def _types_in(annotation: Any) -> set[Any]:

@@ -68,12 +68,12 @@ def compare(
 
 def _read(runs: Sequence[Path], metric: str, index: str) -> "QueryValues":
     from probe.metrics import averaged
-    from probe.report import read_scores
+    from probe.runs import ScoredFolder
 
     folders = [run.resolve() for run in runs]
     if twice := [folder.name for folder in folders if folders.count(folder) > 1]:
         raise UsageError(f"{twice[0]} is named twice on one side; name each run once.")
-    return averaged([read_scores(folder, metric, index) for folder in folders])
+    return averaged([ScoredFolder(folder).values(index, metric) for folder in folders])
 
 
 def _grid(title: str, differences: "dict[str, Difference]") -> "Table":

@@ -4,6 +4,7 @@ probe evaluate out/runs/descriptor_linear_arcface_seed0_* --data sample --split 
 probe evaluate mine.npy --ids mine.ids.txt --data sample
 """
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -26,7 +27,7 @@ from probe.errors import UsageError
 from probe.workspace import Workspace
 
 if TYPE_CHECKING:
-    from probe.evaluate.scoring import Question, Subject
+    from probe.evaluate import EmbeddingSource, EvaluationSettings
     from probe.search import Distance
 
 FOLDERS_OF = (".parquet", ".h5", ".hdf5")
@@ -78,7 +79,7 @@ def evaluate(
 
     A head needs features of the data by its backbone (probe extract); embeddings need nothing but their ids.
     """
-    from probe.evaluate.scoring import Question, scored
+    from probe.evaluate import EvaluationSettings, evaluate_once
     from probe.metrics import METRICS, parse_metric, require_official
     from probe.progress import say
     from probe.report import QUIRKS, score_tables
@@ -88,38 +89,41 @@ def evaluate(
     if protocol == ProtocolChoice.official:
         require_official(metrics)
     workspace = Workspace(data_root, cache, out)
+    scored_by = partial(EvaluationSettings, split=split.value, metrics=tuple(metrics), neighbours=neighbours)
     chosen = distance.value if distance else None
     files = [path for path in what if _holds_embeddings(path)]
     if files and (len(what) > 1 or combine):
         raise UsageError(f"{files[0]} is no folder of a run; embeddings are scored one file at a time, uncombined.")
     if files:
-        question = Question(split.value, chosen or "cosine", tuple(metrics), neighbours)
-        subject = _embeddings(files[0], ids, strip, data, question, workspace, device)
+        settings = scored_by(distance=chosen or "cosine")
+        source = _external_source(files[0], ids, strip, data, settings, workspace, device)
     else:
         if ids or strip:
             raise UsageError("--ids and --strip are for embeddings; a run knows the ids of its images.")
-        subject, chosen = _runs(what, data, split.value, combine, chosen, workspace, device)
-        question = Question(split.value, chosen, tuple(metrics), neighbours)
-    result = scored(subject, question, workspace.evaluations)
-    title = f"{subject.title} on {data}, {split} split"
-    for grid in score_tables(title, result, metrics, index.names, protocol.names):
+        source, chosen = _head_source(what, data, split.value, combine, chosen, workspace, device)
+        settings = scored_by(distance=chosen)
+    found = evaluate_once(source, settings, workspace.evaluations)
+    title = f"{source.title} on {data}, {split} split"
+    for grid in score_tables(title, found, metrics, index.names, protocol.names):
         printer().print(grid)
     if "official" in protocol.names:
         printer().print(QUIRKS, soft_wrap=True)
         if without := [name for name in metrics if not parse_metric(name).has_official]:
             say(f"no official value of {', '.join(without)}: UnED's published evaluator has no such metric")
-    say(f"written to {result.path}")
+    say(f"written to {found.path}")
 
 
 def _holds_embeddings(path: Path) -> bool:
     """A file is meant to, and a folder of such files that is not a run's; what is not there is told so as either."""
     if not path.is_dir():
         return True
+    from probe.runs import RunDirectory
+
     inside = [entry for entry in path.iterdir() if entry.suffix in FOLDERS_OF or entry.name == "img_emb"]
-    return bool(inside) and not (path / "config.yaml").exists()
+    return bool(inside) and not RunDirectory(path).exists
 
 
-def _runs(
+def _head_source(
     paths: list[Path],
     data: str,
     split: str,
@@ -127,26 +131,26 @@ def _runs(
     distance: "Distance | None",
     workspace: Workspace,
     device: DeviceChoice,
-) -> tuple["Subject", "Distance"]:
-    from probe.evaluate.heads import distance_of, features_for, subject_of
+) -> tuple["EmbeddingSource", "Distance"]:
+    from probe.evaluate import distance_of, features_for, head_source
     from probe.runs import RunDirectory
 
     runs = [RunDirectory(path) for path in paths]
     distance = distance or distance_of(runs)
     features = features_for(runs, data, split, workspace)
-    return subject_of(runs, features, split, combine.value if combine else None, device), distance
+    return head_source(runs, features, split, combine.value if combine else None, device), distance
 
 
-def _embeddings(
+def _external_source(
     path: Path,
     ids: Path | None,
     strip: str,
     data: str,
-    question: "Question",
+    settings: "EvaluationSettings",
     workspace: Workspace,
     device: DeviceChoice,
-) -> "Subject":
+) -> "EmbeddingSource":
     from probe.data.resolve import resolve_data
-    from probe.evaluate.external import embeddings_subject
+    from probe.evaluate import external_source
 
-    return embeddings_subject(path, ids, strip, resolve_data(data, workspace.data_root), question, device)
+    return external_source(path, ids, strip, resolve_data(data, workspace.data_root), settings, device)

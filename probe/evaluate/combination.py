@@ -16,7 +16,7 @@ from probe.errors import UsageError
 from probe.extract.selection import Selection
 from probe.heads import TrainedHead
 from probe.progress import say
-from probe.runs.directory import RunDirectory
+from probe.runs import RunDirectory
 
 
 def soup(runs: Sequence[RunDirectory], device: torch.device) -> nn.Module:
@@ -51,7 +51,8 @@ def _require_averageable(runs: Sequence[RunDirectory]) -> None:
     if head.averaging_obstacle:
         raise UsageError(f"{first.path} {head.averaging_obstacle}")
     for run in runs[1:]:
-        lines = differences(*(_averaged(each, but=head.options_of_training) for each in (first, run)))
+        ours, theirs = (_averaged(each, but=head.options_of_training) for each in (first, run))
+        lines = differences(ours, theirs)
         if lines:
             raise UsageError(
                 f"{first.path} and {run.path} have no common weights to average ({'; '.join(lines)}); "

@@ -2,8 +2,8 @@
 
 No backbone, no features and no store are needed: a file of vectors with ids, and the manifest that says what they are.
 
-    subject = embeddings_subject(Path("mine.npy"), Path("mine.txt"), "", manifest, question, "auto")
-    scored(subject, question, workspace.evaluations).scores
+    source = external_source(Path("mine.npy"), Path("mine.txt"), "", manifest, settings, "auto")
+    evaluate_once(source, settings, workspace.evaluations).scores
 """
 
 import hashlib
@@ -14,7 +14,7 @@ import polars as pl
 
 from probe.data.manifest import Manifest
 from probe.device import choose_device
-from probe.evaluate.scoring import Question, Subject
+from probe.evaluate.folder import EmbeddingSource, EvaluationSettings
 from probe.progress import say
 
 if TYPE_CHECKING:
@@ -23,35 +23,35 @@ if TYPE_CHECKING:
     from probe.search import Vectors
 
 
-def embeddings_subject(
-    path: Path, ids: Path | None, strip: str, manifest: Manifest, question: Question, device_choice: str
-) -> Subject:
+def external_source(
+    path: Path, ids: Path | None, strip: str, manifest: Manifest, settings: EvaluationSettings, device_choice: str
+) -> EmbeddingSource:
     """The embeddings of a file or a folder, known by the digests of what is read; see read_embeddings for the rest."""
     from probe.evaluate.embeddings import require_readable
 
     require_readable(path, ids)
-    shown = {
+    description = {
         "embeddings": path.name,
         "sha256": digest_of(path),
         "ids": None if ids is None else {"name": ids.name, "sha256": digest_of(ids)},
         "strip": strip,
         "manifest": manifest.digest,
     }
-    identity = shown | {"embeddings": None, "ids": shown["ids"] and shown["ids"]["sha256"]}
+    identity = description | {"embeddings": None, "ids": description["ids"] and description["ids"]["sha256"]}
 
     def embed() -> "tuple[pl.DataFrame, torch.Tensor | Vectors]":
         from probe.evaluate.embeddings import read_embeddings
 
-        found = read_embeddings(path, manifest, ids=ids, split=question.split, strip=strip)
-        vectors = found.vectors(question.split, question.distance)
+        found = read_embeddings(path, manifest, ids=ids, split=settings.split, strip=strip)
+        vectors = found.vectors(settings.split, settings.distance)
         if found.unknown:
             say(f"{found.unknown:,} of {len(found):,} ids are of no image of {manifest.where} and are not used")
         device, reason = choose_device(device_choice)
         say(f"evaluate on {device.type} ({reason})")
-        rows = manifest.split(question.split)
+        rows = manifest.split(settings.split)
         return rows, vectors if device.type == "cpu" else vectors.block(0, len(vectors)).to(device)
 
-    return Subject(path.stem, path.name, shown, identity, embed)
+    return EmbeddingSource(path.stem, path.name, description, identity, embed)
 
 
 def digest_of(path: Path) -> str:

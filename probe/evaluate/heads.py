@@ -2,8 +2,8 @@
 
 runs = [RunDirectory(path)]
 features = features_for(runs, "pocket", "test", workspace)
-subject = subject_of(runs, features, "test", None, "auto")
-scored(subject, Question("test", distance_of(runs)), workspace.evaluations).scores
+source = head_source(runs, features, "test", None, "auto")
+evaluate_once(source, EvaluationSettings(split="test", distance=distance_of(runs)), workspace.evaluations).scores
 """
 
 import shlex
@@ -17,18 +17,20 @@ from probe.data.manifest import Manifest
 from probe.data.resolve import resolve_data
 from probe.device import choose_device
 from probe.errors import UsageError
-from probe.evaluate.scoring import Distance, Subject
+from probe.evaluate.folder import EmbeddingSource
 from probe.extract.features import CachedFeatures
 from probe.extract.selection import Selection
 from probe.extract.stores import MissingFeaturesError
 from probe.progress import say
-from probe.runs.directory import RunDirectory
+from probe.runs import RunDirectory, modules_of
+from probe.search import Distance
 from probe.workspace import Workspace
 
 if TYPE_CHECKING:
     import torch
 
 Combination = Literal["soup", "ensemble"]
+EMBEDDING = "probe.fit.embedding"
 
 
 def features_for(runs: Sequence[RunDirectory], data: str, split: str, workspace: Workspace) -> list[CachedFeatures]:
@@ -53,13 +55,13 @@ def features_for(runs: Sequence[RunDirectory], data: str, split: str, workspace:
     return [found[_features_key(run)] for run in runs]
 
 
-def subject_of(
+def head_source(
     runs: Sequence[RunDirectory],
     features: Sequence[CachedFeatures],
     split: str,
     combine: Combination | None,
     device_choice: str,
-) -> Subject:
+) -> EmbeddingSource:
     """One run, or several as one, to be scored on its `features` (those of each run).
 
     Raises UsageError for several runs without a `combine`, and for one run with it.
@@ -76,12 +78,13 @@ def subject_of(
         say(f"evaluate on {device.type} ({reason})")
         return _embedded(in_order, split, combine, device)
 
-    return Subject(
+    return EmbeddingSource(
         f"{combine}-of-{len(runs)}" if combine else runs[0].name,
         f"{combine} of {len(runs)} runs" if combine else runs[0].name,
         {"runs": [{"name": run.name, "key": run.key} for run, _ in in_order], **inputs},
         {"runs": [run.key for run, _ in in_order], **inputs},
         embed,
+        frozenset({EMBEDDING}.union(*(modules_of(run.config.head) for run in runs))),
     )
 
 

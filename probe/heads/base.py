@@ -98,21 +98,15 @@ class FixedHead(ClosedFormHead):
         return self
 
 
-HEADS: Registry[type[Head]] = Registry("head", __package__, Head)
+HEADS: Registry[type[Head]] = Registry("head", "probe.heads", Head)
 
 
 @overload
 def build_head(config: TrainedHead.Config, in_dim: int, generator: torch.Generator) -> TrainedHead: ...
-
-
 @overload
 def build_head(config: ClosedFormHead.Config, in_dim: int, generator: torch.Generator) -> ClosedFormHead: ...
-
-
 @overload
 def build_head(config: Head.Config, in_dim: int, generator: torch.Generator) -> Head: ...
-
-
 def build_head(config: Head.Config, in_dim: int, generator: torch.Generator) -> Head:
     """The head before it is trained or fitted; random initial values come from the generator, on its device."""
     return HEADS.find(config.kind).build(config, in_dim, generator)

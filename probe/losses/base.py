@@ -24,6 +24,9 @@ class Loss(nn.Module):
     are drawn from a generator, on its device.
     """
 
+    weight: nn.Parameter
+    """The class matrix."""
+
     precision: MatmulPrecision = "fp32"
     """Of the products with the class matrix."""
 
@@ -61,7 +64,7 @@ class Loss(nn.Module):
         raise NotImplementedError
 
 
-LOSSES: Registry[type[Loss]] = Registry("loss", __package__, Loss)
+LOSSES: Registry[type[Loss]] = Registry("loss", "probe.losses", Loss)
 
 
 def build_loss(config: Loss.Config, class_sizes: torch.Tensor, dim: int, generator: torch.Generator) -> Loss:

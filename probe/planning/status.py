@@ -70,7 +70,7 @@ class Planner:
             if reason := self._runs.superseded(run):
                 rows_by_reason.setdefault(reason, []).append(row.name)
         return [
-            f"stale: {len(rows)} run(s) of {', '.join(dict.fromkeys(rows))} were made with {reason}"
+            f"stale: {len(rows)} run(s) of {', '.join(dict.fromkeys(rows))} were made {reason}"
             for reason, rows in rows_by_reason.items()
         ]
 

@@ -6,7 +6,7 @@ They change the recipe's defaults, as if they were written there; a row that has
     changes.settings      # {"loss": {"margin": 0.4}}
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -92,8 +92,7 @@ def _parsed(setting: str) -> tuple[str, str | None, Any]:
         raise UsageError(f"--set {setting}: '{text}' is not a YAML value.") from error
 
 
-def no_such_setting(setting: str, path: str, known: Iterable[str]) -> UsageError:
-    """With the nearest of the section's that are known, where there is such a section."""
-    section = path.partition(".")[0]
-    near = [each for each in known if each.startswith(f"{section}.")] or known
+def no_such_setting(setting: str, path: str, known: Collection[str]) -> UsageError:
+    """With the nearest of the section's, or of all that are known where there is no such section."""
+    near = [each for each in known if each.startswith(f"{path.partition('.')[0]}.")] or known
     return UsageError(f"--set {setting}: there is no '{path}'; {nearest(path, near)}")

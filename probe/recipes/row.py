@@ -172,7 +172,7 @@ def read_row(
     try:
         row = model.model_validate(merged)
         kept = row.model_dump(include=set(run_model.model_fields))
-        runs = [run_model.model_validate(kept | {"seed": seed}) for seed in row.seeds]
+        runs: list[RunConfig] = [run_model.model_validate(kept | {"seed": seed}) for seed in row.seeds]
     except ValidationError as error:
         raise UsageError(f"{where}: {describe(error, model)}") from error
     stores = dict.fromkeys(name for split in ("train", "test") for name in row.stores(split))

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from probe.report.render.files import FORMATS, write_files
     from probe.report.render.overview import is_begun, show_overview
     from probe.report.render.terminal import show
-    from probe.report.significance import read_scores
     from probe.report.table import Table, build_table
 
 MODULES = {
@@ -26,7 +25,6 @@ MODULES = {
     "Table": "table",
     "build_table": "table",
     "is_begun": "render.overview",
-    "read_scores": "significance",
     "score_tables": "evaluation",
     "show": "render.terminal",
     "show_overview": "render.overview",
@@ -40,7 +38,6 @@ __all__ = [
     "Table",
     "build_table",
     "is_begun",
-    "read_scores",
     "score_tables",
     "show",
     "show_overview",

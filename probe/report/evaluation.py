@@ -1,6 +1,6 @@
 """The scores of an evaluation as tables: a line a domain, the balanced mean last, values with their 95 % intervals.
 
-for table in score_tables("mine on sample", result, ["mMP@5"], ["merged"], ["clean"]):
+for table in score_tables("mine on sample", evaluation, ["mMP@5"], ["merged"], ["clean"]):
     printer().print(table)
 """
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from probe.evaluate.scoring import Result
+from probe.evaluate import EvaluationFolder
 from probe.metrics import MEAN, Scores, intervals
 
 INTERVALS = "In %, with 95 % bootstrap intervals over queries."
@@ -22,7 +22,7 @@ Interval = tuple[float, float]
 
 
 def score_tables(
-    title: str, result: Result, metrics: Sequence[str], indexes: Sequence[str], protocols: Sequence[str]
+    title: str, evaluation: EvaluationFolder, metrics: Sequence[str], indexes: Sequence[str], protocols: Sequence[str]
 ) -> Iterator[RichTable]:
     """One for each index and protocol; where both are asked for, the official one has the difference in points.
 
@@ -30,7 +30,7 @@ def score_tables(
     """
     for index in indexes:
         for protocol in protocols:
-            scores = result.scores.of(protocol, index)
+            scores = evaluation.scores.of(protocol, index)
             scored = [metric for metric in metrics if metric in scores.mean]
             if not scored:
                 continue
@@ -38,11 +38,11 @@ def score_tables(
             for name in ("domain", *scored, "queries", "nothing to find"):
                 grid.add_column(name, justify="left" if name == "domain" else "right")
             if protocol == "clean":
-                per_query = result.per_query(index)
+                per_query = evaluation.per_query(index)
                 grid.caption = Text(INTERVALS)
                 cells = {metric: _with_intervals(scores, metric, intervals(per_query, metric)) for metric in scored}
             else:
-                clean = result.scores.of("clean", index) if "clean" in protocols else None
+                clean = evaluation.scores.of("clean", index) if "clean" in protocols else None
                 grid.caption = Text(f"In %{', in brackets official minus clean in points' if clean else ''}.")
                 cells = {metric: _with_differences(scores, metric, clean) for metric in scored}
             for domain, values in scores.domains.items():

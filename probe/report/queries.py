@@ -15,7 +15,6 @@ from probe.recipes import Row
 from probe.runs import Run
 
 KEY = ["source", "image", "domain", "label"]  # identifies a query of a split
-RETRIEVED = ["n", "neighbours", "neighbour_sources", "similarities", "hits"]
 BETWEEN = " · "  # of several labels
 
 
@@ -25,8 +24,8 @@ def first_finished_seed(inventory: Inventory, row: Row) -> list[Run]:
 
 
 def queries(row: Row, seed: Sequence[Run], index: str) -> pl.DataFrame:
-    """Columns KEY, RETRIEVED, and one a metric; several labels are joined into one text. Each specialist answers the
-    queries of its own domain. Raises UsageError when a file is absent or not of this form."""
+    """The per-query values of a seed, with several labels joined into one text. Each specialist answers the queries of
+    its own domain. Raises UsageError where they are missing or damaged."""
     frames = [run.directory.per_query(index) for run in seed]
     if row.specialists:
         frames = [frame.filter(pl.col("domain") == run.config.domain) for frame, run in zip(frames, seed, strict=True)]

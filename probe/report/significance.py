@@ -104,14 +104,8 @@ def holm(p: np.ndarray) -> np.ndarray:
 
 def _read_seed(seed: Seed, metric: str, index: str) -> QueryValues:
     if isinstance(seed, Path):
-        return read_scores(seed, metric, index)
-    return assembled({domain: read_scores(folder, metric, index) for domain, folder in seed.items()})
-
-
-def read_scores(folder: Path, metric: str, index: str) -> QueryValues:
-    """The per-query values of a run or an evaluation. Raises UsageError where there are none, or not of this metric."""
-    found = ScoredFolder(folder)
-    return QueryValues.of(found.name, found.values(index, metric), metric)
+        return ScoredFolder(seed).values(index, metric)
+    return assembled({domain: ScoredFolder(folder).values(index, metric) for domain, folder in seed.items()})
 
 
 def _files(seed: Seed, index: str) -> list[Any]:

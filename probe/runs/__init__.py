@@ -1,12 +1,12 @@
 """Run directories: how runs are planned, recognised, made, written and read."""
 
 from probe.runs.checkpoint import Checkpoint
-from probe.runs.code import code_of
+from probe.runs.code import code_of, modules_of, scoring_modules
 from probe.runs.directory import Environment, RunDirectory
 from probe.runs.index import RunIndex
 from probe.runs.run import Run
-from probe.runs.scored import PER_QUERY, ScoredFolder
-from probe.runs.sweep import SweepError, sweep
+from probe.runs.scored import PER_QUERY, ScoredFolder, write_scored
+from probe.runs.sweeps import SweepError, sweep
 
 __all__ = [
     "PER_QUERY",
@@ -18,5 +18,8 @@ __all__ = [
     "ScoredFolder",
     "SweepError",
     "code_of",
+    "modules_of",
+    "scoring_modules",
     "sweep",
+    "write_scored",
 ]

@@ -32,8 +32,6 @@ DECLARATIONS = {  # they say what may be configured, which the key has by its va
     "probe.fit.divergence",
     "probe.fit.history",
     "probe.fit.scores",
-    "probe.heads.config",
-    "probe.losses.config",
 }
 FITTING = "probe.fit.fitted"
 SCORING = "probe.metrics.evaluation"
@@ -43,7 +41,7 @@ OWN = "probe"
 
 def code_of_run(config: BaseModel) -> dict[str, str]:
     """By file, as `probe/losses/arcface.py`: the code that fits and scores a run of this configuration."""
-    return code_of([FITTING, *modules_of(config), *modules_of_metrics(METRICS)])
+    return code_of([FITTING, *modules_of(config), *scoring_modules(METRICS)])
 
 
 def code_of(modules: Iterable[str]) -> dict[str, str]:
@@ -76,8 +74,9 @@ def changed_code(before: Mapping[str, str] | None, now: Mapping[str, str]) -> st
     return ", ".join(names[:NAMED]) + more
 
 
-def modules_of_metrics(names: Iterable[str]) -> set[str]:
-    return {type(parse_metric(name)).__module__ for name in names}
+def scoring_modules(metrics: Iterable[str]) -> set[str]:
+    """The modules that search and compute these metrics."""
+    return {SCORING, *(type(parse_metric(name)).__module__ for name in metrics)}
 
 
 @cache

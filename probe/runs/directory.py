@@ -136,6 +136,11 @@ class RunDirectory(ScoredFolder):
             write_scored(folder, fitted.scores.model_dump(), fitted.per_query)
         return cls(path)
 
+    @property
+    def exists(self) -> bool:
+        """Whether there is a run, finished or damaged."""
+        return (self.path / CONFIG).exists()
+
     @cached_property
     def provenance(self) -> Provenance:
         """Its config.yaml."""

@@ -1,7 +1,7 @@
 """The finished runs in a folder, by what they are made of: their configurations are read, never their names.
 
 index = RunIndex(workspace.runs)
-index.superseded(run)                 # "other features": why a run that was made in place of this one is stale
+index.superseded(run)                 # "with other features": how a run in place of this one was made
 index.same_features(run.config)       # finished runs that read the same features
 index.damaged                         # {path: "... cannot be read ..."}
 """
@@ -21,7 +21,7 @@ from probe.runs.code import changed_code
 from probe.runs.directory import RunDirectory
 from probe.runs.run import Run
 
-INPUTS = {"features": "other features", "manifest": "another manifest", "images": "other image files"}
+INPUTS = {"features": "with other features", "manifest": "with another manifest", "images": "with other image files"}
 NAMED = 3  # differences in a message
 
 Group = TypeVar("Group", bound=Hashable)
@@ -63,7 +63,7 @@ class RunIndex:
         return self._by_row.get((row, seed, domain), [])
 
     def superseded(self, run: Run) -> str | None:
-        """What has changed since a run was made in place of this one, which is not done; None where there is none."""
+        """How a run was made that was there in place of this one, which is not done; None where there is none."""
         config = run.config.model_dump(mode="json")
         others = None
         for found in self.made_for(run.made_for, run.config.seed, run.config.domain):
@@ -73,7 +73,7 @@ class RunIndex:
             if not lines:
                 return _changed(found, run)
             others = others or _listed(lines)
-        return f"another configuration ({others})" if others and run.made_for else None
+        return f"with another configuration ({others})" if others and run.made_for else None
 
     @cached_property
     def _by_configuration(self) -> dict[str, list[RunDirectory]]:
@@ -89,13 +89,13 @@ class RunIndex:
 
 
 def _changed(before: RunDirectory, now: Run) -> str:
-    """`other features`, `an earlier version of losses/arcface.py`."""
+    """`with other features`, `by an earlier version of losses/arcface.py`."""
     if not now.inputs:
-        return "features or data that are not here any more"
+        return "with features or data that are not here any more"
     for name, what in INPUTS.items():
         if before.inputs.get(name) != now.inputs.get(name):
             return what
-    return f"an earlier version of {changed_code(before.code, now.code) or 'probe'}"
+    return f"by an earlier version of {changed_code(before.code, now.code) or 'probe'}"
 
 
 def _listed(lines: list[str]) -> str:

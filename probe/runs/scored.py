@@ -4,7 +4,7 @@ metrics.json is written last and marks the folder as finished; per_query.parquet
 per_query_separate.parquet have a row a query.
 
     folder = ScoredFolder(path)
-    folder.values("merged", "mMP@5")      # source, image, domain, label, n, mMP@5
+    folder.values("merged", "mMP@5").means()["Mean"]      # 0.612
 """
 
 import json
@@ -15,7 +15,7 @@ import polars as pl
 from pydantic import ValidationError
 
 from probe.errors import UsageError, first_line, nearest
-from probe.metrics import metrics_of
+from probe.metrics import QueryValues, metrics_of
 from probe.metrics.uncertainty import QUERY
 from probe.validation import Model, describe
 
@@ -67,14 +67,14 @@ class ScoredFolder:
         self._require(index, schema, (*QUERY, "n", *NEIGHBOURS), metrics_of(list(schema)))
         return self._frame(index, None)
 
-    def values(self, index: str, metric: str) -> pl.DataFrame:
-        """(Q, 6) QUERY, n and the values of one metric."""
+    def values(self, index: str, metric: str) -> QueryValues:
+        """Of one metric, query by query."""
         schema = self._schema(index)
         known = metrics_of(list(schema))
         if metric not in known:
             raise UsageError(f"{self.path / PER_QUERY[index]} has no values of '{metric}'; {nearest(metric, known)}")
         self._require(index, schema, (*QUERY, "n"), [metric])
-        return self._frame(index, [*QUERY, "n", metric])
+        return QueryValues.of(self.name, self._frame(index, [*QUERY, "n", metric]), metric)
 
     def version(self, index: str) -> tuple[int, int, int] | None:
         """Of the per-query file: another one after each change of it, found without reading it; None where it is

@@ -18,9 +18,9 @@ from probe import heads, losses
 from probe.data.manifest import Manifest
 from probe.errors import UsageError
 from probe.evaluate.combination import ensemble
-from probe.evaluate.external import embeddings_subject
-from probe.evaluate.heads import distance_of, features_for, subject_of
-from probe.evaluate.scoring import Question, scored
+from probe.evaluate.external import external_source
+from probe.evaluate.folder import EvaluationSettings, evaluate_once
+from probe.evaluate.heads import distance_of, features_for, head_source
 from probe.extract.features import CachedFeatures
 from probe.extract.selection import Selection
 from probe.fit import ClosedFormConfig, RunConfig, read_run_config
@@ -54,9 +54,8 @@ class Lab:
 
     def rescore(self, *runs: RunDirectory, combine: Any = None) -> tuple[Path, SplitScores]:
         features = features_for(runs, "small", "test", self.workspace)
-        result = scored(
-            subject_of(runs, features, "test", combine, "cpu"), Question("test"), self.workspace.evaluations
-        )
+        source = head_source(runs, features, "test", combine, "cpu")
+        result = evaluate_once(source, EvaluationSettings(split="test"), self.workspace.evaluations)
         return result.path, result.scores
 
 
@@ -119,9 +118,9 @@ def test_a_runs_embeddings_in_a_file_score_what_the_run_scored(lab: Lab, tmp_pat
     np.save(tmp_path / "mine.npy", (embeddings.numpy() + weights(run)["bias"].astype(np.float32))[order])
     images = rows.frame.select(pl.concat_str("source", "image", separator="/")).to_series()
     (tmp_path / "ids.txt").write_text("\n".join(images[order]))
-    question = Question("test")
-    arguments = (tmp_path / "mine.npy", tmp_path / "ids.txt", "", Manifest(lab.frame), question, "cpu")
-    result = scored(embeddings_subject(*arguments), question, lab.workspace.evaluations)
+    settings = EvaluationSettings(split="test")
+    arguments = (tmp_path / "mine.npy", tmp_path / "ids.txt", "", Manifest(lab.frame), settings, "cpu")
+    result = evaluate_once(external_source(*arguments), settings, lab.workspace.evaluations)
     assert result.scores == own_test(run)
     for index in ("merged", "separate"):
         theirs, ours = result.per_query(index), pl.read_parquet(run.path / PER_QUERY[index])

@@ -13,9 +13,10 @@ from probe.errors import UsageError
 from probe.extract.features import CachedFeatures
 from probe.fit import FitData, RunConfig, fit
 from probe.runs import sweep
+from probe.runs.display import SweepDisplay
+from probe.runs.processes import FitSettings
 from probe.runs.run import Run
-from probe.runs.session import Session
-from probe.runs.view import View
+from probe.runs.sweeps import RunFitter
 from tests.fit.conftest import (
     CLASSES,
     CPU,
@@ -106,17 +107,17 @@ def test_its_rows_are_those_of_the_domain_wherever_they_are(budget: dict[str, in
     assert np.array_equal(torch.cat(batches).numpy(), expected[order])
 
 
-def test_a_session_loads_the_features_of_all_specialists_once(
+def test_a_process_loads_the_features_of_all_specialists_once(
     cached: CachedFeatures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loaded: list[int] = []
     load = CachedFeatures.load
     monkeypatch.setattr(CachedFeatures, "load", lambda self, frame: loaded.append(len(frame)) or load(self, frame))
     runs = [Run(config, cached.identity, tmp_path) for config in (linear(), of("cars", linear()), of("food", linear()))]
-    with View([(run, cached) for run in runs]) as view:
-        session = Session("cpu", PLENTY, False, view)
+    with SweepDisplay([(run, cached) for run in runs]) as display:
+        fitter = RunFitter(FitSettings("cpu", PLENTY), display)
         for run in runs:
-            session.fit(run, cached)
+            fitter.fit(run, cached)
     assert loaded == [CLASSES[split] * IMAGES for split in ("train", "val", "test")]
     assert len({run.path for run in runs}) == 3
 

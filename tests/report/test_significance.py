@@ -15,9 +15,9 @@ from probe.planning.inventory import Inventory
 from probe.report.render.entries import MARKS, TIED
 from probe.report.render.long_csv import long_csv
 from probe.report.render.markdown import markdown
-from probe.report.significance import compare_rows, holm, read_scores
+from probe.report.significance import compare_rows, holm
 from probe.report.table import build_table
-from probe.runs import sweep
+from probe.runs import ScoredFolder, sweep
 from tests.report.world import World
 
 QUERIES = 120
@@ -56,7 +56,7 @@ def test_a_row_just_below_the_best_is_tied_with_it_and_one_far_below_is_not(runs
     assert not found.notes
     for row, folders in runs.items():
         low, high = found.intervals[row]["Mean"]
-        assert low < read_scores(folders[0], "R@1", "merged").means()["Mean"] < high
+        assert low < ScoredFolder(folders[0]).values("merged", "R@1").means()["Mean"] < high
 
 
 def test_many_rows_that_are_worse_are_told_from_the_best(runs: dict[str, list[Path]]) -> None:
@@ -105,11 +105,11 @@ def test_where_the_best_row_cannot_be_read_no_row_is_compared(runs: dict[str, li
 def test_a_folder_that_is_no_run_and_an_index_that_was_not_scored_are_errors(runs: dict[str, list[Path]]) -> None:
     path = runs["Best"][0]
     with pytest.raises(UsageError, match="is not a finished run; name folders that `probe fit` or `probe evaluate`"):
-        read_scores(path.parent, "R@1", "merged")
+        ScoredFolder(path.parent).values("merged", "R@1")
     with pytest.raises(UsageError, match="the separate index was not scored"):
-        read_scores(path, "R@1", "separate")
+        ScoredFolder(path).values("separate", "R@1")
     with pytest.raises(UsageError, match=r"has no values of 'R@2'; did you mean 'R@1'\?"):
-        read_scores(path, "R@2", "merged")
+        ScoredFolder(path).values("merged", "R@2")
 
 
 def test_a_measured_table_has_marks_intervals_and_survives_a_damaged_file(world: World) -> None:

@@ -38,7 +38,8 @@ def test_a_recipe_that_asks_for_something_unknown_stops_everything_before_any_wo
 def test_a_table_of_missing_runs_is_printed_without_matplotlib(tmp_path: Path):
     places = [f"--{name}={tmp_path / name}" for name in ("data-root", "cache", "out")]
     words = ["table", "pocket", "uned_supp_s5", *places]
-    code = f"import sys; from probe.cli import app; app({words}, standalone_mode=False); print('matplotlib' in sys.modules)"
+    code = f"import sys; from probe.cli import app; app({words}, standalone_mode=False)"
+    code += "; print('matplotlib' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.splitlines()[-1] == "False"
     assert "probe fit" in done.stdout

@@ -8,10 +8,10 @@ import torch
 from probe import heads, losses
 from probe.extract.features import CachedFeatures
 from probe.fit import EpochRecord, FitData, Fitted, RunConfig, fit
-from probe.runs import sweep
+from probe.runs import sweep, sweeps
 from probe.runs.checkpoint import FILE, Checkpoint
+from probe.runs.display import SweepDisplay
 from probe.runs.run import Run
-from probe.runs.view import View
 from tests.conftest import slow
 from tests.fit.conftest import CPU, PLENTY, fitted, linear
 
@@ -134,7 +134,9 @@ def test_a_sweep_counts_the_images_of_a_checkpoint_that_it_cannot_use(
     run = Run(linear(), cached.identity, tmp_path)
     interrupted(run.config, cached, run.checkpoint, 2)
     left: list[int] = []
-    monkeypatch.setattr("probe.memory.feature_budget", lambda device, jobs: {"device": 0, "host": 0})
-    monkeypatch.setattr("probe.runs.sweep.View", lambda runs: left.append(runs[0][0].images_left(240)) or View(runs))
+    monkeypatch.setattr(sweeps, "feature_budget", lambda device, jobs: {"device": 0, "host": 0})
+    monkeypatch.setattr(
+        sweeps, "SweepDisplay", lambda runs: left.append(runs[0][0].images_left(240)) or SweepDisplay(runs)
+    )
     assert sweep([(run, cached)], "cpu") == 1
     assert left == [4 * 240]

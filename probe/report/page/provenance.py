@@ -30,12 +30,12 @@ def provenance(inventory: Inventory, anchor: str) -> list[RunRecord]:
     runs = [(row.name, run) for row in inventory.recipe.rows for run in inventory.runs_of[row.name]]
     return [
         RunRecord(
-            row,
-            f"{anchor}-run-{number}",
-            _title(row, run),
-            run.done,
-            _facts(run),
-            run.directory.texts if run.done else {},
+            row=row,
+            anchor=f"{anchor}-run-{number}",
+            title=_title(row, run),
+            done=run.done,
+            facts=_facts(run) if run.done else {},
+            files=run.directory.texts if run.done else {},
         )
         for number, (row, run) in enumerate(runs, start=1)
     ]
@@ -47,10 +47,12 @@ def _title(row: str, run: Run) -> str:
 
 
 def _facts(run: Run) -> dict[str, str]:
-    if not run.done:
-        return {}
     epochs = len(run.directory.history) if isinstance(run.config, TrainedConfig) else 0
     selected = run.scores.selected_epoch
     facts = {"key": run.key, "folder": str(run.path)}
     facts |= {"selected epoch": f"{selected} of {epochs}"} if selected and epochs else {}
     return facts | {f"input: {name}": value for name, value in run.inputs.items()}
+
+
+def _files(run: Run) -> dict[str, str]:
+    return run.directory.texts if run.done else {}

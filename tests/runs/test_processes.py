@@ -14,7 +14,7 @@ import torch
 from probe import heads
 from probe.extract.features import CachedFeatures
 from probe.runs import SweepError, sweep
-from probe.runs.jobs import threads_each
+from probe.runs.processes import threads_each
 from probe.runs.run import Run
 from tests.fit.conftest import linear, untrained
 

@@ -1,9 +1,9 @@
-"""Runs side by side: each process is given one run at a time through a pipe and tells through it how the run gets on.
+"""Runs side by side: each process gets one run at a time through a pipe and sends its progress back through it.
 
 The processes are started anew, not forked. Ctrl-C is the parent's: it ends them, and their runs go on from their last
 epoch another time. A process that is killed fails its run only.
 
-    fit_in_processes(pending, 2, "auto", budget, tensorboard=False, view=view)
+    fit_in_processes(pending, 2, settings, display)
 """
 
 import os
@@ -11,24 +11,32 @@ import signal
 import traceback
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.resource_tracker import ensure_running
-from typing import Any
 
 from probe.errors import ProbeError
 from probe.extract.features import CachedFeatures
 from probe.fit import EpochRecord, RunScores
+from probe.runs.display import SweepDisplay
 from probe.runs.run import Run
-from probe.runs.view import View
 
 Runs = Sequence[tuple[Run, CachedFeatures]]
 
 
-def fit_in_processes(
-    runs: Runs, jobs: int, device_choice: str, budget: dict[str, int], tensorboard: bool, view: View
-) -> None:
-    """Fits all runs in `jobs` processes; failures are told to the view. `budget`: of one process."""
+@dataclass(frozen=True)
+class FitSettings:
+    """How a process fits its runs."""
+
+    device_choice: str
+    budget: dict[str, int]
+    """Bytes that the features in its memory may take (probe/memory.py)."""
+    tensorboard: bool = False
+
+
+def fit_in_processes(runs: Runs, jobs: int, settings: FitSettings, display: SweepDisplay) -> None:
+    """Fits all runs in `jobs` processes; failures go to the display."""
     todo = deque(range(len(runs)))
     threads = threads_each(jobs)
     started: list[_Worker] = []
@@ -38,13 +46,13 @@ def fit_in_processes(
             while todo and len(busy) < jobs:
                 idle = next((worker for worker in started if worker.idle), None)
                 if idle is None:
-                    idle = _Worker(runs, threads, device_choice, budget, tensorboard)
+                    idle = _Worker(runs, threads, settings)
                     started.append(idle)
-                idle.give(todo.popleft())
+                idle.assign(todo.popleft())
                 busy[idle.pipe] = idle
             for pipe in wait(list(busy)):
                 worker = busy[pipe]  # type: ignore[index]
-                worker.hear(view)
+                worker.receive(display)
                 if worker.current is None:
                     del busy[worker.pipe]
     finally:
@@ -55,12 +63,12 @@ def fit_in_processes(
 class _Worker:
     """A process and the run that it has; `idle`: alive, and without one."""
 
-    def __init__(self, runs: Runs, *settings: Any) -> None:
+    def __init__(self, runs: Runs, threads: int, settings: FitSettings) -> None:
         context = get_context("spawn")
         self.pipe, other = context.Pipe()
         self.current: int | None = None
         self._runs = runs
-        self._process = context.Process(target=_work, args=(other, runs, *settings), daemon=True)
+        self._process = context.Process(target=_work, args=(other, runs, threads, settings), daemon=True)
         ensure_running()  # before the mask, which it would take off
         usual = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which the process inherits
         try:
@@ -74,34 +82,34 @@ class _Worker:
     def idle(self) -> bool:
         return self.current is None and not self._dead
 
-    def give(self, number: int) -> None:
+    def assign(self, number: int) -> None:
         self.current = number
         self.pipe.send(number)
 
-    def hear(self, view: View) -> None:
+    def receive(self, display: SweepDisplay) -> None:
         """Passes on one message, or finds that the process is gone."""
         if self.current is None:
             raise ValueError("only a process at work is listened to")
         name = self._runs[self.current][0].name
         try:
-            what, *said = self.pipe.recv()
+            what, *content = self.pipe.recv()
         except (EOFError, ConnectionResetError):
             self._process.join()
             self._dead, self.current = True, None
             code = self._process.exitcode or 0
             how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-            view.failed(name, ProbeError(f"its process {how}; fit it again, with fewer --jobs if memory ran out"))
+            display.failed(name, ProbeError(f"its process {how}; fit it again, with fewer --jobs if memory ran out"))
             return
         if what == "done":
             self.current = None
         elif what == "failed":
             self.current = None
-            message, trace = said
+            message, trace = content
             error = ProbeError(message)
             error.__cause__ = RuntimeError(f"in another process:\n{trace}")
-            view.failed(name, error)
+            display.failed(name, error)
         else:
-            getattr(view, what)(*said)
+            getattr(display, what)(*content)
 
     def end(self) -> None:
         self._process.terminate()
@@ -109,8 +117,8 @@ class _Worker:
         self.pipe.close()
 
 
-class _Told:
-    """The view as the process sees it."""
+class _PipedProgress:
+    """A SweepProgress that sends everything to the display in the parent process."""
 
     def __init__(self, pipe: Connection) -> None:
         self._pipe = pipe
@@ -131,23 +139,21 @@ class _Told:
         self._pipe.send(("finished", name, scores, seconds))
 
 
-def _work(
-    pipe: Connection, runs: Runs, threads: int, device_choice: str, budget: dict[str, int], tensorboard: bool
-) -> None:
+def _work(pipe: Connection, runs: Runs, threads: int, settings: FitSettings) -> None:
     """The process: fits what it is given until the pipe is closed."""
     import torch
 
-    from probe.runs.session import Session
+    from probe.runs.sweeps import RunFitter
 
     torch.set_num_threads(threads)
-    session = Session(device_choice, budget, tensorboard, _Told(pipe))
+    fitter = RunFitter(settings, _PipedProgress(pipe))
     while True:
         try:
             run, features = runs[pipe.recv()]
         except EOFError:
             return
         try:
-            session.fit(run, features)
+            fitter.fit(run, features)
             pipe.send(("done",))
         except Exception as error:
             pipe.send(("failed", str(error) or type(error).__name__, traceback.format_exc()))

@@ -1,0 +1,93 @@
+"""The progress of a sweep on the screen: images a second, the time left, the current runs, and what they scored.
+
+with SweepDisplay(pending) as display:
+    display.images(6400)
+    display.epoch("descriptor_linear_arcface_seed0", record, epochs=10)
+"""
+
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import Protocol, Self
+
+from probe.errors import first_line
+from probe.extract.features import CachedFeatures
+from probe.fit import EpochRecord, RunScores, images_of, training_images
+from probe.progress import clock, say, track
+from probe.runs.run import Run
+
+
+class SweepProgress(Protocol):
+    """Receives the progress of runs: the display, or the pipe that leads to it."""
+
+    def images(self, count: int) -> None:
+        """So many more have been trained on."""
+
+    def epoch(self, name: str, record: EpochRecord, epochs: int) -> None:
+        """A run has finished an epoch of so many."""
+
+    def searched(self, name: str, done: int, total: int) -> None:
+        """So many of the comparisons of its test split are done."""
+
+    def note(self, text: str) -> None:
+        """A line that is printed once, however many processes send it."""
+
+    def finished(self, name: str, scores: RunScores, seconds: float) -> None:
+        """A run is written."""
+
+
+class SweepDisplay:
+    """A SweepProgress: a bar on a terminal, lines elsewhere."""
+
+    def __init__(self, runs: Sequence[tuple[Run, CachedFeatures]]) -> None:
+        self.failures: list[tuple[str, Exception]] = []
+        """Names of runs, which may be equal, and their errors."""
+        self._runs, self._stack = runs, ExitStack()
+        self._current: dict[str, str] = {}  # by name of the run, where it stands
+        self._search_start: dict[str, float] = {}
+        self._notes: set[str] = set()
+
+    def __enter__(self) -> Self:
+        sizes = {id(features): training_images(features) for _, features in self._runs}
+        total = sum(run.images_left(images_of(run.config, sizes[id(features)])) for run, features in self._runs)
+        self._advance = self._stack.enter_context(track("fit", total, "images"))
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+
+    def images(self, count: int) -> None:
+        self._advance(count, " | ".join(self._current.values()))
+
+    def epoch(self, name: str, record: EpochRecord, epochs: int) -> None:
+        scores = ", ".join(f"{metric} {100 * value:.1f}" for metric, value in record.val.items())
+        self._current[name] = f"{name} epoch {record.epoch}/{epochs}, loss {record.loss:.3f}, val {scores}"
+
+    def searched(self, name: str, done: int, total: int) -> None:
+        if done == 0:
+            self._search_start[name] = time.monotonic()
+        elapsed = time.monotonic() - self._search_start[name]
+        left = f", ETA {clock(elapsed * (total - done) / done)}" if done else ""
+        self._current[name] = f"{name} searched {done / max(total, 1):.0%} of test{left}"
+        self.images(0)
+
+    def note(self, text: str) -> None:
+        if text not in self._notes:
+            self._notes.add(text)
+            say(text)
+
+    def finished(self, name: str, scores: RunScores, seconds: float) -> None:
+        self._current.pop(name, None)
+        epoch = f" (epoch {scores.selected_epoch})" if scores.selected_epoch else ""
+        means = {"val": scores.val.mean, "test": scores.test.of("clean", "merged").mean}
+        values = ", ".join(f"{split} {_percents(mean)}" for split, mean in means.items())
+        say(f"{name}{epoch}: {values} % {' / '.join(means['test'])}, {clock(seconds)}")
+
+    def failed(self, name: str, error: Exception) -> None:
+        self._current.pop(name, None)
+        self.failures.append((name, error))
+        say(f"{name} failed: {first_line(error)}")
+
+
+def _percents(means: dict[str, float | None]) -> str:
+    return " / ".join("-" if value is None else f"{100 * value:.1f}" for value in means.values())
