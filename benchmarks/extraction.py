@@ -20,13 +20,9 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from benchmarks.pairs import Comparison, compare, report
-from probe.backbones.catalogue import Backbone, adapter
-from probe.backbones.encoder import load_encoder
-from probe.backbones.row import BackboneRow
-from probe.data.folder import image_folder
-from probe.data.loading import choose_workers, load_batches
-from probe.extract.local import extract
-from probe.extract.plan import Settings, plan
+from probe.backbones import Backbone, BackboneRow, adapter, load_encoder
+from probe.data import choose_workers, image_folder, load_batches
+from probe.extract import Settings, extract, plan_extraction
 from probe.precision import choose_precision
 from probe.progress import console
 from probe.workspace import Workspace
@@ -105,7 +101,7 @@ def measure(
         workspace = Workspace(folder, folder / "cache", folder / "out")
         shutil.rmtree(workspace.cache, ignore_errors=True)
         spec = backbone.spec(precision=precision)
-        (task,) = plan(manifest, name, spec, workspace)
+        (task,) = plan_extraction(manifest, name, spec, workspace)
         extract(task, encoder, spec, settings)
 
     found = []

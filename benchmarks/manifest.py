@@ -20,11 +20,21 @@ import polars as pl
 from rich.console import Console
 from rich.table import Table
 
-from probe.data.curated import curate
-from probe.data.curation import Curation, Expected, Source
-from probe.data.manifest import Manifest, read_manifest
-from probe.data.problems import problems
-from probe.data.selection import cap, classes_between, concatenate, count, draw_classes, only
+from probe.data import (
+    Curation,
+    Expected,
+    Manifest,
+    Source,
+    cap,
+    classes_between,
+    concatenate,
+    count,
+    curate,
+    draw_classes,
+    find_problems,
+    only,
+    read_manifest,
+)
 
 ROWS = 4_100_000
 SHARES = {"gldv2": 0.53, "met": 0.20, "food2k": 0.13, "inat": 0.11, "sop": 0.03}
@@ -104,7 +114,7 @@ def steps(path: Path) -> Iterator[tuple[str, float, float]]:
     uned = results.pop("read and validate")
     assert isinstance(uned, Manifest)
     yield done("digest", lambda: uned.digest)
-    yield done("problems", lambda: problems(uned))
+    yield done("problems", lambda: find_problems(uned))
     yield done("count images and classes", lambda: count(uned))
     yield done("select the training split", lambda: only(uned, splits=["train"]))
     train = results.pop("select the training split")

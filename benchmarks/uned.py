@@ -28,9 +28,8 @@ from rich.table import Table
 from benchmarks.memory import peak_bytes, reset_peak
 from benchmarks.pairs import console
 from feature_cache import Rows, StoreWriter
-from probe.data.manifest import Manifest, read_manifest
-from probe.extract.features import CachedFeatures
-from probe.extract.selection import Selection
+from probe.data import Manifest, read_manifest
+from probe.extract import CachedFeatures, Selection
 from probe.fit import FitData, RunConfig, Trainer, embed, read_run_config
 from probe.memory import feature_budget
 from probe.metrics import evaluate

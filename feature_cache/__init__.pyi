@@ -19,7 +19,7 @@ from .spec import Spec as Spec
 from .spec import differences as differences
 from .spec import fingerprint as fingerprint
 from .store import FeatureStore as FeatureStore
-from .verification import Report as Report
+from .verification import Verification as Verification
 from .verification import repair as repair
 from .verification import verify as verify
 from .writer import StoreWriter as StoreWriter

@@ -34,15 +34,18 @@ Advance = Callable[[int], None]
 
 
 @dataclass(frozen=True)
-class Report:
-    """What `verify` found. `problems`: one line each. `bad`: (N,) bool, the rows that must not be used. `ids`: (N),
-    None where unreadable. `failures_lost`: the list of the images that gave no features is unreadable."""
+class Verification:
+    """What `verify` found."""
 
     path: Path
     problems: list[str]
+    """One line each."""
     bad: np.ndarray
+    """(N,) bool: the rows that must not be used."""
     ids: list[str | None]
+    """(N): None where unreadable."""
     failures_lost: bool
+    """The list of the images that gave no features is unreadable."""
 
     @property
     def bad_ids(self) -> list[str | None]:
@@ -50,7 +53,7 @@ class Report:
         return [self.ids[row] for row in np.flatnonzero(self.bad)]
 
 
-def verify(path: str | Path, advance: Advance = lambda rows: None) -> Report:
+def verify(path: str | Path, advance: Advance = lambda rows: None) -> Verification:
     """Checks every chunk of every column, that features are finite, and that no id occurs twice.
 
     `advance` is told of the rows as they are read. Raises StoreError when the file as a whole cannot be read.
@@ -88,10 +91,10 @@ def verify(path: str | Path, advance: Advance = lambda rows: None) -> Report:
     for row, what in _doubtful_ids(ids):
         bad[row] = True
         problems.append(f"row {row:,} ({ids[row]}): {what}")
-    return Report(store.path, problems, bad, ids, failures_lost)
+    return Verification(store.path, problems, bad, ids, failures_lost)
 
 
-def repair(path: str | Path, advance: Advance = lambda rows: None) -> list[Report]:
+def repair(path: str | Path, advance: Advance = lambda rows: None) -> list[Verification]:
     """Verifies a store and its parts, and writes those where there are problems anew without their bad rows.
 
     Returns what was wrong. Raises StoreError while another process writes it, and when a file cannot be read at all.
@@ -107,7 +110,7 @@ def repair(path: str | Path, advance: Advance = lambda rows: None) -> list[Repor
     return reports
 
 
-def _write_good_rows(store: FeatureStore, report: Report) -> None:
+def _write_good_rows(store: FeatureStore, report: Verification) -> None:
     ids = ["" if bad or image is None else image for image, bad in zip(report.ids, report.bad, strict=True)]
     with opening(store.path) as old:
         failures = [] if report.failures_lost else read_failures(old)

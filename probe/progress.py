@@ -22,7 +22,7 @@ WINDOW = 30.0  # seconds over which the rate is taken; also rich's
 console = Console(stderr=True, highlight=False)
 
 Advance = Callable[..., None]
-Report = Callable[[int, int], None]  # done and total, from (0, total) on
+OnProgress = Callable[[int, int], None]  # done and total, from (0, total) on
 
 
 def silent(done: int, total: int) -> None:
@@ -48,7 +48,7 @@ def track(description: str, total: int, unit: str, patience: float = 0.0) -> Ite
 
 
 @contextmanager
-def track_if_long(description: str, unit: str) -> Iterator[Report]:
+def track_if_long(description: str, unit: str) -> Iterator[OnProgress]:
     """Yields what is told how much of it all is done; nothing is shown of what takes less than a second."""
     with ExitStack() as stack:
         advance: Advance | None = None

@@ -19,11 +19,16 @@ def user_data_folder() -> Path:
 
 @dataclass(frozen=True)
 class Workspace:
-    """`data_root`: image sources and manifests. `cache`: feature stores. `out`: runs, evaluations and tables."""
+    """The folders that a command reads and writes."""
 
     data_root: Path
+    """Image sources and manifests."""
     cache: Path
+    """Feature stores."""
     out: Path
+    """Runs, evaluations and tables."""
+    datasets: Path | None = None
+    """A file of data sets of the user's own, which are known by name like the bundled ones."""
 
     @classmethod
     def of_user(cls) -> "Workspace":
@@ -31,7 +36,11 @@ class Workspace:
         return cls(user_data_folder() / "data", user_data_folder() / "features", Path("out"))
 
     def options(self, *names: str) -> list[str]:
-        """The command-line options that lead back to the folders of these names, defaults left out."""
+        """The command-line options that lead back to the folders of these names, defaults left out.
+
+        With `data_root` goes the file of data sets.
+        """
+        names += ("datasets",) * ("data_root" in names)
         changed = [name for name in names if getattr(self, name) != getattr(Workspace.of_user(), name)]
         return [word for name in changed for word in (f"--{name.replace('_', '-')}", str(getattr(self, name)))]
 

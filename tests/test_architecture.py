@@ -1,6 +1,7 @@
 """The house stays as DESIGN.md drew it: data flows one way, the store stands alone, nothing heavy is loaded early."""
 
 import ast
+import importlib
 import os
 import subprocess
 import sys
@@ -13,6 +14,8 @@ ROOT = Path(__file__).resolve().parents[1]
 # extraction's joins feed both.
 ORDER = ["data", "backbones", "extract", "heads", "losses", "search", "metrics", "fit", "runs", "evaluate", "recipes"]
 ORDER += ["planning", "report", "commands", "cli"]
+# Packages of which others import the exported names and no modules; add one when it is so.
+EXPORTING = ["feature_cache", "probe.data", "probe.backbones", "probe.extract"]
 
 
 def imports(file: Path) -> set[str]:
@@ -40,6 +43,26 @@ def test_what_everything_uses_imports_none_of_the_pipeline():
     for file in (ROOT / "probe").glob("*.py"):
         if file.name not in ("cli.py", "__main__.py"):
             assert not {module for module in imports(file) if package(module)}, file
+
+
+@pytest.mark.parametrize("name", EXPORTING)
+def test_others_import_only_what_a_package_exports(name: str):
+    exported = set(importlib.import_module(name).__all__)
+    own = ROOT / name.replace(".", "/")
+    files = [file for folder in ("probe", "benchmarks", "feature_cache") for file in (ROOT / folder).rglob("*.py")]
+    for file in files:
+        for node in ast.walk(ast.parse(file.read_text())) if not file.is_relative_to(own) else ():
+            if isinstance(node, ast.Import):
+                assert not [alias.name for alias in node.names if alias.name.startswith(f"{name}.")], file
+            elif isinstance(node, ast.ImportFrom) and f"{node.module}.".startswith(f"{name}."):
+                assert node.module == name, f"{file} imports a module, {node.module}"
+                assert {alias.name for alias in node.names} <= exported, f"{file} imports what {name} does not export"
+
+
+@pytest.mark.parametrize("name", EXPORTING)
+def test_all_that_a_package_exports_is_there(name: str):
+    package = importlib.import_module(name)
+    assert all(hasattr(package, exported) for exported in package.__all__)
 
 
 def test_the_feature_store_imports_nothing_of_probe():

@@ -13,7 +13,7 @@ import torch
 from probe.backbones.catalogue import Backbone, adapter
 from probe.backbones.preprocessing import Preprocessing
 from probe.backbones.row import BackboneRow
-from probe.data.loading import Prepare
+from probe.data import Prepare
 from probe.precision import choose_precision
 
 

@@ -11,7 +11,7 @@ import torch
 
 from probe.backbones.preprocessing import Preprocessing
 from probe.backbones.row import BackboneRow
-from probe.data.loading import Prepare
+from probe.data import Prepare
 from probe.errors import UsageError
 from probe.precision import Precision
 

@@ -14,7 +14,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.functional import center_crop, resize
 
 from probe.backbones.row import BackboneRow
-from probe.data.decoding import decode
+from probe.data import decode
 
 
 class Preprocessing:

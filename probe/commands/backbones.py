@@ -18,8 +18,7 @@ def backbones(
     ] = None,
 ) -> None:
     """List the backbones that there are, or tell everything of one: preprocessing, feature, where its weights are."""
-    from probe.backbones.catalogue import all_backbones, find_backbone
-    from probe.backbones.listing import print_backbone, print_catalogue
+    from probe.backbones import all_backbones, find_backbone, print_backbone, print_catalogue
     from probe.terminal import printer
 
     if name is None:

@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from probe.commands.options import DEFAULT, DataRoot, Out
+from probe.commands.options import DEFAULT, DataRoot, Datasets, Out
 from probe.errors import UsageError
 from probe.workspace import Workspace, file_name
 
 if TYPE_CHECKING:
-    from probe.data.curation import Curation
-    from probe.data.manifest import Manifest
+    from probe.data import Curation, Manifest
 
 SAMPLE = 300
 
@@ -29,16 +28,16 @@ def list_datasets(
         str | None, typer.Argument(metavar="[NAME]", help="A data set, to be told everything of it.")
     ] = None,
     data_root: DataRoot = DEFAULT.data_root,
+    datasets: Datasets = None,
 ) -> None:
     """List the data sets that are known: where to get them, what is published of them, and whether they are here."""
-    from probe.data.dataset import all_datasets, find_dataset
-    from probe.data.listing import print_dataset, print_datasets
+    from probe.data import all_datasets, find_dataset, print_dataset, print_datasets
     from probe.terminal import printer
 
     if name is None:
-        print_datasets(all_datasets(), data_root, printer())
+        print_datasets(all_datasets(datasets), data_root, printer())
     else:
-        print_dataset(find_dataset(name), data_root, printer())
+        print_dataset(find_dataset(name, datasets), data_root, printer())
 
 
 @app.command(epilog="Example: probe data stats sample")
@@ -48,18 +47,17 @@ def stats(
         typer.Argument(metavar="[DATA]...", help="Data to count.", show_default="the tables of UnED and UniFEx"),
     ] = None,
     data_root: DataRoot = DEFAULT.data_root,
+    datasets: Datasets = None,
 ) -> None:
     """Count images and classes: of the data named, or the papers' tables beside what is here of them."""
-    from probe.data.listing import print_sizes, print_tables
-    from probe.data.resolve import known_data, resolve_data
-    from probe.data.statistics import class_sizes, measured_tables
+    from probe.data import class_sizes, known_data, measured_tables, print_sizes, print_tables, resolve_data
     from probe.terminal import printer
 
     for name in data or []:
-        manifest = resolve_data(name, data_root)
+        manifest = resolve_data(name, data_root, datasets=datasets)
         print_sizes(manifest.where, class_sizes(manifest), printer())
     if not data:
-        print_tables(measured_tables(lambda name: known_data(name, data_root)), printer())
+        print_tables(measured_tables(lambda name: known_data(name, data_root, datasets)), printer())
 
 
 @app.command(epilog="Example: probe data check sample")
@@ -78,6 +76,7 @@ def check(
         list[str] | None, typer.Option(help="SOURCE=FOLDER: where a source's images lie; repeatable.")
     ] = None,
     data_root: DataRoot = DEFAULT.data_root,
+    datasets: Datasets = None,
     out: Out = DEFAULT.out,
 ) -> None:
     """Compare counts with the published ones; look for missing, undecodable and copied images, and for leaks.
@@ -87,25 +86,31 @@ def check(
     if everything and sample is not None:
         raise UsageError("--all decodes every image and --sample some of them; leave one out.")
 
-    from probe.data.check import check_data, print_check, summary, write_findings
-    from probe.data.dataset import all_datasets
-    from probe.data.loading import choose_workers
-    from probe.data.resolve import resolve_data, source_roots
+    from probe.data import (
+        all_datasets,
+        check_data,
+        choose_workers,
+        print_check,
+        resolve_data,
+        source_roots,
+        summary_line,
+        write_findings,
+    )
     from probe.terminal import printer
 
     decode = None if everything else SAMPLE if sample is None else sample
     workers = choose_workers(shared=False)[0] if workers is None else workers
-    published = {dataset.name: dataset.counts for dataset in all_datasets()}
+    published = {dataset.name: dataset.counts for dataset in all_datasets(datasets)}
     roots = source_roots(source_root or [])
     summaries, sound = [], True
-    for name, manifest in [(name, resolve_data(name, data_root, roots)) for name in data]:
+    for name, manifest in [(name, resolve_data(name, data_root, roots, datasets)) for name in data]:
         counts = published.get(name, ())
         checked = check_data(name, manifest, counts, decode, workers)
         print_check(checked, printer())
         findings = out / "checks" / f"{file_name(name)}.csv"
         write_findings(checked, findings)
         sound &= checked.is_sound
-        summaries.append(summary(checked) + (f"; all of them in {findings}" if checked.findings else ""))
+        summaries.append(summary_line(checked) + (f"; all of them in {findings}" if checked.findings else ""))
     for line in summaries:
         printer().print(line, markup=False, soft_wrap=True)
     if not sound:
@@ -123,47 +128,46 @@ def curate(
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier draw.")] = False,
     data_root: DataRoot = DEFAULT.data_root,
+    datasets: Datasets = None,
 ) -> None:
     """Draw a recipe's training sets from the data sets that are here, and write them as manifests.
 
     Where the published list of one is here, it is written, and what would be drawn is compared with it.
     """
-    from probe.data.curated import curate, write_curated
-    from probe.data.curation import find_curation, read_curations
-    from probe.data.listing import print_curated
+    from probe.data import curate, find_curation, print_curated, read_curations, write_curated
     from probe.progress import say
     from probe.terminal import printer
 
     curations = read_curations(recipe)
+    workspace = Workspace(data_root, DEFAULT.cache, DEFAULT.out, datasets)
     if row is not None:
         curations = [find_curation(row, curations)]
     if output is not None and len(curations) > 1:
         raise UsageError(f"{recipe} has {len(curations)} training sets; name one with --row, or leave out --output.")
     folders = [output or data_root / curation.name for curation in curations]
     for curation, folder in zip(curations, folders, strict=True):
-        _require_free(folder, curation, data_root, overwrite)
-    _require_sources(curations, data_root)
-    read = cache(lambda name: _read(name, data_root))
+        _require_free(folder, curation, workspace, overwrite)
+    _require_sources(curations, workspace)
+    read = cache(lambda name: _read(name, workspace))
     for curation, folder in zip(curations, folders, strict=True):
         curated = curate(curation, read)
         print_curated(curated.report, printer())
         say(f"written to {write_curated(curated, folder, data_root, overwrite)}")
         data = str(output) if output else curation.name
-        options = Workspace(data_root, DEFAULT.cache, DEFAULT.out).options("data_root")
-        say(f"next: {shlex.join(['probe', 'extract', data, '--backbone', 'siglip-so400m-14-384', *options])}\n")
+        words = ["probe", "extract", data, "--backbone", "siglip-so400m-14-384", *workspace.options("data_root")]
+        say(f"next: {shlex.join(words)}\n")
 
 
-def _require_free(folder: Path, curation: "Curation", data_root: Path, overwrite: bool) -> None:
+def _require_free(folder: Path, curation: "Curation", workspace: Workspace, overwrite: bool) -> None:
     """Nothing but an earlier draw is replaced: neither the user's own data nor what a known name means."""
-    from probe.data.dataset import all_datasets
-    from probe.data.manifest import ORIGIN
-    from probe.data.resolve import MANIFESTS
-    from probe.data.sample import SAMPLE as BUNDLED
+    from probe.data import MANIFESTS, ORIGIN, all_datasets
+    from probe.data import SAMPLE as BUNDLED
 
     file = next((place for place in (folder, *folder.parents) if place.exists() and not place.is_dir()), None)
     if file:
         raise UsageError(f"{file} is a file, and the training set '{curation.name}' needs a folder; name another one.")
-    known = {BUNDLED, *(dataset.name for dataset in all_datasets())}
+    data_root = workspace.data_root
+    known = {BUNDLED, *(dataset.name for dataset in all_datasets(workspace.datasets))}
     taken = {(data_root / name).resolve(): name for name in known}.get(folder.resolve())
     if taken and taken != curation.released:
         raise UsageError(f"{folder} is where the data set '{taken}' is looked for; write elsewhere, with --output.")
@@ -187,29 +191,29 @@ def _places(data: str, data_root: Path) -> list[Path]:
     return [place.parent if place.is_file() else place for place in named]
 
 
-def _require_sources(curations: "list[Curation]", data_root: Path) -> None:
+def _require_sources(curations: "list[Curation]", workspace: Workspace) -> None:
     """Raises MissingDataError naming all that is needed and is not here, and where to get it."""
-    from probe.data.dataset import MissingDataError, all_datasets
-    from probe.data.resolve import is_here
+    from probe.data import MissingDataError, all_datasets, is_here
 
-    homes = {dataset.name: dataset.row.home for dataset in all_datasets()}
+    homes = {dataset.name: dataset.row.home for dataset in all_datasets(workspace.datasets)}
     needed = [
         source.data
         for curation in curations
-        if curation.released is None or not is_here(curation.released, data_root)
+        if curation.released is None or not is_here(curation.released, workspace.data_root, workspace.datasets)
         for source in curation.sources
     ]
-    absent = [name for name in dict.fromkeys(needed) if not is_here(name, data_root)]
+    absent = [name for name in dict.fromkeys(needed) if not is_here(name, workspace.data_root, workspace.datasets)]
     if absent:
         named = ", ".join(f"{name} ({homes.get(name, 'not a known data set')})" for name in absent)
         raise MissingDataError(
-            f"the recipe draws from data that is not, or not complete, below {data_root}: {named}; "
+            f"the recipe draws from data that is not, or not complete, below {workspace.data_root}: {named}; "
             "`probe data list NAME` says which files are looked for, and where."
         )
 
 
-def _read(name: str, data_root: Path) -> "Manifest":
-    from probe.data.dataset import is_known
-    from probe.data.resolve import known_data, resolve_data
+def _read(name: str, workspace: Workspace) -> "Manifest":
+    from probe.data import is_known, known_data, resolve_data
 
-    return known_data(name, data_root) if is_known(name) else resolve_data(name, data_root)
+    if is_known(name, workspace.datasets):
+        return known_data(name, workspace.data_root, workspace.datasets)
+    return resolve_data(name, workspace.data_root, datasets=workspace.datasets)

@@ -15,6 +15,7 @@ from probe.commands.options import (
     Cache,
     Combined,
     DataRoot,
+    Datasets,
     Device,
     DistanceChoice,
     IndexChoice,
@@ -72,6 +73,7 @@ def evaluate(
     ] = 10,
     device: Device = DeviceChoice.auto,
     data_root: DataRoot = DEFAULT.data_root,
+    datasets: Datasets = None,
     cache: Cache = DEFAULT.cache,
     out: Out = DEFAULT.out,
 ) -> None:
@@ -88,7 +90,7 @@ def evaluate(
     metrics = [parse_metric(name).name for name in metric or METRICS]
     if protocol == ProtocolChoice.official:
         require_official(metrics)
-    workspace = Workspace(data_root, cache, out)
+    workspace = Workspace(data_root, cache, out, datasets)
     scored_by = partial(EvaluationSettings, split=split.value, metrics=tuple(metrics), neighbours=neighbours)
     chosen = distance.value if distance else None
     files = [path for path in what if _holds_embeddings(path)]
@@ -150,7 +152,8 @@ def _external_source(
     workspace: Workspace,
     device: DeviceChoice,
 ) -> "EmbeddingSource":
-    from probe.data.resolve import resolve_data
+    from probe.data import resolve_data
     from probe.evaluate import external_source
 
-    return external_source(path, ids, strip, resolve_data(data, workspace.data_root), settings, device)
+    manifest = resolve_data(data, workspace.data_root, datasets=workspace.datasets)
+    return external_source(path, ids, strip, manifest, settings, device)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from probe.commands.options import DEFAULT, Cache, DataRoot, Device, Out, Split, StoredAs, View
+from probe.commands.options import DEFAULT, Cache, DataRoot, Datasets, Device, Out, Split, StoredAs, ViewChoice
 from probe.device import DeviceChoice
 from probe.precision import PrecisionChoice
 from probe.workspace import Workspace
@@ -30,7 +30,7 @@ def extract(
         list[str] | None, typer.Option(help="SOURCE=FOLDER: where a source's images lie; repeatable.")
     ] = None,
     views: Annotated[
-        list[View] | None,
+        list[ViewChoice] | None,
         typer.Option(help="UniFEx's preprocessing: train crops, test squashes. Stored as NAME@VIEW; repeatable."),
     ] = None,
     split: Annotated[
@@ -58,6 +58,7 @@ def extract(
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try undecodable images again.")] = False,
     device: Device = DeviceChoice.auto,
     data_root: DataRoot = DEFAULT.data_root,
+    datasets: Datasets = None,
     cache: Cache = DEFAULT.cache,
     out: Out = DEFAULT.out,
 ) -> None:
@@ -65,15 +66,14 @@ def extract(
 
     Each image is seen once: what is stored already is skipped, and an interrupted extraction goes on where it stopped.
     """
-    from probe.backbones.catalogue import find_backbone
-    from probe.data.resolve import resolve_data, source_roots
-    from probe.extract.plan import Settings
-    from probe.extract.session import extract_sources
+    from probe.backbones import find_backbone
+    from probe.data import resolve_data, source_roots
+    from probe.extract import Settings, extract_sources
 
     splits = tuple(dict.fromkeys(each.value for each in split)) if split else None
     settings = Settings(batch, workers, part, dtype.value, max_failures, retry_failed, splits, limit)
     roots = source_roots(source_root or [])
-    manifests = [resolve_data(name, data_root, roots) for name in data]
+    manifests = [resolve_data(name, data_root, roots, datasets) for name in data]
     names = [f"{backbone}@{view}" for view in views] if views else [backbone]
     for chosen in [find_backbone(name, catalogue, weights) for name in names]:
-        extract_sources(manifests, chosen, Workspace(data_root, cache, out), settings, device, precision)
+        extract_sources(manifests, chosen, Workspace(data_root, cache, out, datasets), settings, device, precision)

@@ -3,7 +3,7 @@
 probe figures recipes/quickstart.yaml         # out/figures/quickstart_curves.svg, .png, ...
 """
 
-from probe.commands.options import DEFAULT, Cache, DataRoot, Out, Recipes
+from probe.commands.options import DEFAULT, Cache, DataRoot, Datasets, Out, Recipes
 from probe.commands.report import inventories
 from probe.workspace import Workspace
 
@@ -11,6 +11,7 @@ from probe.workspace import Workspace
 def figures(
     recipes: Recipes = None,
     data_root: DataRoot = DEFAULT.data_root,
+    datasets: Datasets = None,
     cache: Cache = DEFAULT.cache,
     out: Out = DEFAULT.out,
 ) -> None:
@@ -18,7 +19,7 @@ def figures(
     from probe.progress import say
     from probe.report import write_figures
 
-    workspace = Workspace(data_root, cache, out)
+    workspace = Workspace(data_root, cache, out, datasets)
     for inventory in inventories(recipes, workspace):
         written = write_figures(inventory, workspace.figures)
         say(f"{inventory.recipe.name}: {', '.join(path.name for path in written) or 'nothing to draw yet'}")

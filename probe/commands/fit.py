@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from probe.commands.options import DEFAULT, Cache, DataRoot, Device, Out
+from probe.commands.options import DEFAULT, Cache, DataRoot, Datasets, Device, Out
 from probe.device import DeviceChoice
 from probe.workspace import Workspace
 
@@ -29,6 +29,7 @@ def fit(
     ] = False,
     device: Device = DeviceChoice.auto,
     data_root: DataRoot = DEFAULT.data_root,
+    datasets: Datasets = None,
     cache: Cache = DEFAULT.cache,
     out: Out = DEFAULT.out,
 ) -> None:
@@ -43,7 +44,7 @@ def fit(
     from probe.runs import SweepError
     from probe.terminal import printer
 
-    workspace = Workspace(data_root, cache, out)
+    workspace = Workspace(data_root, cache, out, datasets)
     changed = read_recipe(find_recipe(recipe), Overrides.parse(settings or [], seeds, row or []))
     inventory = Inventory(changed, workspace)
     inventory.require_complete()

@@ -70,7 +70,7 @@ class ProtocolChoice(StrEnum):
         return ["clean", "official"] if self is ProtocolChoice.both else [self.value]
 
 
-class View(StrEnum):
+class ViewChoice(StrEnum):
     """What `--views` takes."""
 
     train = "train"
@@ -86,6 +86,10 @@ DataRoot = Annotated[
         help="Where data sets lie that are named without a path.",
         show_default="~/.local/share/probe/data",
     ),
+]
+Datasets = Annotated[
+    Path | None,
+    typer.Option(envvar="PROBE_DATASETS", help="A YAML file with data sets of your own (docs/datasets.md)."),
 ]
 Cache = Annotated[
     Path,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from probe.commands.options import DEFAULT, Cache, DataRoot, Out, Recipes
+from probe.commands.options import DEFAULT, Cache, DataRoot, Datasets, Out, Recipes
 from probe.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ def report(
         Thumbnails, typer.Option(help="In the page, or in a folder beside it that has to travel with it.")
     ] = Thumbnails.embed,
     data_root: DataRoot = DEFAULT.data_root,
+    datasets: Datasets = None,
     cache: Cache = DEFAULT.cache,
     out: Out = DEFAULT.out,
 ) -> None:
@@ -40,7 +41,7 @@ def report(
     from probe.progress import say
     from probe.report import write_report
 
-    workspace = Workspace(data_root, cache, out)
+    workspace = Workspace(data_root, cache, out, datasets)
     written = write_report(
         inventories(recipes, workspace), workspace.report, queries, beside=thumbnails is Thumbnails.beside
     )

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from probe.commands.options import DEFAULT, Cache, DataRoot, Device, Out
+from probe.commands.options import DEFAULT, Cache, DataRoot, Datasets, Device, Out
 from probe.device import DeviceChoice
 from probe.workspace import Workspace
 
@@ -20,6 +20,7 @@ def table(
     ] = None,
     device: Device = DeviceChoice.auto,
     data_root: DataRoot = DEFAULT.data_root,
+    datasets: Datasets = None,
     cache: Cache = DEFAULT.cache,
     out: Out = DEFAULT.out,
 ) -> None:
@@ -34,7 +35,7 @@ def table(
     from probe.report import FORMATS, build_table, is_begun, show, show_overview, write_files
     from probe.terminal import printer
 
-    workspace = Workspace(data_root, cache, out)
+    workspace = Workspace(data_root, cache, out, datasets)
     named = recipes or [Path("recipes")]
     read = [read_recipe(path) for path in find_recipes(named)]
     by_folder = any(path.is_dir() for path in named)

@@ -22,7 +22,7 @@ from probe.data.images import missing_images
 from probe.data.listing import in_words
 from probe.data.loading import load_batches
 from probe.data.manifest import Manifest
-from probe.data.problems import Problem, problems
+from probe.data.problems import Problem, find_problems
 from probe.data.selection import CLASS, IMAGE, count
 from probe.progress import Advance, track
 from probe.storage import replacing_file
@@ -34,8 +34,8 @@ SHOWN = 5
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """A published count, and what was found."""
+class MeasuredCount:
+    """A published count, and what was measured."""
 
     published: Count
     images: int
@@ -48,22 +48,26 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Check:
-    """`absent`: the sources of which no image is here, and where they are looked for. `findings`: everything else that
-    is wrong, image by image. `copies`: images that equal others of their class byte by byte, which is no fault.
-    """
+    """What a check has found."""
 
     name: str
     manifest: Manifest
-    comparisons: list[Comparison]
+    counts: list[MeasuredCount]
+    """Beside each published one."""
     absent: dict[str, Path]
+    """The sources of which no image is here, and where they are looked for."""
     findings: list[Problem]
+    """Everything else that is wrong, image by image."""
     images: int
+    """Of the manifest."""
     decoded: int
+    """How many of them were decoded, or tried."""
     copies: int
+    """Images that equal others of their class byte by byte, which is no fault."""
 
     @property
     def is_sound(self) -> bool:
-        return not (self.absent or self.findings) and all(each.agrees for each in self.comparisons)
+        return not (self.absent or self.findings) and all(each.agrees for each in self.counts)
 
 
 def check_data(name: str, manifest: Manifest, published: Sequence[Count], sample: int | None, workers: int) -> Check:
@@ -71,7 +75,7 @@ def check_data(name: str, manifest: Manifest, published: Sequence[Count], sample
 
     Raises UsageError for a tar that cannot be read.
     """
-    comparisons = [Comparison(each, *each.measure(manifest)) for each in published]
+    counts = [MeasuredCount(each, *each.measure(manifest)) for each in published]
     images = manifest.frame.select(IMAGE).unique().sort(IMAGE)
     absent = {
         source: manifest.roots[source]
@@ -81,17 +85,17 @@ def check_data(name: str, manifest: Manifest, published: Sequence[Count], sample
     expected = images.filter(~pl.col("source").is_in(list(absent)))
     missing = _missing(manifest, expected)
     here = expected.join(missing, on=IMAGE, how="anti", maintain_order="left")
-    looked_at, unreadable = _decode(manifest, _drawn(here, sample), workers)
-    mixed, copies = _copies(manifest, looked_at)
+    decodable, unreadable = _decode(manifest, _drawn(here, sample), workers)
+    mixed, copies = _copies(manifest, decodable)
     found = [
         Problem("missing image files", missing),
         Problem("images that cannot be decoded", unreadable),
-        *problems(manifest),
+        *find_problems(manifest),
         Problem("byte-identical images of several classes, or of training and queries", mixed),
     ]
     findings = [each for each in found if not each.rows.is_empty()]
-    number = len(looked_at) + len(unreadable)
-    return Check(name, manifest, comparisons, absent, findings, len(images), number, copies)
+    number = len(decodable) + len(unreadable)
+    return Check(name, manifest, counts, absent, findings, len(images), number, copies)
 
 
 def _any_here(root: Path, images: pl.Series) -> bool:
@@ -107,12 +111,12 @@ def _missing(manifest: Manifest, images: pl.DataFrame) -> pl.DataFrame:
     found: list[tuple[str, str]] = []
     with track("look for image files", len(images), "images") as advance:
         for (source,), rows in images.group_by("source", maintain_order=True):
-            listed = _counted(rows["image"].to_list(), advance)
+            listed = _reported(rows["image"].to_list(), advance)
             found += [(str(source), image) for image in missing_images(manifest.roots[str(source)], listed)]
     return pl.DataFrame(found, dict.fromkeys(IMAGE, pl.String), orient="row")
 
 
-def _counted(images: list[str], advance: Advance) -> Iterator[str]:
+def _reported(images: list[str], advance: Advance) -> Iterator[str]:
     for start in range(0, len(images), BLOCK):
         block = images[start : start + BLOCK]
         yield from block
@@ -170,13 +174,13 @@ def print_check(check: Check, console: Console) -> None:
     """Every count beside the published one, and every finding with its first five images."""
     classes = count(check.manifest, by=())["classes"].item()
     lines = [f"{check.name}: {in_words(check.images, classes)} in {check.manifest.where}"]
-    lines += [f"  {line}" for each in check.comparisons for line in _compared(each)]
+    lines += [f"  {line}" for each in check.counts for line in _count_lines(each)]
     if check.absent:
         places = "; ".join(f"{source} ({root})" for source, root in check.absent.items())
         lines.append(f"  not one image is here, in the places where they are looked for, of {places}")
-    looked_for = check.images - sum(len(check.manifest.images(source)) for source in check.absent)
-    if looked_for:
-        lines.append(f"  {looked_for:,} image files looked for, {check.decoded:,} images decoded")
+    expected = check.images - sum(len(check.manifest.images(source)) for source in check.absent)
+    if expected:
+        lines.append(f"  {expected:,} image files looked for, {check.decoded:,} images decoded")
     if check.copies:
         lines.append(f"  {check.copies:,} of these are byte-identical to another of their class")
     for finding in check.findings:
@@ -187,7 +191,7 @@ def print_check(check: Check, console: Console) -> None:
         console.print(line, markup=False, soft_wrap=True)
 
 
-def _compared(each: Comparison) -> Iterator[str]:
+def _count_lines(each: MeasuredCount) -> Iterator[str]:
     published = each.published
     place = published.split if published.role == published.split else f"{published.split} {published.role}"
     of = f" of {published.domain}" if published.domain else ""
@@ -199,11 +203,11 @@ def _compared(each: Comparison) -> Iterator[str]:
     )
 
 
-def summary(check: Check) -> str:
+def summary_line(check: Check) -> str:
     """One line: whether it is sound, and what is wrong."""
     if check.is_sound:
         return f"{check.name} is sound"
-    differ = sum(not each.agrees for each in check.comparisons)
+    differ = sum(not each.agrees for each in check.counts)
     wrong = [f"published counts that differ: {differ:,}"] if differ else []
     wrong += [f"no images of {', '.join(check.absent)}"] if check.absent else []
     wrong += [f"{finding.what}: {len(finding.rows):,}" for finding in check.findings]

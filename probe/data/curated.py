@@ -48,7 +48,7 @@ class Step(Strict):
     classes: int
 
 
-class Comparison(Strict):
+class CountComparison(Strict):
     """A count beside the printed one; they agree when the count, rounded as printed, is the printed one."""
 
     what: Literal["images", "classes"]
@@ -63,7 +63,7 @@ class SourceReport(Strict):
     data: str
     digest: str
     steps: list[Step]
-    comparisons: list[Comparison]
+    comparisons: list[CountComparison]
 
 
 class Difference(Strict):
@@ -78,7 +78,7 @@ class Difference(Strict):
     first_only_drawn: list[str]
 
 
-class Report(Strict):
+class CurationReport(Strict):
     """`published`: whether the images are those of the published list; then `difference` compares them with the drawn
     ones, or `not_drawn` says why there are none."""
 
@@ -88,7 +88,7 @@ class Report(Strict):
     sources: list[SourceReport]
     images: int
     classes: int
-    comparisons: list[Comparison]
+    comparisons: list[CountComparison]
     difference: Difference | None = None
     not_drawn: str | None = None
 
@@ -97,13 +97,13 @@ class Origin(Strict):
     """curation.json. `roots`: source -> folder, below the data root where it is not absolute."""
 
     roots: dict[str, str]
-    report: Report
+    report: CurationReport
 
 
 @dataclass(frozen=True)
 class Curated:
     manifest: Manifest
-    report: Report
+    report: CurationReport
 
 
 def curate(curation: Curation, read: Callable[[str], Manifest]) -> Curated:
@@ -236,9 +236,9 @@ def _report(
     published: bool,
     difference: Difference | None = None,
     not_drawn: str | None = None,
-) -> Report:
+) -> CurationReport:
     images, classes = count(manifest, by=()).row(0)
-    return Report(
+    return CurationReport(
         curation=curation,
         published=published,
         digest=manifest.digest,
@@ -251,13 +251,13 @@ def _report(
     )
 
 
-def _compared(images: int, classes: int, expected: Expected) -> list[Comparison]:
+def _compared(images: int, classes: int, expected: Expected) -> list[CountComparison]:
     found: list[tuple[Literal["images", "classes"], int, str | None]] = [
         ("images", images, expected.images),
         ("classes", classes, expected.classes),
     ]
     return [
-        Comparison(what=what, found=number, printed=printed, agrees=rounds_to(number, printed))
+        CountComparison(what=what, found=number, printed=printed, agrees=rounds_to(number, printed))
         for what, number, printed in found
         if printed is not None
     ]

@@ -1,5 +1,5 @@
-"""The data sets that are known: rows of data (datasets.yaml) that say where a data set lies, how it is annotated, and
-what its publishers count in it.
+"""The known data sets: rows of data (datasets.yaml, or a file of the user's) that say where a data set lies, how it is
+annotated, and what its publishers count in it.
 
 An image belongs to a source, a folder that several data sets may share, and its id is its path below that folder: GLDv2
 extracted once serves its own lists, M4D-35k and UnED.
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import polars as pl
 import yaml
@@ -22,7 +22,7 @@ from pydantic import ValidationError, model_validator
 from probe.data.labels import LISTS, as_lists
 from probe.data.manifest import COLUMNS, SPLITS, Manifest
 from probe.data.readers import READERS, Reader, reader_of
-from probe.errors import UsageError, nearest
+from probe.errors import UsageError, first_line, nearest
 from probe.validation import Strict, describe, parse_yaml
 
 if TYPE_CHECKING:
@@ -30,16 +30,20 @@ if TYPE_CHECKING:
 else:
     ReaderConfig = READERS.union()
 
+SECTIONS = ("sources", "datasets")
+
 
 class MissingDataError(UsageError):
     """Data that the user has to bring first."""
 
 
 class SourceRow(Strict):
-    """`folders`: below the data root, in the order tried; the root is the first that has an entry named in `holds`."""
+    """Where a source's images lie: the first of the folders that has one of the entries."""
 
     folders: tuple[str, ...]
+    """Below the data root, or absolute, in the order tried."""
     holds: tuple[str, ...]
+    """Entries, one of which is in the right folder."""
 
     def root(self, data_root: Path) -> Path | None:
         """Where the images lie; None where none of the folders has them."""
@@ -55,16 +59,19 @@ class SourceRow(Strict):
 
 
 class Count(Strict):
-    """What is printed of a data set: the images of a split in one role (one that is query and index counts in both) and
-    their classes; of one `domain`, or of all; `rounded` to so many; `printed`: where."""
+    """A printed count: the images of a split in one role, and their classes."""
 
     split: Literal["train", "val", "test"]
     role: Literal["train", "query", "index"]
+    """An image that is query and index counts in both."""
     images: int
     classes: int | None = None
     domain: str | None = None
+    """The one that is counted; None for all."""
     rounded: int = 1
+    """To multiples of this."""
     printed: str
+    """Where."""
 
     def measure(self, manifest: Manifest) -> tuple[int, int]:
         """Images and classes of this split, role and domain in a manifest."""
@@ -83,24 +90,27 @@ class Count(Strict):
 
 
 class DatasetRow(Strict):
-    """One data set. `parts` names other rows that it joins; else it has `tables` of its own, or, where these are not
-    there, the same in another form (`instead`).
-
-    `folders`: where the annotation files are looked for, below the data root; those of the source unless given.
-    """
+    """One data set: it joins other rows, or has tables of its own."""
 
     title: str
     domain: str = ""
-    year: int
-    home: str
-    licence: str
+    """That of its images, where their places name none."""
+    year: int | None = None
+    home: str = ""
+    """Where to get it."""
+    licence: str = ""
     papers: tuple[str, ...] = ()
     note: str = ""
     source: str = ""
+    """That of its images, where their paths do not tell."""
     folders: tuple[str, ...] = ()
+    """Where the annotation files are looked for, below the data root or absolute; those of the source unless given."""
     parts: tuple[str, ...] = ()
+    """The rows that it joins."""
     tables: tuple[ReaderConfig, ...] = ()
+    """Its annotation files."""
     instead: tuple[ReaderConfig, ...] = ()
+    """The same in another form, for where the tables are absent."""
     counts: tuple[Count, ...] = ()
 
     @model_validator(mode="after")
@@ -119,6 +129,8 @@ class DatasetRow(Strict):
 
 
 class Catalogue(Strict):
+    """The form of datasets.yaml."""
+
     sources: dict[str, SourceRow]
     datasets: dict[str, DatasetRow]
 
@@ -215,7 +227,7 @@ class Dataset:
             more = f" and {len(others)} more of its annotation files" if others else ""
             raise MissingDataError(
                 f"the data set '{self.name}' is not complete below {data_root}: {first}{more} cannot be found; "
-                f"get it from {self.row.home}."
+                f"{f'get it from {self.row.home}' if self.row.home else 'name its folder with --data-root'}."
             )
         frames = [part._rows(table, data_root) for part, table in wanted]
         if LISTS in {frame.schema["label"] for frame in frames}:
@@ -253,40 +265,74 @@ def _found(table: ReaderConfig, folder: Path) -> Path | None:
     return next((path for path in paths if (path.is_dir() if table.is_folder else path.is_file())), None)
 
 
-def all_datasets() -> list[Dataset]:
-    """Every data set of the catalogue, in its order."""
-    catalogue = _catalogue()
+def all_datasets(datasets: Path | None = None) -> list[Dataset]:
+    """Those of the user's file `datasets`, then the bundled ones that it does not replace, each in its file's order."""
+    catalogue = _catalogue(datasets)
     return [Dataset(name, row, catalogue) for name, row in catalogue.datasets.items()]
 
 
-def is_known(name: str) -> bool:
-    return name in _catalogue().datasets
+def is_known(name: str, datasets: Path | None = None) -> bool:
+    return name in _catalogue(datasets).datasets
 
 
-def find_dataset(name: str) -> Dataset:
-    """Raises UsageError with the nearest name for one that is not in the catalogue."""
-    catalogue = _catalogue()
+def find_dataset(name: str, datasets: Path | None = None) -> Dataset:
+    """Raises UsageError with the nearest name for one that is in no catalogue."""
+    catalogue = _catalogue(datasets)
     if name not in catalogue.datasets:
         raise UsageError(f"no data set '{name}'; {nearest(name, catalogue.datasets)}")
     return Dataset(name, catalogue.datasets[name], catalogue)
 
 
-def read_dataset(name: str, data_root: Path) -> Manifest:
+def read_dataset(name: str, data_root: Path, datasets: Path | None = None) -> Manifest:
     """The manifest of a data set whose annotation files lie below the data root."""
-    return find_dataset(name).read(data_root)
+    return find_dataset(name, datasets).read(data_root)
 
 
-def read_catalogue(content: str, where: str) -> Catalogue:
-    """Raises UsageError for text that is no catalogue, with the nearest known key."""
+def read_catalogue(content: str, where: str, beside: Catalogue | None = None) -> Catalogue:
+    """A catalogue from its text; its rows come before those of `beside`, which they may name or replace.
+
+    Raises UsageError for text that is no catalogue, with the nearest known key.
+    """
     try:
-        return Catalogue.model_validate(parse_yaml(content))
+        own = parse_yaml(content)
+        if beside is not None and isinstance(own, dict):
+            own = own | {section: _before(own.get(section), getattr(beside, section)) for section in SECTIONS}
+        return Catalogue.model_validate(own)
     except yaml.YAMLError as error:
         raise UsageError(f"{where} is not YAML: {error}.") from error
     except ValidationError as error:
         raise UsageError(f"{where}: {describe(error, Catalogue)}") from error
 
 
+def _before(own: Any, bundled: dict[str, Any]) -> Any:
+    """What is no section is left to validation."""
+    rows = {} if own is None else own
+    return rows | {name: row for name, row in bundled.items() if name not in rows} if isinstance(rows, dict) else rows
+
+
+def _catalogue(datasets: Path | None = None) -> Catalogue:
+    if datasets is None:
+        return _bundled()
+    try:
+        changed = datasets.stat().st_mtime_ns
+    except OSError as error:
+        raise UsageError(f"--datasets {datasets} cannot be read: {first_line(error)}.") from error
+    return _with_own(datasets, changed)
+
+
 @cache
-def _catalogue() -> Catalogue:
+def _bundled() -> Catalogue:
     file = files("probe.data") / "datasets.yaml"
     return read_catalogue(file.read_text(encoding="utf-8"), "datasets.yaml")
+
+
+@cache
+def _with_own(datasets: Path, _changed: int) -> Catalogue:
+    try:
+        content = datasets.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise UsageError(f"--datasets {datasets} cannot be read: {first_line(error)}.") from error
+    catalogue = read_catalogue(content, f"--datasets {datasets}", _bundled())
+    if catalogue.datasets == _bundled().datasets:
+        raise UsageError(f"--datasets {datasets} has no data set of its own below `datasets:`; see docs/datasets.md.")
+    return catalogue

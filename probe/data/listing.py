@@ -13,10 +13,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from probe.data.curated import Comparison, Report
+from probe.data.curated import CountComparison, CurationReport
 from probe.data.dataset import Count, Dataset
-from probe.data.statistics import Column, Row, Value, agrees
-from probe.data.statistics import Table as Statistics
+from probe.data.statistics import Column, StatisticsRow, StatisticsTable, Value, agrees
 
 ONE_LINE_EACH = 160  # columns of a terminal
 ABSENT = "-"
@@ -31,7 +30,7 @@ def print_datasets(datasets: list[Dataset], data_root: Path, console: Console) -
         for dataset in datasets:
             row = dataset.row
             cells = (dataset.name, *_found(dataset, data_root), row.domain or "several", _published(dataset))
-            table.add_row(*map(Text, (*cells, row.title, row.home, row.licence)))
+            table.add_row(*map(Text, (*cells, row.title, row.home or ABSENT, row.licence or ABSENT)))
         console.print(table)
     else:
         for dataset in datasets:
@@ -51,7 +50,7 @@ def _print_folded(dataset: Dataset, data_root: Path, console: Console) -> None:
     here = "not here" if annotations == images == ABSENT else f"annotations {annotations}, images {images}"
     numbers = f"{_published(dataset)}; " if dataset.counts else ""
     console.print(Text(f"    {numbers}{here}"), soft_wrap=True)
-    console.print(Text(f"    {row.home} ({row.licence})", style="dim"), soft_wrap=True)
+    console.print(Text(f"    {row.home or ABSENT} ({row.licence or ABSENT})", style="dim"), soft_wrap=True)
 
 
 def _found(dataset: Dataset, data_root: Path) -> tuple[str, str]:
@@ -93,10 +92,10 @@ def print_dataset(dataset: Dataset, data_root: Path, console: Console) -> None:
 def _fields(dataset: Dataset, data_root: Path) -> Iterator[tuple[str, str]]:
     row = dataset.row
     yield "name", dataset.name
-    yield "title", f"{row.title} ({row.year})"
+    yield "title", f"{row.title} ({row.year})" if row.year else row.title
     yield "domain", row.domain or "several"
-    yield "home", row.home
-    yield "licence", row.licence
+    yield "home", row.home or ABSENT
+    yield "licence", row.licence or ABSENT
     yield "papers", ", ".join(row.papers) or ABSENT
     if row.parts:
         yield "joins", ", ".join(row.parts)
@@ -134,7 +133,7 @@ def in_words(images: int, classes: int | None) -> str:
 # ---- statistics ----
 
 
-def print_tables(tables: list[Statistics], console: Console) -> None:
+def print_tables(tables: list[StatisticsTable], console: Console) -> None:
     """Each row as it is printed, below what was counted where the data are here."""
     for statistics in tables:
         printed = statistics.printed
@@ -153,7 +152,7 @@ def print_tables(tables: list[Statistics], console: Console) -> None:
     console.print("In parentheses: as printed. !: differs from it.", style="dim", markup=False, soft_wrap=True)
 
 
-def _add_row(table: Table, row: Row, columns: tuple[Column, ...]) -> None:
+def _add_row(table: Table, row: StatisticsRow, columns: tuple[Column, ...]) -> None:
     name = row.printed.place
     printed = [f"({_shown(value)})" for value in row.printed.printed]
     if row.measured is not None:
@@ -188,7 +187,7 @@ def print_sizes(heading: str, sizes: pl.DataFrame, console: Console) -> None:
 # ---- curation ----
 
 
-def print_curated(report: Report, console: Console) -> None:
+def print_curated(report: CurationReport, console: Console) -> None:
     """What was left of each source after each step, and what is printed of it; how a published list differs."""
     printed = f" ({report.curation.printed})" if report.curation.printed else ""
     console.print(Text(f"{report.curation.name}{printed}", style="bold"), soft_wrap=True)
@@ -211,11 +210,11 @@ def print_curated(report: Report, console: Console) -> None:
         console.print(line, markup=False, soft_wrap=True)
 
 
-def _verdict(comparisons: list[Comparison]) -> str:
+def _verdict(comparisons: list[CountComparison]) -> str:
     return ", ".join(f"{each.printed} {each.what}" + ("" if each.agrees else " (differs)") for each in comparisons)
 
 
-def _differences(report: Report) -> Iterator[str]:
+def _differences(report: CurationReport) -> Iterator[str]:
     if report.not_drawn:
         yield f"Not compared with what the recipe draws: {report.not_drawn}"
     difference = report.difference

@@ -4,7 +4,7 @@ An image of a benchmark's index may be a training image as well (Met's index is 
 trained on, or that another split has as a query, leaks. An image under two labels teaches both. A query whose class has
 no other image in its split's index finds nothing and is left out of the means.
 
-    for problem in problems(manifest):
+    for problem in find_problems(manifest):
         print(problem.what, len(problem.rows))
 """
 
@@ -24,7 +24,7 @@ class Problem:
     rows: pl.DataFrame
 
 
-def problems(manifest: Manifest) -> list[Problem]:
+def find_problems(manifest: Manifest) -> list[Problem]:
     """What was found, the worst first."""
     found = [
         Problem("queries that another split has as queries or as training images", _leaks(manifest.frame)),

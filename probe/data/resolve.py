@@ -19,8 +19,12 @@ from probe.progress import say
 MANIFESTS = ("manifest.parquet", "manifest.csv")
 
 
-def resolve_data(data: str, data_root: Path, roots: dict[str, Path] | None = None) -> Manifest:
+def resolve_data(
+    data: str, data_root: Path, roots: dict[str, Path] | None = None, datasets: Path | None = None
+) -> Manifest:
     """The manifest that `data` means; the bundled sample is built on its first use.
+
+    `roots`: where images of a source lie, in place of their usual folder. `datasets`: a catalogue of the user's own.
 
     Raises MissingDataError, naming the places that were looked at, when there is none.
     """
@@ -29,39 +33,40 @@ def resolve_data(data: str, data_root: Path, roots: dict[str, Path] | None = Non
     if data == SAMPLE:
         return _from_path(ensure_sample(data_root), data_root, roots)
     here, below = Path(data).expanduser(), data_root / data
-    if is_known(data):
-        return _from_path(below, data_root, roots) if _manifest_in(below) else _known(data, data_root, roots)
+    if is_known(data, datasets):
+        found = _manifest_in(below)
+        return _from_path(below, data_root, roots) if found else _known(data, data_root, roots, datasets)
     for path in (here, below):
         if path.exists():
             return _from_path(path, data_root, roots)
-    known = [dataset.name for dataset in all_datasets()]
+    known = [dataset.name for dataset in all_datasets(datasets)]
     raise MissingDataError(
         f"no data '{data}': neither {here} nor {below} exists; name a folder, a manifest or a known data set "
         f"({nearest(data, known).rstrip('.')}), or point --data-root at the folder that holds it."
     )
 
 
-def known_data(name: str, data_root: Path) -> Manifest:
+def known_data(name: str, data_root: Path, datasets: Path | None = None) -> Manifest:
     """A data set of the catalogue as recipes draw from it and tables count it: its published annotations, or else a
     manifest of its name below the data root, which is said."""
     file = _manifest_in(data_root / name)
-    if file and not find_dataset(name).is_here(data_root):
+    if file and not find_dataset(name, datasets).is_here(data_root):
         say(f"{name}: read from {file}; the published annotations are not here")
         return read_manifest(file, data_root=data_root)
-    return read_dataset(name, data_root)
+    return read_dataset(name, data_root, datasets)
 
 
-def is_here(data: str, data_root: Path) -> bool:
+def is_here(data: str, data_root: Path, datasets: Path | None = None) -> bool:
     """Whether there is anything to read: a known data set (or whole splits), a path, a name below the data root."""
-    if is_known(data):
-        return find_dataset(data).is_here(data_root) or _manifest_in(data_root / data) is not None
+    if is_known(data, datasets):
+        return find_dataset(data, datasets).is_here(data_root) or _manifest_in(data_root / data) is not None
     return data == SAMPLE or Path(data).expanduser().exists() or (data_root / data).exists()
 
 
-def _known(name: str, data_root: Path, roots: dict[str, Path] | None) -> Manifest:
+def _known(name: str, data_root: Path, roots: dict[str, Path] | None, datasets: Path | None) -> Manifest:
     """A data set of the catalogue, whatever else lies in its folder."""
     try:
-        manifest = read_dataset(name, data_root)
+        manifest = read_dataset(name, data_root, datasets)
     except MissingDataError as error:
         if not Path(name).exists():
             raise

@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image
 
 from probe.data.manifest import COLUMNS
-from probe.data.views import Region, View
+from probe.data.shots import Region, Shot
 from probe.errors import UsageError
 from probe.progress import track
 from probe.storage import new_folder
@@ -64,11 +64,11 @@ class SampleClass:
     regions: tuple[Region, ...]
     images: int
 
-    def views(self) -> Iterator[tuple[Region, View]]:
+    def shots(self) -> Iterator[tuple[Region, Shot]]:
         """Seeded by the name alone, so that a class looks the same whatever else is drawn."""
         rng = _generator(self.name)
         for i in range(self.images):
-            yield self.regions[i % len(self.regions)], View.random(rng)
+            yield self.regions[i % len(self.regions)], Shot.random(rng)
 
 
 # ---- the plan: which classes there are, before anything is drawn ----
@@ -118,7 +118,7 @@ def _stereo_cells(first: str, second: str, side: int, count: int) -> Places:
 
 
 def _cells_by_detail(picture: str, side: int) -> list[Region]:
-    """A cell counts as its flattest quarter does, for a view may see little more than that."""
+    """A cell counts as its flattest quarter does, for a shot may see little more than that."""
     from skimage.filters import gaussian
 
     down, right = np.gradient(gaussian(_grey(picture), 1.5))  # film grain is not detail
@@ -247,10 +247,10 @@ def build_sample(folder: Path, advance: Callable[[int], None] | None = None) -> 
 
 def draw(each: SampleClass, folder: Path) -> Iterator[Path]:
     """Writes the images of one class, and yields the path of each."""
-    for image, (region, view) in zip(_images_of(each), each.views(), strict=True):
+    for image, (region, shot) in zip(_images_of(each), each.shots(), strict=True):
         path = folder / image
         path.parent.mkdir(parents=True, exist_ok=True)
-        view.draw(_picture(region.picture), region).save(path, quality=view.quality)
+        shot.draw(_picture(region.picture), region).save(path, quality=shot.quality)
         yield path
 
 

@@ -78,7 +78,7 @@ class _File(Strict):
 
 
 @dataclass(frozen=True)
-class Row:
+class StatisticsRow:
     """`measured`: by column, None where it cannot be; `state`: found, not found, or what else is the matter."""
 
     printed: PrintedRow
@@ -87,9 +87,9 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Table:
+class StatisticsTable:
     printed: PrintedTable
-    rows: list[Row]
+    rows: list[StatisticsRow]
 
 
 @cache
@@ -112,7 +112,9 @@ def data_of_tables(tables: Sequence[PrintedTable] | None = None) -> list[str]:
     return list(dict.fromkeys(part.name for name in names for part in find_dataset(name).parts))
 
 
-def measured_tables(read: Callable[[str], Manifest], tables: Sequence[PrintedTable] | None = None) -> list[Table]:
+def measured_tables(
+    read: Callable[[str], Manifest], tables: Sequence[PrintedTable] | None = None
+) -> list[StatisticsTable]:
     """Every table, or these, beside what is here. `read` raises MissingDataError for a data set that is not, and
     UsageError for one that cannot be read, which says so and stops no other."""
     tables = tables or printed_tables()
@@ -131,11 +133,11 @@ def measured_tables(read: Callable[[str], Manifest], tables: Sequence[PrintedTab
         for row, columns in wanted:
             if name in _parts(row):
                 measured[name, row] = measure(manifest, columns, row.split, row.domain)
-    return [Table(table, _rows(table, measured, faulty)) for table in tables]
+    return [StatisticsTable(table, _rows(table, measured, faulty)) for table in tables]
 
 
-def _rows(table: PrintedTable, measured: Measured, faulty: set[str]) -> list[Row]:
-    rows: list[Row] = []
+def _rows(table: PrintedTable, measured: Measured, faulty: set[str]) -> list[StatisticsRow]:
+    rows: list[StatisticsRow] = []
     for row in table.rows:
         if row.total:
             parts = [above.measured for above in rows if above.printed.split == row.split]
@@ -143,11 +145,11 @@ def _rows(table: PrintedTable, measured: Measured, faulty: set[str]) -> list[Row
             parts = [measured.get((part, row)) for part in _parts(row)]
         here = [part for part in parts if part is not None]
         if here and len(here) == len(parts):
-            rows.append(Row(row, _summed(here), "found"))
+            rows.append(StatisticsRow(row, _summed(here), "found"))
         elif here:
-            rows.append(Row(row, None, f"{len(here)} of {len(parts)} found"))
+            rows.append(StatisticsRow(row, None, f"{len(here)} of {len(parts)} found"))
         else:
-            rows.append(Row(row, None, row.note or ("faulty" if faulty & set(_parts(row)) else "not found")))
+            rows.append(StatisticsRow(row, None, row.note or ("faulty" if faulty & set(_parts(row)) else "not found")))
     return rows
 
 

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from feature_cache import differences
 from probe.errors import UsageError
-from probe.extract.selection import Selection
+from probe.extract import Selection
 from probe.heads import TrainedHead
 from probe.progress import say
 from probe.runs import RunDirectory

@@ -16,8 +16,7 @@ from typing import NoReturn
 
 import numpy as np
 
-from probe.data.dataset import ReaderConfig, all_datasets
-from probe.data.readers.text import json_of
+from probe.data import ReaderConfig, all_datasets, read_json
 from probe.errors import UsageError, first_line
 
 SPACE = re.compile(rb"[ \t\r\n]*")
@@ -104,7 +103,7 @@ def _table(file: str) -> ReaderConfig | None:
 
 def _images(path: Path, table: ReaderConfig | None) -> list[str]:
     """`source/image` of the records of an info file; the path as it is written where the catalogue does not know it."""
-    records = json_of(path)
+    records = read_json(path)
     if not isinstance(records, list) or not all(
         isinstance(record, dict) and isinstance(record.get("path"), str) for record in records
     ):

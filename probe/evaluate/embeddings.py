@@ -27,7 +27,7 @@ from feature_cache import (
     read_ids,
     require_sound,
 )
-from probe.data.manifest import Manifest
+from probe.data import Manifest
 from probe.errors import UsageError, first_line, nearest
 from probe.evaluate.descriptors import read_descriptors
 from probe.search import Distance, Vectors

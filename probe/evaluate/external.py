@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from probe.data.manifest import Manifest
+from probe.data import Manifest
 from probe.device import choose_device
 from probe.evaluate.folder import EmbeddingSource, EvaluationSettings
 from probe.progress import say

@@ -13,14 +13,11 @@ from typing import TYPE_CHECKING, Literal
 import polars as pl
 
 from feature_cache import fingerprint
-from probe.data.manifest import Manifest
-from probe.data.resolve import resolve_data
+from probe.data import Manifest, resolve_data
 from probe.device import choose_device
 from probe.errors import UsageError
 from probe.evaluate.folder import EmbeddingSource
-from probe.extract.features import CachedFeatures
-from probe.extract.selection import Selection
-from probe.extract.stores import MissingFeaturesError
+from probe.extract import CachedFeatures, MissingFeaturesError, Selection
 from probe.progress import say
 from probe.runs import RunDirectory, modules_of
 from probe.search import Distance
@@ -38,7 +35,7 @@ def features_for(runs: Sequence[RunDirectory], data: str, split: str, workspace:
 
     Raises UsageError with the commands to run first.
     """
-    manifest = resolve_data(data, workspace.data_root)
+    manifest = resolve_data(data, workspace.data_root, datasets=workspace.datasets)
     found: dict[str, CachedFeatures] = {}
     missing: dict[str, str] = {}
     commands: list[str] = []

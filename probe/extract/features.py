@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 
 from feature_cache import Spec
-from probe.data.manifest import SPLITS, Manifest
+from probe.data import SPLITS, Manifest
 from probe.errors import UsageError
 from probe.extract.match import feature_differences
 from probe.extract.selection import Selection, Size

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from feature_cache import Failure, Rows, StoreWriter
-from probe.backbones.encoder import Encoder
-from probe.data.loading import Batch, choose_workers, load_batches
+from probe.backbones import Encoder
+from probe.data import Batch, choose_workers, load_batches
 from probe.errors import ProbeError
 from probe.extract.plan import Settings, Task
 from probe.progress import say, track

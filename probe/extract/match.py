@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from feature_cache import FeatureStore, Spec, differences
-from probe.data.images import content_digest, has_image, read_image
+from probe.data import content_digest, has_image, read_image
 from probe.errors import UsageError
 
 SAMPLES = 32

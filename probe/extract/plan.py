@@ -2,7 +2,7 @@
 
 Planning reads stores and looks at files, and loads no model, so asking again for finished work is answered at once.
 
-    for task in plan(manifest, backbone.name, backbone.spec(), workspace):
+    for task in plan_extraction(manifest, backbone.name, backbone.spec(), workspace):
         print(task.source, len(task.todo))
 """
 
@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from feature_cache import FeatureStore, Spec
-from probe.data.images import missing_images
-from probe.data.manifest import Manifest
+from probe.data import Manifest, missing_images
 from probe.errors import UsageError
 from probe.extract.match import require_features, require_images
 from probe.storage import write_whole
@@ -52,7 +51,7 @@ class Task:
     failed: int
 
 
-def plan(
+def plan_extraction(
     manifest: Manifest,
     backbone: str,
     spec: Spec,

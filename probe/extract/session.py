@@ -9,12 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from feature_cache import Failure, FeatureStore, StoreWriter, written_files
-from probe.backbones.catalogue import Backbone
-from probe.data.manifest import Manifest
-from probe.data.selection import only
+from probe.backbones import Backbone
+from probe.data import Manifest, only
 from probe.device import choose_device
 from probe.errors import UsageError
-from probe.extract.plan import Settings, Task, plan
+from probe.extract.plan import Settings, Task, plan_extraction
 from probe.extract.speed import Speed, record
 from probe.precision import Precision, PrecisionChoice, choose_precision
 from probe.progress import say
@@ -41,7 +40,7 @@ def extract_sources(
     tasks = [
         task
         for manifest in manifests
-        for task in plan(manifest, backbone.name, spec, workspace, settings.retry_failed, settings.limit)
+        for task in plan_extraction(manifest, backbone.name, spec, workspace, settings.retry_failed, settings.limit)
     ]
     for task in tasks:
         if not task.todo:
@@ -50,8 +49,8 @@ def extract_sources(
     pending = [task for task in tasks if task.todo]
     if not pending:
         return
-    from probe.backbones.encoder import load_encoder
-    from probe.data.loading import choose_workers
+    from probe.backbones import load_encoder
+    from probe.data import choose_workers
     from probe.extract.local import extract
 
     device, reason = choose_device(device_choice)

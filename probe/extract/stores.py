@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from feature_cache import FeatureStore, Spec
-from probe.data.manifest import Manifest
+from probe.data import Manifest
 from probe.errors import UsageError
 from probe.extract.match import feature_differences, require_features, require_images
 from probe.workspace import Workspace

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field, NonNegativeFloat, PositiveInt, model_validator
 
 from probe.errors import UsageError
-from probe.extract.selection import Selection
+from probe.extract import Selection
 from probe.fit.training import Separate, Training, single_domain_samplers
 from probe.heads import HEADS, ClosedFormHead, Head, HeadConfig, TrainedHead
 from probe.losses import LossConfig

@@ -18,7 +18,7 @@ import polars as pl
 import torch
 
 from probe.errors import UsageError
-from probe.extract.features import CachedFeatures
+from probe.extract import CachedFeatures
 from probe.fit.domains import require_specialist
 from probe.metrics import domains_with_something_to_find
 

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 import polars as pl
 
 from probe.errors import UsageError, nearest
-from probe.extract.features import CachedFeatures
+from probe.extract import CachedFeatures
 from probe.fit.config import RunConfig, TrainedConfig
 from probe.fit.training import BALANCED, Joint, Training
 from probe.losses import LossConfig

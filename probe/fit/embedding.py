@@ -10,7 +10,7 @@ from torch import nn
 
 from probe.fit.data import SplitRows
 from probe.metrics import Evaluation, Scores, evaluate
-from probe.progress import Report, silent
+from probe.progress import OnProgress, silent
 from probe.search import Distance
 
 SELECTING = ("mMP@5", "R@1")  # what validation computes
@@ -31,7 +31,7 @@ def embed(head: nn.Module, rows: SplitRows) -> torch.Tensor:
     return embeddings
 
 
-def score(head: nn.Module, rows: SplitRows, distance: Distance = "cosine", progress: Report = silent) -> Evaluation:
+def score(head: nn.Module, rows: SplitRows, distance: Distance = "cosine", progress: OnProgress = silent) -> Evaluation:
     """The embeddings of the split, searched and scored in every way that tables show."""
     return evaluate(rows.frame, embed(head, rows), distance=distance, progress=progress)
 
@@ -41,7 +41,7 @@ def score_merged(
     rows: SplitRows,
     distance: Distance = "cosine",
     metrics: Sequence[str] = SELECTING,
-    progress: Report = silent,
+    progress: OnProgress = silent,
 ) -> Scores:
     """The merged index and the clean protocol alone: what selects an epoch, cheaper than all."""
     found = evaluate(

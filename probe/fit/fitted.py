@@ -26,7 +26,7 @@ from probe.fit.scores import LastEpoch, RunScores
 from probe.fit.trainer import OnEpoch, OnStep, Trainer
 from probe.heads import Head, build_head
 from probe.metrics import METRICS, Evaluation, Scores
-from probe.progress import Report, silent
+from probe.progress import OnProgress, silent
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def fit(
     checkpoint: Checkpoint | None = None,
     on_step: OnStep = lambda images: None,
     on_epoch: OnEpoch = lambda record: None,
-    on_search: Report = silent,
+    on_search: OnProgress = silent,
 ) -> Fitted:
     """Fits on the train split, selects the epoch on validation, scores validation and test; a specialist on the train
     and validation images of its domain, which are the same features.
@@ -80,7 +80,7 @@ def fit(
     return replace(fitted, seconds=time.monotonic() - start)
 
 
-def _train(trainer: Trainer, on_step: OnStep, on_epoch: OnEpoch, on_search: Report) -> Fitted:
+def _train(trainer: Trainer, on_step: OnStep, on_epoch: OnEpoch, on_search: OnProgress) -> Fitted:
     outcome, data, head = trainer.run(on_step, on_epoch), trainer.data, trainer.head
     last_test = score_merged(head, data.test, trainer.distance, METRICS, on_search)
     last = LastEpoch(epoch=trainer.plan.epochs, val=outcome.last, test=last_test)

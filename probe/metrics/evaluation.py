@@ -21,7 +21,7 @@ from probe.metrics.metric import METRICS, Metric, parse_metric, require_official
 from probe.metrics.relevance import class_numbers, relevant_counts, relevant_hits
 from probe.metrics.scores import INDEXES, PROTOCOLS, Scores, SplitScores, summarize
 from probe.metrics.split import SearchGroup, Split
-from probe.progress import Report, track_if_long
+from probe.progress import OnProgress, track_if_long
 from probe.search import Distance, Neighbours, Vectors, paired_similarities, search
 
 NEIGHBOURS = 10
@@ -45,7 +45,7 @@ def evaluate(
     indexes: Sequence[str] = INDEXES,
     protocols: Sequence[str] = PROTOCOLS,
     neighbours: int = NEIGHBOURS,
-    progress: Report | None = None,
+    progress: OnProgress | None = None,
 ) -> Evaluation:
     """Scores the queries of `frame` (manifest rows of one split) against its index rows.
 
@@ -105,7 +105,7 @@ class _Scorer:
     """Those of them to be scored by the official protocol too."""
     neighbours: int
 
-    def score(self, indexes: Sequence[str], progress: Report | None) -> dict[str, _QueryTables]:
+    def score(self, indexes: Sequence[str], progress: OnProgress | None) -> dict[str, _QueryTables]:
         """By index, in the frame's order. Raises UsageError where no query has anything to find."""
         split = Split(self.frame)
         searched = {index: "merged" if split.has_one_domain else index for index in indexes}

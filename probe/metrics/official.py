@@ -11,7 +11,7 @@ universal_embedding/knn_utils.py of github.com/nikosips/Universal-Image-Embeddin
 import numpy as np
 import polars as pl
 
-from probe.data.labels import as_lists, plainest
+from probe.data import as_lists, plainest
 from probe.metrics.metric import Metric
 from probe.search import Neighbours
 

@@ -10,7 +10,7 @@ that are relevant to a query, the query's own image not counted.
 import numpy as np
 import polars as pl
 
-from probe.data.labels import LISTS, plainest
+from probe.data import LISTS, plainest
 
 BLOCK = 16384  # queries at a time
 

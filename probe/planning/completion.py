@@ -4,9 +4,8 @@ complete(recipe, workspace, "auto")              # a recipe that needs nothing f
 fit_recipe(Inventory(recipe, workspace), "auto")
 """
 
-from probe.data.resolve import resolve_data
-from probe.extract.plan import Settings
-from probe.extract.session import extract_sources
+from probe.data import resolve_data
+from probe.extract import Settings, extract_sources
 from probe.planning.inventory import Inventory
 from probe.recipes import Recipe
 from probe.runs import SweepError, sweep
@@ -15,7 +14,7 @@ from probe.workspace import Workspace
 
 def complete(recipe: Recipe, workspace: Workspace, device_choice: str) -> None:
     """Extracts and fits all that a recipe lacks."""
-    manifest = resolve_data(recipe.data, workspace.data_root)
+    manifest = resolve_data(recipe.data, workspace.data_root, datasets=workspace.datasets)
     for backbone in recipe.backbones:
         extract_sources([manifest], backbone, workspace, Settings(), device_choice)
     fit_recipe(Inventory(recipe, workspace), device_choice)

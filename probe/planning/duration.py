@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import NamedTuple
 
-from probe.backbones.catalogue import Backbone
+from probe.backbones import Backbone
 from probe.errors import UsageError
-from probe.extract.speed import Speed
+from probe.extract import Speed
 from probe.fit import RunConfig, Separate, TrainedConfig, TrainingPlan
 from probe.planning.size import DataSize, SearchSize, TrainingSize
 from probe.runs import Run, RunDirectory, RunIndex

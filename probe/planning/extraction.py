@@ -9,10 +9,10 @@ view of its own. Images that no row reads are not extracted.
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
-from probe.backbones.catalogue import Backbone
-from probe.data.dataset import find_dataset, is_known
-from probe.data.manifest import SPLITS, Manifest
+from probe.backbones import Backbone
+from probe.data import SPLITS, Manifest, find_dataset, is_known
 from probe.recipes import Recipe
 from probe.workspace import Workspace
 
@@ -41,12 +41,14 @@ class Extraction:
         return shlex.join(words + workspace.options("data_root", "cache"))
 
 
-def extractions(recipe: Recipe, backbone: Backbone, here: Mapping[str, Manifest]) -> list[Extraction]:
+def extractions(
+    recipe: Recipe, backbone: Backbone, here: Mapping[str, Manifest], datasets: Path | None = None
+) -> list[Extraction]:
     """Those of a backbone, or a view of one: one for the data that are read whole, and one for each choice of splits.
-    `here`: the manifests of the data that are on this machine."""
+    `here`: the manifests of the data that are on this machine; `datasets`: the user's file of data sets."""
     data: dict[tuple[str, ...] | None, list[str]] = {}
     for name, read in _read(recipe, backbone).items():
-        whole = read >= _splits_of(name, recipe, here)
+        whole = read >= _splits_of(name, recipe, here, datasets)
         splits = None if whole else tuple(split for split in SPLITS if split in read)
         data.setdefault(splits, []).append(name)
     return [Extraction(backbone, tuple(names), splits) for splits, names in data.items()]
@@ -63,11 +65,12 @@ def _read(recipe: Recipe, backbone: Backbone) -> dict[str, set[str]]:
     return read
 
 
-def _splits_of(name: str, recipe: Recipe, here: Mapping[str, Manifest]) -> set[str]:
+def _splits_of(name: str, recipe: Recipe, here: Mapping[str, Manifest], datasets: Path | None) -> set[str]:
     """The splits of the data: by their manifest, else as published, else all three for the recipe's data, and training
     images alone for a training set that is to be drawn."""
     if name in here:
         return set(here[name].frame["split"].unique())
-    if is_known(name):
-        return {split for part in find_dataset(name).parts for table in part.row.tables for split in table.splits}
+    if is_known(name, datasets):
+        parts = find_dataset(name, datasets).parts
+        return {split for part in parts for table in part.row.tables for split in table.splits}
     return set(SPLITS) if name == recipe.data else {"train"}

@@ -5,11 +5,8 @@ inputs.features(inputs.data("pocket"), row.selection, specs)      # the second t
 """
 
 from feature_cache import Spec, fingerprint
-from probe.data.manifest import Manifest
-from probe.data.resolve import resolve_data
-from probe.data.selection import with_training
-from probe.extract.features import CachedFeatures
-from probe.extract.selection import Selection
+from probe.data import Manifest, resolve_data, with_training
+from probe.extract import CachedFeatures, Selection
 from probe.workspace import Workspace
 
 
@@ -26,7 +23,7 @@ class Inputs:
         key = name, train
         if key not in self._data:
             if train is None:
-                self._data[key] = resolve_data(name, self._workspace.data_root)
+                self._data[key] = resolve_data(name, self._workspace.data_root, datasets=self._workspace.datasets)
             else:
                 self._data[key] = with_training(self.data(name), self.data(train))
         return self._data[key]

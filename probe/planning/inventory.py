@@ -10,11 +10,9 @@ from collections.abc import Collection, Mapping
 from functools import cached_property
 
 from feature_cache import StoreError
-from probe.data.manifest import Manifest
-from probe.data.resolve import MissingDataError
+from probe.data import Manifest, MissingDataError
 from probe.errors import UsageError
-from probe.extract.features import CachedFeatures
-from probe.extract.stores import MissingFeaturesError
+from probe.extract import CachedFeatures, MissingFeaturesError
 from probe.fit import RunConfig
 from probe.planning.extraction import Extraction, extractions
 from probe.planning.inputs import Inputs
@@ -64,7 +62,7 @@ class Inventory:
             lacking |= {backbone.name for row in self.recipe.rows if row.train in undrawn for backbone in row.backbones}
             backbones = [backbone for backbone in backbones if backbone.name in lacking]
         for backbone in backbones:
-            found = extractions(self.recipe, backbone, self.data)
+            found = extractions(self.recipe, backbone, self.data, self.workspace.datasets)
             self.extractions |= {extraction.command(self.workspace): extraction for extraction in found}
         self.input_commands = curation_commands(undrawn, self.recipe.path.parent, self.workspace)
         self.input_commands += self.extractions

@@ -6,12 +6,12 @@ printed_size("uned").images(["val", "test"])   # printed_size is None for a data
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 import polars as pl
 
-from probe.data.dataset import Count, find_dataset, is_known
-from probe.data.manifest import SPLITS, Manifest
+from probe.data import SPLITS, Count, Manifest, find_dataset, is_known
 
 
 class SearchSize(NamedTuple):
@@ -66,11 +66,11 @@ def _search(frame: pl.DataFrame, split: str) -> SearchSize:
     return SearchSize(*(rows.filter(pl.col("role").is_in([role, "both"])).height for role in ("query", "index")))
 
 
-def printed_size(data: str) -> DataSize | None:
+def printed_size(data: str, datasets: Path | None = None) -> DataSize | None:
     """By the printed counts of the data set, or of its parts; None where there are none."""
-    if not is_known(data):
+    if not is_known(data, datasets):
         return None
-    dataset = find_dataset(data)
+    dataset = find_dataset(data, datasets)
     counts = [(part.row.domain, count) for part in dataset.parts for count in part.counts]
     train = {
         count.domain or domain: TrainingSize(count.images, count.classes or 0)

@@ -5,13 +5,13 @@ Planner(workspace).status(inventory).stale     # ["stale: 3 run(s) of ArcFace we
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, partial
 
 import polars as pl
 
 from feature_cache import FeatureStore, StoreError
-from probe.data.manifest import SPLITS, Manifest
-from probe.extract.speed import read_speeds
+from probe.data import SPLITS, Manifest
+from probe.extract import read_speeds
 from probe.planning.duration import USUAL_DIM, Estimate, Estimator, PlannedRun
 from probe.planning.extraction import Extraction
 from probe.planning.inventory import Inventory
@@ -37,7 +37,7 @@ class Planner:
     def __init__(self, workspace: Workspace) -> None:
         self._runs = RunIndex(workspace.runs)
         self._estimator = Estimator(self._runs, read_speeds(workspace.cache))
-        self._printed_size = cache(printed_size)
+        self._printed_size = cache(partial(printed_size, datasets=workspace.datasets))
         self._sizes: dict[int, tuple[Manifest, DataSize]] = {}
         self._images: dict[tuple[int, tuple[str, ...]], tuple[Manifest, dict[str, pl.DataFrame]]] = {}
 

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from probe.errors import UsageError, nearest
-from probe.extract.selection import Selection
+from probe.extract import Selection
 from probe.fit import Training
 from probe.heads import HeadConfig
 from probe.losses import LossConfig

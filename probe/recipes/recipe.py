@@ -18,9 +18,8 @@ from typing import Annotated, Any
 
 from pydantic import Field, PositiveInt
 
-from probe.backbones.catalogue import Backbone, find_backbone
-from probe.backbones.row import BackboneRow
-from probe.data.sample import SAMPLE
+from probe.backbones import Backbone, BackboneRow, find_backbone
+from probe.data import SAMPLE
 from probe.errors import UsageError, nearest
 from probe.fit import RunConfig
 from probe.progress import say

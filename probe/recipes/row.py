@@ -12,9 +12,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
-from probe.backbones.catalogue import Backbone
+from probe.backbones import Backbone
 from probe.errors import UsageError, nearest
-from probe.extract.selection import Selection
+from probe.extract import Selection
 from probe.fit import ClosedFormConfig, RunConfig, Seed, TrainedConfig, Training, is_closed_form, read_run_config
 from probe.heads import HEADS
 from probe.losses import LOSSES

@@ -15,14 +15,13 @@ because: The solutions were not released.
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Protocol
 
 from pydantic import Field
 
-from probe.data.resolve import known_data
-from probe.data.statistics import PrintedTable, agrees, find_table, measured_tables
-from probe.data.statistics import Row as StatisticsRow
+from probe.data import PrintedTable, StatisticsRow, agrees, find_table, known_data, measured_tables
 from probe.errors import UsageError, nearest
 from probe.recipes.display import StaticDisplay, format_value
 from probe.recipes.printed import PrintedValues
@@ -98,7 +97,8 @@ class DatasetStatistics:
     """The folder of the recipes, where the curation recipes are too."""
 
     def read(self, workspace: Workspace) -> StaticValues:
-        [measured] = measured_tables(lambda name: known_data(name, workspace.data_root), [self.table])
+        read = partial(known_data, data_root=workspace.data_root, datasets=workspace.datasets)
+        [measured] = measured_tables(read, [self.table])
         values: dict[str, dict[str, float | str]] = {}
         missing: dict[str, list[str]] = {}
         commands: dict[str, None] = {}

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-from probe.data.curation import read_curations
+from probe.data import read_curations
 from probe.workspace import Workspace
 
 FOLDER = "curation"  # beside the recipes

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from probe.data.labels import LISTS
+from probe.data import LISTS
 from probe.planning import Inventory
 from probe.recipes import Row
 from probe.runs import Run

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from probe.data.selection import CLASS
+from probe.data import CLASS
 from probe.errors import nearest
 from probe.metrics import Scores, Values, balanced_mean
 from probe.planning import Estimate, Inventory, Status

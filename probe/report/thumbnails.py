@@ -11,9 +11,7 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from probe.data.decoding import decode
-from probe.data.images import read_image
-from probe.data.manifest import Manifest
+from probe.data import Manifest, decode, read_image
 from probe.errors import ProbeError
 
 Key = tuple[str, str]  # source and image id

@@ -5,16 +5,16 @@ from the packages that make numbers. A digest is of the parsed code: comments, d
 
     code_of_run(config)      # {"probe/fit/trainer.py": "3f0c...", "probe/losses/arcface.py": "91ab...", ...}
 
-An `__init__` only passes names on, and a registry loads the files of its package by itself, not by importing them. So
-`from probe.losses import build_loss` leads to the module that defines `build_loss`, never to all losses; the loss that
-is meant comes in by the configuration, whose class stands in the loss's module.
+An `__init__` of probe only passes names on, so it has no digest, and `from probe.losses import build_loss` leads to the
+module that defines `build_loss`, never to all losses. A registry finds the files of its package without importing them
+by name; the loss that is meant comes in by the configuration, whose class stands in the loss's module.
 """
 
 import ast
 import hashlib
 import importlib
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from typing import Any
 from pydantic import BaseModel
 
 import probe
+from probe.fit import RunConfig, TrainedConfig
 from probe.metrics import METRICS, parse_metric
 
 MAKING_NUMBERS = ("heads", "losses", "search", "metrics", "fit")
@@ -30,6 +31,7 @@ DECLARATIONS = {  # they say what may be configured, which the key has by its va
     "probe.fit.choices",
     "probe.fit.config",
     "probe.fit.divergence",
+    "probe.fit.domains",
     "probe.fit.history",
     "probe.fit.scores",
 }
@@ -39,14 +41,14 @@ NAMED = 3  # files in a message
 OWN = "probe"
 
 
-def code_of_run(config: BaseModel) -> dict[str, str]:
+def code_of_run(config: RunConfig) -> dict[str, str]:
     """By file, as `probe/losses/arcface.py`: the code that fits and scores a run of this configuration."""
-    return code_of([FITTING, *modules_of(config), *scoring_modules(METRICS)])
+    return code_of([FITTING, *modules_of(config), *scoring_modules(METRICS)], _unused(config))
 
 
-def code_of(modules: Iterable[str]) -> dict[str, str]:
-    """By file, sorted: the modules, and what they import of those that make numbers."""
-    return dict(_code(frozenset(modules)))
+def code_of(modules: Iterable[str], unused: Iterable[str] = ()) -> dict[str, str]:
+    """By file, sorted: the modules, and what they import of those that make numbers, without those that are unused."""
+    return dict(_code(frozenset(modules), frozenset(unused)))
 
 
 def modules_of(config: Any) -> set[str]:
@@ -79,26 +81,44 @@ def scoring_modules(metrics: Iterable[str]) -> set[str]:
     return {SCORING, *(type(parse_metric(name)).__module__ for name in metrics)}
 
 
+def _unused(config: RunConfig) -> list[str]:
+    """Modules that fitting imports, and does nothing with under this configuration."""
+    if not isinstance(config, TrainedConfig):
+        return ["probe.fit.trainer"]
+    options = {"probe.fit.distillation": config.distillation, "probe.fit.sharpness": config.training.sharpness}
+    return [module for module, option in options.items() if option is None]
+
+
 @cache
-def _code(roots: frozenset[str]) -> tuple[tuple[str, str], ...]:
+def _code(roots: frozenset[str], unused: frozenset[str]) -> tuple[tuple[str, str], ...]:
     packages = {root.partition(".")[0] for root in roots} | {OWN}
-    todo, found = set(roots), {}
+    todo, found, passed = set(roots), dict[str, tuple[str, str]](), set(unused)
     while todo:
         module = todo.pop()
         file = _file(module)
-        if module in found or file is None or not _decides(module, file, packages):
+        if module in passed or file is None or not _decides(module, packages):
             continue
-        found[module] = _name(module, file), _digest(file)
-        todo |= {each for name in _imports(module) for each in _defining(*name)}
+        passed.add(module)
+        imports = _imports(module)
+        if _only_passes_on(module, file):  # imported as a whole, so anything of it may be used
+            imports = [(source, alias.name) for source, alias in _passed_on(module, file)]
+        else:
+            found[module] = _name(module, file), _digest(file)
+        todo |= {each for name in imports for each in _defining(*name)}
     return tuple(sorted(found.values()))
 
 
-def _decides(module: str, file: Path, packages: set[str]) -> bool:
+def _decides(module: str, packages: set[str]) -> bool:
     """Whether it is of a package that makes numbers, or of a user's own."""
     package, *rest = module.split(".")
     if package != OWN:
         return package in packages
-    return bool(rest) and rest[0] in MAKING_NUMBERS and file.stem != "__init__" and module not in DECLARATIONS
+    return bool(rest) and rest[0] in MAKING_NUMBERS and module not in DECLARATIONS
+
+
+def _only_passes_on(module: str, file: Path | None) -> bool:
+    """Whether it is an `__init__` of probe."""
+    return file is not None and file.name == "__init__.py" and module.partition(".")[0] == OWN
 
 
 @cache
@@ -134,11 +154,11 @@ def _is_for_type_checkers(node: ast.If) -> bool:
 
 
 @cache
-def _imports(module: str) -> tuple[tuple[str, str | None], ...]:
+def _imports(module: str) -> Sequence[tuple[str, str | None]]:
     """Modules that it imports, and of each the name that it takes from there: None for the module as a whole."""
     file = _file(module)
     if file is None or file.suffix != ".py":
-        return ()
+        return []
     nodes = list(ast.walk(_plain(file)))
     whole = [(alias.name, None) for node in nodes if isinstance(node, ast.Import) for alias in node.names]
     of_names = [
@@ -147,7 +167,7 @@ def _imports(module: str) -> tuple[tuple[str, str | None], ...]:
         if isinstance(node, ast.ImportFrom)
         for alias in node.names
     ]
-    return (*whole, *of_names)
+    return [*whole, *of_names]
 
 
 def _absolute(node: ast.ImportFrom, module: str, file: Path) -> str:
@@ -163,9 +183,9 @@ def _defining(module: str, name: str | None) -> Iterator[str]:
     file = _file(module)
     if name is not None and _file(f"{module}.{name}") is not None:
         yield f"{module}.{name}"
-    elif file is None or file.name != "__init__.py" or module.partition(".")[0] != OWN:
+    elif file is None or name is None or not _only_passes_on(module, file):
         yield module
-    elif name is not None:
+    else:
         passed_on = {alias.asname or alias.name: (source, alias.name) for source, alias in _passed_on(module, file)}
         if name in passed_on:
             yield from _defining(*passed_on[name])

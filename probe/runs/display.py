@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from typing import Protocol, Self
 
 from probe.errors import first_line
-from probe.extract.features import CachedFeatures
+from probe.extract import CachedFeatures
 from probe.fit import EpochRecord, RunScores, images_of, training_images
 from probe.progress import clock, say, track
 from probe.runs.run import Run

@@ -12,10 +12,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
-from feature_cache import differences
-from feature_cache.spec import canonical_json
+from feature_cache import differences, fingerprint
 from probe.errors import UsageError
-from probe.extract.selection import Selection
+from probe.extract import Selection
 from probe.fit import RunConfig
 from probe.runs.code import changed_code
 from probe.runs.directory import RunDirectory
@@ -104,11 +103,11 @@ def _listed(lines: list[str]) -> str:
 
 
 def _without_seed(config: RunConfig) -> str:
-    return canonical_json(config.model_dump(mode="json", exclude={"seed"}))
+    return fingerprint(config.model_dump(mode="json", exclude={"seed"}))
 
 
 def _selection(selection: Selection) -> str:
-    return canonical_json(selection.model_dump(mode="json", include=set(Selection.model_fields)))
+    return fingerprint(selection.model_dump(mode="json", include=set(Selection.model_fields)))
 
 
 def _grouped(pairs: Iterable[tuple[Group, RunDirectory]]) -> dict[Group, list[RunDirectory]]:

@@ -17,7 +17,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.resource_tracker import ensure_running
 
 from probe.errors import ProbeError
-from probe.extract.features import CachedFeatures
+from probe.extract import CachedFeatures
 from probe.fit import EpochRecord, RunScores
 from probe.runs.display import SweepDisplay
 from probe.runs.run import Run

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from probe.device import choose_device
 from probe.errors import ProbeError
-from probe.extract.features import CachedFeatures
+from probe.extract import CachedFeatures
 from probe.fit import EpochRecord, FitData, TrainedConfig, fit, require_domains, shuffle_window
 from probe.memory import feature_budget
 from probe.progress import say

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from probe.data.check import Check, check_data, print_check, summary, write_findings
+from probe.data.check import Check, check_data, print_check, summary_line, write_findings
 from probe.data.dataset import Count
 from probe.data.manifest import COLUMNS, Manifest
 
@@ -58,7 +58,7 @@ def test_whole_data_is_sound(shop: Path):
     check = checked(shop)
     assert check.is_sound
     assert (check.images, check.decoded, check.copies) == (10, 10, 0)
-    assert summary(check) == "shop is sound"
+    assert summary_line(check) == "shop is sound"
     assert "train: 6 images of 2 classes, agrees with 6 images of 2 classes (Table 1)" in said(check)
 
 
@@ -75,7 +75,7 @@ def test_every_fault_is_found_by_the_image_that_has_it(shop: Path):
     }
     assert check.decoded == 9
     assert not check.is_sound
-    assert "missing image files: 1; images that cannot be decoded: 1" in summary(check)
+    assert "missing image files: 1; images that cannot be decoded: 1" in summary_line(check)
     [reason] = [each.rows["reason"].item() for each in check.findings if "reason" in each.rows.columns]
     assert reason in said(check)
 
@@ -114,9 +114,9 @@ def test_a_count_that_differs_is_a_fault_and_one_that_rounds_to_the_printed_is_n
     about = Count(split="train", role="train", images=10, classes=None, rounded=10, printed="Table 3")
     wrong = Count(split="train", role="train", images=7, classes=2, printed="Table 4")
     check = check_data("shop", manifest(shop), (about, wrong), 0, 0)
-    assert [each.agrees for each in check.comparisons] == [True, False]
+    assert [each.agrees for each in check.counts] == [True, False]
     assert not check.is_sound
-    assert summary(check) == "shop is not sound: published counts that differ: 1"
+    assert summary_line(check) == "shop is not sound: published counts that differ: 1"
     assert "DIFFERS from 7 images of 2 classes (Table 4)" in said(check)
 
 
@@ -127,7 +127,7 @@ def test_images_that_are_not_here_at_all_are_one_sentence(tmp_path: Path, folder
     check = checked(tmp_path)
     assert check.absent == {"shop": tmp_path}
     assert not check.findings
-    assert summary(check) == "shop is not sound: no images of shop"
+    assert summary_line(check) == "shop is not sound: no images of shop"
     assert f"of shop ({tmp_path})" in said(check)
 
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from probe.data.manifest import COLUMNS, Manifest
-from probe.data.problems import problems
+from probe.data.problems import find_problems
 from tests.conftest import examples
 
 Row = tuple[str, str, list[str], str, str, str]
@@ -18,7 +18,7 @@ def manifest(*rows: tuple[str, str | list[str], str, str]) -> Manifest:
 
 
 def found(m: Manifest) -> dict[str, list[tuple]]:
-    return {problem.what: problem.rows.rows() for problem in problems(m)}
+    return {problem.what: problem.rows.rows() for problem in find_problems(m)}
 
 
 LEAKS = "queries that another split has as queries or as training images"
@@ -67,7 +67,7 @@ def test_problems_are_those_of_plain_loops(data: st.DataObject) -> None:
         labels = labels if role == "query" else labels[:1]
         rows[image, *labels, split] = (image, "s", labels, "d", split, role)
     m = Manifest(pl.DataFrame(list(rows.values()), COLUMNS, orient="row"))
-    told = {problem.what: problem.rows for problem in problems(m)}
+    told = {problem.what: problem.rows for problem in find_problems(m)}
     cells = list(rows.values())
     splits_of = {image: {row[4] for row in cells if row[0] == image and row[5] != "index"} for image in "abcdef"}
     queries = {row[0] for row in cells if row[5] in ("query", "both")}

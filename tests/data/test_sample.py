@@ -106,7 +106,7 @@ def test_regions_lie_inside_their_pictures() -> None:
 def test_garage_views_alternate_between_the_two_cameras() -> None:
     garage = [each for each in plan() if each.domain == "garage"]
     for each in garage:
-        cameras = [region.picture for region, _ in each.views()]
+        cameras = [region.picture for region, _ in each.shots()]
         assert cameras == ["garage", "garage-second"] * 5
 
 

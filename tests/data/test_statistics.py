@@ -9,7 +9,7 @@ import pytest
 from probe.data.dataset import find_dataset
 from probe.data.manifest import COLUMNS, Manifest
 from probe.data.resolve import known_data
-from probe.data.statistics import Table, agrees, class_sizes, measured_tables, printed_tables
+from probe.data.statistics import StatisticsTable, agrees, class_sizes, measured_tables, printed_tables
 from tests.data.published import PUBLISHED
 
 REFERENCE = Path(__file__).resolve().parents[2] / "recipes" / "reference"
@@ -21,7 +21,7 @@ def reference(table: str) -> list[list[str]]:
         return list(csv.reader(file))[1:]
 
 
-def measured(data_root: Path) -> dict[str, Table]:
+def measured(data_root: Path) -> dict[str, StatisticsTable]:
     return {table.printed.title: table for table in measured_tables(lambda name: known_data(name, data_root))}
 
 

@@ -21,7 +21,7 @@ from probe.data.folder import image_folder
 from probe.data.manifest import Manifest
 from probe.errors import ProbeError
 from probe.extract.local import extract
-from probe.extract.plan import Settings, Task, plan
+from probe.extract.plan import Settings, Task, plan_extraction
 from probe.extract.session import extract_sources
 from probe.workspace import Workspace
 
@@ -36,7 +36,9 @@ class Extraction:
         self.backbone, self.encoder, self.workspace, self.manifest = backbone, encoder, workspace, manifest
 
     def task(self, settings: Settings = FAST) -> Task:
-        (task,) = plan(self.manifest, "tiny", self.backbone.spec(settings.dtype), self.workspace, settings.retry_failed)
+        (task,) = plan_extraction(
+            self.manifest, "tiny", self.backbone.spec(settings.dtype), self.workspace, settings.retry_failed
+        )
         return task
 
     def run(self, settings: Settings = FAST, encoder: Encoder | None = None) -> FeatureStore:

@@ -11,7 +11,7 @@ from probe.data.folder import image_folder
 from probe.data.images import content_digest, has_image
 from probe.data.manifest import COLUMNS, Manifest
 from probe.errors import UsageError
-from probe.extract.plan import plan
+from probe.extract.plan import plan_extraction
 from probe.workspace import Workspace
 
 SPEC = {"backbone": {"model": "tiny"}, "preprocessing": {"px": 32}, "packages": {"pillow": "11.0"}}
@@ -41,7 +41,7 @@ def test_all_images_of_a_source_without_a_store_are_to_do_once_each_and_in_order
     folder = photos("shoes", 6)
     frame = image_folder(folder).frame
     twice = pl.concat([frame.reverse(), frame.with_columns(pl.lit("also").alias("label"))])
-    (task,) = plan(Manifest(twice, {"shoes": folder}), "tiny", SPEC, workspace)
+    (task,) = plan_extraction(Manifest(twice, {"shoes": folder}), "tiny", SPEC, workspace)
     assert task.todo == sorted(frame["image"])
     assert (task.source, task.root, task.stored, task.failed) == ("shoes", folder, 0, 0)
     assert task.store == workspace.store("shoes", "tiny")
@@ -51,9 +51,9 @@ def test_images_that_are_stored_or_failed_are_done(photos: Photos, workspace: Wo
     manifest = image_folder(photos("shoes", 6))
     images = manifest.images("shoes")
     store(workspace, "shoes", images[:3], images[3:4])
-    (task,) = plan(manifest, "tiny", SPEC, workspace)
+    (task,) = plan_extraction(manifest, "tiny", SPEC, workspace)
     assert (task.todo, task.stored, task.failed) == (images[4:], 3, 1)
-    (again,) = plan(manifest, "tiny", SPEC, workspace, retry_failed=True)
+    (again,) = plan_extraction(manifest, "tiny", SPEC, workspace, retry_failed=True)
     assert again.todo == images[3:]
 
 
@@ -61,7 +61,7 @@ def test_each_source_has_its_own_task_and_store(photos: Photos, workspace: Works
     roots = {"shoes": photos("shoes", 5), "pets": photos("pets", 3)}
     images = {source: image_folder(root).images(source) for source, root in roots.items()}
     store(workspace, "pets", images["pets"])
-    pets, shoes = plan(two_sources(roots, images), "tiny", SPEC, workspace)
+    pets, shoes = plan_extraction(two_sources(roots, images), "tiny", SPEC, workspace)
     assert (pets.source, pets.todo, pets.stored) == ("pets", [], 3)
     assert (shoes.source, shoes.todo, shoes.stored) == ("shoes", images["shoes"], 0)
 
@@ -71,7 +71,7 @@ def test_two_sources_never_share_a_store(photos: Photos, workspace: Workspace, n
     roots = {name: photos(f"folder-{i}", 2) for i, name in enumerate(names)}
     images = {name: ["class 0/00.png", "class 1/01.png"] for name in names}
     try:
-        tasks = plan(two_sources(roots, images), "tiny", SPEC, workspace)
+        tasks = plan_extraction(two_sources(roots, images), "tiny", SPEC, workspace)
     except UsageError:
         return  # refused is not confused
     assert tasks[0].store != tasks[1].store
@@ -79,18 +79,18 @@ def test_two_sources_never_share_a_store(photos: Photos, workspace: Workspace, n
 
 def test_another_folder_of_the_same_name_is_not_taken_for_extracted(photos: Photos, workspace: Workspace) -> None:
     one, other = (image_folder(photos(f"{user}/images", 4, seed)) for seed, user in enumerate(("ann", "bob")))
-    (task,) = plan(one, "tiny", SPEC, workspace)
+    (task,) = plan_extraction(one, "tiny", SPEC, workspace)
     store(workspace, "images", task.todo, root=task.root)
     with pytest.raises(UsageError, match=r"images/tiny\.h5 was made from other images than those in .*bob/images"):
-        plan(other, "tiny", SPEC, workspace)
+        plan_extraction(other, "tiny", SPEC, workspace)
 
 
 def test_a_folder_that_was_moved_is_still_the_same(photos: Photos, workspace: Workspace) -> None:
     folder = photos("ann/images", 4)
-    (task,) = plan(image_folder(folder), "tiny", SPEC, workspace)
+    (task,) = plan_extraction(image_folder(folder), "tiny", SPEC, workspace)
     store(workspace, "images", task.todo, root=task.root)
     folder.parent.rename(folder.parent.with_name("bob"))
-    (task,) = plan(image_folder(folder.parents[1] / "bob" / "images"), "tiny", SPEC, workspace)
+    (task,) = plan_extraction(image_folder(folder.parents[1] / "bob" / "images"), "tiny", SPEC, workspace)
     assert task.todo == []
 
 
@@ -101,7 +101,7 @@ def test_missing_images_are_all_listed_in_a_file_and_five_on_screen(photos: Phot
     for path in missing:
         path.unlink()
     with pytest.raises(UsageError) as caught:
-        plan(manifest, "tiny", SPEC, workspace)
+        plan_extraction(manifest, "tiny", SPEC, workspace)
     said = str(caught.value)
     assert said.startswith(f"7 image(s) of {folder} are missing on disk, the first: {missing[0]}, ")
     assert str(missing[4]) in said
@@ -117,7 +117,7 @@ def test_images_that_are_stored_need_not_be_on_disk_any_more(photos: Photos, wor
     images = manifest.images("shoes")
     store(workspace, "shoes", images[:2])
     (folder / images[0]).unlink()
-    (task,) = plan(manifest, "tiny", SPEC, workspace)
+    (task,) = plan_extraction(manifest, "tiny", SPEC, workspace)
     assert task.todo == images[2:]
 
 
@@ -125,7 +125,7 @@ def test_an_image_is_found_under_its_decomposed_name(photos: Photos, workspace: 
     folder = photos("shoes", 1)
     name = "caf\u00e9.png"
     (folder / "class 0" / "00.png").rename(folder / "class 0" / unicodedata.normalize("NFD", name))
-    (task,) = plan(image_folder(folder), "tiny", SPEC, workspace)
+    (task,) = plan_extraction(image_folder(folder), "tiny", SPEC, workspace)
     assert task.todo == [f"class 0/{name}"]
     assert has_image(task.root, task.todo[0])
 
@@ -134,14 +134,14 @@ def test_a_store_of_another_preprocessing_is_refused_with_the_key(photos: Photos
     manifest = image_folder(photos("shoes", 2))
     path = store(workspace, "shoes", manifest.images("shoes"))
     with pytest.raises(UsageError) as caught:
-        plan(manifest, "tiny", SPEC | {"preprocessing": {"px": 64}}, workspace)
+        plan_extraction(manifest, "tiny", SPEC | {"preprocessing": {"px": 64}}, workspace)
     assert f"{path} holds other features than the ones asked for (preprocessing.px: 32, not 64)" in str(caught.value)
 
 
 def test_a_store_of_other_package_versions_is_still_read(photos: Photos, workspace: Workspace) -> None:
     manifest = image_folder(photos("shoes", 2))
     store(workspace, "shoes", manifest.images("shoes"))
-    (task,) = plan(manifest, "tiny", SPEC | {"packages": {"pillow": "12.0"}}, workspace)
+    (task,) = plan_extraction(manifest, "tiny", SPEC | {"packages": {"pillow": "12.0"}}, workspace)
     assert task.todo == []
 
 
@@ -150,4 +150,4 @@ def test_a_damaged_store_is_an_error_and_not_extracted_over(photos: Photos, work
     path = store(workspace, "shoes", manifest.images("shoes"))
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(StoreError, match=r"tiny\.h5 is damaged"):
-        plan(manifest, "tiny", SPEC, workspace)
+        plan_extraction(manifest, "tiny", SPEC, workspace)

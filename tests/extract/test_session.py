@@ -24,7 +24,7 @@ from probe.data.selection import only
 from probe.errors import UsageError
 from probe.extract.features import CachedFeatures
 from probe.extract.local import extract
-from probe.extract.plan import Settings, plan
+from probe.extract.plan import Settings, plan_extraction
 from probe.extract.selection import Selection
 from probe.extract.session import extract_sources
 from probe.extract.speed import read_speeds
@@ -88,7 +88,7 @@ def test_images_that_a_tar_lacks_are_missing_before_any_work(
     manifest = image_folder(folder)
     frame = manifest.frame.with_columns(pl.col("image").str.replace("00.png", "99.png", literal=True))
     with pytest.raises(UsageError, match=r"1 image\(s\) of .* missing on disk, the first: .*0\.tar/class 0/99\.png"):
-        plan(Manifest(frame, manifest.roots), "tiny", backbone.spec(), workspace)
+        plan_extraction(Manifest(frame, manifest.roots), "tiny", backbone.spec(), workspace)
 
 
 def test_every_undecodable_image_is_recorded_with_its_own_reason(
@@ -257,7 +257,7 @@ class Watching:
 def test_never_more_than_a_part_is_lost_if_the_process_is_killed(
     photos: Photos, backbone: Backbone, encoder: Encoder, workspace: Workspace, batch: int, part: int
 ) -> None:
-    (task,) = plan(image_folder(photos("shoes", 25)), "tiny", backbone.spec(), workspace)
+    (task,) = plan_extraction(image_folder(photos("shoes", 25)), "tiny", backbone.spec(), workspace)
     watching = Watching(encoder, task.store)
     extract(task, watching, backbone.spec(), Settings(batch=batch, workers=0, part=part))
     assert max(watching.in_flight) <= max(part, batch)
@@ -279,7 +279,7 @@ class Overflowing:
 def test_an_error_while_writing_stops_the_run_and_keeps_what_was_written(
     photos: Photos, backbone: Backbone, encoder: Encoder, workspace: Workspace, count: int
 ) -> None:
-    (task,) = plan(image_folder(photos("shoes", count)), "tiny", backbone.spec(), workspace)
+    (task,) = plan_extraction(image_folder(photos("shoes", count)), "tiny", backbone.spec(), workspace)
     overflowing = Overflowing(encoder)
     with pytest.raises(StoreError, match=r"beyond float16; store it as float32 \(--dtype float32\)"):
         extract(task, overflowing, backbone.spec(), FAST)

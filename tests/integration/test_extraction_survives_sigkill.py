@@ -24,7 +24,7 @@ from probe.backbones.catalogue import find_backbone
 from probe.backbones.encoder import load_encoder
 from probe.data.folder import image_folder
 from probe.extract.local import extract
-from probe.extract.plan import Settings, Task, plan
+from probe.extract.plan import Settings, Task, plan_extraction
 from probe.workspace import Workspace
 from tests.integration.commands import Shell, photos
 
@@ -52,7 +52,7 @@ class Extraction:
         self.spec, self.encoder = backbone.spec(), load_encoder(backbone, torch.device("cpu"))
 
     def task(self) -> Task:
-        (task,) = plan(self.manifest, "descriptor", self.spec, self.workspace)
+        (task,) = plan_extraction(self.manifest, "descriptor", self.spec, self.workspace)
         return task
 
     def start(self, workers: int) -> "Process":

@@ -95,8 +95,8 @@ def test_what_the_command_line_changed_is_not_stale_in_the_recipe(world: World):
 
 def test_runs_of_an_earlier_version_are_stale(world: World, monkeypatch: pytest.MonkeyPatch):
     fitted(world)
-    code = Inventory(world.recipe, world.workspace).runs()[0][0].code
-    monkeypatch.setattr(run_module, "code_of_run", lambda config: code | {"probe/losses/arcface.py": "another"})
+    now = run_module.code_of_run
+    monkeypatch.setattr(run_module, "code_of_run", lambda config: now(config) | {"probe/losses/arcface.py": "another"})
     [line] = table_of(world).stale
     assert line == "stale: 4 run(s) of Full, Random were made by an earlier version of losses/arcface.py"
 

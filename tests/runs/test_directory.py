@@ -1,3 +1,5 @@
+import ast
+import json
 import os
 import socket
 import subprocess
@@ -11,6 +13,7 @@ import pytest
 import yaml
 from safetensors.torch import load_file
 
+import probe
 from probe import heads, losses
 from probe.errors import UsageError
 from probe.extract.features import CachedFeatures
@@ -186,6 +189,98 @@ def test_a_folder_that_is_no_finished_run_is_a_clear_error(spoil: Any, run: Run,
     spoil(run.path)
     with pytest.raises(UsageError, match="is not a finished run"):
         _ = RunDirectory(run.path).config
+
+
+READS: dict[str, Any] = {
+    "config.yaml": lambda run: run.config,
+    "history.jsonl": lambda run: run.history,
+    "metrics.json": lambda run: run.scores,
+    "environment.json": lambda run: run.environment,
+    "per_query.parquet": lambda run: run.per_query("merged"),
+    "per_query_separate.parquet": lambda run: run.values("separate", "R@1"),
+    "head.safetensors": lambda run: run.head(CPU),
+}
+ANOTHER_FORM = {
+    "config.yaml": b"key: abc\nconfig: [1]\ninputs: {}\nfeatures: {dim: 3, spec: {}}\n",
+    "history.jsonl": b'{"epoch": 1}\n',
+    "metrics.json": b'{"test": {"clean": {"merged": {"mean": {"mMP@5": 0.5}}}}}',
+    "environment.json": b'{"seconds": "long"}',
+}
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\xff\xfe\x00half"], ids=["missing", "empty", "damaged"])
+@pytest.mark.parametrize("file", sorted(READS.keys() - {"history.jsonl"}))
+def test_a_file_that_is_missing_or_damaged_is_one_sentence(
+    file: str, content: bytes | None, run: Run, short: Fitted
+) -> None:
+    run.write(short, "cpu")
+    if content is None:
+        (run.path / file).unlink()
+    else:
+        (run.path / file).write_bytes(content)
+    with pytest.raises(UsageError) as error:
+        READS[file](RunDirectory(run.path))
+    assert str(run.path) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_history_that_is_missing_or_damaged_is_one_sentence(run: Run, short: Fitted) -> None:
+    run.write(short, "cpu")
+    (run.path / "history.jsonl").write_bytes(b"\xff\xfe\x00half")
+    with pytest.raises(UsageError, match=r"history\.jsonl cannot be read"):
+        _ = RunDirectory(run.path).history
+    (run.path / "history.jsonl").unlink()
+    with pytest.raises(UsageError, match=r"history\.jsonl cannot be read"):
+        _ = RunDirectory(run.path).history
+
+
+@pytest.mark.parametrize("file", ANOTHER_FORM)
+def test_a_valid_file_of_another_form_is_one_sentence(file: str, run: Run, short: Fitted) -> None:
+    run.write(short, "cpu")
+    (run.path / file).write_bytes(ANOTHER_FORM[file])
+    with pytest.raises(UsageError, match=file) as error:
+        READS[file](RunDirectory(run.path))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda rows: rows.drop("neighbours"), "it has no column 'neighbours'"),
+        (lambda rows: rows.with_columns(n=pl.lit("two")), "its column 'n' is String"),
+        (lambda rows: rows.with_columns(pl.lit("high").alias("R@1")), "its values of 'R@1' are String"),
+    ],
+)
+def test_per_query_values_of_another_form_are_one_sentence(change: Any, problem: str, run: Run, short: Fitted) -> None:
+    run.write(short, "cpu")
+    change(short.per_query["merged"]).write_parquet(run.path / "per_query.parquet")
+    with pytest.raises(UsageError, match=rf"per_query\.parquet cannot be read \({problem}\); delete .* and fit again"):
+        RunDirectory(run.path).per_query("merged")
+
+
+def test_no_other_package_knows_the_files_of_a_run() -> None:
+    """But for config.yaml, whose name people see on the page."""
+    package = Path(probe.__file__).parent
+    names = FILES - {"config.yaml", "environment.json"} | {"loss.safetensors"}
+    for file in package.rglob("*.py"):
+        if file.relative_to(package).parts[0] in ("runs", "evaluate"):
+            continue
+        tree = ast.parse(file.read_text())
+        texts = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
+        assert not names & texts, file
+
+
+def test_a_run_of_before_is_read_though_it_does_not_say_what_code_made_it(run: Run, short: Fitted) -> None:
+    run.write(short, "cpu")
+    content = yaml.safe_load((run.path / "config.yaml").read_text())
+    del content["code"]
+    (run.path / "config.yaml").write_text(yaml.safe_dump(content))
+    environment = json.loads((run.path / "environment.json").read_text())
+    (run.path / "environment.json").write_text(json.dumps({"device": environment["device"]}))
+    found = RunDirectory(run.path)
+    assert found.code is None
+    assert found.config == SHORT
+    assert found.environment.seconds is None
 
 
 CHANGES: dict[str, dict[str, Any]] = {

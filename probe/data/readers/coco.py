@@ -13,7 +13,7 @@ import polars as pl
 
 from probe.data.readers.base import AGAIN, READERS, ROW, Reader
 from probe.data.readers.records import strings
-from probe.data.readers.text import json_of
+from probe.data.readers.text import read_json
 from probe.errors import UsageError
 
 
@@ -23,7 +23,7 @@ class Coco(Reader):
         kind: Literal["coco"] = "coco"
 
     def columns(self, path: Path) -> pl.DataFrame:
-        found = json_of(path)
+        found = read_json(path)
         images = _list(found, "images", ("id", "file_name"), path).with_row_index(ROW, 1)
         annotations = _list(found, "annotations", ("image_id", "category_id"), path).with_row_index(ROW, 1)
         categories = _list(found, "categories", ("id", "name"), path)

@@ -11,7 +11,7 @@ import polars as pl
 
 from probe.data.readers.base import AGAIN, READERS, ROW, Reader
 from probe.data.readers.template import columns_of, render
-from probe.data.readers.text import json_of
+from probe.data.readers.text import read_json
 from probe.errors import UsageError
 
 
@@ -25,7 +25,7 @@ class Grouped(Reader):
         """Names of the levels, outermost first; each is a column."""
 
     def columns(self, path: Path) -> pl.DataFrame:
-        rows = list(self._rows(json_of(path, keys_are_data=True), (), path))
+        rows = list(self._rows(read_json(path, keys_are_data=True), (), path))
         frame = pl.DataFrame(rows, [(name, pl.String) for name in (*self.config.keys, "image")], orient="row")
         self._refuse_one_label_of_two(frame, path)
         return frame.with_row_index(ROW, 1)

@@ -14,7 +14,7 @@ import polars as pl
 
 from probe.data.labels import LISTS
 from probe.data.readers.base import AGAIN, READERS, ROW, Reader
-from probe.data.readers.text import json_of
+from probe.data.readers.text import read_json
 from probe.errors import UsageError
 
 
@@ -44,7 +44,7 @@ class Items(Reader):
 
 def _shown(file: Path) -> tuple[str, list[str] | None]:
     """Where the image is from, and the labels of its items."""
-    image: Any = json_of(file)
+    image: Any = read_json(file)
     try:
         styles = {int(item["style"]) for key, item in image.items() if key.startswith("item")}
         pair, source = int(image["pair_id"]), str(image["source"])

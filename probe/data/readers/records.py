@@ -12,7 +12,7 @@ import polars as pl
 
 from probe.data.labels import LISTS
 from probe.data.readers.base import AGAIN, READERS, ROW, Reader
-from probe.data.readers.text import json_of
+from probe.data.readers.text import read_json
 from probe.errors import UsageError, nearest
 
 
@@ -22,7 +22,7 @@ class Records(Reader):
         kind: Literal["records"] = "records"
 
     def columns(self, path: Path) -> pl.DataFrame:
-        found = json_of(path)
+        found = read_json(path)
         if not isinstance(found, list) or not all(isinstance(record, dict) for record in found):
             raise UsageError(f"{path} is not a list of objects; is it the right file?")
         frame = pl.DataFrame({name: self._column(found, name, path) for name in self.config.needed})

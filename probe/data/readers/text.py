@@ -28,7 +28,7 @@ def text(path: Path) -> str:
         raise UsageError(f"{path}, line {line}: not UTF-8 text; convert the file, or download it again.") from error
 
 
-def json_of(path: Path, keys_are_data: bool = False) -> Any:
+def read_json(path: Path, keys_are_data: bool = False) -> Any:
     """Raises UsageError for a file that is no JSON, with the line; and for a key that comes twice in one object, of
     which JSON would keep the last, where keys are data."""
     try:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.figure import Figure
 
-from probe.data.selection import CLASS
+from probe.data import CLASS
 from probe.planning import Inventory
 from probe.recipes import MEAN, PARAMETERS, Row, format_value
 from probe.report.figures.figure import FigureKind

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from probe.data.manifest import Manifest
+from probe.data import Manifest
 from probe.metrics import metrics_of
 from probe.planning import Inventory
 from probe.report.queries import BETWEEN, KEY, as_text, first_finished_seed, queries

@@ -9,7 +9,7 @@ import pytest
 
 from probe.data.dataset import read_dataset
 from probe.data.images import missing_images
-from probe.data.readers.base import Reader, reader_of
+from probe.data.readers.base import READERS, Reader, reader_of
 from probe.data.readers.coco import Coco
 from probe.data.readers.delimited import Delimited
 from probe.data.readers.grouped import Grouped
@@ -80,6 +80,17 @@ MALFORMED: dict[str, tuple[Reader.Config, str | bytes]] = {
     "an array cut off": (CARS, matlab(np.zeros((50, 50)))[:300]),
     "a web page for the array": (CARS, b"<!DOCTYPE html><html></html>" * 20),
 }
+
+
+@pytest.mark.parametrize("kind", READERS.kinds)
+def test_every_reader_refuses_what_is_not_its_format_in_one_sentence(put: Put, kind: str):
+    config = {config.kind: config for config in (RECORDS, GROUPED, COCO, COMMA, CARS, CLOTHES, TREE)}[kind]
+    path = put("f/g", b"\0\xff[{")
+    path = path.parent if config.is_folder else path
+    with pytest.raises(UsageError) as error:
+        reader_of(config).rows(path)
+    assert str(path) in str(error.value)
+    assert len(str(error.value).splitlines()) == 1
 
 
 @pytest.mark.parametrize("what", MALFORMED)

@@ -1,10 +1,10 @@
-"""One view of a region of a picture: where the camera stood, how the light fell, how the file was saved.
+"""One shot of a region of a picture: where the camera stood, how the light fell, how the file was saved.
 
-A view never looks outside its region, so views of disjoint regions share no pixel; and it holds
+A shot never looks outside its region, so shots of disjoint regions share no pixel; and it holds
 everything random about itself, so drawing it twice gives the same image.
 
-    view = View.random(np.random.default_rng(7))
-    view.draw(picture, Region("china", left=120, top=80, side=64)).save("0.jpg", quality=view.quality)
+    shot = Shot.random(np.random.default_rng(7))
+    shot.draw(picture, Region("china", left=120, top=80, side=64)).save("0.jpg", quality=shot.quality)
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from typing import Self
 import numpy as np
 from PIL import Image, ImageFilter
 
-VIEW_PX = 128
+SHOT_PX = 128
 
 MAX_ROTATION = np.deg2rad(30)
 ZOOM = (0.6, 1.0)  # of the largest square that, turned, still fits its region
@@ -58,7 +58,7 @@ class Region:
 
 
 @dataclass(frozen=True)
-class View:
+class Shot:
     """How a region is looked at; `corners` are in units of the region's side, anticlockwise from top left."""
 
     corners: tuple[tuple[float, float], ...]
@@ -84,15 +84,15 @@ class View:
         )
 
     def draw(self, picture: Image.Image, region: Region) -> Image.Image:
-        """The region as this view shows it, VIEW_PX square; saving it at `quality` is the caller's part."""
+        """The region as this shot shows it, SHOT_PX square; saving it at `quality` is the caller's part."""
         # Cropped first, so that interpolation cannot reach across the region's border.
         crop = picture.crop((region.left, region.top, region.right, region.bottom))
         quad = tuple(coordinate * region.side for corner in self.corners for coordinate in corner)
-        view = crop.transform((VIEW_PX, VIEW_PX), Image.Transform.QUAD, quad, Image.Resampling.BICUBIC)
-        return self._develop(view.filter(ImageFilter.GaussianBlur(self.blur)))
+        shot = crop.transform((SHOT_PX, SHOT_PX), Image.Transform.QUAD, quad, Image.Resampling.BICUBIC)
+        return self._develop(shot.filter(ImageFilter.GaussianBlur(self.blur)))
 
-    def _develop(self, view: Image.Image) -> Image.Image:
-        light = (np.asarray(view, np.float32) / 255) ** self.gamma * np.array(self.gain, np.float32)
+    def _develop(self, shot: Image.Image) -> Image.Image:
+        light = (np.asarray(shot, np.float32) / 255) ** self.gamma * np.array(self.gain, np.float32)
         grain = np.random.default_rng(self.noise_seed).standard_normal(light.shape, np.float32)
         return Image.fromarray((light * 255 + self.noise * grain).clip(0, 255).astype(np.uint8))
 

@@ -1,0 +1,9 @@
+from .catalogue import Backbone as Backbone
+from .catalogue import adapter as adapter
+from .catalogue import all_backbones as all_backbones
+from .catalogue import find_backbone as find_backbone
+from .encoder import Encoder as Encoder
+from .encoder import load_encoder as load_encoder
+from .listing import print_backbone as print_backbone
+from .listing import print_catalogue as print_catalogue
+from .row import BackboneRow as BackboneRow

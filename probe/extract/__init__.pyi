@@ -1,0 +1,14 @@
+from .features import CachedFeatures as CachedFeatures
+from .features import FeatureRows as FeatureRows
+from .local import extract as extract
+from .match import feature_differences as feature_differences
+from .match import require_features as require_features
+from .match import require_images as require_images
+from .plan import Settings as Settings
+from .plan import Task as Task
+from .plan import plan_extraction as plan_extraction
+from .selection import Selection as Selection
+from .session import extract_sources as extract_sources
+from .speed import Speed as Speed
+from .speed import read_speeds as read_speeds
+from .stores import MissingFeaturesError as MissingFeaturesError
