@@ -30,7 +30,7 @@ from benchmarks.pairs import console
 from feature_cache import Rows, StoreWriter
 from probe.data import Manifest, read_manifest
 from probe.extract import CachedFeatures, Selection
-from probe.fit import FitData, RunConfig, Trainer, embed, read_run_config
+from probe.fit import FitData, TrainedConfig, Trainer, embed
 from probe.memory import feature_budget
 from probe.metrics import evaluate
 from probe.workspace import Workspace
@@ -286,11 +286,11 @@ class Clock:
         self.laps[name], self._last = now - self._last, now
 
 
-def config_of(regime: str, steps: int) -> RunConfig:
+def config_of(regime: str, steps: int) -> TrainedConfig:
     own = REGIMES[regime]
     length = {"samples": steps * BATCH, "validate_every": steps * BATCH}
     training = UNED["training"] | length | own.get("training", {})
-    return read_run_config(UNED | own | {"backbone": BACKBONE, "training": training})
+    return TrainedConfig.model_validate(UNED | own | {"backbone": BACKBONE, "training": training})
 
 
 def with_queries(frame: pl.DataFrame, most: int) -> pl.DataFrame:

@@ -7,10 +7,13 @@ HYPOTHESIS_PROFILE=explore draws others.
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    from probe.extract.features import CachedFeatures
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 
@@ -55,3 +58,13 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def cached(tmp_path_factory: pytest.TempPathFactory) -> "CachedFeatures":
+    """The features of the small world of tests/fit/world.py; only to be read."""
+    from tests.fit.world import World, features_of, small_manifest
+
+    world = World(tmp_path_factory.mktemp("world"), small_manifest())
+    world.store(features_of(world.frame))
+    return world.cached()

@@ -28,8 +28,8 @@ from probe.metrics import SplitScores, evaluate
 from probe.runs import PER_QUERY, Run, RunDirectory, sweep
 from probe.workspace import Workspace
 from tests.conftest import slow
-from tests.fit.conftest import features_of as world_features
-from tests.fit.conftest import linear, small_manifest
+from tests.fit.world import features_of as world_features
+from tests.fit.world import linear, small_manifest
 
 STORES = {"one": 0, "two": 1, "vit@train": 2, "vit@test": 2}
 FAILED = {"two": "test/cars/0/3.jpg"}

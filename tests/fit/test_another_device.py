@@ -8,7 +8,7 @@ import torch
 from probe.extract.features import CachedFeatures
 from probe.fit import EpochRecord, FitData, fit
 from probe.runs.checkpoint import Checkpoint
-from tests.fit.conftest import CPU, PLENTY, linear
+from tests.fit.world import CPU, PLENTY, linear
 
 BYTES_OF_CUDA_STATE = 16  # of a CUDA generator's; a CPU generator's has 5,056
 

@@ -15,9 +15,9 @@ from probe.fit import FitData, TrainedConfig, Trainer, Training
 from probe.fit.objective import Classification
 from probe.fit.trainer import build_objective
 from probe.losses import LOSSES, build_loss
-from tests.fit.conftest import BACKBONE, CPU, PLENTY, World, features_of, fitted, linear, small_manifest
+from tests.fit.world import BACKBONE, CPU, PLENTY, World, features_of, fitted, linear, small_manifest
 
-CONFIGS = [loss.Config() for loss in LOSSES]
+CONFIGS = [LOSSES.find(kind).Config(kind=kind) for kind in LOSSES.kinds]
 SEPARATE: dict[str, Any] = {"sampler": "round-robin", "classifier": "separate"}
 
 

@@ -8,7 +8,7 @@ from probe.extract.features import CachedFeatures
 from probe.fit import FitData, SplitRows, fit
 from probe.fit import data as placement
 from probe.fit.samplers import Order
-from tests.fit.conftest import CLASSES, CPU, DIM, IMAGES, PLENTY, linear
+from tests.fit.world import CLASSES, CPU, DIM, IMAGES, PLENTY, linear
 
 ROW = DIM * 4
 TRAIN, VAL = (CLASSES[split] * IMAGES * ROW for split in ("train", "val"))

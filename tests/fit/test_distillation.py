@@ -14,7 +14,7 @@ from probe.fit import DistillationConfig, EpochRecord, FitData, Fitted, TrainedC
 from probe.fit.distillation import DistillationObjective
 from probe.fit.trainer import build_objective
 from probe.runs.checkpoint import FILE, Checkpoint
-from tests.fit.conftest import BACKBONE, CPU, DIM, PLENTY, fitted, untrained
+from tests.fit.world import BACKBONE, CPU, DIM, PLENTY, fitted, untrained
 
 SEPARATE = {"sampler": "round-robin", "classifier": "separate"}
 TRAINING = {"batch": 16, "lr": 0.01, "epochs": 3, "schedule": "constant", "warmup_epochs": 0} | SEPARATE

@@ -9,7 +9,7 @@ from probe.errors import ProbeError
 from probe.extract.features import CachedFeatures
 from probe.fit import Training
 from probe.fit.divergence import EVERY, DivergedError, DivergenceGuard
-from tests.fit.conftest import CPU, fitted, linear
+from tests.fit.world import CPU, fitted, linear
 
 
 def watched(losses: list[float], chance: float = 1.0, start: float | None = None) -> DivergenceGuard:

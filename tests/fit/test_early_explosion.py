@@ -7,7 +7,7 @@ from probe import heads, losses
 from probe.extract.features import CachedFeatures
 from probe.fit import TrainedConfig, Training
 from probe.fit.divergence import DivergedError, DivergenceGuard
-from tests.fit.conftest import BACKBONE, fitted
+from tests.fit.world import BACKBONE, fitted
 
 
 def test_a_loss_that_explodes_within_the_first_fifty_steps_is_found() -> None:

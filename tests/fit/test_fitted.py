@@ -13,7 +13,7 @@ from probe.extract.features import CachedFeatures
 from probe.fit import FitData, Fitted, RunConfig, SplitRows, TrainingPlan, embed, fit
 from probe.heads import PCAWhitening
 from probe.metrics import Scores, evaluate
-from tests.fit.conftest import CLASSES, CPU, DIM, IMAGES, PLENTY, World, features_of, fitted, linear, untrained
+from tests.fit.world import CLASSES, CPU, DIM, IMAGES, PLENTY, World, features_of, fitted, linear, untrained
 
 
 def rows_of(features: CachedFeatures, split: str, place: str = "device") -> SplitRows:

@@ -5,7 +5,7 @@ import pytest
 
 from probe.errors import UsageError
 from probe.fit import FitData
-from tests.fit.conftest import CPU, PLENTY, World, features_of, fitted, linear
+from tests.fit.world import CPU, PLENTY, World, features_of, fitted, linear
 
 
 def without_pairs(world: World, split: str, domain: str | None = None) -> World:

@@ -28,7 +28,7 @@ from probe.fit.trainer import build_objective
 from probe.runs.checkpoint import Checkpoint
 from probe.runs.run import Run
 from tests.conftest import slow
-from tests.fit.conftest import CPU, PLENTY, fitted, linear
+from tests.fit.world import CPU, PLENTY, fitted, linear
 
 RADIUS, RATE, DECAY, SCALE = 0.5, 0.05, 0.1, 8.0
 SEPARATE: dict[str, Any] = {"sampler": "round-robin", "classifier": "separate"}

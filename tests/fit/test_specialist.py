@@ -17,7 +17,7 @@ from probe.runs.display import SweepDisplay
 from probe.runs.processes import FitSettings
 from probe.runs.run import Run
 from probe.runs.sweeps import RunFitter
-from tests.fit.conftest import (
+from tests.fit.world import (
     CLASSES,
     CPU,
     IMAGES,

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from probe.extract.features import CachedFeatures
 from probe.fit import Training, TrainingPlan
 from tests.documents import ROOT
-from tests.fit.conftest import fitted, linear
+from tests.fit.world import fitted, linear
 
 PAGE = (ROOT / "docs" / "fitting.md").read_text()
 [CODE] = re.findall(r"```python\n(# my_training.py\n.*?)```", PAGE, flags=re.DOTALL)

@@ -5,14 +5,14 @@ import pytest
 
 from probe import heads, losses
 from probe.fit import TrainedConfig, Training
-from tests.fit.conftest import BACKBONE, World, features_of, fitted
+from tests.fit.world import BACKBONE, World, features_of, fitted
 
 
 @pytest.mark.parametrize(
     "head", [heads.Linear.Config(dim=8), heads.L2LinearL2.Config(dim=8), heads.LinearL2.Config(dim=8)]
 )
 def test_training_images_without_features_do_not_stop_the_bias_from_learning(
-    head: heads.HeadConfig, world: World
+    head: heads.TrainedHead.Config, world: World
 ) -> None:
     features = features_of(world.frame)
     features[np.flatnonzero((world.frame["split"] == "train").to_numpy())[::7]] = 0  # some in the first batch

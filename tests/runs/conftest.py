@@ -1,3 +1,11 @@
-"""The small world of the tests of fitting."""
+from pathlib import Path
 
-from tests.fit.conftest import cached, world  # noqa: F401
+import pytest
+
+from tests.fit.world import World, small_manifest
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    """No stores yet."""
+    return World(tmp_path, small_manifest())

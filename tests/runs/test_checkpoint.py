@@ -13,7 +13,7 @@ from probe.runs.checkpoint import FILE, Checkpoint
 from probe.runs.display import SweepDisplay
 from probe.runs.run import Run
 from tests.conftest import slow
-from tests.fit.conftest import CPU, PLENTY, fitted, linear
+from tests.fit.world import CPU, PLENTY, fitted, linear
 
 COMPARED = ("metrics.json", "head.safetensors", "history.jsonl", "config.yaml")
 

@@ -22,7 +22,7 @@ from probe.fit import EpochRecord, Fitted, RunConfig, SplitRows, Training, read_
 from probe.metrics import INDEXES, METRICS, PROTOCOLS
 from probe.runs import PER_QUERY, Run, RunDirectory, sweep
 from probe.runs import run as run_module
-from tests.fit.conftest import BACKBONE, CPU, DIM, World, features_of, fitted, linear, untrained
+from tests.fit.world import BACKBONE, CPU, DIM, World, features_of, fitted, linear, untrained
 
 FILES = {"config.yaml", "history.jsonl", "metrics.json", "head.safetensors", "environment.json", *PER_QUERY.values()}
 SHORT = linear(epochs=2)

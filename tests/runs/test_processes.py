@@ -16,7 +16,7 @@ from probe.extract.features import CachedFeatures
 from probe.runs import SweepError, sweep
 from probe.runs.processes import threads_each
 from probe.runs.run import Run
-from tests.fit.conftest import linear, untrained
+from tests.fit.world import linear, untrained
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 

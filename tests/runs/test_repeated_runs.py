@@ -6,7 +6,7 @@ from probe import heads
 from probe.extract.features import CachedFeatures
 from probe.runs import sweep
 from probe.runs.run import Run
-from tests.fit.conftest import untrained
+from tests.fit.world import untrained
 
 
 def test_a_run_that_is_named_twice_is_fitted_once(cached: CachedFeatures, tmp_path: Path, capsys) -> None:

@@ -14,7 +14,7 @@ from probe.fit import EpochRecord, FitData, Fitted, TrainedConfig, Trainer, Trai
 from probe.fit.samplers import Order
 from probe.runs.checkpoint import Checkpoint
 from tests.conftest import slow
-from tests.fit.conftest import BACKBONE, CPU, PLENTY
+from tests.fit.world import BACKBONE, CPU, PLENTY
 
 EPOCHS, BATCH, LR, LEAST, DECAY, SCALE = 3, 52, 0.05, 1e-3, 1e-2, 16.0  # 240 images: the last batch has 32
 

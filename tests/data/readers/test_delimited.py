@@ -66,7 +66,7 @@ def test_leading_zeros_are_kept(put: Put):
     ],
 )
 def test_a_malformed_file_is_named_with_row_and_remedy(
-    put: Put, table: Delimited, content: str | bytes, says: str | None
+    put: Put, table: Delimited.Config, content: str | bytes, says: str | None
 ):
     path = put("file.txt", content)
     if says is None:

@@ -22,7 +22,7 @@ from probe.losses import AdaCos
 from probe.runs import SweepError, sweep
 from probe.runs.checkpoint import Checkpoint
 from probe.runs.run import Run
-from tests.fit.conftest import CPU, PLENTY, World, features_of, fitted, linear, small_manifest
+from tests.fit.world import CPU, PLENTY, World, features_of, fitted, linear, small_manifest
 
 UNED = pl.read_csv(Path(__file__).resolve().parents[3] / "recipes/reference/uned_table2.csv")
 SIZES = dict(UNED.filter(pl.col("dataset") != "Total").select("dataset", "train_images").iter_rows())
@@ -231,7 +231,7 @@ import json, os, signal, sys
 from pathlib import Path
 from probe.runs.checkpoint import Checkpoint
 from probe.fit import FitData, fit, read_run_config
-from tests.fit.conftest import CPU, PLENTY, World, small_manifest
+from tests.fit.world import CPU, PLENTY, World, small_manifest
 
 def die(record):
     if record.epoch == 2:
