@@ -2,7 +2,8 @@
 
 It is a POSIX record lock, which a forked worker does not inherit, so a writer's orphans cannot keep it. Such a lock
 does not keep out its own process, and is lost when that process closes the file anywhere: so held ones are remembered
-here, and never opened again. The file only says who the holder is; one that a killed process left is taken over.
+here, and never opened again. The file only says who the holder is; one that a killed process left is taken over. Our own, since the package `filelock`
+does not say which host and process hold its lock, and its lock is one that forked workers inherit.
 
     with writer_lock(Path("features/pocket/clip.h5")):
         ...

@@ -104,16 +104,7 @@ class Registry(Generic[Class]):
             raise with_nearest_keys(error, config) from error
 
     def _users_own(self, name: str) -> Class:
-        module, _, attribute = name.partition(":")
-        if str(Path.cwd()) not in sys.path:
-            sys.path.append(str(Path.cwd()))  # where a script of the user's would look too
-        try:
-            found = getattr(importlib.import_module(module), attribute)
-        except Exception as error:  # of a module that anybody wrote
-            raise UsageError(
-                f"{self.what} '{name}' cannot be loaded ({first_line(error)}); name it as package.module:Class, of the "
-                "current folder or installed."
-            ) from error
+        found = load_own(self.what, name)
         if not isinstance(found, type) or not issubclass(found, self._base):
             raise UsageError(f"{self.what} '{name}' is no {self._base.__name__}; derive it from {self._base_name}.")
         config = getattr(found, "Config", None)
@@ -125,3 +116,17 @@ class Registry(Generic[Class]):
     @property
     def _base_name(self) -> str:
         return f"{self._package}.{self._base.__name__}"
+
+
+def load_own(what: str, name: str) -> Any:
+    """What a user names by `package.module:Class`. Raises UsageError where it cannot be loaded."""
+    module, _, attribute = name.partition(":")
+    if str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))  # where a script of the user's would look too
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except Exception as error:  # of a module that anybody wrote
+        raise UsageError(
+            f"{what} '{name}' cannot be loaded ({first_line(error)}); name it as package.module:Class, of the current "
+            "folder or installed."
+        ) from error

@@ -8,13 +8,14 @@ equal specs are the same, whatever they are called.
 """
 
 import hashlib
+import sys
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from importlib import import_module
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import yaml
 from pydantic import ValidationError
@@ -23,7 +24,11 @@ from probe.backbones.hub import cached, fetch
 from probe.backbones.row import BackboneRow
 from probe.errors import UsageError, nearest
 from probe.precision import Precision
+from probe.registry import load_own
 from probe.validation import describe, parse_yaml
+
+if TYPE_CHECKING:
+    import torch
 
 PACKAGES = {
     "built-in": ("numpy", "pillow", "scikit-image", "torchvision"),
@@ -31,6 +36,7 @@ PACKAGES = {
     "timm": ("pillow", "timm", "torch", "torchvision"),
     "transformers": ("pillow", "torch", "torchvision", "transformers"),
 }
+OWN_PACKAGES = ("pillow", "torch", "torchvision")  # of an adapter of the user's own
 PREFIXES = {"open_clip": "open_clip", "timm": "timm", "hf": "transformers"}  # of names that need no row
 # UniFEx's: it crops what it trains on and squashes what it searches, whatever the library does. Normalisation is the
 # backbone's own.
@@ -96,6 +102,8 @@ class Backbone:
         if row.library == "foreign":
             return {"provenance": row.library}
         backbone: dict[str, Any] = {"library": row.library, "model": row.model, "options": row.options}
+        if ":" in row.library:
+            backbone["code"] = _adapter_code(row.library)
         if self.needs_weights:
             backbone |= {"feature": row.feature, "prefix": row.prefix}
         if row.sha256:
@@ -129,7 +137,7 @@ class Backbone:
             from probe.backbones.descriptor import DESCRIPTOR_VERSION
 
             spec["backbone"]["version"] = DESCRIPTOR_VERSION
-        packages = {name: version(name) for name in PACKAGES[self.row.library]}
+        packages = {name: version(name) for name in PACKAGES.get(self.row.library, OWN_PACKAGES)}
         return spec | {"precision": computed_in.dtype_name, "dtype": dtype, "packages": packages}
 
 
@@ -180,9 +188,30 @@ def all_backbones(catalogue: Path | None = None) -> list[Backbone]:
     ]
 
 
+class Adapter(Protocol):
+    """What makes a library's models, or a user's own: a module of this package, or a class that a row names."""
+
+    def build(self, row: BackboneRow, weights: Path | None) -> "torch.nn.Module":
+        """Normalised images (B, 3, px, px) -> the row's feature (B, D); random weights where no file is given."""
+        ...
+
+
 def adapter(library: str) -> Any:
-    """The module of this package that makes a library's models; only now is the library imported."""
-    return import_module(f"probe.backbones.{library}")
+    """The adapter of a library; imported only now. Raises UsageError for a user's own without `build`."""
+    if ":" not in library:
+        return import_module(f"probe.backbones.{library}")
+    found = load_own("library", library)
+    if not callable(getattr(found, "build", None)):
+        raise UsageError(
+            f"library '{library}' has no `build(row, weights)`, which makes the model (docs/backbones.md)."
+        )
+    return found() if isinstance(found, type) else found
+
+
+def _adapter_code(library: str) -> str:
+    """Digest of the source that holds a user's own adapter, which decides the features."""
+    module = sys.modules[load_own("library", library).__module__]
+    return hashlib.sha256(Path(module.__file__ or "").read_bytes()).hexdigest()
 
 
 @cache

@@ -5,12 +5,23 @@ BackboneRow(library="timm", model="resnet50.a1_in1k", px=224, mean=(0.485, 0.456
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt
 
+from probe.errors import nearest
 from probe.validation import Strict
 
 Triple = tuple[float, float, float]
-Library = Literal["built-in", "open_clip", "timm", "transformers", "foreign"]  # foreign: imported, made elsewhere
+LIBRARIES = ("built-in", "open_clip", "timm", "transformers", "foreign")  # foreign: imported, made elsewhere
+
+
+def _known(library: str) -> str:
+    if library not in LIBRARIES and ":" not in library:
+        raise ValueError(f"there is no library '{library}'; {nearest(library, LIBRARIES).rstrip('.')}")
+    return library
+
+
+Library = Annotated[str, AfterValidator(_known)]
+"""One of LIBRARIES, or an adapter of the user's own by `package.module:Class` (docs/backbones.md)."""
 Feature = Literal["pooled", "pre-projection", "projected", "pre-neck", "gem", "cls"]
 
 # What the libraries call the files of a hub repository, the safer format first.
@@ -74,4 +85,4 @@ class BackboneRow(Strict):
     @property
     def hub_files(self) -> tuple[str, ...]:
         """The names that the file may have there."""
-        return (self.file,) if self.file else FILES[self.library]
+        return (self.file,) if self.file else FILES.get(self.library, FILES["timm"])

@@ -1,7 +1,8 @@
 """UnED's JSON of descriptors, as its public code writes and reads it; the format is in docs/evaluation.md.
 
 A file of descriptors names no images: their order is that of UnED's info files, which are read for the ids. Only the
-splits that are scored are kept, a vector at a time, so that memory holds them and not the text.
+splits that are scored are kept, a vector at a time, so that memory holds them and not the text. The scanner is our own,
+since `ijson` refuses the NaN and Infinity that Python's json writes, where the error here names their image.
 
     ids, vectors = read_descriptors(Path("descriptors.json"), Path("info_files"), "test")
 """
