@@ -23,7 +23,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
-from probe.errors import UsageError
+from probe.errors import UsageError, nearest
 from probe.registry import Kind, Registry
 from probe.validation import Strict
 
@@ -138,8 +138,8 @@ class FlatChoices(Strict):
             choice, *rest = place
             kinds = cls.choices[str(choice)].kinds
             if error["type"] == "union_tag_invalid":
-                *others, last = (f"'{kind}'" for kind in kinds)
-                message, wrong = f"Input should be {', '.join(others)} or {last}", given[str(choice)]
+                wrong = given[str(choice)]
+                message = f"there is no {choice} '{wrong}'; {nearest(str(wrong), kinds)}"
             elif len(place) > 1:
                 place = tuple(rest[1:] if rest[0] in kinds else rest)
         found = PydanticCustomError(error["type"], "{message}", {"message": message})  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""What a training step minimises, with everything that is trained in it: the head that the run keeps, and classifiers.
+"""What a training step minimizes, with everything that is trained in it: the head that the run keeps, and classifiers.
 
 Classes are numbered over all domains, each domain's without a gap, so that a domain's classifier takes its labels by
 subtracting its first class.

@@ -25,7 +25,7 @@ SECTION_KEYS: dict[str, set[str]] = {
 } | {"training": set(Training.written_keys())}
 ROW_KEYS = {*Selection.model_fields, "distance"}  # backbone, views, append: not in a section
 PATHS = [*sorted(ROW_KEYS), *(f"{section}.{key}" for section, keys in SECTION_KEYS.items() for key in keys)]
-OPEN = ("head", "loss", "training")  # may have a user's own parts, whose keys the recipe's rows know
+OPEN = ("head", "loss", "training")  # sections of kinds that may be a user's own
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,8 @@ class Overrides:
 
     @classmethod
     def parse(cls, settings: Sequence[str], seeds: str | None, rows: Sequence[str]) -> "Overrides":
-        """Raises UsageError, with the nearest known name, for options of another form."""
+        """Raises UsageError, with the nearest known name, for options of another form. Keys of sections that may have a
+        user's own kinds are checked with the recipe."""
         found: dict[str, Any] = {}
         for setting in settings:
             section, key, value = _parsed(setting)

@@ -1,4 +1,4 @@
-"""Joint and separate classifiers, and what the optimiser does with those that a step has no use for."""
+"""Joint and separate classifiers, and what the optimizer does with those that a step has no use for."""
 
 from pathlib import Path
 from typing import Any

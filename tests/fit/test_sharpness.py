@@ -1,4 +1,4 @@
-"""Sharpness-aware minimisation against algorithm 1 of its paper in float64, and what its second pass leaves alone."""
+"""Sharpness-aware minimization against algorithm 1 of its paper in float64, and what its second pass leaves alone."""
 
 from pathlib import Path
 from typing import Any

@@ -57,8 +57,8 @@ def test_what_a_sampler_and_a_classifier_have_of_their_own_is_written_out() -> N
         ({"classifier": "separate"}, "needs batches of one domain; name another sampler: balanced, dataset-size"),
         ({"sampler": "dataset_size"}, "there is no sampler 'dataset_size'; did you mean 'dataset-size'?"),
         ({"optimizer": "adamm"}, "there is no optimizer 'adamm'; did you mean 'adam'?"),
-        ({"optimizer": ["adam"]}, "Input should be 'adam', 'adamw' or 'sgd'"),
-        ({"classifier": "seperate"}, "Input should be 'joint' or 'separate'"),
+        ({"optimizer": ["adam"]}, "there is no optimizer '['adam']'; did you mean 'adam'?"),
+        ({"classifier": "seperate"}, "there is no classifier 'seperate'; did you mean 'separate'?"),
         ({"betas": [0.9, 1.0]}, "less than 1"),
     ],
 )
