@@ -14,6 +14,7 @@ from probe.data.curation import Curation, Source
 from probe.data.manifest import COLUMNS, Manifest
 from probe.data.resolve import resolve_data
 from probe.errors import UsageError
+from tests.conftest import slow
 
 ROOT = Path(__file__).resolve().parents[2]
 ODD = "odd [place] é's\tand * more"
@@ -101,7 +102,7 @@ def second(root: Path) -> Curated:
     return drawn(data_set("sop", root / "moved", classes=2))
 
 
-@pytest.mark.parametrize("renames", [0, 1, 2])
+@pytest.mark.parametrize("renames", [1, slow(0), slow(2)])
 def test_a_killed_overwrite_never_joins_one_training_set_with_the_folders_of_another(
     tmp_path: Path, renames: int
 ) -> None:

@@ -93,7 +93,7 @@ def own_test(run: RunDirectory) -> SplitScores:
 @pytest.mark.parametrize(
     "config",
     [
-        of("one"),
+        slow(of("one")),
         slow(of(["one", "two"])),
         of("vit", views=True),
         of(["two", "one"], append=["width", "height", "aspect"]),

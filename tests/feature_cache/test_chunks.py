@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from feature_cache import FeatureStore, Rows, StoreError, StoreWriter
 from feature_cache.fletcher import COLUMNS, Fletcher32
-from tests.conftest import examples
+from tests.conftest import examples, slow
 
 
 def hdf5s(words: np.ndarray) -> int:
@@ -57,7 +57,7 @@ def test_hdf5s_checksum_is_the_definition() -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
-@pytest.mark.parametrize("dim", [1, 5, 64, 1000, 300_001])
+@pytest.mark.parametrize("dim", [1, 64, slow(5), slow(1000), slow(300_001)])
 def test_hdf5_and_the_store_read_the_same_rows(tmp_path: Path, dim: int, dtype: str) -> None:
     count = max(3, 700_000 // dim)
     features = np.random.default_rng(0).standard_normal((count, dim)).astype(dtype)

@@ -16,6 +16,7 @@ import feature_cache.layout
 from feature_cache import Failure, FeatureStore, Rows, SpecMismatchError, StoreError, StoreWriter
 from probe.errors import UsageError
 from probe.extract.match import require_features
+from tests.conftest import slow
 
 SPEC = {
     "backbone": {"library": "timm", "model": "vit_b16", "options": {}, "weights_sha256": "00ff"},
@@ -358,9 +359,9 @@ def filled(kind: str, megabytes: int, tmp_path: Path) -> dict[str, list[str]]:
     ("kind", "megabytes", "file", "kept"),
     [
         ("limit", 1, "000000.h5", "a.jpg"),
-        ("limit", 2, "store.h5", "a.jpg b.jpg c.jpg"),
-        ("tmpfs", 2, "000000.h5", "a.jpg"),
-        ("tmpfs", 3, "000001.h5", "a.jpg b.jpg"),
+        slow("limit", 2, "store.h5", "a.jpg b.jpg c.jpg"),
+        slow("tmpfs", 2, "000000.h5", "a.jpg"),
+        slow("tmpfs", 3, "000001.h5", "a.jpg b.jpg"),
         ("tmpfs", 6, "store.h5", "a.jpg b.jpg c.jpg"),
     ],
     ids=["limit, part", "limit, merge", "disk, first part", "disk, second part", "disk, merge"],

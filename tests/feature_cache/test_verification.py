@@ -12,6 +12,7 @@ import pytest
 
 import feature_cache.layout
 from feature_cache import Failure, FeatureStore, Rows, StoreError, StoreWriter, repair, verify
+from tests.conftest import slow
 from tests.feature_cache.test_lock import holder
 
 SPEC = {"model": "tiny"}
@@ -122,7 +123,7 @@ def test_a_store_without_rows_has_no_problems(tmp_path: Path) -> None:
     assert verify(tmp_path / "store.h5").problems == []
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, slow(1), slow(2)])
 @pytest.mark.parametrize("chunk", [0, 1, -1])
 @pytest.mark.parametrize("column", ROWS)
 def test_a_flipped_bit_makes_bad_exactly_the_rows_of_its_chunk(store: Path, column: str, chunk: int, seed: int) -> None:
@@ -188,13 +189,12 @@ DAMAGES = {
     "the failures": [("failed", 1)],
     "all rows": [("content", 0), ("content", 1)],
 }
+QUICK = ("features", "everything", "the failures")
 
 
-@pytest.mark.parametrize("places", DAMAGES.values(), ids=DAMAGES.keys())
-def test_repair_leaves_exactly_the_good_rows_and_a_writer_adds_what_is_gone(
-    store: Path, places: list[tuple[str, int]]
-) -> None:
-    bad = np.zeros(N, bool)
+@pytest.mark.parametrize("damaged", [*QUICK, *(slow(name) for name in DAMAGES if name not in QUICK)])
+def test_repair_leaves_exactly_the_good_rows_and_a_writer_adds_what_is_gone(store: Path, damaged: str) -> None:
+    bad, places = np.zeros(N, bool), DAMAGES[damaged]
     for column, chunk in places:
         bad |= damage(store, column, chunk)
     lost = "failed" in dict(places)

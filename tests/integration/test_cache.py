@@ -15,7 +15,6 @@ import pytest
 import yaml
 
 from feature_cache import FeatureStore, StoreWriter
-from tests.conftest import slow
 from tests.integration.commands import Shell, photos
 
 STORE = "photos/descriptor"
@@ -171,7 +170,8 @@ def test_only_the_lost_images_are_extracted_again(shell: Shell):
     np.testing.assert_array_equal(after.load(ids), features)
 
 
-@pytest.mark.parametrize("named", ["--cache 'my features'", slow("'my features/photos/descriptor.h5'")])
+@pytest.mark.slow
+@pytest.mark.parametrize("named", ["--cache 'my features'", "'my features/photos/descriptor.h5'"])
 def test_the_remedy_works_wherever_the_store_was_found(shell: Shell, named: str):
     cache = (shell.home / "features").rename(shell.home / "my features")
     damage(cache / f"{STORE}.h5", "features")
@@ -246,6 +246,7 @@ def test_a_store_that_another_machine_made_is_merged(shell: Shell):
     np.testing.assert_array_equal(merged.contents, whole.contents)
 
 
+@pytest.mark.slow
 def test_a_store_of_another_spec_is_not_merged(shell: Shell):
     whole = FeatureStore(store_file(shell))
     with StoreWriter(store_file(shell, "other"), whole.spec | {"more": 1}) as writer:
@@ -268,6 +269,7 @@ def test_a_store_that_is_being_written_is_not_dropped(shell: Shell):
     assert len(FeatureStore(store_file(shell))) == 31
 
 
+@pytest.mark.slow
 def test_what_was_exported_can_be_imported_and_is_the_same(shell: Shell):
     store = FeatureStore(store_file(shell))
     assert "d.npy, ids in d.ids.txt" in told(shell(f"probe cache export {STORE} d.npy"))
@@ -285,6 +287,7 @@ def test_what_was_exported_can_be_imported_and_is_the_same(shell: Shell):
     assert "exists already" in told(shell(f"probe cache export {STORE} d.npy", 1))
 
 
+@pytest.mark.slow  # each has its quick test in tests/feature_cache/test_foreign.py
 def test_mistakes_of_an_import_are_one_sentence(shell: Shell):
     np.save(shell.home / "d.npy", np.ones((2, 3)))
     (shell.home / "ids.txt").write_text("a.jpg\nb.jpg\n")

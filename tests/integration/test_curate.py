@@ -10,6 +10,7 @@ import pytest
 
 from probe.data.dataset import read_dataset
 from probe.data.resolve import resolve_data
+from tests.conftest import slow
 from tests.integration.commands import Shell, photos
 
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}
@@ -161,7 +162,7 @@ def test_a_recipe_called_as_a_known_data_set_does_not_take_its_place(shell: Shel
     assert resolve_data("sop", data).digest == before
 
 
-@pytest.mark.parametrize("output", ["sample", "sop"])
+@pytest.mark.parametrize("output", ["sop", slow("sample")])
 def test_a_known_name_is_not_written_to_even_where_nothing_lies_there(shell: Shell, output: str) -> None:
     photos(shell.home / "pictures", classes=5)
     write(shell.home / "one.yaml", "title: One", "seed: 1", "sources: [{data: pictures}]")
@@ -194,6 +195,7 @@ def test_a_list_of_the_users_own_below_the_released_name_stays(shell: Shell) -> 
     assert "which no recipe drew" in shell("probe data curate m4d-35k.yaml --overwrite", 2).stderr
 
 
+@pytest.mark.slow
 def test_an_overwrite_that_was_cut_short_is_mended_by_curating_again(shell: Shell) -> None:
     photos(shell.home / "pictures", classes=5)
     for cap in (1, 2):

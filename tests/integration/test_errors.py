@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import slow
 from tests.integration.commands import ROOT, Shell, photos
 
 
@@ -91,7 +92,8 @@ def test_missing_data_says_where_it_was_looked_for(shell: Shell):
     assert str(shell.home / "data" / "nothing") in text
 
 
-def test_fit_without_features_names_the_extract_command(shell: Shell, tmp_path: Path):
+@pytest.mark.parametrize("followed", [False, slow(True)])
+def test_fit_without_features_names_the_extract_command(shell: Shell, tmp_path: Path, followed: bool):
     folder = photos(tmp_path / "photos")
     path = tmp_path / "recipe.yaml"
     path.write_text(
@@ -101,8 +103,9 @@ def test_fit_without_features_names_the_extract_command(shell: Shell, tmp_path: 
     text = message(shell, f"probe fit {path}")
     command = f"probe extract {folder} --backbone descriptor"
     assert command in text
-    shell(command)
-    assert "1 run(s) fitted" in shell(f"probe fit {path}").stderr
+    if followed:
+        shell(command)
+        assert "1 run(s) fitted" in shell(f"probe fit {path}").stderr
 
 
 def test_table_lists_the_extract_command_of_a_recipe_whose_caches_are_missing(shell: Shell):

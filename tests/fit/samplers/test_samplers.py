@@ -22,6 +22,7 @@ from probe.losses import AdaCos
 from probe.runs import SweepError, sweep
 from probe.runs.checkpoint import Checkpoint
 from probe.runs.run import Run
+from tests.conftest import slow
 from tests.fit.world import CPU, PLENTY, World, features_of, fitted, linear, small_manifest
 
 UNED = pl.read_csv(Path(__file__).resolve().parents[3] / "recipes/reference/uned_table2.csv")
@@ -205,7 +206,7 @@ def test_a_sampler_that_is_restored_after_any_epoch_goes_on_as_the_first_one(
         assert epoch_of(again, epoch) == epoch_of(first, epoch)
 
 
-@pytest.mark.parametrize("sampler", SINGLE_DOMAIN)
+@pytest.mark.parametrize("sampler", [SINGLE_DOMAIN[0], *map(slow, SINGLE_DOMAIN[1:])])
 def test_a_run_that_goes_on_with_any_sampler_has_the_same_bits(
     sampler: str, cached: CachedFeatures, tmp_path: Path
 ) -> None:
