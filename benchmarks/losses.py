@@ -20,10 +20,11 @@ from torch import nn
 from torch.nn import functional as F
 
 from benchmarks.memory import peak_bytes
-from benchmarks.pairs import compare, console, report
+from benchmarks.pairs import compare, report
 from benchmarks.store import timed
 from probe import losses
 from probe.losses import build_loss
+from probe.terminal import printer
 
 MARGIN, SCALE = 0.5, 30.0
 CLASS_COUNTS = (1_000, 10_000, 34_800, 100_000, 316_446)
@@ -150,7 +151,7 @@ def cost_of_classes(batch: int, dim: int) -> None:
             found = measured(name, classes, batch, dim)
             cells.append(f"{1000 * found['seconds']:.1f} ms, {(found['peak'] - empty[name]) / 1e6:,.0f} MB")
         table.add_row(f"{classes:,}", f"{16 * classes * dim / 1e6:,.0f} MB", *cells)
-    console().print(table)
+    printer().print(table)
 
 
 def measured(name: str, classes: int, batch: int, dim: int) -> dict[str, float]:
@@ -187,7 +188,7 @@ def accuracy_of_bf16(classes: int, batch: int, dim: int) -> None:
             table.add_row(when, name, f"{error:.1e}", *(f"{value:.1e}" for value in apart))
         for _ in range(100):
             train()
-    console().print(table)
+    printer().print(table)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ python -m benchmarks.manifest --rows 4100000
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -17,9 +16,9 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-from rich.console import Console
 from rich.table import Table
 
+from benchmarks.memory import peak_bytes
 from probe.data import (
     Curation,
     Expected,
@@ -35,6 +34,7 @@ from probe.data import (
     only,
     read_manifest,
 )
+from probe.terminal import printer
 
 ROWS = 4_100_000
 SHARES = {"gldv2": 0.53, "met": 0.20, "food2k": 0.13, "inat": 0.11, "sop": 0.03}
@@ -56,7 +56,7 @@ def main() -> None:
             for work, seconds, peak in measured(path):
                 table.add_row(f"{path.suffix[1:]}: {work}", f"{seconds:.2f}", f"{peak:.2f}")
             table.add_section()
-        Console().print(table)
+        printer().print(table)
 
 
 def write(folder: Path, rows: int) -> list[Path]:
@@ -107,7 +107,7 @@ def steps(path: Path) -> Iterator[tuple[str, float, float]]:
         start = time.perf_counter()
         results[work] = do()
         seconds = time.perf_counter() - start
-        return work, seconds, peak_gb()
+        return work, seconds, peak_bytes() / 1e9
 
     results: dict[str, object] = {}
     yield done("read and validate", lambda: read_manifest(path))
@@ -134,11 +134,6 @@ def steps(path: Path) -> Iterator[tuple[str, float, float]]:
         yield done(
             f"write {suffix}", lambda suffix=suffix: uned.write(path.with_name(f"again.{suffix}"), overwrite=True)
         )
-
-
-def peak_gb() -> float:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak * (1 if sys.platform == "darwin" else 1024) / 1e9
 
 
 if __name__ == "__main__":

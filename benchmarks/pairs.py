@@ -9,9 +9,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from probe.terminal import printer
 
 
 @dataclass(frozen=True)
@@ -66,10 +67,4 @@ def report(title: str, comparisons: list[Comparison]) -> None:
             "" if found.target is None else f"{found.target:g}",
         )
         table.add_row(*map(Text, row))
-    console().print(table)
-
-
-def console() -> Console:
-    """As wide as the terminal; wide where there is none."""
-    found = Console()
-    return found if found.is_terminal else Console(width=160)
+    printer().print(table)

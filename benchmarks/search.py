@@ -21,9 +21,10 @@ from sklearn.neighbors import NearestNeighbors
 from torch.nn import functional as F
 
 from benchmarks.memory import peak_bytes
-from benchmarks.pairs import Comparison, console, report
+from benchmarks.pairs import Comparison, report
 from benchmarks.store import timed
 from probe.search import search
+from probe.terminal import printer
 
 UNED = 241_986, 1_397_126, 64
 NONE = np.zeros((0, 2), np.int64)
@@ -144,7 +145,7 @@ def against_peers(count: int, length: int, dim: int, depths: list[int], rounds: 
         share = f"{statistics.median(shares):.2f} ({min(shares):.2f} to {max(shares):.2f})"
         lines.append(f"k = {k}: {count / statistics.median(mine):,.0f} queries a second, {share} of the peak")
     report(f"{count:,} queries, index {length:,} x {dim}, {torch.get_num_threads()} thread(s)", comparisons)
-    console().print("\n".join(lines))
+    printer().print("\n".join(lines))
 
 
 def alone(name: str, count: int, length: int, dim: int, k: int) -> None:
@@ -174,7 +175,7 @@ def memory(count: int, length: int, dim: int) -> None:
             found = in_its_own_process(name, count, length, dim, k)
             above = (found["peak"] - found["before"]) / 1e6
             table.add_row(name, str(k), f"{found['peak'] / 1e6:,.0f} MB", f"{above:,.0f} MB")
-    console().print(table)
+    printer().print(table)
 
 
 def scaling(count: int, rounds: int) -> None:
@@ -187,7 +188,7 @@ def scaling(count: int, rounds: int) -> None:
         seconds = statistics.median(timed(lambda q=queries, x=index: ours(x)(q, 6)) for _ in range(rounds))
         share = len(queries) * length * dim / seconds / max(rate, peak_rate())
         table.add_row(f"{length:,}", str(dim), f"{len(queries) / seconds:,.0f}", f"{share:.2f}")
-    console().print(table)
+    printer().print(table)
 
 
 def full(k: int) -> None:

@@ -26,13 +26,13 @@ import torch
 from rich.table import Table
 
 from benchmarks.memory import peak_bytes, reset_peak
-from benchmarks.pairs import console
 from feature_cache import Rows, StoreWriter
 from probe.data import Manifest, read_manifest
 from probe.extract import CachedFeatures, Selection
 from probe.fit import FitData, TrainedConfig, Trainer, embed
 from probe.memory import feature_budget
 from probe.metrics import evaluate
+from probe.terminal import printer
 from probe.workspace import Workspace
 
 BACKBONE, DIM = "synthetic", 768
@@ -330,7 +330,7 @@ def show(found: list[dict[str, Any]], steps: int, queries: int, scale: float) ->
     }
     for name, cells in rows.items():
         table.add_row(name, *cells)
-    console().print(table)
+    printer().print(table)
     search = {"validation": first["validation"] - test["embedding validation"], "test": test["scoring test"]}
     for split, seconds in search.items():
         whole = scaled_queries("val" if split == "validation" else split, scale)

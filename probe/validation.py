@@ -40,15 +40,20 @@ class Strict(BaseModel):
 
 
 def parse_yaml(text: str) -> Any:
-    """By libyaml where PyYAML has it, which is ten times as fast. Raises yaml.YAMLError, also for a key that is there
-    twice, of which YAML's loaders keep the last."""
-    loader = LOADER(text)
+    """The one reader of YAML; by libyaml where PyYAML has it, which is ten times as fast.
+
+    Raises ValueError, also for a key that is there twice, of which YAML's loaders keep the last.
+    """
     try:
-        root = loader.get_single_node()
-        _refuse_keys_twice(root)
-        return None if root is None else loader.construct_document(root)
-    finally:
-        loader.dispose()
+        loader = LOADER(text)
+        try:
+            root = loader.get_single_node()
+            _refuse_keys_twice(root)
+            return None if root is None else loader.construct_document(root)
+        finally:
+            loader.dispose()
+    except yaml.YAMLError as error:
+        raise ValueError(str(error)) from error
 
 
 def _refuse_keys_twice(root: yaml.Node | None) -> None:
@@ -80,7 +85,7 @@ def read_keys(path: Path, what: str) -> dict[str, Any]:
     """The keys of a YAML file, not yet checked. Raises UsageError where there are none."""
     try:
         content = parse_yaml(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
+    except (OSError, ValueError) as error:
         raise UsageError(f"{path} cannot be read as {what}: {first_line(error)}.") from error
     if not isinstance(content, dict):
         raise UsageError(f"{path} is not {what}: it holds no keys.")

@@ -17,12 +17,11 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-import yaml
 from pydantic import ValidationError
 
 from probe.backbones.hub import cached, fetch
 from probe.backbones.row import BackboneRow
-from probe.errors import UsageError, nearest
+from probe.errors import UsageError, first_line, nearest
 from probe.precision import Precision
 from probe.registry import load_own
 from probe.validation import describe, parse_yaml
@@ -223,8 +222,8 @@ def read_rows(path: Path) -> dict[str, BackboneRow]:
     """The `backbones:` section of a YAML file (a catalogue or a recipe)."""
     try:
         content = parse_yaml(path.read_text())
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise UsageError(f"--catalogue {path} cannot be read: {str(error).splitlines()[0]}.") from error
+    except (OSError, ValueError) as error:
+        raise UsageError(f"--catalogue {path} cannot be read: {first_line(error)}.") from error
     if not isinstance(content, dict) or not isinstance(content.get("backbones"), dict):
         raise UsageError(f"--catalogue {path} has no `backbones:` section; see probe/backbones/catalogue.yaml.")
     return parse_rows(content, str(path))

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import polars as pl
-import yaml
 from pydantic import ValidationError, model_validator
 
 from probe.data.labels import LISTS, as_lists
@@ -298,10 +297,10 @@ def read_catalogue(content: str, where: str, beside: Catalogue | None = None) ->
         if beside is not None and isinstance(own, dict):
             own = own | {section: _before(own.get(section), getattr(beside, section)) for section in SECTIONS}
         return Catalogue.model_validate(own)
-    except yaml.YAMLError as error:
-        raise UsageError(f"{where} is not YAML: {error}.") from error
     except ValidationError as error:
         raise UsageError(f"{where}: {describe(error, Catalogue)}") from error
+    except ValueError as error:
+        raise UsageError(f"{where} is not YAML: {first_line(error)}.") from error
 
 
 def _before(own: Any, bundled: dict[str, Any]) -> Any:

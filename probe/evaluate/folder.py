@@ -81,7 +81,7 @@ class EvaluationFolder(ScoredFolder):
             return EvaluationSettings.model_validate(parse_yaml(file.read_text(encoding="utf-8")))
         except ValidationError as error:
             self._fail(file, describe(error, EvaluationSettings))
-        except (OSError, ValueError, yaml.YAMLError) as error:
+        except (OSError, ValueError) as error:
             self._fail(file, first_line(error))
 
     @cached_property

@@ -10,8 +10,6 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import yaml
-
 from probe.errors import UsageError, nearest
 from probe.extract import Selection
 from probe.fit import Training
@@ -88,7 +86,7 @@ def _parsed(setting: str) -> tuple[str, str | None, Any]:
         raise no_such_setting(setting, path, PATHS)
     try:
         return section, key or None, parse_yaml(text)
-    except yaml.YAMLError as error:
+    except ValueError as error:
         raise UsageError(f"--set {setting}: '{text}' is not a YAML value.") from error
 
 

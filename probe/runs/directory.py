@@ -149,7 +149,7 @@ class RunDirectory(ScoredFolder):
             return Provenance.model_validate(parse_yaml(file.read_text(encoding="utf-8")))
         except ValidationError as error:
             problem = describe(error, Provenance)
-        except (OSError, ValueError, yaml.YAMLError) as error:
+        except (OSError, ValueError) as error:
             problem = first_line(error)
         raise UsageError(
             f"{self.path} is not a finished run; name one of the folders that `probe fit` made "
