@@ -44,7 +44,7 @@ def test_what_is_written_out_is_read_back_as_it_was(given: dict[str, Any]) -> No
         (TRAINED | {"distillation": {}, "training": {}}, "give `training` `classifier: separate`"),
         (TRAINED | {"distillation": {}, "loss": {"kind": "softmax"}}, "loss 'softmax' has none"),
         (TRAINED | {"distillation": {}, "loss": {"kind": "sub-center-arcface"}}, "has several (sub_centers)"),
-        (TRAINED | {"head": {"kind": "linaer"}}, "Input tag 'linaer' found"),
+        (TRAINED | {"head": {"kind": "linaer"}}, "there is no head 'linaer'; did you mean 'linear'?"),
     ],
 )
 def test_what_does_not_go_together_is_refused(given: dict[str, Any], message: str) -> None:
