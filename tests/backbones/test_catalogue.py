@@ -45,7 +45,7 @@ def test_an_unknown_backbone_names_the_nearest(tmp_path: Path) -> None:
     ("change", "what"),
     [
         ({"crop_pc": 1.0}, r"unknown key 'crop_pc'; did you mean 'crop_pct'\?"),
-        ({"library": "keras"}, r"library: Input should be .*'timm'.*\(got 'keras'\)"),
+        ({"library": "keras"}, r"library: there is no library 'keras'; known: .*timm.*\(got 'keras'\)"),
         ({"interpolation": "nearest"}, r"interpolation: .*'bicubic'.*\(got 'nearest'\)"),
         ({"mean": [0.5, 0.5]}, r"mean.*: "),
         ({"px": "large"}, r"px: .*integer.*\(got 'large'\)"),
