@@ -52,6 +52,7 @@ class Registry(Generic[Class]):
         """What one of them is called in messages: `loss`."""
         self._package, self._base = package, base
         self._classes: dict[str, Class] = {}
+        self._is_loaded = False
 
     def register(self, member: Member) -> Member:
         """A decorator; the kind is the default of `Config.kind`."""
@@ -67,10 +68,12 @@ class Registry(Generic[Class]):
 
     @property
     def kinds(self) -> dict[str, Class]:
-        """The built-in ones, sorted by kind. Loads every module of the package."""
-        folder = Path(sys.modules[self._package].__file__ or "").parent
-        for module in pkgutil.iter_modules([str(folder)], f"{self._package}."):
-            importlib.import_module(module.name)
+        """The built-in ones, sorted by kind. The first time, it loads every module of the package."""
+        if not self._is_loaded:
+            folder = Path(sys.modules[self._package].__file__ or "").parent
+            for module in pkgutil.iter_modules([str(folder)], f"{self._package}."):
+                importlib.import_module(module.name)
+            self._is_loaded = True
         return dict(sorted(self._classes.items()))
 
     def find(self, kind: str) -> Class:

@@ -86,7 +86,7 @@ class EvaluationFolder(ScoredFolder):
 
     @cached_property
     def scores(self) -> SplitScores:
-        return self._read_scores(SplitScores)
+        return self._read_json(SplitScores)
 
     @cached_property
     def neighbours(self) -> pl.DataFrame:

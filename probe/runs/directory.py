@@ -178,17 +178,11 @@ class RunDirectory(ScoredFolder):
 
     @cached_property
     def scores(self) -> RunScores:
-        return self._read_scores(RunScores)
+        return self._read_json(RunScores)
 
     @cached_property
     def environment(self) -> Environment:
-        file = self.path / ENVIRONMENT
-        try:
-            return Environment.model_validate_json(file.read_bytes())
-        except ValidationError as error:
-            self._fail(file, describe(error, Environment))
-        except OSError as error:
-            self._fail(file, first_line(error))
+        return self._read_json(Environment, ENVIRONMENT)
 
     @cached_property
     def history(self) -> list[EpochRecord]:

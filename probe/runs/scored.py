@@ -85,8 +85,8 @@ class ScoredFolder:
             return None
         return found.st_size, found.st_mtime_ns, found.st_ino
 
-    def _read_scores(self, model: type[Model]) -> Model:
-        file = self.path / SCORES
+    def _read_json(self, model: type[Model], name: str = SCORES) -> Model:
+        file = self.path / name
         try:
             return model.model_validate_json(file.read_bytes())
         except ValidationError as error:
