@@ -24,6 +24,7 @@ from probe.backbones.row import BackboneRow
 from probe.errors import UsageError, first_line, nearest
 from probe.precision import Precision
 from probe.registry import load_own
+from probe.source import source_digest
 from probe.validation import describe, parse_yaml
 
 if TYPE_CHECKING:
@@ -210,7 +211,7 @@ def adapter(library: str) -> Any:
 def _adapter_code(library: str) -> str:
     """Digest of the source that holds a user's own adapter, which decides the features."""
     module = sys.modules[load_own("library", library).__module__]
-    return hashlib.sha256(Path(module.__file__ or "").read_bytes()).hexdigest()
+    return source_digest(Path(module.__file__ or ""))
 
 
 @cache

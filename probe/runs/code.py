@@ -11,7 +11,6 @@ by name; the loss that is meant comes in by the configuration, whose class stand
 """
 
 import ast
-import hashlib
 import importlib
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -24,6 +23,7 @@ from pydantic import BaseModel
 import probe
 from probe.fit import RunConfig, TrainedConfig
 from probe.metrics import METRICS, parse_metric
+from probe.source import plain_source, source_digest
 
 MAKING_NUMBERS = ("heads", "losses", "search", "metrics", "fit")
 DECLARATIONS = {  # they say what may be configured, which the key has by its values, hold results, or stop a run
@@ -103,7 +103,7 @@ def _code(roots: frozenset[str], unused: frozenset[str]) -> tuple[tuple[str, str
         if _only_passes_on(module, file):  # imported as a whole, so anything of it may be used
             imports = [(source, alias.name) for source, alias in _passed_on(module, file)]
         else:
-            found[module] = _name(module, file), _digest(file)
+            found[module] = _name(module, file), source_digest(file)
         todo |= {each for name in imports for each in _defining(*name)}
     return tuple(sorted(found.values()))
 
@@ -122,44 +122,12 @@ def _only_passes_on(module: str, file: Path | None) -> bool:
 
 
 @cache
-def _digest(file: Path) -> str:
-    text = ast.unparse(_plain(file)).encode() if file.suffix == ".py" else file.read_bytes()
-    return hashlib.sha256(text).hexdigest()
-
-
-@cache
-def _plain(file: Path) -> ast.Module:
-    return _Plain().visit(ast.parse(file.read_bytes()))
-
-
-class _Plain(ast.NodeTransformer):
-    """Takes out what decides nothing: texts that stand alone, which are docstrings, and imports for type checkers."""
-
-    def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
-        return None if isinstance(node.value, ast.Constant) and isinstance(node.value.value, str) else node
-
-    def visit_If(self, node: ast.If) -> Any:
-        self.generic_visit(node)
-        return node.orelse or None if _is_for_type_checkers(node) else node
-
-    def generic_visit(self, node: ast.AST) -> ast.AST:
-        super().generic_visit(node)
-        if getattr(node, "body", None) == []:
-            node.body = [ast.Pass()]  # type: ignore[attr-defined]
-        return node
-
-
-def _is_for_type_checkers(node: ast.If) -> bool:
-    return isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
-
-
-@cache
 def _imports(module: str) -> Sequence[tuple[str, str | None]]:
     """Modules that it imports, and of each the name that it takes from there: None for the module as a whole."""
     file = _file(module)
     if file is None or file.suffix != ".py":
         return []
-    nodes = list(ast.walk(_plain(file)))
+    nodes = list(ast.walk(plain_source(file)))
     whole = [(alias.name, None) for node in nodes if isinstance(node, ast.Import) for alias in node.names]
     of_names = [
         (_absolute(node, module, file), alias.name)

@@ -3,6 +3,7 @@
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from safetensors.torch import save_file
 from probe.backbones.catalogue import BackboneRow, find_backbone
 from probe.backbones.encoder import load_encoder
 from probe.errors import UsageError
+from probe.source import plain_source, source_digest
 from probe.validation import parse_yaml
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "backbones.md"
@@ -41,11 +43,19 @@ def test_its_features_are_what_its_module_gives(folder: Path) -> None:
     assert encoder.dim == 5
 
 
-def test_another_version_of_the_adapter_is_another_backbone(folder: Path) -> None:
-    first = find_backbone("thumbnails", Path("own.yaml"), Path("matrix.safetensors")).spec()
+def spec_after(folder: Path, addition: str) -> dict[str, Any]:
+    """As another process would find it."""
     with (folder / "my_backbones.py").open("a") as file:
-        file.write("\nCHANGED = True\n")
-    second = find_backbone("thumbnails", Path("own.yaml"), Path("matrix.safetensors")).spec()
+        file.write(addition)
+    source_digest.cache_clear()
+    plain_source.cache_clear()
+    return find_backbone("thumbnails", Path("own.yaml"), Path("matrix.safetensors")).spec()
+
+
+def test_another_version_of_the_adapter_is_another_backbone_and_a_comment_is_none(folder: Path) -> None:
+    first, commented = spec_after(folder, ""), spec_after(folder, "\n# said in passing\n")
+    assert first == commented
+    second = spec_after(folder, "\nCHANGED = True\n")
     assert first != second
     assert first["backbone"].pop("code") != second["backbone"].pop("code")
     assert first == second

@@ -11,7 +11,8 @@ import pytest
 
 import probe
 from probe.fit import RunConfig, read_run_config
-from probe.runs.code import MAKING_NUMBERS, _digest, _plain, changed_code, code_of, code_of_run, scoring_modules
+from probe.runs.code import MAKING_NUMBERS, changed_code, code_of, code_of_run, scoring_modules
+from probe.source import plain_source, source_digest
 
 PACKAGE = Path(probe.__file__).parent
 
@@ -19,9 +20,9 @@ PACKAGE = Path(probe.__file__).parent
 def digest_of(folder: Path, text: str) -> str:
     file = folder / "module.py"
     file.write_text(text)
-    _digest.cache_clear()
-    _plain.cache_clear()
-    return _digest(file)
+    source_digest.cache_clear()
+    plain_source.cache_clear()
+    return source_digest(file)
 
 
 CODE = '''"""A module."""
