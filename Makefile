@@ -4,7 +4,8 @@ PYTHON ?= python3
 BIN    := .venv/bin
 TABLE  ?=
 BENCH   ?= $(patsubst benchmarks/%.py,%,$(shell grep -l '^def main' benchmarks/*.py))
-PYTEST := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+# Bytecode is written whatever the machine's setting is: the tests start a hundred commands.
+PYTEST := PYTHONDONTWRITEBYTECODE= HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: table test test-all lint format coverage bench setup clean
 

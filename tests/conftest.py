@@ -6,13 +6,16 @@ HYPOTHESIS_PROFILE=explore draws others.
 
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from filelock import FileLock
 from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
+    from probe.data.sample import SampleClass
     from probe.extract.features import CachedFeatures
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -47,6 +50,47 @@ def shared() -> Shared:
         return SHARED / name
 
     return find
+
+
+class Common:
+    """A folder that is made once for all of pytest's workers."""
+
+    def __init__(self, base: Path, worker: str) -> None:
+        self._base = base if worker == "master" else base.parent
+
+    def __call__(self, name: str, make: Callable[[Path], object]) -> Path:
+        """The folder `name`, which `make` makes unless it is there; only to be read or copied."""
+        folder = self._base / name
+        with FileLock(f"{folder}.lock"):
+            if not folder.exists():
+                make(folder)
+        return folder
+
+
+@pytest.fixture(scope="session")
+def common(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Common:
+    return Common(tmp_path_factory.getbasetemp(), worker_id)
+
+
+@pytest.fixture(scope="session")
+def small_classes() -> "list[SampleClass]":
+    """The classes of the sample, four images of each."""
+    from probe.data.sample import plan
+
+    return [replace(each, images=4) for each in plan()]
+
+
+@pytest.fixture(scope="session")
+def small_sample(common: Common, small_classes: "list[SampleClass]") -> Path:
+    """A data root with the sample in small."""
+    from probe.data import sample
+
+    def build(folder: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sample, "plan", lambda: small_classes)
+            sample.ensure_sample(folder)
+
+    return common("small_sample", build)
 
 
 @pytest.fixture

@@ -7,14 +7,14 @@ A metric is one file in definitions/; evaluation.py searches and scores; scores.
     intervals(evaluation.per_query["merged"], "mAP@R")[MEAN]                        # (0.420, 0.442)
 """
 
-from typing import TYPE_CHECKING, Any
-
+from probe.metrics.evaluation import NEIGHBOURS, Evaluation, evaluate
 from probe.metrics.metric import METRIC_KINDS, METRICS, Metric, MetricAtK, metrics_of, parse_metric, require_official
 from probe.metrics.relevance import domains_with_something_to_find
 from probe.metrics.scores import INDEXES, MEAN, PROTOCOLS, DomainScores, Scores, SplitScores, Values, balanced_mean
 from probe.metrics.uncertainty import (
     COVERED,
     DRAWS,
+    QUERY,
     Difference,
     Interval,
     QueryValues,
@@ -27,9 +27,6 @@ from probe.metrics.uncertainty import (
     value_intervals,
 )
 
-if TYPE_CHECKING:
-    from probe.metrics.evaluation import NEIGHBOURS, Evaluation, evaluate
-
 __all__ = [
     "COVERED",
     "DRAWS",
@@ -39,6 +36,7 @@ __all__ = [
     "METRIC_KINDS",
     "NEIGHBOURS",
     "PROTOCOLS",
+    "QUERY",
     "Difference",
     "DomainScores",
     "Evaluation",
@@ -63,12 +61,3 @@ __all__ = [
     "require_same_queries",
     "value_intervals",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    """Loads PyTorch with the search when it is needed: tables and recipes do without."""
-    if name not in ("NEIGHBOURS", "Evaluation", "evaluate"):
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from probe.metrics import evaluation
-
-    return getattr(evaluation, name)

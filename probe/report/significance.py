@@ -30,7 +30,7 @@ from probe.metrics import (
 from probe.runs import ScoredFolder
 from probe.storage import write_whole
 
-Seed = Path | dict[str, Path]  # a run's folder, or each domain's specialist's
+SeedFolders = Path | dict[str, Path]  # a run's folder, or each domain's specialist's
 RESAMPLES = 1_000  # of a table, whose rows are many; `probe compare` and `probe evaluate` draw more
 FLIPS = 2_000
 FLIPS_PER_ROW = 200  # at least, so that the smallest p is below LEVEL after Holm's factor too
@@ -51,7 +51,7 @@ class Significance:
 
 
 def cached_comparison(
-    file: Path, rows: Mapping[str, Sequence[Seed]], best: str, metric: str, index: str
+    file: Path, rows: Mapping[str, Sequence[SeedFolders]], best: str, metric: str, index: str
 ) -> Significance:
     """As `compare_rows`; read from `file` where that was made of the same files, else computed and written there."""
     draws = [RESAMPLES, FLIPS, FLIPS_PER_ROW, LEVEL]
@@ -64,7 +64,7 @@ def cached_comparison(
     return found
 
 
-def compare_rows(rows: Mapping[str, Sequence[Seed]], best: str, metric: str, index: str) -> Significance:
+def compare_rows(rows: Mapping[str, Sequence[SeedFolders]], best: str, metric: str, index: str) -> Significance:
     """Compares every row with the best one. `rows`: each row's finished seeds, at least one; they are averaged query by
     query."""
     intervals: dict[str, dict[str, Interval]] = {}
@@ -102,13 +102,13 @@ def holm(p: np.ndarray) -> np.ndarray:
     return adjusted
 
 
-def _read_seed(seed: Seed, metric: str, index: str) -> QueryValues:
+def _read_seed(seed: SeedFolders, metric: str, index: str) -> QueryValues:
     if isinstance(seed, Path):
         return ScoredFolder(seed).values(index, metric)
     return assembled({domain: ScoredFolder(folder).values(index, metric) for domain, folder in seed.items()})
 
 
-def _files(seed: Seed, index: str) -> list[Any]:
+def _files(seed: SeedFolders, index: str) -> list[Any]:
     """The identity of a seed's per-query files."""
     folders = {"": seed} if isinstance(seed, Path) else seed
     return [[domain, str(folder.absolute()), ScoredFolder(folder).version(index)] for domain, folder in folders.items()]

@@ -18,7 +18,7 @@ from probe.metrics import Scores, Values, balanced_mean
 from probe.planning import Estimate, Inventory, Status
 from probe.recipes import MEAN, PARAMETERS, PrintedRelation, PrintedValue, Recipe, Row, StaticValues
 from probe.report.model_size import SIZE_COLUMN, model_size
-from probe.report.significance import Seed, Significance, cached_comparison
+from probe.report.significance import SeedFolders, Significance, cached_comparison
 from probe.runs import Run
 
 
@@ -237,7 +237,7 @@ def _significance(rows: list[TableRow], inventory: Inventory, metric: str, index
     return replace(found, intervals=intervals)
 
 
-def _seeds(row: Row, inventory: Inventory) -> list[Seed]:
+def _seeds(row: Row, inventory: Inventory) -> list[SeedFolders]:
     """The folders of each finished seed's run, or runs."""
     seeds = inventory.finished(row)
     if row.specialists:

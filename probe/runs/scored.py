@@ -15,8 +15,7 @@ import polars as pl
 from pydantic import ValidationError
 
 from probe.errors import UsageError, first_line, nearest
-from probe.metrics import QueryValues, metrics_of
-from probe.metrics.uncertainty import QUERY
+from probe.metrics import QUERY, QueryValues, metrics_of
 from probe.validation import Model, describe
 
 SCORES = "metrics.json"

@@ -7,22 +7,8 @@ the proof.
     neighbours = search(queries, index, k=5, same_image=np.array([(0, 17)]))     # query 0 is image 17 of the index
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any, Literal
-
-if TYPE_CHECKING:
-    from probe.search.exact import Neighbours, paired_similarities, search
-    from probe.search.vectors import Vectors
+from probe.search.distances import Distance
+from probe.search.exact import Neighbours, paired_similarities, search
+from probe.search.vectors import Vectors
 
 __all__ = ["Distance", "Neighbours", "Vectors", "paired_similarities", "search"]
-
-Distance = Literal["cosine", "euclidean"]
-
-MODULES = {"Neighbours": "exact", "paired_similarities": "exact", "search": "exact", "Vectors": "vectors"}
-
-
-def __getattr__(name: str) -> Any:
-    """Loads PyTorch when it is needed: configurations import `Distance` only."""
-    if name not in MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{MODULES[name]}"), name)

@@ -9,6 +9,7 @@ device and in any batch, as products are summed by halves, pair by pair.
 """
 
 import math
+from typing import Literal
 
 import numpy as np
 import torch
@@ -131,7 +132,8 @@ class Euclidean:
         return (vectors.double() - self.centre) * self.scale
 
 
-DISTANCES = {"cosine": Cosine, "euclidean": Euclidean}
+Distance = Literal["cosine", "euclidean"]
+DISTANCES: dict[Distance, type[Cosine] | type[Euclidean]] = {"cosine": Cosine, "euclidean": Euclidean}
 
 
 def _rounding(dtype: torch.dtype) -> float:

@@ -14,9 +14,8 @@ import numpy as np
 import torch
 
 from probe.errors import UsageError
-from probe.search import Distance
 from probe.search.batch import BLOCKS, Batch, Blocks, positions
-from probe.search.distances import DISTANCES, Cosine, Euclidean
+from probe.search.distances import DISTANCES, Cosine, Distance, Euclidean
 from probe.search.duplicates import without_late_copies
 from probe.search.float32_pass import propose
 from probe.search.float64_pass import decide

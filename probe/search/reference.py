@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from probe.search import Distance
+from probe.search.distances import Distance
 from probe.search.exact import Neighbours
 
 

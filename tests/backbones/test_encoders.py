@@ -7,8 +7,9 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
-import open_clip
+import lazy_loader
 import pytest
 import timm
 import torch
@@ -17,6 +18,7 @@ from probe.backbones.catalogue import BackboneRow, adapter, bundled_rows
 from probe.backbones.open_clip import split_hub_name
 from tests.conftest import slow
 
+open_clip: Any = lazy_loader.load("open_clip")  # takes five seconds, in each of pytest's processes
 ROOT = Path(__file__).resolve().parents[2]
 CATALOGUE = bundled_rows()
 ROWS = {name: row for name, row in CATALOGUE.items() if row.library != "built-in"}

@@ -3,10 +3,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import open_clip
+import lazy_loader
 import pytest
 import torch
-from open_clip.transform import image_transform
 from PIL import Image
 from safetensors.torch import save_file
 
@@ -17,6 +16,7 @@ from probe.backbones.preprocessing import Preprocessing
 from probe.errors import UsageError
 from tests.backbones.features import features_of, normalised
 
+open_clip: Any = lazy_loader.load("open_clip")  # takes five seconds, in each of pytest's processes
 CPU = torch.device("cpu")
 TEXT = {"context_length": 8, "vocab_size": 64, "width": 32, "heads": 2, "layers": 1}
 VIT = {"image_size": 32, "layers": 2, "width": 64, "patch_size": 8, "head_width": 16}
@@ -62,7 +62,7 @@ def row_with(name: str, **fields) -> BackboneRow:
 
 
 def expected_of(model: Any, row: BackboneRow, images: list[Path]) -> torch.Tensor:
-    transform: Any = image_transform(
+    transform: Any = open_clip.transform.image_transform(
         row.px,
         is_train=False,
         mean=row.mean,
@@ -165,7 +165,7 @@ def test_pixels_equal_open_clips_own_evaluation_transform(tmp_path: Path, name: 
     row, tagged = row_of(name), open_clip.get_pretrained_cfg(model, tag)
     path = tmp_path / "image.png"
     Image.effect_noise(size, 80).convert("RGB").save(path)
-    transform: Any = image_transform(
+    transform: Any = open_clip.transform.image_transform(
         row.px, is_train=False, mean=tagged["mean"], std=tagged["std"],
         resize_mode=tagged["resize_mode"], interpolation=tagged["interpolation"],
     )  # fmt: skip

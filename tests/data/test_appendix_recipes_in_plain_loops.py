@@ -187,6 +187,7 @@ print(curate(here.recipe("a2")[-1], lambda name: here.manifest(rows(name))).mani
 """
 
 
+@pytest.mark.slow
 def test_neither_threads_nor_the_hash_seed_nor_the_order_of_rows_change_a_training_set() -> None:
     here = curate(recipe("a2")[-1], lambda name: manifest(cells(name))).manifest.digest
     for threads, seed in (("1", "0"), ("3", "1")):

@@ -2,7 +2,6 @@ import csv
 import json
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
@@ -18,16 +17,21 @@ from tests.conftest import slow
 Rows = list[dict[str, str]]
 
 
-@pytest.fixture(scope="module", params=["four images a class", slow("whole")])
-def classes(request: pytest.FixtureRequest) -> list[SampleClass]:
-    return plan() if request.param == "whole" else [replace(each, images=4) for each in plan()]
+@pytest.fixture(scope="module", params=["small", slow("whole")])
+def size(request: pytest.FixtureRequest) -> str:
+    return request.param
 
 
 @pytest.fixture(scope="module")
-def built(classes: list[SampleClass], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sample, "plan", lambda: classes)
-        return ensure_sample(tmp_path_factory.mktemp("data"))
+def classes(size: str, small_classes: list[SampleClass]) -> list[SampleClass]:
+    return small_classes if size == "small" else plan()
+
+
+@pytest.fixture(scope="module")
+def built(size: str, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if size == "small":
+        return request.getfixturevalue("small_sample") / "sample"
+    return ensure_sample(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture(scope="module")

@@ -24,6 +24,7 @@ from probe.extract.local import extract
 from probe.extract.plan import Settings, Task, plan_extraction
 from probe.extract.session import extract_sources
 from probe.workspace import Workspace
+from tests.conftest import slow
 
 Photos = Callable[..., Path]
 FAST = Settings(batch=2, workers=0, part=4)
@@ -119,7 +120,7 @@ def test_a_store_holds_what_the_encoder_gives_for_each_image(photos: Photos, sta
 
 
 @pytest.mark.parametrize(
-    "settings", [Settings(2, 2, 4), Settings(2, 1, 1), Settings(2, 0, 1000)], ids=["2 workers", "1", "0"]
+    "settings", [Settings(2, 2, 4), slow(Settings(2, 1, 1)), Settings(2, 0, 1000)], ids=["2 workers", "1", "0"]
 )
 def test_workers_and_the_size_of_parts_change_nothing(photos: Photos, start, undisturbed, settings: Settings) -> None:
     folder = photos("shoes", 7)
@@ -133,15 +134,16 @@ def test_float32_features_are_kept_as_they_are(photos: Photos, start, encoder: E
     np.testing.assert_array_equal(store.load()[1], encoder(torch.from_numpy(pixels[None].copy()))[0].numpy())
 
 
+@pytest.mark.parametrize("parts", [(0, 1), slow((0, 1, 1, 1, 1))])
 def test_a_killed_and_resumed_extraction_gives_the_same_bits_as_an_undisturbed_one(
-    photos: Photos, start, undisturbed
+    photos: Photos, start, undisturbed, parts: tuple[int, ...]
 ) -> None:
     folder = photos("shoes", 41)
     started = time.monotonic()
     expected = undisturbed(folder)
     whole = time.monotonic() - started
     extraction, instants, kept = start(folder), random.Random(2), [0]
-    for more in (0, 1, 1, 1, 1):
+    for more in parts:
         pid = extraction.run_in_another_process()
         while len(extraction.parts()) < kept[-1] + more and not extraction.store.exists():
             time.sleep(0.001)
@@ -176,7 +178,7 @@ class Interrupting:
         return self.encoder(batch)
 
 
-@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("workers", [slow(0), 1])
 def test_an_interrupt_writes_the_part_in_hand_and_the_same_call_goes_on(
     photos: Photos, start, undisturbed, encoder: Encoder, workers: int
 ) -> None:

@@ -22,6 +22,7 @@ from feature_cache import (
     differences,
     fingerprint,
 )
+from tests.conftest import slow
 
 SPEC = {"backbone": {"model": "tiny", "weights_sha256": "00ff"}, "dtype": "float16"}
 IDS = [f"class {i % 5}/photo-{i:03d}.jpg" for i in range(23)]
@@ -170,11 +171,12 @@ def require_safe(path: Path, flips: list[tuple[int, int]]) -> None:
             pytest.fail(f"{type(error).__name__} after the flip of {log.read().splitlines()[-3:]}")
 
 
-def test_any_flipped_bit_is_harmless_or_an_error(tmp_path: Path) -> None:
+@pytest.mark.parametrize("flips", [50, slow(300)])
+def test_any_flipped_bit_is_harmless_or_an_error(tmp_path: Path, flips: int) -> None:
     path = written(tmp_path / "store.h5", rows_of(IDS)).path
     used = np.flatnonzero(np.frombuffer(path.read_bytes(), np.uint8))
     rng = np.random.default_rng(5)
-    require_safe(path, [(int(rng.choice(used)), int(rng.integers(8))) for _ in range(300)])
+    require_safe(path, [(int(rng.choice(used)), int(rng.integers(8))) for _ in range(flips)])
 
 
 def test_a_flipped_bit_in_the_length_of_a_text_is_an_error_and_not_a_hang(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from feature_cache import Failure, FeatureStore, Rows, SpecMismatchError, StoreError, StoreWriter
+from tests.conftest import slow
 
 SPEC = {"backbone": {"model": "tiny", "weights_sha256": "00ff"}, "dtype": "float16"}
 IDS = [f"{i:03d}.jpg" for i in range(60)]
@@ -64,14 +65,15 @@ def killed_after(seconds: float, path: Path, acknowledged: Path) -> None:
     assert os.waitstatus_to_exitcode(status) in (0, -signal.SIGKILL)
 
 
-def test_a_killed_writer_loses_at_most_the_part_in_hand(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kills", [3, slow(8)])
+def test_a_killed_writer_loses_at_most_the_part_in_hand(tmp_path: Path, kills: int) -> None:
     path, acknowledged = tmp_path / "caches" / "store.h5", tmp_path / "acknowledged"
     acknowledged.touch()
     started = time.monotonic()
     write(tmp_path / "undisturbed.h5")
     whole = time.monotonic() - started
     instants = random.Random(3)
-    for _ in range(8):
+    for _ in range(kills):
         killed_after(instants.uniform(0, whole / 3), path, acknowledged)
         with StoreWriter(path, SPEC) as writer:
             assert writer.done >= set(acknowledged.read_text().split())
@@ -80,13 +82,14 @@ def test_a_killed_writer_loses_at_most_the_part_in_hand(tmp_path: Path) -> None:
     require_whole(path)
 
 
-def test_a_writer_killed_in_the_merge_loses_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("instants", [(0.05,), slow((0.02, 0.05, 0.08))])
+def test_a_writer_killed_in_the_merge_loses_nothing(tmp_path: Path, instants: tuple[float, ...]) -> None:
     """Many small parts, so that most of the time goes into the merge."""
     path, acknowledged = tmp_path / "caches" / "store.h5", tmp_path / "acknowledged"
     with StoreWriter(path, SPEC) as writer:
         for image in IDS:
             writer.add(rows_of([image]))
-    for seconds in (0.02, 0.05, 0.08):
+    for seconds in instants:
         killed_after(seconds, path, acknowledged)
         with StoreWriter(path, SPEC) as writer:
             assert writer.done == set(IDS)

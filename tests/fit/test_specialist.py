@@ -17,6 +17,7 @@ from probe.runs.display import SweepDisplay
 from probe.runs.processes import FitSettings
 from probe.runs.run import Run
 from probe.runs.sweeps import RunFitter
+from tests.conftest import slow
 from tests.fit.world import (
     CLASSES,
     CPU,
@@ -49,9 +50,9 @@ def cars(tmp_path_factory: pytest.TempPathFactory) -> CachedFeatures:
     "training",
     [
         {},
-        {"sampler": "balanced"},
+        slow({"sampler": "balanced"}),
         {"sampler": "dynamic", "update_every": 3, "classifier": "separate"},
-        {"samples": 200, "validate_every": 50, "sampler": "round-robin"},
+        slow({"samples": 200, "validate_every": 50, "sampler": "round-robin"}),
     ],
     ids=str,
 )

@@ -1,17 +1,32 @@
-"""Running command lines as a user would, in folders of their own, and the README's own lines to run."""
+"""Running command lines as a user would, in folders of their own, and the README's own lines to run.
 
+Each line runs in a process of its own. A line of `probe` alone is forked from a server that has loaded PyTorch and the
+package, which spares every command some seconds; `start`, and lines that need a shell, run the installed program.
+"""
+
+import multiprocessing
 import os
 import re
+import shlex
 import signal
+import string
 import subprocess
 import sys
+import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
+NEEDS_A_SHELL = re.compile(r"[|&;<>*?(`]")
+SERVER = multiprocessing.get_context("forkserver")
+SERVER.set_forkserver_preload(
+    ["probe.planning", "probe.report.table", "probe.report.figures.figure", "probe.extract.local", "torch._dynamo"]
+)  # torch.optim loads the last
 
 
 @dataclass(frozen=True)
@@ -27,25 +42,69 @@ class Shell:
             (self.home / "recipes").symlink_to(ROOT / "recipes")
 
     def __call__(self, line: str, code: int = 0) -> subprocess.CompletedProcess[str]:
-        process = self.start(line)
-        out, err = process.communicate()
-        assert process.returncode == code, f"{line}\n{out}\n{err}"
-        return subprocess.CompletedProcess(line, code, out, err)
+        if line.startswith("probe ") and not NEEDS_A_SHELL.search(line):
+            words = shlex.split(string.Template(line).substitute(self.environment), comments=True)
+            done = self._forked(_run_command, words)
+        else:
+            process = self.start(line)
+            out, err = process.communicate()
+            done = subprocess.CompletedProcess(line, process.returncode, out, err)
+        assert done.returncode == code, f"{line}\n{done.stdout}\n{done.stderr}"
+        return done
 
-    def start(self, line: str) -> subprocess.Popen[str]:
+    def python(self, code: str) -> None:
+        """Runs a script."""
+        done = self._forked(_run_script, code)
+        assert done.returncode == 0, f"{code}\n{done.stdout}\n{done.stderr}"
+
+    def _forked(self, work: Callable[..., None], *args: Any) -> subprocess.CompletedProcess[str]:
+        with tempfile.TemporaryDirectory() as folder:
+            out, err = Path(folder, "out"), Path(folder, "err")
+            process = SERVER.Process(target=_as_if_started, args=(self.home, self.environment, out, err, work, *args))
+            process.start()
+            process.join()
+            return subprocess.CompletedProcess(args, process.exitcode or 0, out.read_text(), err.read_text())
+
+    @property
+    def environment(self) -> dict[str, str]:
         places = {name: str(self.home / folder) for name, folder in PLACES.items()}
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        environment = os.environ | places | {"PATH": path, "HF_HUB_OFFLINE": "1"} | self.variables
+        return os.environ | places | {"PATH": path, "HF_HUB_OFFLINE": "1"} | self.variables
+
+    def start(self, line: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
             f"exec {line}",
             shell=True,
             cwd=self.home,
-            env=environment,
+            env=self.environment,
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             preexec_fn=_heed_interrupt,
         )
+
+
+def _as_if_started(
+    home: Path, environment: dict[str, str], out: Path, err: Path, work: Callable[..., None], *args: Any
+) -> None:
+    """In the forked process."""
+    for stream, path in ((sys.stdout, out), (sys.stderr, err)):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream.fileno())
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(home)
+    work(*args)
+
+
+def _run_command(words: list[str]) -> None:
+    from probe.cli import main
+
+    sys.argv = words
+    main()
+
+
+def _run_script(code: str) -> None:
+    exec(compile(code, "script.py", "exec"), {"__name__": "__main__"})
 
 
 def _heed_interrupt() -> None:

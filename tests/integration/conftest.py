@@ -1,13 +1,11 @@
 """Whole commands on real images: the fixtures are folders in which the README's own lines have been run."""
 
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from probe.data import sample
-from tests.conftest import Shared
+from tests.conftest import Common, Shared
 from tests.integration.commands import ROOT, Shell, readme_commands
 
 EPOCHS = 10
@@ -19,18 +17,26 @@ def shell(tmp_path: Path) -> Shell:
 
 
 @pytest.fixture(scope="session")
-def quickstart(tmp_path_factory: pytest.TempPathFactory) -> Shell:
-    """The quickstart has been run here, in small: with four images of each class, and a third of the epochs."""
+def extracted_sample(common: Common, small_sample: Path) -> Path:
+    """A folder with `data`, the sample in small, and `features`, the descriptor's."""
+
+    def extract(home: Path) -> None:
+        shutil.copytree(small_sample, home / "data")
+        Shell(home)("probe extract sample --backbone descriptor")
+
+    return common("extracted_sample", extract)
+
+
+@pytest.fixture(scope="session")
+def quickstart(tmp_path_factory: pytest.TempPathFactory, extracted_sample: Path) -> Shell:
+    """The quickstart has been run here, in small: on the small sample, with a third of the epochs."""
     home = tmp_path_factory.mktemp("quickstart")
+    shutil.copytree(extracted_sample, home, dirs_exist_ok=True, ignore=shutil.ignore_patterns("recipes"))
     shutil.copytree(ROOT / "recipes", home / "recipes")
     recipe = home / "recipes" / "quickstart.yaml"
     text = recipe.read_text()
     assert "epochs: 30, batch: 128" in text
     recipe.write_text(text.replace("epochs: 30, batch: 128", f"epochs: {EPOCHS}, batch: 64"))
-    classes = [replace(each, images=4) for each in sample.plan()]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sample, "plan", lambda: classes)
-        sample.ensure_sample(home / "data")
     shell = Shell(home)
     shell("probe table recipes/quickstart.yaml")
     return shell

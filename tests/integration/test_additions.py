@@ -54,8 +54,9 @@ def probe(copy: Path, *words: str) -> str:
     return done.stdout + done.stderr
 
 
-def test_a_loss_a_metric_and_a_table_are_one_file_each(copy: Path) -> None:
-    probe(copy, "extract", "sample", "--backbone", "descriptor")
+@pytest.mark.slow
+def test_a_loss_a_metric_and_a_table_are_one_file_each(copy: Path, extracted_sample: Path) -> None:
+    shutil.copytree(extracted_sample, copy, dirs_exist_ok=True, ignore=shutil.ignore_patterns("recipes"))
     table = probe(copy, "fit", "recipes/shifted.yaml")
     assert re.search(r"Shifted cosine +│ +64", table), table
     [run] = (copy / "out" / "runs").glob("*shifted-cosine*")

@@ -1,5 +1,6 @@
 """A loss and a head of the user's own, as their pages write them: nothing of `probe` is changed, the file is enough."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,16 +11,20 @@ from tests.own_parts import write_pages_parts
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Shell:
+def world(tmp_path_factory: pytest.TempPathFactory, extracted_sample: Path) -> Shell:
     """A folder with the files of both pages, and their rows in one recipe, which has been fitted in two processes."""
-    shell = Shell(tmp_path_factory.mktemp("own"))
-    write_pages_parts(shell.home)
-    shell("probe extract sample --backbone descriptor")
+    home = tmp_path_factory.mktemp("own")
+    shutil.copytree(extracted_sample, home, dirs_exist_ok=True, symlinks=True)
+    shell = Shell(home)
+    write_pages_parts(home)
     done = shell("probe fit my_table.yaml --jobs 2")
     assert "6 run(s) fitted" in done.stderr
     assert "Combined margin" in done.stdout
     assert "Two layers" in done.stdout
     return shell
+
+
+pytestmark = pytest.mark.slow
 
 
 def runs(world: Shell, pattern: str) -> list[Path]:

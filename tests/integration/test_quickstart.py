@@ -6,7 +6,6 @@ import json
 import shlex
 import shutil
 import signal
-import sys
 import time
 from pathlib import Path
 
@@ -134,7 +133,7 @@ def test_per_query_values_average_to_the_table(quickstart: Shell):
         assert abs(value - metrics["domains"][domain]["mMP@5"]) < 1e-12
 
 
-LONG = ("probe report", "probe data check")
+LONG = ("probe report", "probe data check", "probe fit", "probe evaluate")
 TOUR = [
     pytest.param(line, marks=[pytest.mark.slow] if line.startswith(LONG) else [], id=line.partition("  ")[0])
     for line in readme_commands("A tour")
@@ -170,8 +169,7 @@ def test_the_commands_of_a_page_run_as_they_stand(quickstart: Shell, page: str):
 
 @pytest.mark.parametrize("page", PAGES)
 def test_the_python_of_a_page_runs_as_it_stands(quickstart: Shell, page: str):
-    code = "\n".join(blocks((ROOT / "docs" / page).read_text(), "python"))
-    quickstart(f"{sys.executable} -c {shlex.quote(code)}")
+    quickstart.python("\n".join(blocks((ROOT / "docs" / page).read_text(), "python")))
 
 
 @pytest.mark.slow

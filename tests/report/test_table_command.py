@@ -35,6 +35,7 @@ def test_a_recipe_that_asks_for_something_unknown_stops_everything_before_any_wo
     assert [path.name for path in tmp_path.iterdir()] == ["recipes"]
 
 
+@pytest.mark.slow
 def test_a_table_of_missing_runs_is_printed_without_matplotlib(tmp_path: Path):
     places = [f"--{name}={tmp_path / name}" for name in ("data-root", "cache", "out")]
     words = ["table", "pocket", "uned_supp_s5", *places]

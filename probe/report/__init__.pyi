@@ -1,0 +1,11 @@
+from .evaluation import QUIRKS as QUIRKS
+from .evaluation import score_tables as score_tables
+from .figures.figure import write_figures as write_figures
+from .page.page import write_report as write_report
+from .render.files import FORMATS as FORMATS
+from .render.files import write_files as write_files
+from .render.overview import is_begun as is_begun
+from .render.overview import show_overview as show_overview
+from .render.terminal import show as show
+from .table import Table as Table
+from .table import build_table as build_table
