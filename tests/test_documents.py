@@ -11,6 +11,7 @@ from probe.data.curation import read_curations
 from probe.fit import SAMPLERS, Training
 from probe.heads import HeadConfig
 from probe.losses import LossConfig
+from probe.metrics import METRIC_KINDS
 from probe.recipes.recipe import RecipeFile, read_recipe
 from probe.recipes.row import RowFile
 from probe.recipes.static import STATIC_RECIPES
@@ -142,3 +143,8 @@ def anchors(path: Path) -> set[str]:
 def test_the_readmes_index_has_every_page():
     linked = set(re.findall(r"\]\(docs/([\w-]+\.md)", page("README.md")))
     assert linked == {path.name for path in (ROOT / "docs").glob("*.md")}
+
+
+def test_the_table_of_metrics_is_that_of_the_registry():
+    rows = re.findall(r"^\| (\S+) \| .* \| (yes|no) \| .* \|$", page("evaluation.md"), flags=re.MULTILINE)
+    assert dict(rows) == {kind.form: "yes" if kind.has_official else "no" for kind in METRIC_KINDS}

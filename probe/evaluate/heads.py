@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 Combination = Literal["soup", "ensemble"]
 EMBEDDING = "probe.fit.embedding"
+COMBINATION = "probe.evaluate.combination"
 
 
 def features_for(runs: Sequence[RunDirectory], data: str, split: str, workspace: Workspace) -> list[CachedFeatures]:
@@ -68,6 +69,7 @@ def head_source(
     if combine and len({run.key for run in runs}) < max(2, len(runs)):
         raise UsageError(f"--combine {combine} is for several different runs; name each once.")
     in_order = sorted(zip(runs, features, strict=True), key=lambda pair: pair[0].key)
+    modules = {EMBEDDING, COMBINATION} if combine else {EMBEDDING}
     inputs = {"combine": combine, "inputs": [each.identity for _, each in in_order]}
 
     def embed() -> "tuple[pl.DataFrame, torch.Tensor]":
@@ -81,7 +83,7 @@ def head_source(
         {"runs": [{"name": run.name, "key": run.key} for run, _ in in_order], **inputs},
         {"runs": [run.key for run, _ in in_order], **inputs},
         embed,
-        frozenset({EMBEDDING}.union(*(modules_of(run.config.head) for run in runs))),
+        frozenset(modules.union(*(modules_of(run.config.head) for run in runs))),
     )
 
 

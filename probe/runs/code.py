@@ -25,7 +25,7 @@ from probe.fit import RunConfig, TrainedConfig
 from probe.metrics import METRICS, parse_metric
 from probe.source import plain_source, source_digest
 
-MAKING_NUMBERS = ("heads", "losses", "search", "metrics", "fit")
+MAKING_NUMBERS = ("heads", "losses", "search", "metrics", "fit", "evaluate")
 DECLARATIONS = {  # they say what may be configured, which the key has by its values, hold results, or stop a run
     "probe.fit.checkpoint",
     "probe.fit.choices",

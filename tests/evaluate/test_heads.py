@@ -166,6 +166,15 @@ def test_a_soup_has_the_mean_of_the_weights(lab: Lab) -> None:
     np.testing.assert_allclose(written, expected.per_query["merged"]["similarities"].explode(), atol=1e-5)
 
 
+def test_the_code_that_combines_is_in_the_key_of_a_combination_and_of_no_other_evaluation(lab: Lab) -> None:
+    runs = [lab.run(of("one")), lab.run(of("two"))]
+    for combine, members in (("ensemble", runs), (None, runs[:1])):
+        path, _ = lab.rescore(*members, combine=combine)
+        code = yaml.safe_load((path / "config.yaml").read_text())["code"]
+        assert ("probe/evaluate/combination.py" in code) == (combine is not None)
+        assert "probe/fit/embedding.py" in code
+
+
 def test_an_ensemble_ranks_by_the_mean_of_its_members_cosines(lab: Lab) -> None:
     """Over different backbones; what failed in one is left out of both."""
     whole = ClosedFormConfig(backbone="one", head=heads.FullDimension.Config())

@@ -221,7 +221,7 @@ class Reader:
         return frame.with_columns(source=source, domain=domain, image=image)
 
 
-READERS: Registry[type[Reader]] = Registry("reader", "probe.data.readers")
+READERS: Registry[type[Reader]] = Registry("reader", "probe.data.readers", Reader)
 
 
 def reader_of(config: Reader.Config) -> Reader:
