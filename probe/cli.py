@@ -2,7 +2,7 @@
 
 Heavy libraries are loaded by the commands that need them, when they do.
 
-probe backbones · extract DATA --backbone NAME · fit RECIPE · evaluate WHAT · compare · table · report · figures
+probe backbones · extract DATA --backbone NAME · fit RECIPE · evaluate WHAT · compare · table · plan · report · figures
 probe data list · cache list
 """
 
@@ -21,6 +21,7 @@ from probe.commands.evaluate import evaluate
 from probe.commands.extract import extract
 from probe.commands.figures import figures
 from probe.commands.fit import fit
+from probe.commands.plan import plan
 from probe.commands.report import report
 from probe.commands.table import table
 
@@ -75,6 +76,7 @@ app.command(
     epilog="Example: probe compare out/runs/*_linear_arcface_seed* --against out/runs/*_pca-whitening_*",
 )(compare)
 app.command(epilog="Example: probe table unifex_table5")(table)
+app.command(epilog="Example: probe plan unifex_table5 uned_table4 --machine h100 --sh > plan.sh")(plan)
 app.command(epilog="Example: probe report recipes/quickstart.yaml")(report)
 app.command(epilog="Example: probe figures recipes/quickstart.yaml")(figures)
 

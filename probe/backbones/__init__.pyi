@@ -1,6 +1,7 @@
 from .catalogue import Backbone as Backbone
 from .catalogue import adapter as adapter
 from .catalogue import all_backbones as all_backbones
+from .catalogue import bundled_rows as bundled_rows
 from .catalogue import find_backbone as find_backbone
 from .encoder import Encoder as Encoder
 from .encoder import load_encoder as load_encoder

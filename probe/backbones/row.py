@@ -44,7 +44,9 @@ class BackboneRow(Strict):
     token of the last layer; `pre-neck`, the average before SAM's neck; `gem`, generalised-mean pooling with exponent 3.
 
     `dim`: length of the feature. `params`: parameters of what computes the feature, exactly: with the projection where
-    the feature is projected, without it where it is not. `family`, `papers`: its name there, and the rows that use it.
+    the feature is projected, without it where it is not. `gflops`: billions of operations of the forward pass of one
+    image, a multiply-add as two; times are estimated by it. `family`, `papers`: its name there, and the rows that use
+    it.
     `options`: passed to the library's constructor; for transformers, the model's configuration.
 
     `repository`, `file`: where the hub has the weights, if not at the library's usual place. `prefix`: what the keys of
@@ -58,6 +60,7 @@ class BackboneRow(Strict):
     feature: Feature = "pooled"
     dim: PositiveInt | None = None
     params: PositiveInt | None = None
+    gflops: PositiveFloat | None = None
     family: str = ""
     papers: tuple[str, ...] = ()
     resize: Literal["shortest+crop", "squash"] = "shortest+crop"

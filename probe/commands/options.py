@@ -101,3 +101,10 @@ Recipes = Annotated[
     list[Path] | None,
     typer.Argument(metavar="RECIPE", help="Recipes by name or file, or folders of them.", show_default="recipes"),
 ]
+MachineName = Annotated[
+    str | None,
+    typer.Option(
+        "--machine", "--plan", metavar="NAME", help="Estimate times for another machine: cpu, t4, a100, h100, ..."
+    ),
+]
+Gpus = Annotated[int, typer.Option(min=1, help="Devices of that kind, one command on each.")]

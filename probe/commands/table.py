@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from probe.commands.options import DEFAULT, Cache, DataRoot, Datasets, Device, Out
+from probe.commands.options import DEFAULT, Cache, DataRoot, Datasets, Device, Gpus, MachineName, Out
 from probe.device import DeviceChoice
 from probe.workspace import Workspace
 
@@ -18,6 +18,9 @@ def table(
         list[Path] | None,
         typer.Argument(metavar="RECIPE", help="Recipes by name or file, or folders of them.", show_default="recipes"),
     ] = None,
+    every: Annotated[bool, typer.Option("--all", help="Print a line for each table of the papers too.")] = False,
+    machine: MachineName = None,
+    gpus: Gpus = 1,
     device: Device = DeviceChoice.auto,
     data_root: DataRoot = DEFAULT.data_root,
     datasets: Datasets = None,
@@ -27,9 +30,9 @@ def table(
     """Print the table of every recipe: what is measured, what is stale, and the commands that get what is missing.
 
     A recipe that needs nothing from outside (bundled images, built-in backbone) is run from end to end. Of a folder of
-    recipes, a table of which nothing is measured is one line; all are written to files.
+    recipes, and with --all, a table of which nothing is measured is one line; all are written to files.
     """
-    from probe.planning import Inputs, Inventory, Planner, complete
+    from probe.planning import Inputs, Inventory, Planner, complete, find_machine
     from probe.progress import say
     from probe.recipes import find_recipes, read_recipe
     from probe.report import FORMATS, build_table, is_begun, show, show_overview, write_files
@@ -42,7 +45,8 @@ def table(
     for recipe in read:
         if recipe.self_contained:
             complete(recipe, workspace, device)
-    inputs, planner, tables = Inputs(workspace), Planner(workspace), []
+    planner = Planner(workspace, find_machine(machine) if machine else None)
+    inputs, tables = Inputs(workspace), []
     for recipe in read:
         inventory = Inventory(recipe, workspace, inputs)
         tables.append(build_table(inventory, planner.status(inventory)))
@@ -50,7 +54,9 @@ def table(
         if is_begun(tables[-1]) or not by_folder:
             show(tables[-1], printer())
             printer().print()
-    if by_folder:
-        show_overview(tables, printer())
+    if by_folder and (recipes or every):
+        show_overview(tables, planner.machine, gpus, printer())
+    elif by_folder and (rest := sum(not is_begun(table) for table in tables)):
+        printer().print(f"{rest} more tables of the papers: `probe table --all`, or `probe plan`")
     name = read[0].name if len(read) == 1 else "NAME"
     say(f"written to {workspace.tables / name}.{{{','.join(FORMATS)}}}")

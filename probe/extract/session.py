@@ -66,7 +66,7 @@ def extract_sources(
         failures = extract(task, encoder, spec, settings)
         if undisturbed:
             seconds = time.monotonic() - start
-            record(workspace.cache, Speed(backbone.name, device.type, len(task.todo), seconds))
+            record(workspace.cache, Speed(backbone.name, device.type, len(task.todo), seconds, precision))
         _report(task, failures)
 
 

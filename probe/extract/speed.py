@@ -19,6 +19,8 @@ class Speed:
     device: str
     images: int
     seconds: float
+    precision: str = ""
+    """Of the forward pass; empty where an earlier version of probe wrote the line."""
 
     @property
     def rate(self) -> float:

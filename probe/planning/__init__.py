@@ -11,18 +11,31 @@ from probe.planning.duration import UNKNOWN, Estimate, Estimator, rounded
 from probe.planning.extraction import Extraction
 from probe.planning.inputs import Inputs
 from probe.planning.inventory import Inventory
+from probe.planning.machine import MACHINES, Machine, find_machine
+from probe.planning.plan import Plan, Stage, Step, make_plan
+from probe.planning.script import shell_script, slurm_script, told
 from probe.planning.status import Planner, Status
 
 __all__ = [
+    "MACHINES",
     "UNKNOWN",
     "Estimate",
     "Estimator",
     "Extraction",
     "Inputs",
     "Inventory",
+    "Machine",
+    "Plan",
     "Planner",
+    "Stage",
     "Status",
+    "Step",
     "complete",
+    "find_machine",
     "fit_recipe",
+    "make_plan",
     "rounded",
+    "shell_script",
+    "slurm_script",
+    "told",
 ]

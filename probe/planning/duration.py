@@ -1,30 +1,32 @@
-"""Estimates of how long missing runs and extractions take: by finished work here, else by the speed of two CPU cores.
+"""Estimates of how long missing runs and extractions take: by finished work here, else by the rates of a machine.
 
 The model counts a run's steps and searches. It is scaled by the ratio of measured to modelled time of the most similar
-finished runs. Good to a factor of two or three; an estimate says what it is based on.
+finished runs. Work on another kind of device tells nothing. Good to a factor of two or three; an estimate says what it
+is based on.
 
-str(Estimator(runs, speeds).extraction(backbone, images=328_400))     # "about 4 h, as finished work here took"
+estimator = Estimator(runs, speeds, this_machine())
+str(estimator.extraction(backbone, images=328_400))     # "about 4 h, as finished work here took"
 """
 
 import re
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from typing import NamedTuple
 
-from probe.backbones import Backbone
+from probe.backbones import Backbone, BackboneRow, bundled_rows
 from probe.errors import UsageError
 from probe.extract import Speed
 from probe.fit import RunConfig, Separate, TrainedConfig, TrainingPlan
+from probe.planning.machine import Machine
 from probe.planning.size import DataSize, SearchSize, TrainingSize
 from probe.runs import Run, RunDirectory, RunIndex
 
 UNKNOWN = "how long is not known: nothing like it was run here"
-HERE, REFERENCE = "as finished work here took", "at the speed of 2 CPU cores"
-# Two CPU cores, docs/losses.md: a step with 128 images in 64 dimensions; what a step and a run take whatever the data.
-SECONDS_A_CENTRE, SECONDS_A_STEP, SECONDS_A_RUN = 0.5e-6, 1e-3, 1.0
-OPERATIONS_A_SECOND = 5e10  # of matrix products on two CPU cores that have other work too; their peak is four times it
+HERE = "as finished work here took"
+OTHERS_HERE = "as other backbones took here"
 SIMILAR_RUNS = 8  # that scale the model
 USUAL_DIM = 768
 DAY = 86400.0
@@ -33,7 +35,7 @@ DAY = 86400.0
 class Estimate(NamedTuple):
     seconds: float
     basis: str
-    """HERE or REFERENCE."""
+    """HERE, OTHERS_HERE, or the machine at whose speed."""
     unknown: int = 0
     """Runs of unknown length, which are not in `seconds`."""
 
@@ -64,10 +66,21 @@ class PlannedRun:
 
 
 class Estimator:
-    """Knows what finished runs and extractions took on this machine."""
+    """Of a machine; where that is this one, by what finished runs and extractions took."""
 
-    def __init__(self, runs: RunIndex, speeds: Sequence[Speed]) -> None:
-        self._finished, self._speeds = runs, speeds
+    def __init__(self, runs: RunIndex, speeds: Sequence[Speed], machine: Machine) -> None:
+        self.machine = machine
+        self._finished = runs
+        self._speeds = [
+            speed
+            for speed in speeds
+            if machine.is_here and speed.device == machine.device and speed.precision in ("", machine.precision)
+        ]
+
+    @property
+    def basis(self) -> str:
+        """Of an estimate that rests on nothing that was measured here."""
+        return f"at the {'' if self.machine.device == 'cpu' else 'estimated '}speed of {self.machine.name}"
 
     def runs(self, planned: Sequence[PlannedRun]) -> Estimate | None:
         """Of all runs, one after the other; None where none can be estimated."""
@@ -75,30 +88,42 @@ class Estimator:
         known = [estimate for estimate in found if estimate is not None]
         if not known:
             return None
-        basis = HERE if all(estimate.basis == HERE for estimate in known) else REFERENCE
+        basis = HERE if all(estimate.basis == HERE for estimate in known) else self.basis
         return Estimate(sum(estimate.seconds for estimate in known), basis, len(found) - len(known))
 
     def extraction(self, backbone: Backbone, images: int) -> Estimate | None:
-        """By earlier extractions with this backbone or another view of it, else by its operations; None where neither
-        is known."""
+        """By earlier extractions with this backbone or another view of it, else by its operations and the rate of
+        other backbones here, else of the machine; None where its operations are not known."""
         name = backbone.name.partition("@")[0]
         own = [speed for speed in self._speeds if speed.backbone.partition("@")[0] == name]
         if own:
             pace = sum(speed.seconds for speed in own) / sum(speed.images for speed in own)
             return Estimate(images * pace, HERE)
-        operations = operations_an_image(backbone)
-        return None if operations is None else Estimate(images * operations / OPERATIONS_A_SECOND, REFERENCE)
+        operations = operations_an_image(backbone.row)
+        if operations is None:
+            return None
+        if self._measured_rate:
+            return Estimate(images * operations / self._measured_rate, OTHERS_HERE)
+        return Estimate(images * operations / self.machine.operations, self.basis)
+
+    @cached_property
+    def _measured_rate(self) -> float | None:
+        """Operations a second that other backbones reached here."""
+        rows = bundled_rows()
+        known = [(speed, rows.get(speed.backbone.partition("@")[0])) for speed in self._speeds]
+        rates = [speed.rate * (operations_an_image(row) or 0) for speed, row in known if row]
+        return statistics.median(rate for rate in rates if rate) if any(rates) else None
 
     def _run(self, planned: PlannedRun) -> Estimate | None:
         config = planned.run.config
         if same := self._timed(self._finished.same_but_for_seed(config)):
             return Estimate(statistics.median(seconds for _, seconds in same), HERE)
-        modelled = model(config, planned.dim, planned.size) if planned.size else None
+        modelled = model(config, planned.dim, planned.size, self.machine) if planned.size else None
         if modelled is None:
             return None
         similar = [(self._modelled(run, planned.dim), seconds) for run, seconds in self._similar_runs(config)]
         scales = [seconds / of_model for of_model, seconds in similar if of_model]
-        return Estimate(modelled * statistics.median(scales), HERE) if scales else Estimate(modelled, REFERENCE)
+        return Estimate(modelled * statistics.median(scales), HERE) if scales else Estimate(modelled, self.basis)
 
     def _similar_runs(self, config: RunConfig) -> list[tuple[RunDirectory, float]]:
         """Finished runs of the same features, trained if this one is; where some have its kinds of head and loss, only
@@ -106,14 +131,13 @@ class Estimator:
         alike = [run for run in self._finished.same_features(config) if type(run.config) is type(config)]
         return self._timed([run for run in alike if _kinds(run.config) == _kinds(config)] or alike)
 
-    @staticmethod
-    def _timed(runs: Iterable[RunDirectory]) -> list[tuple[RunDirectory, float]]:
-        """Some of them, with the seconds that they took."""
-        timed = ((run, run.environment.seconds) for run in runs)
+    def _timed(self, runs: Iterable[RunDirectory]) -> list[tuple[RunDirectory, float]]:
+        """Some of those that were made on such a machine, with the seconds that they took."""
+        made_so = (run for run in runs if self.machine.is_here and run.environment.device == self.machine.device)
+        timed = ((run, run.environment.seconds) for run in made_so)
         return list(islice(((run, seconds) for run, seconds in timed if seconds and seconds > 0), SIMILAR_RUNS))
 
-    @staticmethod
-    def _modelled(run: RunDirectory, dim: int) -> float | None:
+    def _modelled(self, run: RunDirectory, dim: int) -> float | None:
         """The modelled time of a finished run, whose index is taken to be as large as its query set."""
         try:
             scores = run.scores
@@ -122,39 +146,41 @@ class Estimator:
             return None
         train = TrainingSize(scores.training_images, scores.classes or 0)
         search = SearchSize(queries, queries)
-        return model(run.config, dim, DataSize({run.config.domain or "": train}, search, search))
+        return model(run.config, dim, DataSize({run.config.domain or "": train}, search, search), self.machine)
 
 
 def _kinds(config: RunConfig) -> tuple[str, str | None]:
     return config.head.kind, config.loss.kind if isinstance(config, TrainedConfig) else None
 
 
-def model(config: RunConfig, dim: int, size: DataSize) -> float | None:
-    """Seconds on two CPU cores; None where the domain's images are not known. `dim`: of the features."""
+def model(config: RunConfig, dim: int, size: DataSize, machine: Machine) -> float | None:
+    """Seconds; None where the domain's images are not known. `dim`: of the features."""
     training, embedded = size.training(config.domain), config.head.embedding_dim(dim)
     if training is None:
         return None
-    test = SECONDS_A_RUN + _search(size.test, dim, embedded)
+    test = machine.seconds_a_run + _search(size.test, dim, embedded, machine)
     if not isinstance(config, TrainedConfig):
-        return 2.0 * training.images * dim * dim / OPERATIONS_A_SECOND + test
+        return 2.0 * training.images * dim * dim / machine.operations + test
     plan = TrainingPlan(config.training, training.images)
     classes = training.classes * max(1, config.loss.centers)
     if isinstance(config.training.classifier, Separate):
         classes /= len(size.train)
     batch = config.training.batch
-    head = 6 * batch * dim * embedded / OPERATIONS_A_SECOND
-    step = SECONDS_A_STEP + head + classes * SECONDS_A_CENTRE * batch / 128 * embedded / 64
+    head = 6 * batch * dim * embedded / machine.operations
+    step = machine.seconds_a_step + head + classes * machine.seconds_a_center * batch / 128 * embedded / 64
     step *= 2 if config.training.sharpness else 1  # passes
-    return plan.steps * step + plan.epochs * _search(size.val, dim, embedded) + 2 * test
+    return plan.steps * step + plan.epochs * _search(size.val, dim, embedded, machine) + 2 * test
 
 
-def _search(search: SearchSize, dim: int, embedded: int) -> float:
+def _search(search: SearchSize, dim: int, embedded: int, machine: Machine) -> float:
     products = search.queries * search.index * embedded + max(search) * dim * embedded
-    return 2 * products / OPERATIONS_A_SECOND
+    return 2 * products / machine.operations
 
 
-def operations_an_image(backbone: Backbone) -> float | None:
-    """Of the forward pass of a plain vision transformer, two for each parameter and patch; None for other backbones."""
-    row = backbone.row
+def operations_an_image(row: BackboneRow) -> float | None:
+    """Of the forward pass: the row's, else those of a plain vision transformer, two for each parameter and patch; None
+    for other backbones."""
+    if row.gflops:
+        return row.gflops * 1e9
     found = re.search(r"(?i)(?:vit|eva|deit|siglip|dino)\S*?(?:patch|-)(\d\d)(?!\d)", row.model)
     return 2.0 * row.params * (row.px / int(found[1])) ** 2 if found and row.params else None

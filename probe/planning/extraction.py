@@ -8,7 +8,7 @@ view of its own. Images that no row reads are not extracted.
 
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from probe.backbones import Backbone
@@ -39,6 +39,22 @@ class Extraction:
         if row.weights:
             words += ["--weights", row.weights]
         return shlex.join(words + workspace.options("data_root", "cache"))
+
+    @property
+    def parts(self) -> "list[Extraction]":
+        """One for each of its data."""
+        return [replace(self, data=(name,)) for name in self.data]
+
+    @property
+    def whole(self) -> "Extraction":
+        """Of all splits."""
+        return replace(self, splits=None)
+
+    def joined(self, other: "Extraction") -> "Extraction":
+        """Of the splits of both; `other` is of the same backbone and data."""
+        if self.splits is None or other.splits is None:
+            return self.whole
+        return replace(self, splits=tuple(split for split in SPLITS if split in {*self.splits, *other.splits}))
 
 
 def extractions(

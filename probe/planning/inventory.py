@@ -36,6 +36,8 @@ class Inventory:
         """By the rows' `features_key`."""
         self.missing: list[str] = []
         """Reasons for missing data or features."""
+        self.unmended: list[str] = []
+        """Those of them that no command mends."""
         self.extractions: dict[str, Extraction] = {}
         """By command."""
         self.input_commands: list[str] = []
@@ -50,6 +52,7 @@ class Inventory:
             self.manifest = self.data[self.recipe.data] = self._inputs.data(self.recipe.data)
         except UsageError as error:
             self.missing.append(str(error))
+            self.unmended.append(str(error))
             return isinstance(error, MissingDataError)
         require_distinct_columns(self.recipe, self.manifest.domains)
         return True
@@ -80,6 +83,7 @@ class Inventory:
                 undrawn.append(name)
             except UsageError as error:
                 self.missing.append(f"trained on {name}: {error}")
+                self.unmended.append(self.missing[-1])
         if undrawn:
             self.missing.append(f"not drawn yet: {', '.join(undrawn)}")
         return manifests, undrawn

@@ -15,6 +15,7 @@ from probe.extract import read_speeds
 from probe.planning.duration import USUAL_DIM, Estimate, Estimator, PlannedRun
 from probe.planning.extraction import Extraction
 from probe.planning.inventory import Inventory
+from probe.planning.machine import Machine, this_machine
 from probe.planning.size import DataSize, images_of, printed_size, size_of_manifest
 from probe.recipes import Row
 from probe.runs import Run, RunIndex
@@ -34,9 +35,11 @@ class Status:
 class Planner:
     """Tells the status of all recipes of a command; looks at runs, and counts data, once."""
 
-    def __init__(self, workspace: Workspace) -> None:
+    def __init__(self, workspace: Workspace, machine: Machine | None = None) -> None:
+        """`machine`: of the times; by default this one."""
         self._runs = RunIndex(workspace.runs)
-        self._estimator = Estimator(self._runs, read_speeds(workspace.cache))
+        self.machine = machine or this_machine()
+        self._estimator = Estimator(self._runs, read_speeds(workspace.cache), self.machine)
         self._printed_size = cache(partial(printed_size, datasets=workspace.datasets))
         self._sizes: dict[int, tuple[Manifest, DataSize]] = {}
         self._images: dict[tuple[int, tuple[str, ...]], tuple[Manifest, dict[str, pl.DataFrame]]] = {}
@@ -47,7 +50,7 @@ class Planner:
         if not unfinished:
             return Status()
         times = {
-            command: self._extraction_time(extraction, inventory)
+            command: self.extraction_time(extraction, inventory)
             for command, extraction in inventory.extractions.items()
         }
         if inventory.fit_command in inventory.commands:
@@ -80,8 +83,8 @@ class Planner:
         dim = features.dim if features else sum(dims) // (2 if row.selection.views else 1)
         return PlannedRun(run, dim, self._size(row, inventory))
 
-    def _extraction_time(self, extraction: Extraction, inventory: Inventory) -> Estimate | None:
-        """Of the images that the stores lack."""
+    def images(self, extraction: Extraction, inventory: Inventory) -> int | None:
+        """How many its stores lack; None where the data is neither here nor has printed counts."""
         images, splits = 0, extraction.splits or SPLITS
         for name in extraction.data:
             if name in inventory.data:
@@ -91,7 +94,12 @@ class Planner:
                 images += size.images(splits)
             else:
                 return None
-        return self._estimator.extraction(extraction.backbone, images)
+        return images
+
+    def extraction_time(self, extraction: Extraction, inventory: Inventory) -> Estimate | None:
+        """Of the images that its stores lack."""
+        images = self.images(extraction, inventory)
+        return None if images is None else self._estimator.extraction(extraction.backbone, images)
 
     def _size(self, row: Row, inventory: Inventory) -> DataSize | None:
         """Of the data that the row is trained and scored on."""
@@ -101,7 +109,8 @@ class Planner:
         own = own or self._printed_size(inventory.recipe.data)
         if row.train is None or own is None:
             return own
-        training = self._printed_size(row.train)
+        drawn = inventory.data.get(row.train)
+        training = self._manifest_size(drawn) if drawn else self._printed_size(row.train)
         return None if training is None else replace(own, train=training.train)
 
     def _manifest_size(self, manifest: Manifest) -> DataSize:

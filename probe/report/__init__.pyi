@@ -6,6 +6,7 @@ from .render.files import FORMATS as FORMATS
 from .render.files import write_files as write_files
 from .render.overview import is_begun as is_begun
 from .render.overview import show_overview as show_overview
+from .render.plan import show_plan as show_plan
 from .render.terminal import show as show
 from .table import Table as Table
 from .table import build_table as build_table

@@ -13,6 +13,7 @@ import lazy_loader
 import pytest
 import timm
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from probe.backbones.catalogue import BackboneRow, adapter, bundled_rows
 from probe.backbones.open_clip import split_hub_name
@@ -46,18 +47,27 @@ def rows_of(line: dict[str, str]) -> dict[str, BackboneRow]:
     }
 
 
-def shape_and_parameters(row: BackboneRow) -> tuple[tuple[int, ...], int]:
+def built(row: BackboneRow) -> torch.nn.Module:
     """Made without weights and without memory for them."""
     with torch.device("meta"):
-        module = adapter(row.library).build(row, None).eval()
-        features = module(torch.zeros(2, 3, row.px, row.px))
+        return adapter(row.library).build(row, None).eval().requires_grad_(False)
+
+
+def shape_and_parameters(row: BackboneRow) -> tuple[tuple[int, ...], int]:
+    module = built(row)
+    features = module(torch.zeros(2, 3, row.px, row.px, device="meta"))
     return tuple(features.shape), sum(parameter.numel() for parameter in module.parameters())
 
 
 @pytest.mark.parametrize("name", [name if name in QUICK else slow(name) for name in ROWS])
-def test_every_row_is_made_without_weights_and_has_the_dimension_and_parameters_it_says(name: str) -> None:
+def test_every_row_is_made_without_weights_and_has_the_dimension_parameters_and_operations_it_says(name: str) -> None:
     row = ROWS[name]
-    assert shape_and_parameters(row) == ((2, row.dim), row.params)
+    module = built(row)
+    with FlopCounterMode(display=False) as counted:
+        features = module(torch.zeros(2, 3, row.px, row.px, device="meta"))
+    assert tuple(features.shape) == (2, row.dim)
+    assert sum(parameter.numel() for parameter in module.parameters()) == row.params
+    assert counted.get_total_flops() / 2e9 == pytest.approx(row.gflops, rel=1e-4)
 
 
 @pytest.mark.parametrize("line", ENCODERS, ids=NAMES)

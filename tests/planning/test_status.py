@@ -11,8 +11,9 @@ from probe.backbones.catalogue import Backbone, find_backbone
 from probe.backbones.row import BackboneRow
 from probe.extract.speed import Speed, read_speeds, record
 from probe.fit import read_run_config
-from probe.planning.duration import HERE, REFERENCE, Estimator, PlannedRun, model, operations_an_image, rounded
+from probe.planning.duration import HERE, OTHERS_HERE, Estimator, PlannedRun, model, operations_an_image, rounded
 from probe.planning.inventory import Inventory
+from probe.planning.machine import CPU, MACHINES, this_machine
 from probe.planning.size import DataSize, SearchSize, TrainingSize, printed_size, size_of_manifest
 from probe.planning.status import Planner
 from probe.recipes.overrides import Overrides
@@ -23,6 +24,8 @@ from probe.runs import Run, RunIndex, sweep
 from probe.runs import run as run_module
 from tests.report.test_table import terminal_text
 from tests.report.world import RECIPE, World
+
+HERE_NOW = this_machine()
 
 
 def table_of(world: World) -> Table:
@@ -140,7 +143,7 @@ def test_damaged_runs_are_no_ground_for_an_estimate(world: World):
         file.write_text("- :")
     table = table_of(changed(world, "dim: 8", "dim: 4"))
     assert not table.stale
-    assert f"less than a minute, {REFERENCE}" in terminal_text(table)
+    assert "less than a minute, at the speed of 2 CPU cores" in terminal_text(table)
 
 
 TRAINED = read_run_config(
@@ -156,7 +159,7 @@ SIZE = DataSize({"a": TrainingSize(128_000, 34_800)}, SearchSize(0, 0), SearchSi
 
 def test_the_model_of_a_step_is_the_measured_one():
     """52 ms with 34,800 classes and three centres each (docs/losses.md), and 10,000 steps."""
-    seconds = model(TRAINED, 768, SIZE)
+    seconds = model(TRAINED, 768, SIZE, CPU)
     assert seconds == pytest.approx(10_000 * 0.052, rel=0.15)
 
 
@@ -172,37 +175,71 @@ def test_a_run_is_scaled_by_what_the_likest_took(tmp_path: Path):
     record = {"key": "0123456789ab", "config": config.model_dump(mode="json"), "inputs": {}}
     record |= {"features": {"dim": 768, "spec": {"a": {}}}}
     (path / "config.yaml").write_text(yaml.safe_dump(record))
-    took = 2 * (model(config, 768, SIZE) or 0)
-    (path / "environment.json").write_text(json.dumps({"seconds": took}))
-    estimator = Estimator(RunIndex(tmp_path), [])
+    took = 2 * (model(config, 768, SIZE, CPU) or 0)
+    (path / "environment.json").write_text(json.dumps({"seconds": took, "device": "cpu"}))
+    estimator = Estimator(RunIndex(tmp_path), [], HERE_NOW)
     wanted = PlannedRun(Run(TRAINED, {}, tmp_path), 768, SIZE)
     found, alike = estimator.runs([wanted]), estimator.runs([PlannedRun(Run(config, {}, tmp_path), 768, None)])
     assert found
     assert alike
-    assert found.seconds == pytest.approx(2 * (model(TRAINED, 768, SIZE) or 0))
+    assert found.seconds == pytest.approx(2 * (model(TRAINED, 768, SIZE, CPU) or 0))
     assert alike.seconds == pytest.approx(took)
     assert (found.basis, alike.basis) == (HERE, HERE)
 
 
 def test_a_run_of_unknown_data_is_counted_and_not_guessed(tmp_path: Path):
-    estimator = Estimator(RunIndex(tmp_path), [])
+    estimator = Estimator(RunIndex(tmp_path), [], HERE_NOW)
     known, unknown = (PlannedRun(Run(TRAINED, {}, tmp_path), 768, size) for size in (SIZE, None))
-    assert str(estimator.runs([known, unknown])) == f"about 9 min, {REFERENCE}, and 1 run(s) of unknown length"
+    assert (
+        str(estimator.runs([known, unknown]))
+        == "about 9 min, at the speed of 2 CPU cores, and 1 run(s) of unknown length"
+    )
     assert estimator.runs([unknown]) is None
 
 
 def test_operations_are_those_of_a_plain_vision_transformer_and_of_nothing_else():
-    vit = Backbone("vit", BackboneRow(library="timm", model="vit_base_patch16_224", px=224, params=85_798_656))
+    vit = BackboneRow(library="timm", model="vit_base_patch16_224", px=224, params=85_798_656)
     assert (operations_an_image(vit) or 0) == pytest.approx(35e9, rel=0.1)  # 17.6 G multiply-adds
-    assert operations_an_image(Backbone("r", BackboneRow(library="timm", model="resnet50", px=224, params=1))) is None
+    assert operations_an_image(BackboneRow(library="timm", model="resnet50", px=224, params=1)) is None
     with_slash = BackboneRow(library="open_clip", model="ViT-L-14-336-quickgelu/openai", px=336, params=10)
-    assert operations_an_image(Backbone("l", with_slash)) == pytest.approx(2 * 10 * 24 * 24)
+    assert operations_an_image(with_slash) == pytest.approx(2 * 10 * 24 * 24)
+    assert operations_an_image(with_slash.model_copy(update={"gflops": 3.5})) == 3.5e9
+
+
+def test_a_measured_rate_carries_over_to_another_backbone_by_its_operations_and_never_to_another_device(tmp_path: Path):
+    clip, convnext = find_backbone("clip-vit-b16"), find_backbone("openclip-convnext-b-256")
+    speeds = [Speed("clip-vit-b16", "cpu", 100, 50.0, HERE_NOW.precision), Speed("clip-vit-b16", "cuda", 100, 0.5)]
+    estimator = Estimator(RunIndex(tmp_path), speeds, HERE_NOW)
+    found = estimator.extraction(convnext, 1000)
+    assert found
+    assert found.basis == OTHERS_HERE
+    assert found.seconds == pytest.approx(500 * (convnext.row.gflops or 0) / (clip.row.gflops or 0))
+    elsewhere = Estimator(RunIndex(tmp_path), speeds, MACHINES["h100"]).extraction(convnext, 1000)
+    assert elsewhere
+    assert elsewhere.basis == "at the estimated speed of an H100"
+    assert elsewhere.seconds == pytest.approx(1000 * (convnext.row.gflops or 0) * 1e9 / MACHINES["h100"].operations)
+
+
+def test_speeds_in_another_precision_tell_nothing(tmp_path: Path):
+    other = "fp16" if HERE_NOW.precision != "fp16" else "bf16"
+    estimator = Estimator(RunIndex(tmp_path), [Speed("clip-vit-b16", "cpu", 100, 50.0, other)], HERE_NOW)
+    found = estimator.extraction(find_backbone("clip-vit-b16"), 1000)
+    assert found
+    assert found.basis == "at the speed of 2 CPU cores"
+
+
+def test_runs_of_a_gpu_are_no_ground_for_an_estimate_on_the_cpu(world: World):
+    fitted(world)
+    for file in world.workspace.runs.glob("*/environment.json"):
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"device": "cuda", "seconds": 600.0}))
+    table = table_of(changed(world, "[0, 1, 2]", "[0, 1, 2, 3, 4]"))
+    assert "at the speed of 2 CPU cores" in str(table.times[table.commands[-1]])
 
 
 def test_a_view_takes_as_long_as_the_other(tmp_path: Path):
     tmp_path.joinpath("speeds.jsonl").write_text("no line\n{}\n")
     record(tmp_path, Speed("clip@train", "cpu", 10, 20.0))
-    estimator = Estimator(RunIndex(tmp_path), read_speeds(tmp_path))
+    estimator = Estimator(RunIndex(tmp_path), read_speeds(tmp_path), HERE_NOW)
     vit = Backbone("clip@test", BackboneRow(library="timm", model="resnet50", px=224))
     assert str(estimator.extraction(vit, 1_800)) == f"about 60 min, {HERE}"
 

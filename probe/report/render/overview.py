@@ -1,6 +1,6 @@
 """The overview of many tables, a line each: how many rows are measured, the time of the rest, what is missing first.
 
-show_overview(tables, printer())
+show_overview(tables, planner.machine, gpus=1, console=printer())
 """
 
 from rich import box
@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from probe.planning import rounded
+from probe.planning import Machine, rounded
 from probe.report.table import Table, TableRow
 
 WIDTH = 160  # where it is not a terminal
@@ -24,15 +24,17 @@ def is_begun(table: Table) -> bool:
     return any(row.done for row in table.rows) or any(cell.text is None for cell in static_cells)
 
 
-def show_overview(tables: list[Table], console: Console) -> None:
-    """One line a table; titles and reasons that do not fit are cut."""
-    lines = [(table.recipe.name, rows_text(table), time_text(table)) for table in tables]
+def show_overview(tables: list[Table], machine: Machine, gpus: int, console: Console) -> None:
+    """One line a table; titles and reasons that do not fit are cut. Times are those of `gpus` machines, a command on
+    each."""
+    lines = [(table.recipe.name, rows_text(table), time_text(table, gpus)) for table in tables]
+    time = f"time, {f'{gpus} x ' if gpus > 1 else ''}{machine.name}"
     width = console.width if console.is_terminal else WIDTH
-    facts_width = sum(max(map(len, texts)) for texts in zip(*lines, ("table", "rows", "time"), strict=True))
+    facts_width = sum(max(map(len, texts)) for texts in zip(*lines, ("table", "rows", time), strict=True))
     spare = width - facts_width - BETWEEN * 5
     title = min(TITLE, spare // 2) if spare >= TITLE else 0
     grid = RichTable(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
-    for name in ("table", "rows", "time"):
+    for name in ("table", "rows", time):
         grid.add_column(name, no_wrap=True, justify="right" if name == "rows" else "left")
     if title:
         grid.add_column("title", no_wrap=True, overflow="ellipsis", max_width=title)
@@ -43,7 +45,9 @@ def show_overview(tables: list[Table], console: Console) -> None:
     console.print(grid)
     console.print("rows: measured / measurable", style="dim")
     console.print(
-        "time: estimate for everything that is missing; shared work counts in every table; ?: unknown", style="dim"
+        "time: estimate for all that is missing, by finished work here where there is any; shared work counts in every "
+        "table; ?: unknown",
+        style="dim",
     )
     if any(table.commands for table in tables):
         console.print("`probe table NAME` prints one table in full, with the commands that complete it", style="dim")
@@ -60,13 +64,14 @@ def rows_text(table: Table) -> str:
     return f"{len(whole)}/{len(rows)}" if rows else ""
 
 
-def time_text(table: Table) -> str:
-    """The estimate for all commands together."""
+def time_text(table: Table, gpus: int = 1) -> str:
+    """The estimate for all commands together, divided by as many devices, but no less than the longest."""
     known = [estimate for estimate in table.times.values() if estimate]
     if not known:
         return "?" if table.times else ""
     left_out = len(known) < len(table.times) or any(estimate.unknown for estimate in known)
-    return rounded(sum(estimate.seconds for estimate in known)) + (" + ?" if left_out else "")
+    seconds = [estimate.seconds for estimate in known]
+    return rounded(max(sum(seconds) / gpus, *seconds)) + (" + ?" if left_out else "")
 
 
 def first_missing(table: Table) -> str:

@@ -1,0 +1,132 @@
+"""What is left to do for many tables: each command once, in the order that completes most tables first.
+
+An extraction that two tables want of different splits is one command for both. A command comes after all that it needs.
+
+    plan = make_plan([Inventory(recipe, workspace, inputs) for recipe in recipes], Planner(workspace))
+    plan.steps[0].command, plan.steps[0].time, plan.steps[-1].completes
+    plan.script                       # for bash: it goes on where it was stopped
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from probe.planning.duration import Estimate
+from probe.planning.extraction import Extraction
+from probe.planning.inventory import Inventory
+from probe.planning.status import Planner
+
+
+class Stage(StrEnum):
+    """What a command does; those of one stage need only those of the stages before."""
+
+    draw = "draw"
+    extract = "extract"
+    fit = "fit"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One command."""
+
+    command: str
+    stage: Stage
+    tables: frozenset[str]
+    """That need it."""
+    time: Estimate | None = None
+    """None where nothing is known, and for training sets that are drawn, which takes minutes."""
+    bytes: int | None = None
+    """Of the features that it stores; None where their number or length is not known."""
+    completes: tuple[str, ...] = ()
+    """Tables that lack nothing after it."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """In the order in which the steps are to be run."""
+
+    steps: list[Step]
+    missing: list[str]
+    """Reasons for missing data, which no command gets."""
+    tables: int
+    """That are not complete."""
+
+    def of_stage(self, stage: Stage) -> list[Step]:
+        return [step for step in self.steps if step.stage == stage]
+
+    @property
+    def bytes(self) -> int:
+        """Of all features whose size is known."""
+        return sum(step.bytes or 0 for step in self.steps)
+
+    def seconds(self, devices: int = 1) -> float:
+        """Of all steps whose time is known, as many side by side as there are devices, stage after stage."""
+        return sum(_side_by_side([s.time.seconds for s in self.of_stage(stage) if s.time], devices) for stage in Stage)
+
+    @property
+    def unknown(self) -> int:
+        """Steps of unknown time, drawing aside."""
+        return sum(1 for step in self.steps if step.stage != Stage.draw and (step.time is None or step.time.unknown))
+
+
+def make_plan(inventories: Sequence[Inventory], planner: Planner) -> Plan:
+    """Of the tables that are not complete."""
+    unfinished = {inventory.recipe.name: inventory for inventory in inventories if inventory.commands}
+    draws: dict[str, set[str]] = {}
+    wanted: dict[str, tuple[Extraction, set[str], Inventory]] = {}
+    fits: dict[str, Step] = {}
+    for name, inventory in unfinished.items():
+        for command in inventory.input_commands:
+            if command not in inventory.extractions:
+                draws.setdefault(command, set()).add(name)
+        for extraction in inventory.extractions.values():
+            for each in extraction.parts:
+                key = each.whole.command(inventory.workspace)
+                before, tables, known = wanted.get(key, (each, set(), inventory))
+                known = inventory if each.data[0] in inventory.data else known
+                wanted[key] = before.joined(each), tables | {name}, known
+        if inventory.fit_command in inventory.commands:
+            time = planner.status(inventory).times.get(inventory.fit_command)
+            fits[name] = Step(inventory.fit_command, Stage.fit, frozenset({name}), time)
+    steps = [Step(command, Stage.draw, frozenset(tables)) for command, tables in draws.items()]
+    steps += [_extraction(extraction, tables, known, planner) for extraction, tables, known in wanted.values()]
+    missing = dict.fromkeys(reason for inventory in unfinished.values() for reason in inventory.unmended)
+    return Plan(_ordered(steps, fits), list(missing), len(unfinished))
+
+
+def _extraction(extraction: Extraction, tables: Collection[str], inventory: Inventory, planner: Planner) -> Step:
+    images = planner.images(extraction, inventory)
+    dim = extraction.backbone.row.dim
+    return Step(
+        extraction.command(inventory.workspace),
+        Stage.extract,
+        frozenset(tables),
+        planner.extraction_time(extraction, inventory),
+        None if images is None or dim is None else images * dim * 2,
+    )
+
+
+def _ordered(inputs: list[Step], fits: dict[str, Step]) -> list[Step]:
+    """Inputs by how many tables they serve, the shorter first; each fit as soon as its inputs are there."""
+    ordered: list[Step] = []
+    lacking = {table: {step.command for step in inputs if table in step.tables} for table in fits}
+
+    def ready() -> None:
+        for table in [table for table, commands in lacking.items() if not commands]:
+            ordered.append(replace(fits[table], completes=(table,)))
+            del lacking[table]
+
+    def rank(step: Step) -> tuple[bool, int, float]:
+        return step.stage != Stage.draw, -len(step.tables), step.time.seconds if step.time else 0.0
+
+    ready()
+    for step in sorted(inputs, key=rank):
+        ordered.append(step)
+        for commands in lacking.values():
+            commands.discard(step.command)
+        ready()
+    return ordered
+
+
+def _side_by_side(seconds: list[float], devices: int) -> float:
+    return max([sum(seconds) / devices, *seconds]) if seconds else 0.0

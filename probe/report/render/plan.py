@@ -1,0 +1,29 @@
+"""A plan in the terminal: its commands, numbered, each with its time and size below it, and the sums.
+
+show_plan(plan, planner.machine, gpus=1, console=printer())
+"""
+
+from rich.console import Console
+from rich.text import Text
+
+from probe.planning import Machine, Plan, rounded, told
+
+
+def show_plan(plan: Plan, machine: Machine, gpus: int, console: Console) -> None:
+    """Commands are never cut or broken, so that they can be copied."""
+    for reason in plan.missing:
+        console.print(Text(reason), style="yellow")
+    width = len(str(len(plan.steps)))
+    for number, step in enumerate(plan.steps, 1):
+        console.print(Text(f"{number:>{width}}. {step.command}"), soft_wrap=True)
+        console.print(Text(f"{'':{width}}  {told(step)}"), style="dim")
+    if not plan.steps:
+        console.print("nothing is left to run: all tables are complete")
+        return
+    unknown = f", and {plan.unknown} of unknown length" if plan.unknown else ""
+    devices = f" on {gpus} of it" if gpus > 1 else ""
+    console.print(
+        f"{len(plan.steps)} command(s) for {plan.tables} table(s): {rounded(plan.seconds(gpus))}{devices} "
+        f"({machine.name}){unknown}; {plan.bytes / 1e9:,.1f} GB of features"
+    )
+    console.print("`probe plan --sh` writes them as a script; `--machine` names another machine", style="dim")
