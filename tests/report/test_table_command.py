@@ -1,5 +1,6 @@
 """`probe table` before it works: every recipe is read first, and no figure is drawn for it."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -56,6 +57,35 @@ def test_of_a_folder_what_is_not_begun_is_a_line_and_written_all_the_same(tmp_pa
     whole = CliRunner().invoke(app, ["table", str(recipe), *places])
     assert (line.exit_code, whole.exit_code) == (0, 0)
     assert "0/1" in line.output
+    assert re.search(r"time, (2 CPU cores|\w+)", line.output)
     assert "probe extract absent" not in line.output
     assert "probe extract absent" in whole.output
     assert (tmp_path / "out" / "tables" / "absent.md").exists()
+
+
+def test_without_a_recipe_the_rest_is_one_line_and_with_all_a_line_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "recipes").mkdir()
+    for name in ("one", "two"):
+        absent = (
+            f"title: {name}\ndata: absent\nrows: [{{name: A, backbone: descriptor, head: {{kind: full-dimension}}}}]\n"
+        )
+        (tmp_path / "recipes" / f"{name}.yaml").write_text(absent)
+    monkeypatch.chdir(tmp_path)
+    places = [f"--{name}={tmp_path / name}" for name in ("data-root", "cache", "out")]
+    calm, every = (CliRunner().invoke(app, ["table", *words, *places]).output for words in ([], ["--all"]))
+    assert "2 more tables of the papers: `probe table --all`, or `probe plan`" in calm
+    assert "0/1" not in calm
+    assert every.count("0/1") == 2
+
+
+def test_times_are_those_of_the_machine_that_is_asked_for(tmp_path: Path):
+    places = [f"--{name}={tmp_path / name}" for name in ("data-root", "cache", "out")]
+    told = {
+        name: CliRunner().invoke(app, ["plan", "uned_supp_s5", "--machine", name, *places]).output
+        for name in ("cpu", "h100")
+    }
+    assert "at the speed of 2 CPU cores" in told["cpu"]
+    assert "at the estimated speed of an H100" in told["h100"]
+    assert "CPU" not in told["h100"]
