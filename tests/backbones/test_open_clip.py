@@ -1,11 +1,15 @@
 import json
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import lazy_loader
+import numpy as np
 import pytest
 import torch
+from hypothesis import example, given
+from hypothesis import strategies as st
 from PIL import Image
 from safetensors.torch import save_file
 
@@ -15,6 +19,7 @@ from probe.backbones.open_clip import row_of
 from probe.backbones.preprocessing import Preprocessing
 from probe.errors import UsageError
 from tests.backbones.features import features_of, normalised
+from tests.conftest import examples
 
 open_clip: Any = lazy_loader.load("open_clip")  # takes five seconds, in each of pytest's processes
 CPU = torch.device("cpu")
@@ -78,6 +83,27 @@ def expected_of(model: Any, row: BackboneRow, images: list[Path]) -> torch.Tenso
             return model.visual.trunk.forward_head(model.visual.trunk.forward_features(batch), pre_logits=True)
         model.visual.proj = None
         return model.visual(batch)
+
+
+@pytest.mark.parametrize("resize", ["shortest", "squash"])
+@examples(15, 300)
+@given(width=st.integers(1, 120), height=st.integers(1, 120), interpolation=st.sampled_from(["bilinear", "bicubic"]))
+@example(width=35, height=32, interpolation="bicubic")
+@example(width=32, height=39, interpolation="bicubic")
+def test_pixels_equal_open_clips_transform_for_every_size(
+    resize: str, width: int, height: int, interpolation: str
+) -> None:
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8))
+    file = BytesIO()
+    image.save(file, "PNG")
+    rule = "squash" if resize == "squash" else "shortest+crop"
+    row = BackboneRow(library="open_clip", model="any", px=32, resize=rule, interpolation=interpolation)  # pyright: ignore[reportArgumentType]
+    plain: dict[str, Any] = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
+    transform: Any = open_clip.transform.image_transform(
+        32, is_train=False, resize_mode=resize, interpolation=interpolation, **plain
+    )
+    theirs = transform(image).mul(255).round().byte().permute(1, 2, 0).numpy()
+    np.testing.assert_array_equal(Preprocessing(row)(file)[0], theirs)
 
 
 @pytest.mark.parametrize("feature", ["pre-projection", "projected"])
