@@ -140,6 +140,29 @@ def test_the_image_tower_alone_is_a_checkpoint_too(tmp_path: Path, images: list[
     torch.testing.assert_close(features_of(load_encoder(backbone, CPU), images), expected, rtol=1e-4, atol=1e-5)
 
 
+class _OpenAIs(torch.nn.Module):
+    """What OpenAI's archives hold: the towers, and three numbers as buffers."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.visual, self.token_embedding = model.visual, model.token_embedding
+        for name, value in (("input_resolution", 32), ("context_length", 8), ("vocab_size", 64)):
+            self.register_buffer(name, torch.tensor(value))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.visual(images)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::torch.jit.TracerWarning")
+def test_openais_torchscript_archives_are_checkpoints_too(tmp_path: Path, images: list[Path]) -> None:
+    model = random_model("tiny-vit").half()
+    archive = torch.jit.trace(_OpenAIs(model).eval(), torch.zeros(1, 3, 32, 32, dtype=torch.half), check_trace=False)
+    torch.jit.save(archive, tmp_path / "ViT-B-16.pt")
+    backbone = Backbone("tiny", row_with("tiny-vit"), weights=tmp_path / "ViT-B-16.pt")
+    expected = expected_of(model.float(), backbone.row, images)
+    torch.testing.assert_close(features_of(load_encoder(backbone, CPU), images), expected, rtol=1e-4, atol=1e-5)
+
+
 def test_the_text_tower_may_lack_anything_and_the_image_tower_nothing(tmp_path: Path) -> None:
     state = random_model("tiny-vit").state_dict()
     for key, fits in (("token_embedding.weight", True), ("visual.ln_post.weight", False)):
