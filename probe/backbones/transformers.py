@@ -27,7 +27,6 @@ from probe.errors import UsageError, first_line
 FEATURES = ("pooled", "pre-projection", "cls")
 # Entries of a config.json that do not shape the image tower.
 ASIDE = ("_name_or_path", "architectures", "dtype", "id2label", "label2id", "num_labels", "transformers_version")
-
 NEAR = 1 / 255  # on average; by default the library resizes tensors, where rows have Pillow
 
 
