@@ -39,10 +39,12 @@ PACKAGES = {
 OWN_PACKAGES = ("pillow", "torch", "torchvision")  # of an adapter of the user's own
 PREFIXES = {"open_clip": "open_clip", "timm": "timm", "hf": "transformers"}  # of names that need no row
 # UniFEx's: it crops what it trains on and squashes what it searches, whatever the library does. Normalisation is the
-# backbone's own.
+# backbone's own. `inference` is the search view to the bit, resized as a tensor; `test` is resized by Pillow.
+_VIEW = {"crop_pct": 1.0, "crop_offset": "round", "interpolation": "bicubic", "resampling": "pillow"}
 VIEWS = {
-    "train": {"resize": "shortest+crop", "crop_pct": 1.0, "interpolation": "bicubic"},
-    "test": {"resize": "squash", "crop_pct": 1.0, "interpolation": "bicubic"},
+    "train": _VIEW | {"resize": "shortest+crop"},
+    "test": _VIEW | {"resize": "squash"},
+    "inference": _VIEW | {"resize": "squash", "resampling": "tensor"},
 }
 
 
@@ -110,14 +112,7 @@ class Backbone:
             backbone["weights_sha256"] = row.sha256
         return {
             "backbone": backbone,
-            "preprocessing": row.model_dump(include={"px", "resize", "crop_pct", "interpolation"})
-            | {
-                "mean": list(row.mean),
-                "std": list(row.std),
-                "orientation": "exif",
-                "transparency": "white",
-                "16-bit": "scaled",
-            },
+            "preprocessing": row.preprocessing | {"orientation": "exif", "transparency": "white", "16-bit": "scaled"},
         }
 
     def spec(self, dtype: str = "float16", precision: str = "fp32") -> dict[str, Any]:
@@ -143,9 +138,9 @@ class Backbone:
 
 def find_backbone(name: str, catalogue: Path | None = None, weights: Path | None = None) -> Backbone:
     """The backbone of that name: a row of the user's catalogue file, of the bundled one, or made from the library's
-    own configuration for `open_clip:MODEL/TAG`, `timm:NAME` and `hf:REPOSITORY` or `hf:FOLDER`. `NAME@train` and
-    `NAME@test` are the same backbone with the preprocessing of that view; `foreign:NAME` are features that were
-    imported.
+    own configuration for `open_clip:MODEL/TAG`, `timm:NAME` and `hf:REPOSITORY` or `hf:FOLDER`. `NAME@train`,
+    `NAME@test` and `NAME@inference` are the same backbone with the preprocessing of that view; `foreign:NAME` are
+    features that were imported.
 
     Raises UsageError for an unknown name (with the nearest known one) and for a weights file that is not there.
     """

@@ -1,6 +1,7 @@
 """A checkpoint file into a module: every key and shape must match, and a report says what did not.
 
-Tensors are all that is read: safetensors, or PyTorch's format with `weights_only=True`, so no pickle is ever run.
+Tensors are all that is read: safetensors, PyTorch's format with `weights_only=True`, or a TorchScript archive that is
+not run, so nothing that a file brings along is ever executed.
 
     fit(module, read_state(Path("model.pth")), Path("model.pth"))
 """
@@ -13,6 +14,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from probe.backbones.torchscript import is_torchscript, read_torchscript
 from probe.errors import ProbeError, UsageError, first_line
 
 State = dict[str, torch.Tensor]
@@ -85,6 +87,8 @@ def _content(weights: Path) -> object:
     try:
         if weights.suffix == ".safetensors":
             return load_file(weights)
+        if is_torchscript(weights):
+            return read_torchscript(weights)
         return torch.load(weights, map_location="cpu", weights_only=True)
     except (OSError, EOFError, SafetensorError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError) as error:
         raise ProbeError(f"{weights} cannot be read as weights: {first_line(error)}.") from error

@@ -93,9 +93,9 @@ def _fields(backbone: Backbone) -> Iterator[tuple[str, str]]:
     if row.params:
         yield "parameters", f"{row.params:,}"
     yield "papers", _papers(row.papers) or "-"
-    scaled = int(row.px / row.crop_pct)
-    crop = f", centre crop of {row.px} x {row.px}" if row.resize == "squash" and scaled != row.px else ""
-    yield "input", f"{RESIZE[row.resize].format(scaled=scaled, px=row.px)}{crop}, {row.interpolation}"
+    crop = f", centre crop of {row.px} x {row.px}" if row.resize == "squash" and row.scaled != row.px else ""
+    by = " on tensors" if row.resampling == "tensor" else ""
+    yield "input", f"{RESIZE[row.resize].format(scaled=row.scaled, px=row.px)}{crop}, {row.interpolation}{by}"
     yield "mean, std", f"{list(row.mean)}, {list(row.std)}"
     if row.prefix:
         yield "prefix", row.prefix

@@ -7,11 +7,11 @@ first.
 """
 
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 import numpy as np
 from torchvision.transforms import InterpolationMode
-from torchvision.transforms.functional import center_crop, resize
+from torchvision.transforms.functional import crop, get_image_size, pil_to_tensor, resize
 
 from probe.backbones.row import BackboneRow
 from probe.data import decode
@@ -21,14 +21,23 @@ class Preprocessing:
     """Resizes as the catalogue row says; normalisation is the backbone's, on its device."""
 
     def __init__(self, row: BackboneRow) -> None:
-        scaled = int(row.px / row.crop_pct)
-        self.crop = [row.px, row.px]
-        self.scaled = [scaled, scaled] if row.resize == "squash" else [scaled]
+        self.px = row.px
+        self.scaled = [row.scaled, row.scaled] if row.resize == "squash" else [row.scaled]
         self.interpolation = InterpolationMode(row.interpolation)
+        self.on_tensors = row.resampling == "tensor"
+        self.floors = row.offset == "floor"
 
     def __call__(self, file: Path | BinaryIO) -> tuple[np.ndarray, tuple[int, int]]:
         """Raises OSError, SyntaxError or ValueError (Pillow's) for a file that cannot be decoded."""
         image = decode(file)
         # torchvision's functions take PIL images and tensors alike, though they are annotated for tensors
-        scaled: Any = resize(cast(Any, image), self.scaled, self.interpolation)
-        return np.asarray(center_crop(scaled, self.crop)), image.size
+        given: Any = pil_to_tensor(image) if self.on_tensors else image
+        scaled: Any = resize(given, self.scaled, self.interpolation, antialias=True)
+        left, top = (self._offset(side) for side in get_image_size(scaled))
+        cropped: Any = crop(scaled, top, left, self.px, self.px)
+        return cropped.permute(1, 2, 0).numpy() if self.on_tensors else np.asarray(cropped), image.size
+
+    def _offset(self, side: int) -> int:
+        """Where the centre `px` of a side begin; no side is shorter than that."""
+        margin = side - self.px
+        return margin // 2 if self.floors else round(margin / 2)

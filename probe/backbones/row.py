@@ -22,7 +22,8 @@ def _known(library: str) -> str:
 
 Library = Annotated[str, AfterValidator(_known)]
 """One of LIBRARIES, or an adapter of the user's own by `package.module:Class` (docs/backbones.md)."""
-Feature = Literal["pooled", "pre-projection", "projected", "pre-neck", "gem", "cls"]
+Feature = Literal["pooled", "pre-projection", "projected", "pre-neck", "gem", "flattened", "cls"]
+Offset = Literal["round", "floor"]
 
 # What the libraries call the files of a hub repository, the safer format first.
 FILES = {
@@ -30,6 +31,7 @@ FILES = {
     "timm": ("model.safetensors", "pytorch_model.bin"),
     "transformers": ("model.safetensors", "pytorch_model.bin"),
 }
+OFFSETS: dict[str, Offset] = {"transformers": "floor"}  # the other libraries crop by torchvision, which rounds
 
 
 class BackboneRow(Strict):
@@ -37,11 +39,15 @@ class BackboneRow(Strict):
 
     `model`: timm's `name.tag`, open_clip's `MODEL/TAG`, or a hub repository with a transformers model.
     `px`: input width and height. `resize`: `shortest+crop` scales the shorter side to `px / crop_pct` and crops the
-    centre, `squash` scales both sides to `px / crop_pct`. `mean`, `std`: per channel, of values in 0..1.
+    centre, `squash` scales both sides to `px / crop_pct`. `crop_offset`: what half of an odd margin becomes; `round`,
+    as torchvision does, the even neighbour (3 / 2 is 2), `floor` (3 / 2 is 1); None, as the row's library does.
+    `resampling`: `pillow` clamps and rounds to 8 bits after either of its two passes, `tensor`, torchvision's on
+    tensors, in float32 and once. `mean`, `std`: per channel, of values in 0..1.
 
     `feature`: `pooled`, what the model pools by itself (class token, average, attention), before any classifier;
     `pre-projection`, the same where CLIP's projection is cut off; `projected`, with the projection; `cls`, the class
-    token of the last layer; `pre-neck`, the average before SAM's neck; `gem`, generalised-mean pooling with exponent 3.
+    token of the last layer; `pre-neck`, the average before SAM's neck; `gem`, generalised-mean pooling with exponent 3;
+    `flattened`, the last map averaged to 2 x 2 and laid in a row, channel after channel.
 
     `dim`: length of the feature. `params`: parameters of what computes the feature, exactly: with the projection where
     the feature is projected, without it where it is not. `gflops`: billions of operations of the forward pass of one
@@ -65,7 +71,9 @@ class BackboneRow(Strict):
     papers: tuple[str, ...] = ()
     resize: Literal["shortest+crop", "squash"] = "shortest+crop"
     crop_pct: Annotated[float, Field(gt=0, le=1)] = 1.0
+    crop_offset: Offset | None = None
     interpolation: Literal["bilinear", "bicubic"] = "bicubic"
+    resampling: Literal["pillow", "tensor"] = "pillow"
     mean: Triple = (0.5, 0.5, 0.5)
     std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (0.5, 0.5, 0.5)
     options: dict[str, Any] = Field(default_factory=dict)
@@ -75,6 +83,30 @@ class BackboneRow(Strict):
     weights: str | None = None
     sha256: str | None = None
     about: str = ""
+
+    @property
+    def scaled(self) -> int:
+        """Length in pixels of the sides that are scaled, before the crop."""
+        return int(self.px / self.crop_pct)
+
+    @property
+    def offset(self) -> Offset:
+        """The row's `crop_offset`, or its library's."""
+        return self.crop_offset or OFFSETS.get(self.library, "round")
+
+    @property
+    def preprocessing(self) -> dict[str, Any]:
+        """What decides the pixels, as JSON: a part of the feature store's spec.
+
+        Stores are older than `crop_offset` and `resampling`: both are told only where pixels are others for them.
+        """
+        told = self.model_dump(include={"px", "resize", "crop_pct", "interpolation"})
+        told |= {"mean": list(self.mean), "std": list(self.std)}
+        if self.offset == "floor" and (self.resize == "shortest+crop" or self.scaled != self.px):
+            told["crop_offset"] = self.offset
+        if self.resampling == "tensor":
+            told["resampling"] = self.resampling
+        return told
 
     @property
     def hub_repository(self) -> str | None:

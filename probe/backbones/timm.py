@@ -18,7 +18,8 @@ from probe.backbones.checkpoint import State, fit, read_state, report_difference
 from probe.backbones.row import BackboneRow
 from probe.errors import UsageError, nearest
 
-FEATURES = ("pooled", "pre-projection", "projected", "pre-neck", "gem")
+FEATURES = ("pooled", "pre-projection", "projected", "pre-neck", "gem", "flattened")
+GRID = 2  # cells along each side of a map that is flattened
 
 
 def row_of(name: str) -> BackboneRow:
@@ -72,6 +73,8 @@ def build(row: BackboneRow, weights: Path | None) -> torch.nn.Module:
         model.neck = torch.nn.Identity()
     if row.feature == "gem":
         model.global_pool = GeM()
+    if row.feature == "flattened":
+        return Flattened(model, row.model)
     return model
 
 
@@ -102,6 +105,20 @@ def _converted(state: State, model: torch.nn.Module, name: str, weights: Path) -
     ]
     report_differences(weights, [], [], shapes)
     return converted
+
+
+class Flattened(torch.nn.Module):
+    """The last map averaged to GRID x GRID cells, channel after channel: (B, 3, px, px) -> (B, D * GRID ** 2)."""
+
+    def __init__(self, model: Any, name: str) -> None:
+        super().__init__()
+        self.model, self.name = model, name
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        maps = self.model.forward_features(images)  # (B, D, H, W)
+        if maps.ndim != 4 or maps.shape[1] != self.model.num_features:
+            raise UsageError(f"timm's {self.name} ends in no map of (channels, height, width) that could be flattened.")
+        return torch.nn.functional.adaptive_avg_pool2d(maps, GRID).flatten(1)
 
 
 class GeM(torch.nn.Module):

@@ -1,27 +1,33 @@
 """The transformers adapter: the image tower of any model with native code (remote code is never run).
 
 The feature is the tower's `pooler_output` (`pooled`, or `pre-projection` where a projection follows it), else the
-last layer's class token (`cls`). Preprocessing is read from the repository's preprocessor_config.json.
+last layer's class token (`cls`). Preprocessing is read from the repository's preprocessor_config.json, and tried on a
+picture, where the row has to give the pixels of the library's own processor.
 
     module = build(row, Path("model.safetensors"))      # (B, 3, px, px) -> (B, D)
 """
 
 import json
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import transformers
+from PIL import Image
 from transformers import AutoConfig, AutoImageProcessor, AutoModel
 
 from probe.backbones.checkpoint import read_state, report_differences
 from probe.backbones.hub import fetch
+from probe.backbones.preprocessing import Preprocessing
 from probe.backbones.row import FILES, BackboneRow
 from probe.errors import UsageError, first_line
 
 FEATURES = ("pooled", "pre-projection", "cls")
 # Entries of a config.json that do not shape the image tower.
 ASIDE = ("_name_or_path", "architectures", "dtype", "id2label", "label2id", "num_labels", "transformers_version")
+NEAR = 1 / 255  # on average; by default the library resizes tensors, where rows have Pillow
 
 
 def row_of(name: str) -> BackboneRow:
@@ -40,6 +46,7 @@ def row_of(name: str) -> BackboneRow:
         weights=FILES["transformers"][0] if local else None,
         **_preprocessing(name, processor),
     )
+    _try(name, row, processor)
     return row if _pools(row, config.architectures or []) else row.model_copy(update={"feature": "cls"})
 
 
@@ -90,12 +97,32 @@ def _preprocessing(name: str, processor: Any) -> dict[str, Any]:
     plain = processor.do_resize and processor.do_rescale and processor.do_normalize and processor.resample in names
     if plain and set(sides) == {"height", "width"} and sides["height"] == sides["width"] and crop is None:
         shape = {"px": sides["height"], "resize": "squash"}
-    elif plain and set(sides) == {"shortest_edge"} and crop is not None and not hasattr(processor, "crop_pct"):
+    elif plain and set(sides) == {"shortest_edge"} and crop is not None and crop <= sides["shortest_edge"]:
         shape = {"px": crop, "resize": "shortest+crop", "crop_pct": _share(crop, sides["shortest_edge"])}
     else:
         raise UsageError(f"hf:{name}: no row can say what its {type(processor).__name__} does with {sides}.")
     mean, std = processor.image_mean, processor.image_std
     return shape | {"interpolation": names[processor.resample], "mean": mean, "std": std}
+
+
+def _try(name: str, row: BackboneRow, processor: Any) -> None:
+    """Raises UsageError unless a picture's pixels are the processor's: some pad, cut tiles or scale in their code."""
+    y, x = np.mgrid[:60, :97] / 97
+    picture = Image.fromarray((255 * np.stack([x, y, (x + y) % 1], axis=2)).astype(np.uint8))
+    file = BytesIO()
+    picture.save(file, "PNG")
+    ours = torch.from_numpy(Preprocessing(row)(file)[0].copy()).permute(2, 0, 1) / 255  # (3, px, px)
+    try:
+        theirs = torch.as_tensor(processor(picture, return_tensors="pt")["pixel_values"])[0]
+        difference = (theirs * torch.tensor(row.std).view(3, 1, 1) + torch.tensor(row.mean).view(3, 1, 1) - ours).abs()
+        same = difference.shape == ours.shape and difference.mean() < NEAR
+    except Exception:  # processors raise anything on what is not theirs
+        same = False
+    if not same:
+        raise UsageError(
+            f"hf:{name}: its {type(processor).__name__} gives other pixels than its preprocessor_config.json says; "
+            "write it a catalogue row."
+        )
 
 
 def _share(px: int, side: int) -> float:

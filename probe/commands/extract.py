@@ -31,7 +31,7 @@ def extract(
     ] = None,
     views: Annotated[
         list[ViewChoice] | None,
-        typer.Option(help="UniFEx's preprocessing: train crops, test squashes. Stored as NAME@VIEW; repeatable."),
+        typer.Option(help="UniFEx's: train crops, test and inference squash. Stored as NAME@VIEW; repeatable."),
     ] = None,
     split: Annotated[
         list[Split] | None, typer.Option(help="Only images of this split; repeatable.", show_default="all")

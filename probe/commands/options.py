@@ -75,6 +75,7 @@ class ViewChoice(StrEnum):
 
     train = "train"
     test = "test"
+    inference = "inference"
 
 
 DEFAULT = Workspace.of_user()

@@ -40,11 +40,18 @@ def feature_differences(found: Spec, asked: Spec) -> list[str]:
 
 
 def _restricted(spec: Spec, to: Spec) -> Spec:
-    """The keys of `spec` that `to` has, in its sections too; what a section's key holds is taken whole."""
-    return {
-        name: {key: (spec.get(name) or {}).get(key) for key in part} if isinstance(part, dict) else spec.get(name)
-        for name, part in to.items()
-    }
+    """The keys of `spec` that `to` has, in its sections too; what a section's key holds is taken whole.
+
+    All keys of the preprocessing: one that is not told there stands for pixels as they were before there was the key.
+    """
+    restricted = {}
+    for name, part in to.items():
+        found = spec.get(name)
+        if isinstance(part, dict):
+            keys = part | (found or {}) if name == "preprocessing" else part
+            found = {key: (found or {}).get(key) for key in keys}
+        restricted[name] = found
+    return restricted
 
 
 def require_images(store: FeatureStore, root: Path | None, images: Sequence[str]) -> None:

@@ -10,19 +10,20 @@ from pydantic import field_validator, model_validator
 from probe.validation import Strict
 
 Size = Literal["width", "height", "aspect"]
-View = Literal["train", "test"]
+View = Literal["train", "test", "inference"]
 
 
 class Selection(Strict):
     """The features of an image, in the order of their columns.
 
     `backbone`: one, whose features are taken as they are stored, or several, each L2-normalised and then concatenated
-    (the fusion of GUIEC's 10th place). `views`: train on NAME@train, be scored on NAME@test (UniFEx's protocol).
+    (the fusion of GUIEC's 10th place). `views`: train on NAME@train, be scored on NAME@test (UniFEx's protocol), or,
+    with `inference`, on NAME@inference (the same, to the bit).
     `append`: columns for the size of the original image behind the L2-normalised features (GUIEC's 5th place).
     """
 
     backbone: str | tuple[str, ...]
-    views: bool = False
+    views: bool | Literal["inference"] = False
     append: tuple[Size, ...] = ()
 
     @property
@@ -36,13 +37,16 @@ class Selection(Strict):
 
     def stores(self, split: str) -> list[str]:
         """Names of the stores that hold the features of a split, in the order of the columns."""
-        view = f"@{'train' if split == 'train' else 'test'}" if self.views else ""
-        return [f"{name}{view}" for name in self.backbones]
+        if not self.views:
+            return list(self.backbones)
+        view = "train" if split == "train" else "test" if self.views is True else self.views
+        return [f"{name}@{view}" for name in self.backbones]
 
     @property
     def features_name(self) -> str:
         """`clip-b16+dinov2-b14@views+width`."""
-        return "+".join(self.backbones) + "@views" * self.views + "".join(f"+{size}" for size in self.append)
+        views = f"@{'views' if self.views is True else self.views}" if self.views else ""
+        return "+".join(self.backbones) + views + "".join(f"+{size}" for size in self.append)
 
     @field_validator("backbone", mode="before")
     @classmethod

@@ -130,7 +130,9 @@ CHANGES = {
     "px": 48,
     "resize": "squash",
     "crop_pct": 1.0,
+    "crop_offset": "floor",
     "interpolation": "bilinear",
+    "resampling": "tensor",
     "mean": (0.0, 0.0, 0.0),
     "std": (1.0, 1.0, 1.0),
     "options": {"img_size": 64},
@@ -146,6 +148,42 @@ def test_the_spec_changes_with_every_field_that_decides_the_features(weights: Pa
     changed = BackboneRow(**(ROW | {field: CHANGES[field]}))
     plain = Backbone("tiny", BackboneRow(**ROW), weights=weights).spec()
     assert Backbone("tiny", changed, weights=weights).spec() != plain
+
+
+@pytest.mark.parametrize("library", ["timm", "transformers"])
+@pytest.mark.parametrize("fields", [{}, {"resize": "squash"}, {"resize": "squash", "crop_pct": 1.0}], ids=str)
+@pytest.mark.parametrize("offset", [None, "round", "floor"])
+def test_stores_stay_valid_where_pixels_are_as_before_there_were_offsets(library: str, fields: dict, offset) -> None:
+    """Until then all crops were rounded, whatever the library."""
+    row = BackboneRow(**(ROW | {"library": library, "crop_offset": offset} | fields))
+    before = {
+        "px": 32,
+        "resize": row.resize,
+        "crop_pct": row.crop_pct,
+        "interpolation": "bicubic",
+        "mean": [0.5, 0.5, 0.5],
+        "std": [0.5, 0.5, 0.5],
+        "orientation": "exif",
+        "transparency": "white",
+        "16-bit": "scaled",
+    }
+    floors = offset == "floor" or (offset is None and library == "transformers")
+    crops = row.resize == "shortest+crop" or row.crop_pct < 1
+    expected = before | {"crop_offset": "floor"} if floors and crops else before
+    assert Backbone("tiny", row).identity()["preprocessing"] == expected
+
+
+@pytest.mark.parametrize("library", ["timm", "transformers"])
+def test_the_views_of_training_and_test_are_told_as_ever_and_inference_by_its_resampling(
+    tmp_path: Path, library: str
+) -> None:
+    """Whatever the row says: UniFEx crops and resizes its training images by torchvision on Pillow's images."""
+    path = catalogue(tmp_path, {"tiny": ROW | {"library": library, "resampling": "tensor", "crop_offset": "floor"}})
+    told = {
+        view: find_backbone(f"tiny@{view}", path).identity()["preprocessing"] for view in ("train", "test", "inference")
+    }
+    assert set(told["train"]) == set(told["test"]) == set(told["inference"]) - {"resampling"}
+    assert told["inference"] == told["test"] | {"resampling": "tensor"}
 
 
 def test_every_field_of_a_row_is_in_the_spec_or_cannot_change_the_features() -> None:

@@ -77,7 +77,7 @@ def test_every_encoder_of_the_papers_has_a_row_with_its_dimension_and_normalisat
     before_projection = int(line["feature_dim_before_64"])
     assert before_projection in {row.dim for row in rows.values()}
     for name, row in rows.items():
-        assert row.dim == before_projection or name.endswith("-neck"), name
+        assert row.dim == before_projection or name.endswith(("-neck", "-neck-flat")), name
         assert list(row.mean) == json.loads(line["mean"])
         assert list(row.std) == json.loads(line["std"])
         interpolation, _, resize = line["library_native_eval_resize"].partition("/")
@@ -126,9 +126,10 @@ def test_multigrain_is_a_resnet50_with_gem_whose_checkpoint_has_to_be_brought() 
 
 def test_sam_has_both_levels_of_unifexs_appendix_3() -> None:
     for size, dim in (("b", 768), ("l", 1024), ("h", 1280)):
-        before, after = ROWS[f"sam-vit-{size}16"], ROWS[f"sam-vit-{size}16-neck"]
+        before, after, flat = (ROWS[f"sam-vit-{size}16{level}"] for level in ("", "-neck", "-neck-flat"))
         assert (before.feature, before.dim, before.px) == ("pre-neck", dim, 224)
         assert (after.feature, after.dim, after.px) == ("pooled", 256, 224)
+        assert (flat.feature, flat.dim, flat.px) == ("flattened", 1024, 224)
 
 
 ELSEWHERE = {"multigrain-resnet50"}  # its preprocessing is nowhere configured

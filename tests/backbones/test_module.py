@@ -82,6 +82,31 @@ def test_sams_features_before_its_neck_are_the_average_of_its_last_block(tmp_pat
     torch.testing.assert_close(loaded(tmp_path, sam, **fields)(images), after, rtol=1e-4, atol=1e-5)
 
 
+def test_sams_flattened_map_is_its_quarters_and_pooled_to_64_the_average_is_the_same(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    options = {"embed_dim": 32, "depth": 2, "num_heads": 2, "global_attn_indexes": [1]}
+    sam = timm.create_model("samvit_base_patch16", num_classes=0, **options).eval()
+    images = torch.randint(0, 256, (1, 224, 224, 3), dtype=torch.uint8)
+    with torch.inference_mode():
+        maps = sam.forward_features((images.permute(0, 3, 1, 2).float() / 255 - 0.5) / 0.5)  # pyright: ignore[reportCallIssue]
+    assert maps.shape == (1, 256, 14, 14)
+    fields = {"model": "samvit_base_patch16", "px": 224}
+    flat = loaded(tmp_path, sam, feature="flattened", options=options, **fields)(images)
+    quarters = [maps[..., y : y + 7, x : x + 7].mean(dim=(2, 3)) for y in (0, 7) for x in (0, 7)]
+    torch.testing.assert_close(flat, torch.stack(quarters, dim=2).flatten(1), rtol=1e-4, atol=1e-5)
+    average = loaded(tmp_path, sam, options=options | {"global_pool": "avg"}, **fields)(images)
+    pool = torch.nn.AdaptiveAvgPool1d(64)
+    torch.testing.assert_close(pool(flat), pool(average), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(pool(maps.flatten(1)), pool(average), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("model", ["test_vit", "test_mambaout"])
+def test_a_model_that_ends_in_no_map_of_channels_cannot_be_flattened(tmp_path: Path, model: str) -> None:
+    module = timm.create_model(model, num_classes=0)
+    with pytest.raises(UsageError, match=rf"timm's {model} ends in no map"):
+        loaded(tmp_path, module, model=model, px=160, feature="flattened")
+
+
 def test_a_part_of_a_checkpoint_is_chosen_by_its_prefix(tmp_path: Path, resnet: torch.nn.Module) -> None:
     images = torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8)
     torch.testing.assert_close(

@@ -1,11 +1,15 @@
 import json
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import lazy_loader
+import numpy as np
 import pytest
 import torch
+from hypothesis import example, given
+from hypothesis import strategies as st
 from PIL import Image
 from safetensors.torch import save_file
 
@@ -15,6 +19,7 @@ from probe.backbones.open_clip import row_of
 from probe.backbones.preprocessing import Preprocessing
 from probe.errors import UsageError
 from tests.backbones.features import features_of, normalised
+from tests.conftest import examples
 
 open_clip: Any = lazy_loader.load("open_clip")  # takes five seconds, in each of pytest's processes
 CPU = torch.device("cpu")
@@ -80,6 +85,27 @@ def expected_of(model: Any, row: BackboneRow, images: list[Path]) -> torch.Tenso
         return model.visual(batch)
 
 
+@pytest.mark.parametrize("resize", ["shortest", "squash"])
+@examples(15, 300)
+@given(width=st.integers(1, 120), height=st.integers(1, 120), interpolation=st.sampled_from(["bilinear", "bicubic"]))
+@example(width=35, height=32, interpolation="bicubic")
+@example(width=32, height=39, interpolation="bicubic")
+def test_pixels_equal_open_clips_transform_for_every_size(
+    resize: str, width: int, height: int, interpolation: str
+) -> None:
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8))
+    file = BytesIO()
+    image.save(file, "PNG")
+    rule = "squash" if resize == "squash" else "shortest+crop"
+    row = BackboneRow(library="open_clip", model="any", px=32, resize=rule, interpolation=interpolation)  # pyright: ignore[reportArgumentType]
+    plain: dict[str, Any] = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
+    transform: Any = open_clip.transform.image_transform(
+        32, is_train=False, resize_mode=resize, interpolation=interpolation, **plain
+    )
+    theirs = transform(image).mul(255).round().byte().permute(1, 2, 0).numpy()
+    np.testing.assert_array_equal(Preprocessing(row)(file)[0], theirs)
+
+
 @pytest.mark.parametrize("feature", ["pre-projection", "projected"])
 @pytest.mark.parametrize("name", MODELS)
 def test_features_equal_open_clips_own_from_a_file_and_from_the_hubs_cache(
@@ -111,6 +137,29 @@ def test_the_image_tower_alone_is_a_checkpoint_too(tmp_path: Path, images: list[
     save_file(model.visual.state_dict(), tmp_path / "tower.safetensors")
     backbone = Backbone("tiny", row_with("tiny-vit"), weights=tmp_path / "tower.safetensors")
     expected = expected_of(model, backbone.row, images)
+    torch.testing.assert_close(features_of(load_encoder(backbone, CPU), images), expected, rtol=1e-4, atol=1e-5)
+
+
+class _OpenAIs(torch.nn.Module):
+    """What OpenAI's archives hold: the towers, and three numbers as buffers."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.visual, self.token_embedding = model.visual, model.token_embedding
+        for name, value in (("input_resolution", 32), ("context_length", 8), ("vocab_size", 64)):
+            self.register_buffer(name, torch.tensor(value))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.visual(images)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::torch.jit.TracerWarning")
+def test_openais_torchscript_archives_are_checkpoints_too(tmp_path: Path, images: list[Path]) -> None:
+    model = random_model("tiny-vit").half()
+    archive = torch.jit.trace(_OpenAIs(model).eval(), torch.zeros(1, 3, 32, 32, dtype=torch.half), check_trace=False)
+    torch.jit.save(archive, tmp_path / "ViT-B-16.pt")
+    backbone = Backbone("tiny", row_with("tiny-vit"), weights=tmp_path / "ViT-B-16.pt")
+    expected = expected_of(model.float(), backbone.row, images)
     torch.testing.assert_close(features_of(load_encoder(backbone, CPU), images), expected, rtol=1e-4, atol=1e-5)
 
 

@@ -7,20 +7,22 @@ import numpy as np
 import pytest
 import timm
 import torch
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from PIL import Image
 from timm.data import create_transform, resolve_data_config  # pyright: ignore[reportPrivateImportUsage]
 from torchvision import transforms
-from torchvision.transforms import InterpolationMode
+from torchvision.transforms import InterpolationMode, functional
 
-from probe.backbones.catalogue import BackboneRow
+from probe.backbones.catalogue import VIEWS, BackboneRow, read_rows
 from probe.backbones.preprocessing import Preprocessing
 from probe.backbones.timm import row_of
 from probe.data.decoding import decode
 from probe.errors import UsageError
 from tests.conftest import examples
 
+ROOT = Path(__file__).resolve().parents[2]
+UNED = read_rows(ROOT / "recipes" / "uned_table4.yaml")
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -45,6 +47,13 @@ def normalised(row: BackboneRow, pixels: np.ndarray) -> torch.Tensor:
     """(px, px, 3) uint8 -> (3, px, px), as the adapters do on the device."""
     scaled = torch.from_numpy(pixels.copy()).permute(2, 0, 1).float().div(255)
     return scaled.sub(torch.tensor(row.mean).view(3, 1, 1)).div(torch.tensor(row.std).view(3, 1, 1))
+
+
+def pixels_of(row: BackboneRow, image: Image.Image) -> np.ndarray:
+    """(px, px, 3) uint8."""
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return Preprocessing(row)(file)[0]
 
 
 @examples(20, 300)
@@ -75,6 +84,71 @@ def test_pixels_equal_torchvisions_resize_crop_and_normalise(
     assert pixels.dtype == np.uint8
     assert size == (width, height)
     torch.testing.assert_close(normalised(row, pixels), reference(image), rtol=0, atol=1e-6)
+
+
+def odd_sizes(px: int) -> st.SearchStrategy[tuple[int, int]]:
+    """Widths and heights whose shorter side is px: the longer one exceeds it by 3, 7, 11…, half of which rounds up."""
+    longer = st.integers(0, 20).map(lambda n: px + 4 * n + 3)
+    return st.tuples(longer, st.just(px)) | st.tuples(st.just(px), longer)
+
+
+@pytest.mark.parametrize("crop_mode", ["center", "squash"])
+@examples(20, 300)
+@given(size=odd_sizes(40) | st.tuples(st.integers(1, 160), st.integers(1, 160)), px=st.integers(29, 40))
+def test_pixels_equal_timms_transform_where_the_margin_is_odd(crop_mode: str, size: tuple[int, int], px: int) -> None:
+    crop_pct = px / 40.5
+    assert int(px / crop_pct) == 40
+    image = photo(*size)
+    row = row_with(px=px, crop_pct=crop_pct, resize="squash" if crop_mode == "squash" else "shortest+crop")
+    arguments: dict[str, Any] = {"interpolation": "bicubic", "crop_pct": crop_pct, "crop_mode": crop_mode}
+    reference: Any = create_transform((3, px, px), normalize=False, **arguments)
+    np.testing.assert_array_equal(pixels_of(row, image), reference(image).permute(1, 2, 0).numpy())
+
+
+def uneds_pixels(image: Image.Image) -> np.ndarray:
+    """`_process_test_split` of UnED's datasets.py, with Pillow for TensorFlow's resize."""
+    width, height = image.size
+    if height <= width:
+        w, h = int((width / height) * 224), 224
+    else:
+        w, h = 224, int((height / width) * 224)
+    scaled = np.asarray(image.resize((w, h), Image.Resampling.BILINEAR))
+    return scaled[(h - w) // 2 :][:w] if h > w else scaled[:, (w - h) // 2 :][:, :h]
+
+
+@pytest.mark.parametrize("name", ["uned-in", "uned-in-s", "uned-in-l", "uned-clip", "uned-dinov2"])
+@examples(10, 300)
+@given(size=odd_sizes(224) | st.tuples(st.integers(100, 400), st.integers(100, 400)))
+def test_the_pixels_of_uneds_rows_are_those_of_its_code(name: str, size: tuple[int, int]) -> None:
+    shorter, longer = sorted(size)
+    assume(int(longer / shorter * 224) == 224 * longer // shorter)  # not so for one size in 7,000
+    image = photo(*size)
+    np.testing.assert_array_equal(pixels_of(UNED[name], image), uneds_pixels(image))
+
+
+@examples(15, 300)
+@given(width=st.integers(1, 90), height=st.integers(1, 90), px=st.integers(8, 48))
+def test_the_view_of_unifexs_inference_model_equals_its_computation_to_the_bit(
+    width: int, height: int, px: int
+) -> None:
+    image = photo(width, height)
+    row = row_with(px=px, crop_pct=0.9).model_copy(update=VIEWS["inference"])
+    batch = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None]  # (1, 3, H, W) uint8
+    resized = functional.resize(batch, [px, px], interpolation=InterpolationMode.BICUBIC, antialias=True)
+    reference = functional.normalize(resized / 255.0, list(row.mean), list(row.std))
+    torch.testing.assert_close(normalised(row, pixels_of(row, image))[None], reference, rtol=0, atol=1e-6)
+
+
+def test_the_view_of_unifexs_inference_model_is_rounded_once_and_the_test_view_twice() -> None:
+    picture = np.random.default_rng(0).integers(0, 2, (60, 80, 3), np.uint8) * np.uint8(255)
+    inference, test = (
+        pixels_of(row_with(px=48).model_copy(update=VIEWS[view]), Image.fromarray(picture)).astype(int)
+        for view in ("inference", "test")
+    )
+    real = torch.from_numpy(picture).permute(2, 0, 1).double()
+    exact = functional.resize(real, [48, 48], InterpolationMode.BICUBIC, antialias=True).clamp(0, 255)
+    assert np.abs(inference - exact.permute(1, 2, 0).numpy()).max() < 0.51
+    assert np.abs(test - exact.permute(1, 2, 0).numpy()).max() > 5
 
 
 @pytest.mark.parametrize("size", [(500, 333), (333, 500), (90, 640), (40, 40)], ids=str)

@@ -1,24 +1,33 @@
 import json
 import shutil
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import (
     AutoImageProcessor,
     BitImageProcessor,
+    BitImageProcessorPil,
     CLIPConfig,
     CLIPImageProcessor,
+    CLIPImageProcessorPil,
     CLIPModel,
     Dinov2Config,
     Dinov2Model,
     DINOv3ViTConfig,
     DINOv3ViTImageProcessor,
     DINOv3ViTModel,
+    EfficientNetImageProcessor,
+    LevitImageProcessor,
+    Owlv2ImageProcessor,
     SiglipConfig,
     SiglipImageProcessor,
     SiglipModel,
@@ -29,9 +38,12 @@ from transformers import (
 
 from probe.backbones.catalogue import find_backbone
 from probe.backbones.encoder import load_encoder
-from probe.backbones.transformers import _share
+from probe.backbones.preprocessing import Preprocessing
+from probe.backbones.row import BackboneRow
+from probe.backbones.transformers import _preprocessing, _share
 from probe.errors import UsageError
 from tests.backbones.features import features_of, normalised
+from tests.conftest import examples
 
 CPU = torch.device("cpu")
 SIZES: dict[str, Any] = {
@@ -87,6 +99,18 @@ def expected_of(model: Any, name: str, pixels: torch.Tensor) -> torch.Tensor:
         if name == "vit":
             return model.vit(pixel_values=pixels).last_hidden_state[:, 0]
         return model(pixel_values=pixels).pooler_output
+
+
+def noise(width: int, height: int) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8))
+
+
+def pixels_of(processor: Any, image: Image.Image) -> np.ndarray:
+    """(px, px, 3) uint8 of the row that the processor comes to."""
+    file = BytesIO()
+    image.save(file, "PNG")
+    row = BackboneRow(library="transformers", model="any", **_preprocessing("any", processor))
+    return Preprocessing(row)(file)[0]
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -145,6 +169,54 @@ def test_pixels_are_close_to_the_processors_own_with_its_torchvision_backend(
     assert (ours - theirs).abs().mul(torch.tensor(backbone.row.std).view(3, 1, 1)).mean() < 1 / 255
 
 
+@pytest.mark.parametrize("processor_class", [BitImageProcessorPil, CLIPImageProcessorPil])
+@examples(15, 300)
+@given(
+    shorter=st.integers(1, 60),
+    longer=st.integers(0, 60),
+    upright=st.booleans(),
+    side=st.integers(33, 47),
+    resample=st.sampled_from([2, 3]),
+)
+def test_pixels_equal_the_pil_processors_for_every_size(
+    processor_class: Any, shorter: int, longer: int, upright: bool, side: int, resample: int
+) -> None:
+    sizes = {"size": {"shortest_edge": side}, "crop_size": {"height": 32, "width": 32}}
+    processor = processor_class(**sizes, resample=resample)
+    size = (shorter, shorter + longer) if upright else (shorter + longer, shorter)
+    image = noise(*size)
+    theirs = processor(image, do_rescale=False, do_normalize=False, return_tensors="np")["pixel_values"][0]
+    np.testing.assert_array_equal(pixels_of(processor, image), theirs.transpose(1, 2, 0))
+
+
+@pytest.mark.parametrize("processor_class", [BitImageProcessorPil, BitImageProcessor, CLIPImageProcessor])
+@examples(15, 300)
+@given(margins=st.tuples(st.just(0), st.integers(0, 40)), upright=st.booleans())
+def test_both_backends_of_the_library_halve_a_margin_downwards(
+    processor_class: Any, margins: tuple[int, int], upright: bool
+) -> None:
+    """Nothing is scaled here, so that the torchvision backend's pixels are the same, too."""
+    processor = processor_class(size={"shortest_edge": 36}, crop_size={"height": 32, "width": 32})
+    width, height = (36 + margin for margin in (margins if upright else reversed(margins)))
+    image = noise(width, height)
+    left, top = (width - 32) // 2, (height - 32) // 2
+    expected = np.asarray(image)[top : top + 32, left : left + 32]
+    theirs = processor(image, do_rescale=False, do_normalize=False, return_tensors="np")["pixel_values"][0]
+    np.testing.assert_array_equal(theirs.transpose(1, 2, 0), expected)
+    np.testing.assert_array_equal(pixels_of(processor, image), expected)
+
+
+@pytest.mark.parametrize("processor_class", [LevitImageProcessor, EfficientNetImageProcessor, Owlv2ImageProcessor])
+def test_a_processor_that_does_more_than_its_configuration_says_is_refused(
+    tmp_path: Path, processor_class: Any
+) -> None:
+    saved(tmp_path / "model", "dinov2")
+    processor_class().save_pretrained(tmp_path / "model")
+    said = rf"its {processor_class.__name__} gives other pixels than its preprocessor_config\.json says; write it"
+    with pytest.raises(UsageError, match=said):
+        find_backbone(f"hf:{tmp_path / 'model'}")
+
+
 def test_the_text_tower_may_lack_anything_and_the_image_tower_nothing(tmp_path: Path) -> None:
     saved(tmp_path / "model", "clip")
     state = load_file(tmp_path / "model" / "model.safetensors")
@@ -190,7 +262,13 @@ def test_a_folder_whose_weights_are_in_shards_says_so(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"size": {"longest_edge": 40}}, {"resample": 0}, {"do_normalize": False}, {"do_center_crop": False}],
+    [
+        {"size": {"longest_edge": 40}},
+        {"size": {"shortest_edge": 30}},
+        {"resample": 0},
+        {"do_normalize": False},
+        {"do_center_crop": False},
+    ],
     ids=str,
 )
 def test_a_preprocessing_that_no_row_can_say_is_refused(tmp_path: Path, change: dict) -> None:

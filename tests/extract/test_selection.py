@@ -294,6 +294,20 @@ def test_with_views_training_images_come_from_the_train_view_and_the_others_from
     assert list(features.spec) == ["siglip@test", "siglip@train"]
 
 
+def test_the_view_that_is_searched_may_be_that_of_the_inference_model(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(DIMS, "siglip@inference", 4)
+    rows = views(workspace)
+    store(workspace, "siglip@inference", IMAGES[2:])
+    features = cached(rows, workspace, backbone="siglip", views="inference")
+    expected = [feature("siglip@inference", "pets", image) for image in IMAGES[4:]]
+    np.testing.assert_array_equal(features.split("test").features, expected)
+    assert list(features.spec) == ["siglip@inference", "siglip@train"]
+    names = [Selection(backbone="siglip", views=kind).features_name for kind in (False, True, "inference")]
+    assert names == ["siglip", "siglip@views", "siglip@inference"]
+
+
 def test_with_views_sizes_come_from_the_view_that_holds_the_image(workspace: Workspace) -> None:
     features = cached(views(workspace), workspace, backbone="siglip", views=True, append=["width"])
     for split, images in (("train", IMAGES[:2]), ("test", IMAGES[4:])):
@@ -342,6 +356,8 @@ def test_views_of_different_dimension_are_refused(workspace: Workspace, monkeypa
         ({"backbone": "one", "append": ["width", "width"]}, "'width' is there twice"),
         ({"backbone": "one", "append": ["hight"]}, "'width', 'height' or 'aspect'"),
         ({"backbone": ["one", "two@test"], "views": True}, "name 'two' alone"),
+        ({"backbone": "one@inference", "views": True}, "name 'one' alone"),
+        ({"backbone": "one", "views": "train"}, "'inference'"),
     ],
 )
 def test_a_choice_that_means_nothing_is_refused(choice: dict[str, Any], says: str) -> None:

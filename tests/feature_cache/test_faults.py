@@ -178,6 +178,7 @@ OTHERS = {
     "weights or none": ("backbone", {"weights_sha256": None}, 'backbone.weights_sha256: "00ff", not null'),
     "another size": ("preprocessing", {"px": 256}, "preprocessing.px: 224, not 256"),
     "another resize": ("preprocessing", {"resize": "squash"}, 'preprocessing.resize: "shortest+crop", not "squash"'),
+    "another offset": ("preprocessing", {"crop_offset": "floor"}, 'preprocessing.crop_offset: null, not "floor"'),
     "another mean": (
         "preprocessing",
         {"mean": [0.5, 0.5, 0.4]},
@@ -208,6 +209,14 @@ def test_features_of_another_spec_are_neither_read_nor_added_to(
         assert str(refusal).count(", not ") == 1  # that key and no other
     require_features(FeatureStore(path), SPEC)
     assert FeatureStore(path).ids == IDS[:3]
+
+
+def test_features_of_a_key_that_is_not_asked_for_are_of_other_pixels(tmp_path: Path) -> None:
+    floored = SPEC | {"preprocessing": SPEC["preprocessing"] | {"crop_offset": "floor"}}
+    path = write(tmp_path / "store.h5", IDS[:3], spec=floored)
+    require_features(FeatureStore(path), floored)
+    with pytest.raises(UsageError, match=r'other features .*\(preprocessing\.crop_offset: "floor", not null\)'):
+        require_features(FeatureStore(path), SPEC)
 
 
 # ---- numbers that the store cannot hold ----
