@@ -63,6 +63,7 @@ from .selection import classes_between as classes_between
 from .selection import concatenate as concatenate
 from .selection import count as count
 from .selection import draw_classes as draw_classes
+from .selection import draw_validation as draw_validation
 from .selection import only as only
 from .selection import with_training as with_training
 from .statistics import PrintedTable as PrintedTable

@@ -69,6 +69,12 @@ class Manifest:
         return self.frame["source"].unique().sort().to_list()
 
     @property
+    def splits(self) -> list[str]:
+        """Those of which there are rows: train, val, test."""
+        held = self.frame["split"].unique()
+        return [split for split in SPLITS if split in held]
+
+    @property
     def domains(self) -> list[str]:
         return self.frame["domain"].unique().sort().to_list()
 

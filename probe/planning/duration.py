@@ -132,9 +132,11 @@ def _kinds(config: RunConfig) -> tuple[str, str | None]:
 def model(config: RunConfig, dim: int, size: DataSize) -> float | None:
     """Seconds on two CPU cores; None where the domain's images are not known. `dim`: of the features."""
     training, embedded = size.training(config.domain), config.head.embedding_dim(dim)
+    test = SECONDS_A_RUN + _search(size.test, dim, embedded)
+    if "train" not in config.splits:
+        return test
     if training is None:
         return None
-    test = SECONDS_A_RUN + _search(size.test, dim, embedded)
     if not isinstance(config, TrainedConfig):
         return 2.0 * training.images * dim * dim / OPERATIONS_A_SECOND + test
     plan = TrainingPlan(config.training, training.images)
