@@ -11,6 +11,7 @@ from probe.planning.duration import UNKNOWN, Estimate, Estimator, rounded
 from probe.planning.extraction import Extraction
 from probe.planning.inputs import Inputs
 from probe.planning.inventory import Inventory
+from probe.planning.next_steps import next_steps
 from probe.planning.status import Planner, Status
 
 __all__ = [
@@ -24,5 +25,6 @@ __all__ = [
     "Status",
     "complete",
     "fit_recipe",
+    "next_steps",
     "rounded",
 ]
