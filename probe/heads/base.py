@@ -80,6 +80,11 @@ class ClosedFormHead(Head):
         fitted: ClassVar[bool] = True
         """Whether it is made from training images."""
 
+        @property
+        def drawn(self) -> bool:
+            """Whether anything of it is random, so that seeds differ."""
+            return True
+
         def rows_to_fit(self, domains: Sequence[np.ndarray], generator: torch.Generator) -> np.ndarray:
             """(n,) int64 rows of the training images that `fit` takes, sorted: all. `domains`: the rows of each one."""
             return np.sort(np.concatenate(domains))

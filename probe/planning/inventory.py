@@ -186,7 +186,8 @@ class Inventory:
     def run(self, row: Row, config: RunConfig, identity: dict[str, str]) -> Run:
         """A run of a row. `identity`: of its features; empty where they are missing."""
         made_for = "" if self.recipe.options else f"{self.recipe.name}: {row.name}"  # changed, it is not the row's
-        return Run(config, identity, self.workspace.runs, made_for)
+        names = [self.data[name].name for name in (row.train, self.recipe.data) if name in self.data]
+        return Run(config, identity, self.workspace.runs, made_for, "+".join(filter(None, names)))
 
     def _runs(self, row: Row, specialists: dict[str, list[Run]]) -> list[Run]:
         features, steps = self.features_of(row), None

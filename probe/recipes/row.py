@@ -1,7 +1,7 @@
 """A row of a recipe: its keys, laid over the defaults, become the configurations of its runs.
 
-The runs of a row differ in their seed; those of a row with `specialists: true` in their domain too. A row that is
-printed only has no runs.
+The runs of a row differ in their seed; those of a row with `specialists: true` in their domain too. Of a head of which
+nothing is drawn there is one run, and of a row that is printed only there is none.
 
     row.configs(["cars196", "food2k"], steps=None)     # all runs, once the domains and the measured steps are known
 """
@@ -188,7 +188,8 @@ def read_row(
     try:
         row = model.model_validate(merged)
         kept = row.model_dump(include=set(run_model.model_fields))
-        runs: list[RunConfig] = [run_model.model_validate(kept | {"seed": seed}) for seed in row.seeds]
+        seeds = [0] if isinstance(row, ClosedFormConfig) and not row.head.drawn else row.seeds
+        runs: list[RunConfig] = [run_model.model_validate(kept | {"seed": seed}) for seed in seeds]
     except ValidationError as error:
         raise UsageError(f"{where}: {describe(error, model)}") from error
     reads_training = "train" in row.splits

@@ -122,6 +122,7 @@ def two_copies_of_gldv2(workspace: Workspace, kaggle: int) -> tuple[Path, Path]:
             image = folder / f"train/0/0/0/000{i}.jpg"
             image.parent.mkdir(parents=True, exist_ok=True)
             image.write_bytes(b"content")
+    kaggles.mkdir(exist_ok=True)
     (kaggles / "train.csv").write_text("id,landmark_id\n0000,7\n0001,7\n0002,7\n")
     return uned, kaggles
 
