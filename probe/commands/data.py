@@ -152,10 +152,22 @@ def curate(
     for curation, folder in zip(curations, folders, strict=True):
         curated = curate(curation, read)
         print_curated(curated.report, printer())
-        say(f"written to {write_curated(curated, folder, data_root, overwrite)}")
-        data = str(output) if output else curation.name
-        words = ["probe", "extract", data, "--backbone", "siglip-so400m-14-384", *workspace.options("data_root")]
-        say(f"next: {shlex.join(words)}\n")
+        say(f"written to {write_curated(curated, folder, data_root, overwrite)}\n")
+    _say_next([str(output)] if output else [curation.name for curation in curations], recipe, workspace)
+
+
+def _say_next(drawn: list[str], recipe: Path, workspace: Workspace) -> None:
+    """What to extract of the training sets, and for which tables; `recipe`: the one that drew them."""
+    from probe.planning import next_steps
+    from probe.progress import say
+    from probe.recipes import folder_of_tables
+
+    steps = next_steps(drawn, folder_of_tables(recipe), workspace)
+    for command, tables in steps.items():
+        say(f"next: {command}      # for {', '.join(tables)}")
+    if not steps:
+        words = ["probe", "extract", *drawn, "--backbone", "NAME", *workspace.options("data_root")]
+        say(f"next: {shlex.join(words)}      # no table trains on it; `probe backbones` has the names")
 
 
 def _require_free(folder: Path, curation: "Curation", workspace: Workspace, overwrite: bool) -> None:

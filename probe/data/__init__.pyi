@@ -19,6 +19,7 @@ from .dataset import ReaderConfig as ReaderConfig
 from .dataset import all_datasets as all_datasets
 from .dataset import find_dataset as find_dataset
 from .dataset import is_known as is_known
+from .dataset import other_roots as other_roots
 from .dataset import read_dataset as read_dataset
 from .decoding import decode as decode
 from .folder import image_folder as image_folder
@@ -63,6 +64,7 @@ from .selection import classes_between as classes_between
 from .selection import concatenate as concatenate
 from .selection import count as count
 from .selection import draw_classes as draw_classes
+from .selection import draw_validation as draw_validation
 from .selection import only as only
 from .selection import with_training as with_training
 from .statistics import PrintedTable as PrintedTable

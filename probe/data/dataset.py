@@ -44,12 +44,14 @@ class SourceRow(Strict):
     holds: tuple[str, ...]
     """Entries, one of which is in the right folder."""
 
+    def roots(self, data_root: Path) -> list[Path]:
+        """The folders that have one of the entries, in the order tried."""
+        folders = [data_root / folder for folder in self.folders]
+        return [folder for folder in folders if any((folder / name).exists() for name in self.holds)]
+
     def root(self, data_root: Path) -> Path | None:
         """Where the images lie; None where none of the folders has them."""
-        for folder in self.folders:
-            if any((data_root / folder / name).exists() for name in self.holds):
-                return data_root / folder
-        return None
+        return next(iter(self.roots(data_root)), None)
 
     def expected(self, data_root: Path) -> Path:
         """The root, or where the images have to go."""
@@ -232,7 +234,8 @@ class Dataset:
         if LISTS in {frame.schema["label"] for frame in frames}:
             frames = [frame.with_columns(as_lists(frame["label"])) for frame in frames]
         without = f" (without {' and '.join(left_out)}: {self.missing(data_root)[0]} is not there)" if left_out else ""
-        return Manifest(pl.concat(frames), self.image_roots(data_root), f"the data set '{self.name}'{without}")
+        where = f"the data set '{self.name}'{without}"
+        return Manifest(pl.concat(frames), self.image_roots(data_root), where, self.name)
 
     def is_here(self, data_root: Path) -> bool:
         """Whether it can be read: all of it, or whole splits."""
@@ -280,6 +283,12 @@ def find_dataset(name: str, datasets: Path | None = None) -> Dataset:
     if name not in catalogue.datasets:
         raise UsageError(f"no data set '{name}'; {nearest(name, catalogue.datasets)}")
     return Dataset(name, catalogue.datasets[name], catalogue)
+
+
+def other_roots(source: str, root: Path, data_root: Path, datasets: Path | None = None) -> list[Path]:
+    """The other folders in which images of a source of the catalogue may lie, apart from `root`."""
+    row = _catalogue(datasets).sources.get(source)
+    return [] if row is None else [other for other in row.roots(data_root) if other.resolve() != root.resolve()]
 
 
 def read_dataset(name: str, data_root: Path, datasets: Path | None = None) -> Manifest:

@@ -55,7 +55,7 @@ def image_folder(folder: Path) -> Manifest:
             "role": ["train" if split == "train" else "both" for split in splits],
         }
     )
-    return Manifest(frame, {name: folder}, str(folder))
+    return Manifest(frame, {name: folder}, str(folder), name)
 
 
 def image_files(folder: Path) -> list[str]:

@@ -47,6 +47,8 @@ class Manifest:
     frame: pl.DataFrame
     roots: dict[str, Path] = field(default_factory=dict)
     where: str = "the manifest"
+    name: str = ""
+    """What files about it are called after; empty where it was made in memory."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "frame", _validated(self.frame, self.where))
@@ -67,6 +69,12 @@ class Manifest:
     @property
     def sources(self) -> list[str]:
         return self.frame["source"].unique().sort().to_list()
+
+    @property
+    def splits(self) -> list[str]:
+        """Those of which there are rows: train, val, test."""
+        held = self.frame["split"].unique()
+        return [split for split in SPLITS if split in held]
 
     @property
     def domains(self) -> list[str]:
@@ -96,6 +104,7 @@ class Manifest:
             frame=rows.with_columns(plainest(rows["label"])),
             roots={source: self.roots[source] for source in rows["source"].unique() if source in self.roots},
             where=self.where,
+            name=self.name,
         )
         return selected
 
@@ -135,7 +144,8 @@ def read_manifest(path: Path, roots: dict[str, Path] | None = None, data_root: P
         raise UsageError(f"{path} cannot be read as a manifest: {fault}.") from error
     if not is_parquet and "label" in frame.columns:
         frame = frame.with_columns(from_text(frame["label"], str(path)))
-    manifest = Manifest(frame, where=str(path))
+    name = path.stem if path.stem != "manifest" else path.absolute().parent.name
+    manifest = Manifest(frame, where=str(path), name=name)
     sources = manifest.sources
     unknown = sorted((roots or {}).keys() - set(sources))
     if unknown:

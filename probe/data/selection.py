@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from probe.data.labels import as_lists
+from probe.data.labels import LISTS, as_lists
 from probe.data.manifest import Manifest
 from probe.errors import UsageError, nearest
 
@@ -74,6 +74,34 @@ def draw_classes(manifest: Manifest, count: int, seed: int) -> Manifest:
     return manifest.where_rows(pl.Series(keep))
 
 
+def draw_validation(manifest: Manifest, share: float, seed: int) -> Manifest:
+    """Of each domain, this share of the training classes (rounded, at least one, never the last) is for validation, in
+    place of any other; each of their images is query and index, and trains nothing.
+
+    Drawn are classes of two images or more that share none with another training class, by a hash of the seed and the
+    class: the order of the rows decides nothing. Raises UsageError where there is no class to draw.
+    """
+    train = manifest.split("train")
+    of_image = train.with_columns(classes_of_image=pl.len().over(IMAGE))
+    classes = of_image.group_by(CLASS).agg(images=pl.len(), alone=pl.col("classes_of_image").max() == 1)
+    number = pl.len().cast(pl.Float64)
+    wanted = pl.min_horizontal((share * number).round().clip(1), number - 1)
+    suitable = classes.filter((pl.col("images") > 1) & pl.col("alone"))
+    ranked = _ranked("class", seed, suitable, CLASS).join(classes.group_by("domain").agg(wanted=wanted), on="domain")
+    drawn = ranked.filter(pl.col("rank").rank("ordinal").over("domain") <= pl.col("wanted"))
+    if drawn.is_empty():
+        raise UsageError(
+            f"{manifest.where} has no training class of two images or more to spare for validation; give some of its "
+            "rows the split `val`, or name other training images with `train`."
+        )
+    for_validation = train.join(drawn, on=CLASS, how="semi").with_columns(split=pl.lit("val"), role=pl.lit("both"))
+    parts = [train.join(drawn, on=CLASS, how="anti"), for_validation, manifest.split("test")]
+    several = any(part.schema["label"] == LISTS for part in parts)
+    frames = [part.with_columns(as_lists(part["label"])) for part in parts] if several else parts
+    of_all = f"{len(drawn):,} of its {len(classes):,} training classes"
+    return Manifest(pl.concat(frames), manifest.roots, f"{manifest.where} (validated on {of_all})")
+
+
 def in_domain(manifest: Manifest, domain: str) -> Manifest:
     """All rows in this one domain. Raises UsageError where two of the former domains share a label."""
     domains_of = _classes(manifest).unique().group_by("label").len()
@@ -130,7 +158,7 @@ def with_training(benchmark: Manifest, training: Manifest) -> Manifest:
 
     Raises UsageError where one lacks its part, or the two keep a source in different folders.
     """
-    parts = [only(training, splits=["train"]), only(benchmark, splits=["val", "test"])]
+    parts = [only(training, splits=["train"]), benchmark.where_rows(pl.col("split") != "train")]
     return concatenate(parts, f"{benchmark.where}, trained on {training.where}")
 
 

@@ -101,6 +101,12 @@ class CachedFeatures:
             "images": contents.hexdigest(),
         }
 
+    @cached_property
+    def splits(self) -> tuple[str, ...]:
+        """Those of which there are rows."""
+        held = self._rows["split"].unique()
+        return tuple(split for split in SPLITS if split in held)
+
     @property
     def dim(self) -> int:
         """D, the features' length, what is appended included."""

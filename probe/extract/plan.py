@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from feature_cache import FeatureStore, Spec
-from probe.data import Manifest, missing_images
+from probe.data import Manifest, missing_images, other_roots
 from probe.errors import UsageError
 from probe.extract.match import require_features, require_images
 from probe.storage import write_whole
@@ -39,7 +39,7 @@ class Settings:
     pinned: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Task:
     """The images of one source that one store still lacks, in the order in which they are extracted."""
 
@@ -83,12 +83,25 @@ def plan_extraction(
 
 
 def _require_files(tasks: list[Task], manifest: Manifest, workspace: Workspace) -> None:
-    missing = [str(task.root / image) for task in tasks for image in missing_images(task.root, task.todo)]
+    lacking = {task: images for task in tasks if (images := missing_images(task.root, task.todo))}
+    missing = [str(task.root / image) for task, images in lacking.items() for image in images]
     if missing:
-        listing = workspace.out / f"missing-{file_name(Path(manifest.where).parent.name)}.txt"
+        listing = workspace.out / f"missing-{file_name(manifest.name)}.txt"
         listing.parent.mkdir(parents=True, exist_ok=True)
         write_whole(listing, ("\n".join(missing) + "\n").encode())
+        elsewhere = "".join(_copies(task, images, workspace) for task, images in lacking.items())
         raise UsageError(
             f"{len(missing):,} image(s) of {manifest.where} are missing on disk, the first: {', '.join(missing[:5])}; "
-            f"all are listed in {listing}."
+            f"all are listed in {listing}{elsewhere}."
         )
+
+
+def _copies(task: Task, missing: list[str], workspace: Workspace) -> str:
+    """Where the source's missing images lie instead, and the option that leads there if nothing is missing there."""
+    for other in other_roots(task.source, task.root, workspace.data_root, workspace.datasets):
+        there = len(missing) - len(missing_images(other, missing))
+        if there:
+            whole = not missing_images(other, task.todo)
+            remedy = f"add --source-root {task.source}={other}" if whole else f"put them into {task.root} too"
+            return f"; {other} has {there:,} of them: {remedy}"
+    return ""

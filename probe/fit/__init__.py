@@ -27,12 +27,13 @@ from probe.fit.samplers import SAMPLERS, Sampler, SingleDomainSampler, StepBlock
 from probe.fit.schedules import SCHEDULES, Schedule
 from probe.fit.scores import LastEpoch, RunScores
 from probe.fit.trainer import Trainer
-from probe.fit.training import Epochs, Joint, Samples, Separate, Training
+from probe.fit.training import VAL_SHARE, Epochs, Joint, Samples, Separate, Training
 
 __all__ = [
     "OPTIMIZERS",
     "SAMPLERS",
     "SCHEDULES",
+    "VAL_SHARE",
     "Checkpoint",
     "ClosedFormConfig",
     "DistillationConfig",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, NonNegativeFloat, PositiveInt, model_validator
 
+from probe.data import SPLITS
 from probe.errors import UsageError
 from probe.extract import Selection
 from probe.fit.training import Separate, Training, single_domain_samplers
@@ -49,12 +50,22 @@ class _Config(Selection):
 
     seed: Seed = 0
 
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Those that it reads: without training images where nothing is fitted, without validation where nothing is
+        selected."""
+        return SPLITS
+
 
 class ClosedFormConfig(_Config):
     """A head that is fitted in closed form, or not at all."""
 
     if TYPE_CHECKING:
         head: ClosedFormHead.Config
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        return ("train", "test") if self.head.fitted else ("test",)
 
     @model_validator(mode="before")
     @classmethod

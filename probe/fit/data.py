@@ -36,7 +36,7 @@ class SplitRows:
         self._source = features
         self._features: torch.Tensor | None = None  # (N, D)
         self._places: torch.Tensor | None = None  # (n,) rows of `_features` where these rows are only some of them
-        if place != "store":
+        if place != "store" and len(frame):
             loaded = torch.from_numpy(features.load(frame))
             self._features = loaded.to(device) if place == "device" else loaded
 
@@ -90,7 +90,7 @@ class SplitRows:
 
 
 class FitData:
-    """The three splits of some features, each in its place, and the training classes.
+    """The splits of some features, each in its place, and the training classes. A split that is not read has no rows.
 
     Training rows are sorted by source and image, so that neither the manifest's nor the store's order matters.
     `labels` (N,) and `class_sizes` (C,) int64, on the device; a class is a label within its domain. `domains`: of the
@@ -101,8 +101,8 @@ class FitData:
 
     def __init__(self, features: CachedFeatures, device: torch.device, budget: dict[str, int]) -> None:
         self.features, self.device = features, device
-        frames = {name: features.frame(name) for name in SPLITS}
-        for name in ("val", "test"):
+        frames = _frames(features)
+        for name in set(features.splits) - {"train"}:
             _require_something_to_find(frames[name], name, features)
         frames["train"] = frames["train"].sort("source", "image")
         places = _places(frames, features.row_bytes, device, budget)
@@ -116,7 +116,8 @@ class FitData:
         for None. Raises UsageError for a domain that has no training images, or nothing to find in validation."""
         if domain is None:
             return self
-        require_specialist(domain, self.domains, domains_with_something_to_find(self.val.frame))
+        findable = domains_with_something_to_find(self.val.frame) if len(self.val) else None
+        require_specialist(domain, self.domains, findable)
         part = copy(self)
         part.train, part.val = self.train.of_domain(domain), self.val.of_domain(domain)
         part._number_classes()
@@ -144,13 +145,18 @@ class FitData:
 
 def shuffle_window(features: CachedFeatures, device: torch.device, budget: dict[str, int]) -> int | None:
     """What FitData's would be, before anything is loaded."""
-    frames = {name: features.frame(name) for name in SPLITS}
-    return _window(_places(frames, features.row_bytes, device, budget), features.row_bytes)
+    return _window(_places(_frames(features), features.row_bytes, device, budget), features.row_bytes)
 
 
 def shuffling(window: int | None) -> str:
     """How training rows are shuffled, in words."""
     return "all rows shuffled together" if window is None else f"rows shuffled in windows of {window:,}"
+
+
+def _frames(features: CachedFeatures) -> dict[str, pl.DataFrame]:
+    """By split; empty for one that is not read."""
+    empty = features.manifest.frame.clear()
+    return {name: features.frame(name) if name in features.splits else empty for name in SPLITS}
 
 
 def _window(places: dict[str, str], row_bytes: int) -> int | None:
@@ -194,11 +200,11 @@ def _reason(
         "host": machine,
         "store": "the store",
     }
-    sizes = {name: f"{len(frame) * row_bytes / 1e6:,.0f} MB" for name, frame in frames.items()}
+    sizes = {name: f"{len(frame) * row_bytes / 1e6:,.0f} MB" for name, frame in frames.items() if len(frame)}
     if len(set(places.values())) == 1:
-        parts = f"all in {where[places['train']]} ({', '.join(f'{name} {size}' for name, size in sizes.items())})"
+        parts = f"all in {where[places['test']]} ({', '.join(f'{name} {size}' for name, size in sizes.items())})"
     else:
-        parts = ", ".join(f"{name} ({sizes[name]}) in {where[places[name]]}" for name in frames)
+        parts = ", ".join(f"{name} ({size}) in {where[places[name]]}" for name, size in sizes.items())
     limits = [f"{left / 1e6:,.0f} MB of {name}" for name, left in _limits(device, budget, machine).items()]
     warning = "; training rows are shuffled in windows, not as a whole" if places["train"] == "store" else ""
     return f"features: {parts}; they may take {' and '.join(limits)}{warning}"

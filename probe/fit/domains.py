@@ -17,7 +17,9 @@ from probe.metrics import domains_with_something_to_find
 
 
 def training_images(features: CachedFeatures) -> dict[str, int]:
-    """How many there are of each domain, in the order of the domains' names."""
+    """How many there are of each domain, in the order of the domains' names; empty where none are read."""
+    if "train" not in features.splits:
+        return {}
     return dict(features.frame("train").group_by("domain").len().sort("domain").iter_rows())
 
 
@@ -27,14 +29,18 @@ def images_of(config: RunConfig, sizes: Mapping[str, int]) -> int:
 
 
 def require_domains(configs: Sequence[RunConfig], features: CachedFeatures) -> None:
-    """Raises UsageError where a run cannot be trained on these images for what it says of domains."""
-    sizes, val = training_images(features), features.frame("val")
+    """Raises UsageError where a run cannot be trained on these images for what it says of domains, or they lack a split
+    that it reads."""
+    for split in {split for config in configs for split in config.splits}:
+        features.frame(split)
+    sizes = training_images(features)
+    val = features.frame("val") if "val" in features.splits else None
     specialists = any(config.domain is not None for config in configs)
-    findable = domains_with_something_to_find(val) if specialists else []
+    findable = domains_with_something_to_find(val) if specialists and val is not None else None
     for config in configs:
         if config.domain is not None:
             require_specialist(config.domain, sizes, findable)
-        if not isinstance(config, TrainedConfig):
+        if not isinstance(config, TrainedConfig) or val is None:
             continue
         own = sizes if config.domain is None else {config.domain: sizes[config.domain]}
         require_sampler(config.training, own)
@@ -44,11 +50,12 @@ def require_domains(configs: Sequence[RunConfig], features: CachedFeatures) -> N
             require_classes(config.loss, features.frame("train").filter(pl.col("domain").is_in(list(own))), joint)
 
 
-def require_specialist(domain: str, domains: Collection[str], findable: Collection[str]) -> None:
-    """Raises UsageError for a domain that is not one of the training images' or has nothing to find in validation."""
+def require_specialist(domain: str, domains: Collection[str], findable: Collection[str] | None) -> None:
+    """Raises UsageError for a domain that is not one of the training images' or has nothing to find in validation.
+    `findable`: the domains that have; None where there is no validation."""
     if domain not in domains:
         raise UsageError(f"domain: there are no training images of '{domain}'; {nearest(domain, domains)}")
-    if domain not in findable:
+    if findable is not None and domain not in findable:
         raise UsageError(f"domain: no validation query of '{domain}' has anything to find; name another domain.")
 
 

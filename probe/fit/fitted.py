@@ -25,7 +25,7 @@ from probe.fit.history import EpochRecord
 from probe.fit.scores import LastEpoch, RunScores
 from probe.fit.trainer import OnEpoch, OnStep, Trainer
 from probe.heads import Head, build_head
-from probe.metrics import METRICS, Evaluation, Scores
+from probe.metrics import METRICS, Evaluation
 from probe.progress import OnProgress, silent
 
 
@@ -63,8 +63,8 @@ def fit(
     on_epoch: OnEpoch = lambda record: None,
     on_search: OnProgress = silent,
 ) -> Fitted:
-    """Fits on the train split, selects the epoch on validation, scores validation and test; a specialist on the train
-    and validation images of its domain, which are the same features.
+    """Fits on the train split, selects the epoch on validation, scores test; a specialist on the train and validation
+    images of its domain, which are the same features. A split that the configuration has no use for is not read.
 
     With a checkpoint, training goes on where an interrupted one stopped. Raises DivergedError, and UsageError for a
     head that these features cannot fit.
@@ -75,8 +75,7 @@ def fit(
     start = time.monotonic()
     head = _fit_in_closed_form(config, data)
     on_step(len(data.train))
-    val = score_merged(head, data.val, config.distance)
-    fitted = _scored(head, data, val, {}, score(head, data.test, config.distance, on_search))
+    fitted = _scored(head, data, {}, score(head, data.test, config.distance, on_search))
     return replace(fitted, seconds=time.monotonic() - start)
 
 
@@ -86,28 +85,31 @@ def _train(trainer: Trainer, on_step: OnStep, on_epoch: OnEpoch, on_search: OnPr
     last = LastEpoch(epoch=trainer.plan.epochs, val=outcome.last, test=last_test)
     head.load_state_dict(outcome.best.head)
     facts = {
+        "val": outcome.best.val,
         "selected_epoch": outcome.best.epoch,
         "last": last,
         "parameters": trainer.objective.sizes(),
         "classes": len(data.class_sizes),
         "shuffled": "all" if data.window is None else f"windows of {data.window:,} rows",
     }
-    fitted = _scored(head, data, outcome.best.val, facts, score(head, data.test, trainer.distance, on_search))
+    fitted = _scored(head, data, facts, score(head, data.test, trainer.distance, on_search))
     return replace(fitted, history=trainer.history, loss_state=outcome.best.kept, seconds=trainer.seconds)
 
 
 def _fit_in_closed_form(config: ClosedFormConfig, data: FitData) -> Head:
     generator = torch.Generator(data.device).manual_seed(config.seed)
     head = build_head(config.head, data.train.dim, generator).to(data.device)
+    if not config.head.fitted:
+        return head
     rows = config.head.rows_to_fit(_rows_of_domains(data.train.frame), generator)
-    return head.fit(data.train.take(rows)) if len(rows) else head
+    return head.fit(data.train.take(rows))
 
 
-def _scored(head: nn.Module, data: FitData, val: Scores, facts: dict[str, Any], test: Evaluation) -> Fitted:
+def _scored(head: nn.Module, data: FitData, facts: dict[str, Any], test: Evaluation) -> Fitted:
     with torch.inference_mode():
-        dim = head(data.train.take(np.zeros(1, np.int64)).float()).shape[1]
+        dim = head(data.test.take(np.zeros(1, np.int64)).float()).shape[1]
     images, left_out = len(data.train), len(data.features.left_out)
-    scores = RunScores(test=test.scores, val=val, dim=dim, training_images=images, left_out=left_out, **facts)
+    scores = RunScores(test=test.scores, dim=dim, training_images=images, left_out=left_out, **facts)
     return Fitted(head, data.features.spec, data.train.dim, scores, test.per_query)
 
 

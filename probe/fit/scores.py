@@ -26,13 +26,14 @@ class RunScores(Strict):
 
     test: SplitScores
     """By both protocols, in both indexes."""
-    val: Scores
-    """Of the selected epoch: merged index, clean protocol."""
     dim: PositiveInt
     """Length of the embeddings."""
-    training_images: PositiveInt
+    training_images: NonNegativeInt
+    """None for a head that is not fitted."""
     left_out: NonNegativeInt
     """Manifest rows of images that could not be decoded."""
+    val: Scores | None = None
+    """Of the selected epoch: merged index, clean protocol."""
     selected_epoch: PositiveInt | None = None
     last: LastEpoch | None = None
     parameters: dict[str, NonNegativeInt] | None = None

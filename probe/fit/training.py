@@ -23,6 +23,7 @@ from probe.fit.schedules import SCHEDULES, Schedule
 from probe.registry import Kind
 
 BALANCED = "balanced"
+VAL_SHARE = 0.1
 
 if TYPE_CHECKING:
     OptimizerConfig = Kind
@@ -104,7 +105,7 @@ class Training(FlatChoices):
         "classifier": Choice((Joint, Separate), "joint"),
     }
     implied: ClassVar[frozenset[str]] = frozenset({"length"})
-    sparse: ClassVar[frozenset[str]] = frozenset({"sharpness"})  # runs have had keys since before it was there
+    sparse: ClassVar[frozenset[str]] = frozenset({"sharpness", "val"})  # runs have had keys since before it was there
 
     length: Annotated[Epochs | Samples, Field(discriminator="kind")]
     """`epochs`, or `samples` with `validate_every`."""
@@ -136,6 +137,13 @@ class Training(FlatChoices):
 
     select_on: Annotated[str, Field(min_length=1)] = BALANCED
     """The domain whose validation metric it is, or the mean over the domains."""
+
+    val: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """The share of the training classes that are drawn for validation and train nothing, in place of the data's own
+    validation split. Null: the data's own, and where they have none, a tenth (VAL_SHARE)."""
+
+    val_seed: NonNegativeInt = 0
+    """Which classes are drawn: the same for all seeds of a row."""
 
     sampler: SamplerConfig
     classifier: Annotated[Joint | Separate, Field(discriminator="kind")]

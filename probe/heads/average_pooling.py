@@ -24,6 +24,10 @@ class AveragePooling(FixedHead):
         kind: Literal["average-pooling"] = "average-pooling"
         dim: PositiveInt = 64
 
+        @property
+        def drawn(self) -> bool:
+            return False
+
     def __init__(self, in_dim: int, dim: int) -> None:
         super().__init__()
         if dim > in_dim:

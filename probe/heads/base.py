@@ -77,6 +77,13 @@ class ClosedFormHead(Head):
 
     class Config(Head.Config):
         trained: ClassVar[bool] = False
+        fitted: ClassVar[bool] = True
+        """Whether it is made from training images."""
+
+        @property
+        def drawn(self) -> bool:
+            """Whether anything of it is random, so that seeds differ."""
+            return True
 
         def rows_to_fit(self, domains: Sequence[np.ndarray], generator: torch.Generator) -> np.ndarray:
             """(n,) int64 rows of the training images that `fit` takes, sorted: all. `domains`: the rows of each one."""
@@ -91,8 +98,7 @@ class FixedHead(ClosedFormHead):
     """There is nothing to fit."""
 
     class Config(ClosedFormHead.Config):
-        def rows_to_fit(self, domains: Sequence[np.ndarray], generator: torch.Generator) -> np.ndarray:
-            return np.empty(0, np.int64)
+        fitted: ClassVar[bool] = False
 
     def fit(self, features: torch.Tensor) -> Self:
         return self

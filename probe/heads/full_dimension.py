@@ -14,6 +14,10 @@ class FullDimension(FixedHead):
     class Config(FixedHead.Config):
         kind: Literal["full-dimension"] = "full-dimension"
 
+        @property
+        def drawn(self) -> bool:
+            return False
+
     @classmethod
     def build(cls, config: Any, in_dim: int, generator: torch.Generator) -> Self:
         return cls()

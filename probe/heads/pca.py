@@ -73,6 +73,10 @@ class PCAWhitening(PCA):
         per_domain: NonNegativeInt = 9000
         """It is fitted on at most so many random training images of each domain; 0 takes all."""
 
+        @property
+        def drawn(self) -> bool:
+            return self.per_domain > 0
+
         def rows_to_fit(self, domains: Sequence[np.ndarray], generator: torch.Generator) -> np.ndarray:
             return np.sort(np.concatenate([self._drawn(rows, generator) for rows in domains]))
 

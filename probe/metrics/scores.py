@@ -18,6 +18,8 @@ from probe.validation import Strict
 INDEXES = ("merged", "separate")
 PROTOCOLS = ("clean", "official")
 DECIMALS = 3  # of the official protocol
+PUBLISHED_ORDER = ("food2k", "cars196", "sop", "inshop", "inat", "met", "gldv2", "rp2k")
+"""UnED's domains as the published code lists them (`knn_eval_names`), and adds them up: sums round by their order."""
 MEAN = "Mean"
 """The column of the balanced mean, beside the domains'."""
 
@@ -82,18 +84,17 @@ def _plain_mean(values: np.ndarray) -> float:
     return float(np.mean(values))
 
 
-def _official_mean(values: np.ndarray) -> float:
-    """Of domains: rounded."""
+def _rounded_mean(values: np.ndarray) -> float:
     return float(np.round(np.mean(values), DECIMALS))
 
 
-def _official_mean_of_queries(values: np.ndarray) -> float:
-    """Summed one by one, as in the published code, and rounded."""
+def _rounded_mean_of_queries(values: np.ndarray) -> float:
+    """Summed one by one, as in the published code."""
     return float(np.round(np.cumsum(values)[-1] / len(values), DECIMALS))
 
 
-OF_QUERIES = {"clean": _plain_mean, "official": _official_mean_of_queries}
-OF_DOMAINS = {"clean": _plain_mean, "official": _official_mean}
+OF_QUERIES = {"clean": _plain_mean, "official": _rounded_mean_of_queries}
+OF_DOMAINS = {"clean": _plain_mean, "official": _rounded_mean}
 
 
 def summarize(per_query: pl.DataFrame, metrics: Sequence[str], protocol: str = "clean") -> Scores:
@@ -110,8 +111,18 @@ def summarize(per_query: pl.DataFrame, metrics: Sequence[str], protocol: str = "
 
 
 def balanced_mean(domains: Mapping[str, DomainScores], metrics: Sequence[str], protocol: str = "clean") -> Values:
-    """Of each metric, over the domains that have a value."""
+    """Of each metric, over the domains that have a value.
+
+    The official protocol adds up UnED's domains in the order of the published list, others in that of their names.
+    """
+    names = sorted(domains, key=_published_place) if protocol == "official" else list(domains)
     known = {
-        name: [each.values[name] for each in domains.values() if each.values.get(name) is not None] for name in metrics
+        metric: [value for name in names if (value := domains[name].values.get(metric)) is not None]
+        for metric in metrics
     }
-    return {name: OF_DOMAINS[protocol](np.array(values)) if values else None for name, values in known.items()}
+    return {metric: OF_DOMAINS[protocol](np.array(values)) if values else None for metric, values in known.items()}
+
+
+def _published_place(domain: str) -> tuple[int, str]:
+    place = PUBLISHED_ORDER.index(domain) if domain in PUBLISHED_ORDER else len(PUBLISHED_ORDER)
+    return place, domain

@@ -12,6 +12,7 @@ from probe.planning.extraction import Extraction
 from probe.planning.inputs import Inputs
 from probe.planning.inventory import Inventory
 from probe.planning.machine import MACHINES, Machine, find_machine
+from probe.planning.next_steps import next_steps
 from probe.planning.plan import Plan, Stage, Step, make_plan
 from probe.planning.script import shell_script, slurm_script, told
 from probe.planning.status import Planner, Status
@@ -34,6 +35,7 @@ __all__ = [
     "find_machine",
     "fit_recipe",
     "make_plan",
+    "next_steps",
     "rounded",
     "shell_script",
     "slurm_script",

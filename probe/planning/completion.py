@@ -22,7 +22,7 @@ def complete(recipe: Recipe, workspace: Workspace, device_choice: str) -> None:
 
 def fit_recipe(inventory: Inventory, device_choice: str, jobs: int = 1, tensorboard: bool = False) -> int:
     """Fits the missing runs, then those of rows that waited for specialists among them; returns how many were fitted.
-    As `sweep`."""
+    As `sweep`; raises SweepError too where the data are none for some rows, when the others are done."""
     waiting = list(inventory.waiting)
     fitted, failed = 0, None
     try:
@@ -34,4 +34,6 @@ def fit_recipe(inventory: Inventory, device_choice: str, jobs: int = 1, tensorbo
         fitted += sweep(inventory.runs(waiting), device_choice, jobs, tensorboard)
     if failed:
         raise failed
+    if inventory.unfit:
+        raise SweepError(f"{' '.join(inventory.unfit_rows)} The other rows are done.")
     return fitted

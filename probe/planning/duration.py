@@ -156,9 +156,11 @@ def _kinds(config: RunConfig) -> tuple[str, str | None]:
 def model(config: RunConfig, dim: int, size: DataSize, machine: Machine) -> float | None:
     """Seconds; None where the domain's images are not known. `dim`: of the features."""
     training, embedded = size.training(config.domain), config.head.embedding_dim(dim)
+    test = machine.seconds_a_run + _search(size.test, dim, embedded, machine)
+    if "train" not in config.splits:
+        return test
     if training is None:
         return None
-    test = machine.seconds_a_run + _search(size.test, dim, embedded, machine)
     if not isinstance(config, TrainedConfig):
         return 2.0 * training.images * dim * dim / machine.operations + test
     plan = TrainingPlan(config.training, training.images)

@@ -1,18 +1,21 @@
 """The extractions that a recipe needs: through which backbone, of which data, and of which of their splits.
 
-A row reads the training images of its training set, and val and test of the recipe's data; with views, each through a
+A row reads the test images of the recipe's data; where it is fitted, the training images of its training set, and
+where it selects an epoch, the recipe's validation images, or training images in their place; with views, each through a
 view of its own. Images that no row reads are not extracted.
 
     [extraction.command(workspace) for extraction in extractions(recipe, backbone, {"uned": manifest})]
 """
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 from probe.backbones import Backbone
 from probe.data import SPLITS, Manifest, find_dataset, is_known
+from probe.planning.inputs import draws_validation
 from probe.recipes import Recipe
 from probe.workspace import Workspace
 
@@ -63,21 +66,24 @@ def extractions(
     """Those of a backbone, or a view of one: one for the data that are read whole, and one for each choice of splits.
     `here`: the manifests of the data that are on this machine; `datasets`: the user's file of data sets."""
     data: dict[tuple[str, ...] | None, list[str]] = {}
-    for name, read in _read(recipe, backbone).items():
-        whole = read >= _splits_of(name, recipe, here, datasets)
-        splits = None if whole else tuple(split for split in SPLITS if split in read)
-        data.setdefault(splits, []).append(name)
+    held = cache(lambda name: _splits_of(name, recipe, here, datasets))
+    for name, read in _read(recipe, backbone, held).items():
+        splits = None if read >= held(name) else tuple(split for split in SPLITS if split in read)
+        if read & held(name):
+            data.setdefault(splits, []).append(name)
     return [Extraction(backbone, tuple(names), splits) for splits, names in data.items()]
 
 
-def _read(recipe: Recipe, backbone: Backbone) -> dict[str, set[str]]:
-    """The splits that rows read, by data."""
+def _read(recipe: Recipe, backbone: Backbone, held: Callable[[str], set[str]]) -> dict[str, set[str]]:
+    """The splits that rows read, by data. `held`: those that data have."""
     read: dict[str, set[str]] = {}
     for row in recipe.rows:
-        for split in SPLITS if backbone in row.backbones else ():
+        for split in row.splits if backbone in row.backbones else ():
             if backbone.name in row.selection.stores(split):
-                data = row.train if row.train and split == "train" else recipe.data
-                read.setdefault(data, set()).add(split)
+                drawn = split == "val" and draws_validation(row, held(recipe.data))
+                published = "train" if drawn else split
+                data = row.train if row.train and published == "train" else recipe.data
+                read.setdefault(data, set()).add(published)
     return read
 
 

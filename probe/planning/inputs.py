@@ -1,12 +1,19 @@
 """The inputs that the recipes of one command share, each read once: data sets, and the features joined to them.
 
 inputs = Inputs(workspace)
-inputs.features(inputs.data("pocket"), row.selection, specs)      # the second time, the same object
+inputs.features(inputs.rows_of("pocket", row), row.selection, specs)      # the second time, the same object
 """
 
+from collections.abc import Collection
+
+import polars as pl
+
 from feature_cache import Spec, fingerprint
-from probe.data import Manifest, resolve_data, with_training
+from probe.data import Manifest, draw_validation, resolve_data, with_training
+from probe.errors import UsageError
 from probe.extract import CachedFeatures, Selection
+from probe.fit import VAL_SHARE
+from probe.recipes import Row
 from probe.workspace import Workspace
 
 
@@ -16,6 +23,7 @@ class Inputs:
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
         self._data: dict[tuple[str, str | None], Manifest] = {}
+        self._rows: dict[tuple[int, tuple[str, ...], float | None, int], Manifest] = {}
         self._features: dict[tuple[int, str, str], CachedFeatures] = {}
 
     def data(self, name: str, train: str | None = None) -> Manifest:
@@ -28,9 +36,40 @@ class Inputs:
                 self._data[key] = with_training(self.data(name), self.data(train))
         return self._data[key]
 
+    def rows_of(self, name: str, row: Row) -> Manifest:
+        """The splits that a row reads of `name`, with the training images of its own, and with a validation split that
+        is drawn from their classes if need be. Raises UsageError where a split has no images.
+        """
+        manifest, training = self.data(name, row.train), row.training
+        val, val_seed = (training.val, training.val_seed) if training else (None, 0)
+        key = id(manifest), row.splits, val, val_seed
+        if key not in self._rows:
+            _require_splits(manifest, row)
+            if draws_validation(row, manifest.splits):
+                manifest = draw_validation(manifest, val or VAL_SHARE, val_seed)
+            if len(manifest.splits) > len(row.splits):
+                manifest = manifest.where_rows(pl.col("split").is_in(row.splits))
+            self._rows[key] = manifest
+        return self._rows[key]
+
     def features(self, manifest: Manifest, selection: Selection, specs: dict[str, Spec]) -> CachedFeatures:
         """As CachedFeatures, for a manifest that came from here. `specs`: by store."""
         key = id(manifest), selection.features_name, fingerprint(specs)
         if key not in self._features:
             self._features[key] = CachedFeatures(manifest, selection, specs, self._workspace)
         return self._features[key]
+
+
+def draws_validation(row: Row, splits: Collection[str]) -> bool:
+    """Whether a row validates on classes of its training images: it is told to, or its data have no validation split.
+    `splits`: those that they have."""
+    return row.training is not None and (row.training.val is not None or "val" not in splits)
+
+
+def _require_splits(manifest: Manifest, row: Row) -> None:
+    if "test" not in manifest.splits:
+        raise UsageError(
+            f"{manifest.where} has no test images to score; give some of its rows the split `test`, or name other data."
+        )
+    if "train" in row.splits and "train" not in manifest.splits:
+        raise UsageError(f"{manifest.where} has no training images; name data that have some with `train`.")

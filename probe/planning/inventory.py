@@ -6,7 +6,7 @@ inventory.runs_of["ArcFace"][0].done
 """
 
 import shlex
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from functools import cached_property
 
 from feature_cache import StoreError
@@ -15,7 +15,7 @@ from probe.errors import UsageError
 from probe.extract import CachedFeatures, MissingFeaturesError
 from probe.fit import RunConfig
 from probe.planning.extraction import Extraction, extractions
-from probe.planning.inputs import Inputs
+from probe.planning.inputs import Inputs, draws_validation
 from probe.planning.specialists import by_seed, measured_steps
 from probe.recipes import Recipe, Row, curation_commands, require_distinct_columns
 from probe.runs import Run
@@ -38,6 +38,8 @@ class Inventory:
         """Reasons for missing data or features."""
         self.unmended: list[str] = []
         """Those of them that no command mends."""
+        self.unfit: dict[str, str] = {}
+        """By row, why the data are none that it could be fitted or scored on."""
         self.extractions: dict[str, Extraction] = {}
         """By command."""
         self.input_commands: list[str] = []
@@ -58,10 +60,10 @@ class Inventory:
         return True
 
     def _find_inputs(self) -> None:
-        manifests, undrawn = self._find_training_sets()
+        found, undrawn = self._find_training_sets()
         backbones = self.recipe.backbones
         if self.manifest is not None:
-            lacking = self._find_features(manifests)
+            lacking = self._find_features(found)
             lacking |= {backbone.name for row in self.recipe.rows if row.train in undrawn for backbone in row.backbones}
             backbones = [backbone for backbone in backbones if backbone.name in lacking]
         for backbone in backbones:
@@ -70,15 +72,16 @@ class Inventory:
         self.input_commands = curation_commands(undrawn, self.recipe.path.parent, self.workspace)
         self.input_commands += self.extractions
 
-    def _find_training_sets(self) -> tuple[dict[str | None, Manifest], list[str]]:
-        """The manifest by training set (None: the recipe's own), and the training sets that are not here."""
-        manifests: dict[str | None, Manifest] = {None: self.manifest} if self.manifest else {}
+    def _find_training_sets(self) -> tuple[set[str | None], list[str]]:
+        """The training sets that are here (None: the recipe's own), and those that are not."""
+        found: set[str | None] = {None}
         undrawn = []
         for name in dict.fromkeys(row.train for row in self.recipe.rows if row.train):
             try:
                 self.data[name] = self._inputs.data(name)
                 if self.manifest:
-                    manifests[name] = self._inputs.data(self.recipe.data, name)
+                    self._inputs.data(self.recipe.data, name)
+                found.add(name)
             except MissingDataError:
                 undrawn.append(name)
             except UsageError as error:
@@ -86,14 +89,20 @@ class Inventory:
                 self.unmended.append(self.missing[-1])
         if undrawn:
             self.missing.append(f"not drawn yet: {', '.join(undrawn)}")
-        return manifests, undrawn
+        return found, undrawn
 
-    def _find_features(self, manifests: Mapping[str | None, Manifest]) -> set[str]:
-        """Joins the features of each row to its manifest; returns the backbones whose features are missing."""
+    def _find_features(self, training_sets: Collection[str | None]) -> set[str]:
+        """Joins the features of each row to what it reads of the data; returns the backbones whose features are
+        missing."""
         absent: dict[str, str] = {}
         faults: dict[str, str] = {}
-        for row in (row for row in self.recipe.rows if row.runs and row.train in manifests):
-            key, manifest = row.features_key, manifests[row.train]
+        for row in (row for row in self.recipe.rows if row.runs and row.train in training_sets):
+            try:
+                manifest = self._inputs.rows_of(self.recipe.data, row)
+            except UsageError as error:
+                self.unfit[row.name] = str(error)
+                continue
+            key = row.features_key
             if key in self.features or key in faults:
                 continue
             specs = {backbone.name: backbone.identity() for backbone in row.backbones}
@@ -107,10 +116,21 @@ class Inventory:
         return set(absent)
 
     def require_complete(self) -> None:
-        """Raises UsageError, with the commands to run first, when data or features are missing."""
+        """Raises UsageError, with the commands to run first, when data or features are missing, and where the data are
+        none for any row."""
         if self.missing:
             commands = f" First run: {'; '.join(self.input_commands)}" if self.input_commands else ""
             raise UsageError(" ".join(self.missing) + commands)
+        if self.unfit and all(row.name in self.unfit for row in self.recipe.rows if row.runs):
+            raise UsageError(" ".join(self.unfit_rows))
+
+    @property
+    def unfit_rows(self) -> list[str]:
+        """A sentence for each reason in `unfit`, with its rows."""
+        return [
+            f"{', '.join(row for row, other in self.unfit.items() if other == reason)}: {reason}"
+            for reason in dict.fromkeys(self.unfit.values())
+        ]
 
     @cached_property
     def runs_of(self) -> dict[str, list[Run]]:
@@ -163,10 +183,15 @@ class Inventory:
         """None where they are missing, and for a row without runs."""
         return self.features.get(row.features_key) if row.runs else None
 
+    def draws_validation(self, row: Row) -> bool:
+        """Whether it selects its epoch on classes of its training images."""
+        return self.manifest is not None and draws_validation(row, self.manifest.splits)
+
     def run(self, row: Row, config: RunConfig, identity: dict[str, str]) -> Run:
         """A run of a row. `identity`: of its features; empty where they are missing."""
         made_for = "" if self.recipe.options else f"{self.recipe.name}: {row.name}"  # changed, it is not the row's
-        return Run(config, identity, self.workspace.runs, made_for)
+        names = [self.data[name].name for name in (row.train, self.recipe.data) if name in self.data]
+        return Run(config, identity, self.workspace.runs, made_for, "+".join(filter(None, names)))
 
     def _runs(self, row: Row, specialists: dict[str, list[Run]]) -> list[Run]:
         features, steps = self.features_of(row), None

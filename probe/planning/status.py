@@ -62,7 +62,7 @@ class Planner:
         """The row's runs that are not done; without the identity of their features where these are missing."""
         if runs := inventory.runs_of[row.name]:
             yield from (run for run in runs if not run.done)
-        elif row.runs:
+        elif row.runs and row.name not in inventory.unfit:
             size = self._size(row, inventory)
             for config in row.configs(list(size.train) if size else [], None):
                 yield inventory.run(row, config, {})
@@ -79,8 +79,9 @@ class Planner:
 
     def _planned(self, row: Row, run: Run, inventory: Inventory) -> PlannedRun:
         features = inventory.features_of(row)
-        dims = [backbone.row.dim or USUAL_DIM for backbone in row.backbones]
-        dim = features.dim if features else sum(dims) // (2 if row.selection.views else 1)
+        of_test = row.selection.stores("test")
+        dims = [backbone.row.dim or USUAL_DIM for backbone in row.backbones if backbone.name in of_test]
+        dim = features.dim if features else sum(dims)
         return PlannedRun(run, dim, self._size(row, inventory))
 
     def images(self, extraction: Extraction, inventory: Inventory) -> int | None:

@@ -12,7 +12,7 @@ from probe.recipes.printed import MEAN, PrintedValue, PrintedValues
 from probe.recipes.recipe import Recipe, find_recipe, find_recipes, read_recipe, require_distinct_columns
 from probe.recipes.row import PrintedRelation, Row
 from probe.recipes.static import StaticValues
-from probe.recipes.training_sets import curation_commands
+from probe.recipes.training_sets import curation_commands, folder_of_tables
 
 __all__ = [
     "COUNTS",
@@ -30,6 +30,7 @@ __all__ = [
     "curation_commands",
     "find_recipe",
     "find_recipes",
+    "folder_of_tables",
     "format_value",
     "is_score",
     "read_recipe",

@@ -290,7 +290,9 @@ def _require_effect(rows: list[Row], written: dict[str, dict[str, Any]], changes
     if changes.seeds is not None:
         for row in rows:
             if [run.seed for run in row.runs] != changes.seeds:
-                say(f"row '{row.name}' keeps its own seeds: {', '.join(str(run.seed) for run in row.runs)}")
+                own = f"keeps its own seeds: {', '.join(str(run.seed) for run in row.runs)}"
+                has_own = "seeds" in written[row.name]
+                say(f"row '{row.name}' {own if has_own else 'has one run, since nothing of it is drawn'}")
 
 
 def _has(run: RunConfig, section: str, key: str | None) -> bool:

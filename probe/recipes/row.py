@@ -1,7 +1,7 @@
 """A row of a recipe: its keys, laid over the defaults, become the configurations of its runs.
 
-The runs of a row differ in their seed; those of a row with `specialists: true` in their domain too. A row that is
-printed only has no runs.
+The runs of a row differ in their seed; those of a row with `specialists: true` in their domain too. Of a head of which
+nothing is drawn there is one run, and of a row that is printed only there is none.
 
     row.configs(["cars196", "food2k"], steps=None)     # all runs, once the domains and the measured steps are known
 """
@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from probe.backbones import Backbone
+from probe.data import SPLITS
 from probe.errors import UsageError, nearest
 from probe.extract import Selection
 from probe.fit import ClosedFormConfig, RunConfig, Seed, TrainedConfig, Training, is_closed_form, read_run_config
@@ -133,9 +134,24 @@ class Row:
         return self.runs[0]
 
     @property
+    def splits(self) -> tuple[str, ...]:
+        """Those that all its runs read. Only of a row with runs."""
+        return self.runs[0].splits
+
+    @property
+    def training(self) -> Training | None:
+        """Of all its runs; None where nothing is trained. Only of a row with runs."""
+        return self.runs[0].training if isinstance(self.runs[0], TrainedConfig) else None
+
+    @property
     def features_key(self) -> str:
         """Cache key of its features: equal for rows that read the same."""
-        return self.selection.features_name + (f", trained on {self.train}" if self.train else "")
+        parts = [self.selection.features_name]
+        parts += [f"trained on {self.train}"] if self.train else []
+        parts += [f"{' and '.join(self.splits)} alone"] if len(self.splits) < len(SPLITS) else []
+        if self.training and (self.training.val or self.training.val_seed):
+            parts += [f"val {self.training.val}, val_seed {self.training.val_seed}"]
+        return ", ".join(parts)
 
     def configs(self, domains: Sequence[str], steps: Mapping[str, int] | None) -> Sequence[RunConfig]:
         """All runs, by seed and then by domain. `steps`: by domain, for a row whose steps are measured."""
@@ -172,15 +188,21 @@ def read_row(
     try:
         row = model.model_validate(merged)
         kept = row.model_dump(include=set(run_model.model_fields))
-        runs: list[RunConfig] = [run_model.model_validate(kept | {"seed": seed}) for seed in row.seeds]
+        seeds = [0] if isinstance(row, ClosedFormConfig) and not row.head.drawn else row.seeds
+        runs: list[RunConfig] = [run_model.model_validate(kept | {"seed": seed}) for seed in seeds]
     except ValidationError as error:
         raise UsageError(f"{where}: {describe(error, model)}") from error
-    stores = dict.fromkeys(name for split in ("train", "test") for name in row.stores(split))
+    reads_training = "train" in row.splits
+    if "train" in fields and not reads_training:
+        raise UsageError(f"{where}: train: head '{row.head.kind}' is fitted on no images; leave it out.")
+    train = row.train if reads_training else None
+    stores = dict.fromkeys(name for split in row.splits for name in row.stores(split))
     try:
         backbones = [find(name) for name in stores]
     except UsageError as error:
         raise UsageError(f"{where}: {error}") from error
-    return Row(row.name, backbones, runs, checked_relation(where, row, reference), row.specialists, steps_of, row.train)
+    relation = checked_relation(where, row, reference)
+    return Row(row.name, backbones, runs, relation, row.specialists, steps_of, train)
 
 
 def _printed_only(where: str, fields: dict[str, Any], reference: PrintedValues | None) -> Row:

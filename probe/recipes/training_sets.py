@@ -30,6 +30,12 @@ def curation_commands(names: Sequence[str], recipes: Path, workspace: Workspace)
     return [shlex.join(command) for command in commands]
 
 
+def folder_of_tables(curation: Path) -> Path:
+    """Where the recipes lie whose rows train on what a curation recipe draws."""
+    folder = curation.resolve().parent
+    return folder.parent if folder.name == FOLDER else folder
+
+
 @cache
 def _training_sets(file: Path, modified: int) -> list[str]:
     """The names in a curation recipe, read once while its modification time is `modified`."""

@@ -8,6 +8,8 @@ all. A class matrix is needed for training alone: without it, a deployed model i
 
 from typing import NamedTuple
 
+from probe.data import CLASS
+from probe.extract import CachedFeatures
 from probe.fit import RunConfig, TrainedConfig
 from probe.recipes import Row
 
@@ -33,6 +35,11 @@ def model_size(row: Row, classes: int | None) -> ModelSize | None:
         return None
     trained = _trained(run, sum(dims) + len(run.append), classes or 0)
     return None if trained is None else ModelSize(sum(sizes) + trained, trained)
+
+
+def training_classes(features: CachedFeatures) -> int:
+    """How many there are; none where no training images are read."""
+    return features.frame("train").select(CLASS).n_unique() if "train" in features.splits else 0
 
 
 def _trained(run: RunConfig, dim: int, classes: int) -> int | None:

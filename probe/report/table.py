@@ -12,12 +12,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from probe.data import CLASS
+import polars as pl
+
 from probe.errors import nearest
 from probe.metrics import Scores, Values, balanced_mean
 from probe.planning import Estimate, Inventory, Status
 from probe.recipes import MEAN, PARAMETERS, PrintedRelation, PrintedValue, Recipe, Row, StaticValues
-from probe.report.model_size import SIZE_COLUMN, model_size
+from probe.report.model_size import SIZE_COLUMN, model_size, training_classes
 from probe.report.significance import SeedFolders, Significance, cached_comparison
 from probe.runs import Run
 
@@ -129,7 +130,7 @@ def build_table(inventory: Inventory, status: Status | None = None) -> Table:
         domains=_domain_columns(recipe, domains, rows),
         rows=rows,
         reasons=_reasons(rows),
-        missing=[*inventory.missing, *waiting],
+        missing=[*inventory.missing, *inventory.unfit_rows, *waiting],
         commands=inventory.commands,
         notes=notes,
         significance=significance,
@@ -212,7 +213,7 @@ def _size_cells(row: Row, inventory: Inventory) -> dict[str, Cell]:
     if not set(PARAMETERS) & set(metrics):
         return {}
     features = inventory.features_of(row)
-    classes = features.frame("train").select(CLASS).n_unique() if features else inventory.recipe.classes
+    classes = training_classes(features) if features else inventory.recipe.classes
     size = model_size(row, classes)
     if size is None:
         return {}
@@ -269,14 +270,35 @@ def _reasons(rows: list[TableRow]) -> list[str]:
 
 
 def _notes(inventory: Inventory) -> list[str]:
-    return [*_undecodable_images(inventory), *_queries_left_out(inventory), *_unknown_columns(inventory)]
+    return [
+        *_drawn_validation(inventory),
+        *_undecodable_images(inventory),
+        *_queries_left_out(inventory),
+        *_unknown_columns(inventory),
+    ]
+
+
+def _drawn_validation(inventory: Inventory) -> Iterator[str]:
+    """Of the rows that select their epoch on classes of the training images."""
+    names_by_place: dict[str, list[str]] = {}
+    for row in inventory.recipe.rows:
+        if (features := inventory.features_of(row)) and inventory.draws_validation(row):
+            names_by_place.setdefault(features.manifest.where, []).append(row.name)
+    for place, names in names_by_place.items():
+        yield f"{', '.join(names)}: epochs are selected on classes that train nothing (`training.val`): {place}"
 
 
 def _undecodable_images(inventory: Inventory) -> Iterator[str]:
-    for key, features in inventory.features.items():
-        if not features.left_out.is_empty():
-            examples = ", ".join(features.left_out["image"].unique().sort()[:3])
-            yield f"{key}: {len(features.left_out):,} rows left out, undecodable images: {examples}"
+    """Of all that rows read of a backbone."""
+    by_name: dict[str, list[pl.DataFrame]] = {}
+    for features in inventory.features.values():
+        left_out = features.left_out.select("source", "image", "split")
+        by_name.setdefault(features.selection.features_name, []).append(left_out)
+    for name, parts in by_name.items():
+        left_out = pl.concat(parts).unique()
+        if not left_out.is_empty():
+            examples = ", ".join(left_out["image"].unique().sort()[:3])
+            yield f"{name}: {len(left_out):,} rows left out, undecodable images: {examples}"
 
 
 def _queries_left_out(inventory: Inventory) -> list[str]:

@@ -79,7 +79,8 @@ class SweepDisplay:
     def finished(self, name: str, scores: RunScores, seconds: float) -> None:
         self._current.pop(name, None)
         epoch = f" (epoch {scores.selected_epoch})" if scores.selected_epoch else ""
-        means = {"val": scores.val.mean, "test": scores.test.of("clean", "merged").mean}
+        means = {"val": scores.val.mean} if scores.val else {}
+        means |= {"test": scores.test.of("clean", "merged").mean}
         values = ", ".join(f"{split} {_percents(mean)}" for split, mean in means.items())
         say(f"{name}{epoch}: {values} % {' / '.join(means['test'])}, {clock(seconds)}")
 

@@ -35,6 +35,8 @@ class Run:
     """Of all runs."""
     made_for: str = ""
     """`recipe: row`, which is written down and decides nothing."""
+    data: str = ""
+    """What people call the data, for the name."""
 
     @cached_property
     def code(self) -> dict[str, str]:
@@ -58,7 +60,8 @@ class Run:
                 parts += ["separate"] if classifier.inactive == "skip" else ["separate", classifier.inactive]
             parts += ["distillation"] if self.config.distillation else []
         parts += [self.config.domain] if self.config.domain else []
-        return self.folder / file_name(f"{'_'.join(parts)}_seed{self.config.seed}_{self.key[:12]}")
+        parts += [f"seed{self.config.seed}", *([self.data] if self.data else []), self.key[:12]]
+        return self.folder / file_name("_".join(parts))
 
     @property
     def name(self) -> str:

@@ -312,8 +312,8 @@ _add(
     },
     ("train/image/000001.jpg", "deepfashion2", "1_1", "fashion", "train"),
     ("train/image/000001.jpg", "deepfashion2", "1_2", "fashion", "train"),
-    ("validation/image/000001.jpg", "deepfashion2", "9_1", "fashion", "val/query"),
-    ("validation/image/000002.jpg", "deepfashion2", "9_1", "fashion", "val/index"),
+    ("validation/image/000001.jpg", "deepfashion2", "9_1", "fashion", "test/query"),
+    ("validation/image/000002.jpg", "deepfashion2", "9_1", "fashion", "test/index"),
 )
 _add(
     "deepfashion2",
@@ -376,7 +376,7 @@ _add(
         "inat/iNaturalist/val2018.json": coco(("train_val2018/Aves/2761/4b.jpg", [0]), names={0: "Aves a"}),
     },
     ("train_val2018/Aves/2761/3a.jpg", "inaturalist-2018", "0", "natural world", "train"),
-    ("train_val2018/Aves/2761/4b.jpg", "inaturalist-2018", "0", "natural world", "val/both"),
+    ("train_val2018/Aves/2761/4b.jpg", "inaturalist-2018", "0", "natural world", "test/both"),
 )
 _add(
     "food2k",

@@ -15,6 +15,7 @@ from probe.data.selection import (
     concatenate,
     count,
     draw_classes,
+    draw_validation,
     in_domain,
     namespaced,
     only,
@@ -273,3 +274,59 @@ def test_counts_are_those_of_plain_sets(m: Manifest) -> None:
     domains_and_labels = {(row["domain"], label) for row in listed.iter_rows(named=True) for label in row["label"]}
     everything = (len({(row["source"], row["image"]) for row in listed.iter_rows(named=True)}), len(domains_and_labels))
     assert count(m, by=()).rows() == [everything]
+
+
+def benchmark(sizes: dict[str, int], domain: str = "d") -> list[tuple[str, ...]]:
+    """Training classes of so many images, and a test class."""
+    rows = [(f"{label}/{i}", "s", label, domain, "train", "train") for label, n in sizes.items() for i in range(n)]
+    return rows + [(f"{domain}/t{i}", "s", "t", domain, "test", "both") for i in range(2)]
+
+
+def manifest_of(*rows: tuple[str, ...]) -> Manifest:
+    return Manifest(pl.DataFrame(rows, COLUMNS, orient="row"))
+
+
+def classes_in(manifest: Manifest, split: str) -> set[tuple[str, str]]:
+    return set(manifest.split(split).select("domain", "label").iter_rows())
+
+
+def test_a_tenth_of_each_domains_training_classes_validates_and_trains_nothing():
+    rows = benchmark({f"a{i}": 2 + i % 3 for i in range(40)}) + benchmark({f"b{i}": 2 for i in range(3)}, "e")
+    drawn = draw_validation(manifest_of(*rows), 0.1, seed=0)
+    assert Counter(domain for domain, _ in classes_in(drawn, "val")) == {"d": 4, "e": 1}
+    assert classes_in(drawn, "val").isdisjoint(classes_in(drawn, "train"))
+    assert drawn.split("val")["role"].unique().to_list() == ["both"]
+    before = manifest_of(*rows)
+    assert set(drawn.frame["image"]) == set(before.frame["image"])
+    assert drawn.split("test").equals(before.split("test"))
+    assert drawn.where.endswith("(validated on 5 of its 43 training classes)")
+
+
+def test_which_classes_validate_follows_from_the_seed_and_never_from_the_order_of_the_rows():
+    rows = benchmark({f"a{i}": 2 for i in range(40)})
+    forward, backward = (draw_validation(manifest_of(*part), 0.1, seed=0) for part in (rows, rows[::-1]))
+    assert classes_in(forward, "val") == classes_in(backward, "val")
+    others = [classes_in(draw_validation(manifest_of(*rows), 0.1, seed), "val") for seed in range(1, 5)]
+    assert any(other != classes_in(forward, "val") for other in others)
+
+
+def test_classes_of_one_image_and_classes_that_share_an_image_never_validate():
+    rows = benchmark({"alone": 1, "one": 2, "other": 2, "free": 2})
+    rows += [("one/0", "s", "other", "d", "train", "train")]  # an image of two classes
+    for seed in range(8):
+        assert classes_in(draw_validation(manifest_of(*rows), 0.9, seed), "val") == {("d", "free")}
+
+
+def test_the_datas_own_validation_is_replaced_and_the_last_class_still_trains():
+    rows = [*benchmark({"a": 2, "b": 2}), ("v0", "s", "v", "d", "val", "both"), ("v1", "s", "v", "d", "val", "both")]
+    drawn = draw_validation(manifest_of(*rows), 0.9, seed=0)
+    assert len(classes_in(drawn, "val")) == len(classes_in(drawn, "train")) == 1
+    assert ("d", "v") not in classes_in(drawn, "val")
+
+
+def test_where_no_class_can_be_spared_the_keys_that_mend_it_are_named():
+    for sizes in ({"a": 9}, {"a": 1, "b": 1}):
+        with pytest.raises(
+            UsageError, match=r"no training class of two images or more to spare for validation; .*`val`.*`train`"
+        ):
+            draw_validation(manifest_of(*benchmark(sizes)), 0.1, seed=0)

@@ -7,9 +7,11 @@ import polars as pl
 import pytest
 
 from feature_cache import Failure, Rows, StoreError, StoreWriter
+from probe.data.dataset import read_dataset
 from probe.data.folder import image_folder
 from probe.data.images import content_digest, has_image
 from probe.data.manifest import COLUMNS, Manifest
+from probe.data.resolve import resolve_data
 from probe.errors import UsageError
 from probe.extract.plan import plan_extraction
 from probe.workspace import Workspace
@@ -107,8 +109,45 @@ def test_missing_images_are_all_listed_in_a_file_and_five_on_screen(photos: Phot
     assert str(missing[4]) in said
     assert str(missing[5]) not in said
     (listing,) = workspace.out.iterdir()
+    assert listing.name == "missing-shoes.txt"
     assert str(listing) in said
     assert listing.read_text().split("\n") == [*map(str, missing), ""]
+
+
+def two_copies_of_gldv2(workspace: Workspace, kaggle: int) -> tuple[Path, Path]:
+    """Two images in UnED's folder, so many in Kaggle's, and Kaggle's list of three; the folders."""
+    uned, kaggles = workspace.data_root / "gldv2/images", workspace.data_root / "google_landmark_recognition_2021"
+    for folder, number in ((uned, 2), (kaggles, kaggle)):
+        for i in range(number):
+            image = folder / f"train/0/0/0/000{i}.jpg"
+            image.parent.mkdir(parents=True, exist_ok=True)
+            image.write_bytes(b"content")
+    kaggles.mkdir(exist_ok=True)
+    (kaggles / "train.csv").write_text("id,landmark_id\n0000,7\n0001,7\n0002,7\n")
+    return uned, kaggles
+
+
+def test_where_a_second_copy_of_the_source_has_what_is_missing_the_option_that_takes_it_is_named(
+    workspace: Workspace,
+) -> None:
+    uned, kaggles = two_copies_of_gldv2(workspace, 3)
+    with pytest.raises(UsageError) as caught:
+        plan_extraction(read_dataset("gldv2", workspace.data_root), "tiny", SPEC, workspace)
+    assert f"the first: {uned / 'train/0/0/0/0002.jpg'}; " in str(caught.value)
+    assert str(caught.value).endswith(f"; {kaggles} has 1 of them: add --source-root gldv2={kaggles}.")
+    assert (workspace.out / "missing-gldv2.txt").exists()
+    roots = {"gldv2": kaggles}
+    (task,) = plan_extraction(resolve_data("gldv2", workspace.data_root, roots), "tiny", SPEC, workspace)
+    assert len(task.todo) == 3
+
+
+def test_a_second_copy_that_lacks_images_too_is_no_remedy_by_itself(workspace: Workspace) -> None:
+    uned, kaggles = two_copies_of_gldv2(workspace, 0)
+    (kaggles / "train/0/0/0").mkdir(parents=True)
+    (kaggles / "train/0/0/0/0002.jpg").write_bytes(b"content")
+    with pytest.raises(UsageError) as caught:
+        plan_extraction(read_dataset("gldv2", workspace.data_root), "tiny", SPEC, workspace)
+    assert str(caught.value).endswith(f"; {kaggles} has 1 of them: put them into {uned} too.")
 
 
 def test_images_that_are_stored_need_not_be_on_disk_any_more(photos: Photos, workspace: Workspace) -> None:

@@ -72,6 +72,7 @@ def test_it_equals_a_run_on_a_manifest_of_its_domain_alone(
 
 def test_it_is_validated_on_its_own_domain_and_tested_on_all(cached: CachedFeatures) -> None:
     run = fitted(of("food", linear(epochs=1)), cached)
+    assert run.scores.val
     assert run.scores.val.domains.keys() == {"food"}
     assert run.scores.test.of("clean", "merged").domains.keys() == {"cars", "food"}
     assert (run.scores.classes, run.scores.training_images) == (CLASSES["train"] // 2, 120)

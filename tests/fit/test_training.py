@@ -13,7 +13,7 @@ def test_the_defaults_are_unifexs_recipe_and_all_written_out() -> None:
         "epochs": 10, "samples": None, "validate_every": None, "batch": 128,
         "optimizer": "adam", "betas": (0.9, 0.999), "momentum": None, "nesterov": None, "weight_decay": 1e-4,
         "lr": 1e-2, "schedule": "cosine", "lr_min": 1e-3, "warmup_epochs": 1.0, "freeze_head_epochs": 0,
-        "select_by": "mMP@5", "select_on": "balanced", "sampler": "uniform", "domains": None,
+        "select_by": "mMP@5", "select_on": "balanced", "val_seed": 0, "sampler": "uniform", "domains": None,
         "specialist_steps": None, "update_every": None, "classifier": "joint", "inactive": None,
     }  # fmt: skip
 

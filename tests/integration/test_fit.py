@@ -38,9 +38,9 @@ def test_settings_seeds_and_rows_change_what_is_fitted(quickstart: Shell, finish
     done = quickstart(f"{FIT} {changes} --out {tmp_path}")
     runs = sorted((tmp_path / "runs").iterdir())
     assert [run.name.rsplit("_", 1)[0] for run in runs] == [
-        "descriptor_average-pooling_seed0",
-        "descriptor_linear_arcface_seed0",
-        "descriptor_linear_arcface_seed2",
+        "descriptor_average-pooling_seed0_sample",
+        "descriptor_linear_arcface_seed0_sample",
+        "descriptor_linear_arcface_seed2_sample",
     ]
     config = yaml.safe_load((runs[1] / "config.yaml").read_text())["config"]
     assert (config["training"]["epochs"], config["loss"]["margin"]) == (2, 0.3)

@@ -10,7 +10,16 @@ from hypothesis import strategies as st
 from probe.data.labels import plainest
 from probe.data.manifest import Manifest
 from probe.errors import UsageError
-from probe.metrics import INDEXES, METRIC_KINDS, METRICS, Evaluation, evaluate, parse_metric
+from probe.metrics import (
+    INDEXES,
+    METRIC_KINDS,
+    METRICS,
+    DomainScores,
+    Evaluation,
+    balanced_mean,
+    evaluate,
+    parse_metric,
+)
 from probe.search import Distance
 from tests.conftest import examples
 from tests.metrics.plain import Problem, at, clean, clean_summary, published
@@ -129,6 +138,27 @@ def test_the_official_values_are_rounded_by_domain_and_again_in_the_mean() -> No
     assert scores.of("clean", "merged").domains["cars"].values["R@1"] == pytest.approx(2 / 3)
     assert scores.of("official", "merged").domains["cars"].values["R@1"] == 0.667
     assert scores.of("official", "merged").mean["R@1"] == 0.834  # of 0.667 and 1: 0.8335, rounded to even
+
+
+def official_mean(of_domains: dict[str, float]) -> float | None:
+    scores = {name: DomainScores(values={"R@1": v}, queries=1, nothing_to_find=0) for name, v in of_domains.items()}
+    return balanced_mean(scores, ["R@1"], "official")["R@1"]
+
+
+def test_the_official_mean_rounds_as_numpys_does_in_the_order_of_the_published_list() -> None:
+    published = ["food2k", "cars196", "sop", "inshop", "inat", "met", "gldv2", "rp2k"]
+    tables = np.round(np.random.default_rng(0).random((1000, 8)), 3)
+    expected = [float(np.round(np.mean(list(values)), 3)) for values in tables]
+    of_domains = [dict(sorted(zip(published, values, strict=True))) for values in tables.tolist()]
+    assert [official_mean(values) for values in of_domains] == expected
+    by_name = [float(np.round(np.mean(list(values.values())), 3)) for values in of_domains]
+    assert sum(a != b for a, b in zip(by_name, expected, strict=True)) > 5  # the order decides
+
+
+def test_the_official_mean_of_other_domains_is_summed_in_the_order_of_their_names() -> None:
+    values = np.round(np.random.default_rng(1).random((1000, 8)), 3).tolist()
+    expected = [float(np.round(np.mean(row), 3)) for row in values]
+    assert [official_mean(dict(reversed(list(zip("abcdefgh", row, strict=True))))) for row in values] == expected
 
 
 def test_with_the_separate_index_a_query_meets_its_own_domain_only() -> None:

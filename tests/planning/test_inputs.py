@@ -13,7 +13,8 @@ def test_two_recipes_read_data_and_features_once(world: World):
     inputs = Inputs(world.workspace)
     first, second = (Inventory(world.recipe, world.workspace, inputs) for _ in range(2))
     assert first.manifest is second.manifest
-    assert first.features["descriptor"] is second.features["descriptor"]
+    assert list(first.features) == list(second.features) == ["descriptor, test alone"]
+    assert first.features["descriptor, test alone"] is second.features["descriptor, test alone"]
 
 
 def test_what_is_not_there_is_looked_for_again(world: World):

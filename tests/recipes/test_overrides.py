@@ -52,8 +52,10 @@ def test_without_changes_a_recipe_is_as_it_is_written(tmp_path: Path) -> None:
 
 def test_seeds_replace_the_defaults_and_a_row_keeps_its_own(tmp_path: Path, capsys) -> None:
     recipe = changed(tmp_path, seeds="3-4,9")
-    assert [[run.seed for run in row.runs] for row in recipe.rows] == [[3, 4, 9], [3, 4, 9], [7], [3, 4, 9]]
-    assert "row 'Three centres' keeps its own seeds: 7" in capsys.readouterr().err
+    assert [[run.seed for run in row.runs] for row in recipe.rows] == [[3, 4, 9], [3, 4, 9], [7], [0]]
+    said = capsys.readouterr().err
+    assert "row 'Three centres' keeps its own seeds: 7" in said
+    assert f"row '{recipe.rows[-1].name}' has one run, since nothing of it is drawn" in said
 
 
 def test_rows_are_chosen_by_name_in_the_recipes_order(tmp_path: Path) -> None:

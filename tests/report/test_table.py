@@ -86,7 +86,7 @@ def test_a_recipe_without_features_names_the_extract_command_and_then_the_fit_co
     table = build_table(Inventory(world.recipe, world.workspace))
     places = f"--data-root {world.workspace.data_root} --cache {world.workspace.cache}"
     assert table.commands == [
-        f"probe extract small --backbone descriptor {places}",
+        f"probe extract small --backbone descriptor --split test {places}",
         f"probe fit {world.recipe.path} {places} --out {world.workspace.out}",
     ]
 
@@ -102,9 +102,9 @@ def test_each_missing_backbone_of_fused_features_and_of_views_has_one_command(wo
     world.write_store()
     table = build_table(Inventory(read_recipe(world.recipe.path), world.workspace))
     extract = [command for command in table.commands if "extract" in command]
-    names = ["siglip-so400m-14-384", "siglip-so400m-14-384@train", "siglip-so400m-14-384@test"]
+    names = ["siglip-so400m-14-384", "siglip-so400m-14-384@test"]
     assert [command.split("--backbone ")[1].split()[0] for command in extract] == names
-    assert len(table.missing) == 3
+    assert len(table.missing) == 2
     assert [row.planned for row in table.rows] == [1, 3, 3, 3]
     assert "Fused again" in terminal_text(table)
 
@@ -112,10 +112,10 @@ def test_each_missing_backbone_of_fused_features_and_of_views_has_one_command(wo
 def test_fused_features_and_sizes_are_measured_from_the_recipe(world: World):
     world.write_store()
     with StoreWriter(world.workspace.store("small", "foreign:other"), {"provenance": "foreign"}) as writer:
-        ids = world.images[1:]
+        ids = world.images[:-1]
         writer.add(
             Rows(ids, np.random.default_rng(1).normal(size=(len(ids), 8)), np.zeros((len(ids), 2))),
-            [Failure(world.images[0], "OSError: empty")],
+            [Failure(world.images[-1], "OSError: empty")],
         )
         writer.finish()
     row = (

@@ -309,6 +309,7 @@ CHANGES: dict[str, dict[str, Any]] = {
         "update_every": 10,
         "classifier": "separate",
         "inactive": "zero-gradients",
+        "val_seed": 1,
     },
 }
 BESIDE: dict[str, dict[str, Any]] = {
@@ -378,6 +379,7 @@ def test_a_run_keeps_its_scores_by_protocol_and_index(short: Fitted) -> None:
         protocol: set(INDEXES) for protocol in PROTOCOLS
     }
     assert all(tuple(test.of(protocol, index).mean) == METRICS for protocol in PROTOCOLS for index in INDEXES)
+    assert short.scores.val
     assert short.scores.val.mean.keys() == {"mMP@5", "R@1"}
     assert short.scores.last
     assert short.scores.last.test.mean.keys() == set(METRICS)

@@ -14,4 +14,4 @@ def test_a_run_that_is_named_twice_is_fitted_once(cached: CachedFeatures, tmp_pa
     assert runs[0].path == runs[1].path
     sweep([(run, cached) for run in runs], "cpu")
     err = capsys.readouterr().err
-    assert sum(line.startswith(runs[0].name) and " val " in line for line in err.splitlines()) == 1
+    assert sum(line.startswith(runs[0].name) and " test " in line for line in err.splitlines()) == 1

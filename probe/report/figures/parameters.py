@@ -10,12 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.figure import Figure
 
-from probe.data import CLASS
 from probe.planning import Inventory
 from probe.recipes import MEAN, PARAMETERS, Row, format_value
 from probe.report.figures.figure import FigureKind
 from probe.report.figures.style import COLOURS, INK, house_style
-from probe.report.model_size import SIZE_COLUMN, ModelSize, model_size
+from probe.report.model_size import SIZE_COLUMN, ModelSize, model_size, training_classes
 from probe.report.table import Table
 
 METRIC = "mMP@5"
@@ -53,7 +52,7 @@ def measured(inventory: Inventory, table: Table) -> list[Point]:
 
 def _size(row: Row, inventory: Inventory) -> ModelSize | None:
     features = inventory.features_of(row)
-    return model_size(row, features.frame("train").select(CLASS).n_unique()) if features else None
+    return model_size(row, training_classes(features)) if features else None
 
 
 def printed(table: Table) -> list[Point]:
