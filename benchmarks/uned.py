@@ -41,7 +41,7 @@ PART = 50_000
 EPOCHS, BATCH = 7, 128  # UnED's
 UNED = {
     "head": {"kind": "l2-linear-l2"},
-    "loss": {"kind": "normalised-softmax"},
+    "loss": {"kind": "normalised-softmax", "init": "lecun-uniform"},
     "training": {
         "optimizer": "adamw",
         "weight_decay": 1e-6,

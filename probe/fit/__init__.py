@@ -25,7 +25,7 @@ from probe.fit.optimizers import OPTIMIZERS
 from probe.fit.plan import TrainingPlan
 from probe.fit.samplers import SAMPLERS, Sampler, SingleDomainSampler, StepBlock
 from probe.fit.schedules import SCHEDULES, Schedule
-from probe.fit.scores import LastEpoch, RunScores
+from probe.fit.scores import LastEpoch, RunScores, Start
 from probe.fit.trainer import Trainer
 from probe.fit.training import VAL_SHARE, Epochs, Joint, Samples, Separate, Training
 
@@ -54,6 +54,7 @@ __all__ = [
     "Separate",
     "SingleDomainSampler",
     "SplitRows",
+    "Start",
     "StepBlock",
     "TrainedConfig",
     "Trainer",

@@ -20,6 +20,9 @@ class TrainingState(Strict):
 
     history: list[EpochRecord]
 
+    start: Scores
+    """The validation before the first epoch."""
+
     last: Scores
     """The validation of the last epoch."""
 

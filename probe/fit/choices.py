@@ -93,6 +93,17 @@ class FlatChoices(Strict):
         return given.get(choice, cls.choices[choice].default)
 
     @classmethod
+    def laid_over(cls, below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+        """What is written above replaces what is below; a kind that is chosen above leaves of the options of the one
+        that is chosen below those that it has too."""
+        lost: set[str] = set()
+        for name, choice in cls.choices.items():
+            before, now = choice.find(cls.chosen(name, below)), choice.find(above.get(name))
+            if before and now and name not in cls.implied:
+                lost |= before.model_fields.keys() - now.model_fields.keys()
+        return {key: value for key, value in below.items() if key not in lost} | dict(above)
+
+    @classmethod
     def stray(cls, choice: str, kind: str, option: str) -> str:
         """The error for an option of another kind than the chosen one."""
         return f"`{option}` means nothing with `{choice}: {kind}`; leave it out, or write `{option}: null`"

@@ -11,6 +11,7 @@ import polars as pl
 from probe.errors import UsageError, nearest
 from probe.extract import CachedFeatures
 from probe.fit.config import RunConfig, TrainedConfig
+from probe.fit.plan import TrainingPlan
 from probe.fit.training import BALANCED, Joint, Training
 from probe.losses import LossConfig
 from probe.metrics import domains_with_something_to_find
@@ -44,6 +45,7 @@ def require_domains(configs: Sequence[RunConfig], features: CachedFeatures) -> N
             continue
         own = sizes if config.domain is None else {config.domain: sizes[config.domain]}
         require_sampler(config.training, own)
+        require_trained_head(TrainingPlan(config.training, sum(own.values())))
         require_selection(config.training, val if config.domain is None else val.filter(domain=config.domain))
         if config.loss.least_classes > 1:
             joint = isinstance(config.training.classifier, Joint)
@@ -75,6 +77,15 @@ def require_sampler(training: Training, sizes: Mapping[str, int]) -> None:
         raise UsageError(
             f"training.batch: an epoch of {images:,} images has no whole batch of {training.batch:,}; lower it, or "
             "take `sampler: uniform`, whose last batch may be short."
+        )
+
+
+def require_trained_head(plan: TrainingPlan) -> None:
+    """Raises UsageError where the head would be frozen in every step, so that there is no epoch to select."""
+    if not plan.head_is_trained(plan.epochs):
+        raise UsageError(
+            f"training.freeze_head_epochs: {plan.frozen_steps} of {plan.steps} steps are frozen, which leaves none to "
+            "train the head; lower it or train longer."
         )
 
 

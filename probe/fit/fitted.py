@@ -22,8 +22,8 @@ from probe.fit.config import ClosedFormConfig, RunConfig, TrainedConfig
 from probe.fit.data import FitData
 from probe.fit.embedding import score, score_merged
 from probe.fit.history import EpochRecord
-from probe.fit.scores import LastEpoch, RunScores
-from probe.fit.trainer import OnEpoch, OnStep, Trainer
+from probe.fit.scores import LastEpoch, RunScores, Start
+from probe.fit.trainer import OnEpoch, OnStep, Trainer, selection_value
 from probe.heads import Head, build_head
 from probe.metrics import METRICS, Evaluation
 from probe.progress import OnProgress, silent
@@ -83,11 +83,13 @@ def _train(trainer: Trainer, on_step: OnStep, on_epoch: OnEpoch, on_search: OnPr
     outcome, data, head = trainer.run(on_step, on_epoch), trainer.data, trainer.head
     last_test = score_merged(head, data.test, trainer.distance, METRICS, on_search)
     last = LastEpoch(epoch=trainer.plan.epochs, val=outcome.last, test=last_test)
+    beaten = outcome.best.value > selection_value(outcome.start, trainer.training)
     head.load_state_dict(outcome.best.head)
     facts = {
         "val": outcome.best.val,
         "selected_epoch": outcome.best.epoch,
         "last": last,
+        "start": Start(val=outcome.start, beaten=beaten),
         "parameters": trainer.objective.sizes(),
         "classes": len(data.class_sizes),
         "shuffled": "all" if data.window is None else f"windows of {data.window:,} rows",

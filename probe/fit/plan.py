@@ -48,6 +48,20 @@ class TrainingPlan:
         return self.epochs * self.steps_per_epoch
 
     @cached_property
+    def frozen_steps(self) -> int:
+        """How many steps at the start leave the head as it was drawn: those of `freeze_head_epochs`, and one more.
+
+        UnED's code freezes while `frozen_steps >= count`, and optax counts the first step as 0; so its 2 epochs of
+        22,118 steps freeze 44,237.
+        """
+        frozen = self.training.freeze_head_epochs
+        return frozen * self.steps_per_epoch + 1 if frozen else 0
+
+    def head_is_trained(self, epoch: int) -> bool:
+        """By the end of this epoch, counted from 1."""
+        return epoch * self.steps_per_epoch > self.frozen_steps
+
+    @cached_property
     def warmup_steps(self) -> float:
         return self.training.warmup_epochs * self._steps(self.images)
 

@@ -21,6 +21,16 @@ class LastEpoch(Strict):
     test: Scores
 
 
+class Start(Strict):
+    """The head as it was drawn, before any step."""
+
+    val: Scores
+    """Merged index, clean protocol."""
+
+    beaten: bool
+    """Whether the selected epoch is better, by what selects it."""
+
+
 class RunScores(Strict):
     """A run's scores. What a closed-form fit has not is None, and is not written."""
 
@@ -36,12 +46,20 @@ class RunScores(Strict):
     """Of the selected epoch: merged index, clean protocol."""
     selected_epoch: PositiveInt | None = None
     last: LastEpoch | None = None
+    start: Start | None = None
+    """None in closed form, and in runs from before it was there."""
     parameters: dict[str, NonNegativeInt] | None = None
     """Trained weights, by what they are of: `head`, `classes`, `teachers`."""
     classes: PositiveInt | None = None
     """Of the training images."""
     shuffled: str | None = None
     """How training rows were shuffled, in words."""
+
+    @property
+    def training_did_not_help(self) -> bool:
+        """Whether no epoch's validation is better than that of the head as it was drawn; False where that is not
+        known."""
+        return self.start is not None and not self.start.beaten
 
     @model_serializer(mode="wrap")
     def _without_what_there_is_none_of(self, fields: SerializerFunctionWrapHandler) -> dict[str, Any]:

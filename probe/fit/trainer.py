@@ -1,5 +1,7 @@
 """The training loop: epochs over the cached features; after each a validation, which may select it, and a checkpoint.
 
+The head is validated before the first epoch too. An epoch is selected only if the head has been trained by its end.
+
 A step gathers its rows and takes one forward pass, one backward pass (with `sharpness` two of each, sharpness.py) and
 one fused update; nothing in it waits for the device. What is minimized is an objective (objective.py); the sampler
 decides which images come when (samplers/). The rest of randomness, initial weights and dropout, is of one generator,
@@ -22,7 +24,7 @@ from probe.fit.config import TrainedConfig
 from probe.fit.data import FitData
 from probe.fit.distillation import DistillationObjective
 from probe.fit.divergence import DivergenceGuard
-from probe.fit.domains import require_sampler, require_selection
+from probe.fit.domains import require_sampler, require_selection, require_trained_head
 from probe.fit.embedding import score_merged
 from probe.fit.history import DomainRecord, EpochRecord
 from probe.fit.objective import Classification, Objective
@@ -60,6 +62,9 @@ class Selected:
 class Outcome:
     """Of the epochs so far."""
 
+    start: Scores
+    """The validation before the first."""
+
     best: Selected
 
     last: Scores
@@ -75,6 +80,7 @@ class Trainer:
         require_sampler(self.training, data.sizes_of_domains())
         require_selection(self.training, data.val.frame)
         self.plan = TrainingPlan(self.training, len(data.train))
+        require_trained_head(self.plan)
         self.sampler = build_sampler(self.training, self.plan, data, config.seed)
         self.generator = torch.Generator(data.device).manual_seed(config.seed)
         self.objective = build_objective(config, data, self.generator)
@@ -93,13 +99,14 @@ class Trainer:
 
     def run(self, on_step: OnStep, on_epoch: OnEpoch) -> Outcome:
         """Trains what is left to train. Raises DivergedError. The head ends as the last epoch left it."""
+        begin = time.monotonic() - self.seconds
+        start = self.outcome.start if self.outcome else self._validate()
         for epoch in range(len(self.history) + 1, self.plan.epochs + 1):
-            start = time.monotonic()
             losses = self._epoch(epoch, on_step)
-            outcome = self.outcome = self._validate(epoch)
+            outcome = self.outcome = self._select(epoch, start)
             means = {metric: outcome.last.value(metric) for metric in outcome.last.mean}
             self.history.append(EpochRecord(**losses, val=means))
-            self.seconds += time.monotonic() - start
+            self.seconds = time.monotonic() - begin
             if self.checkpoint is not None:
                 self.checkpoint.write(self._tensors(outcome.best), self._state(outcome))
             on_epoch(self.history[-1])
@@ -110,8 +117,6 @@ class Trainer:
     def _epoch(self, epoch: int, on_step: OnStep) -> dict[str, Any]:
         """Its record, but for the validation."""
         self.objective.train()
-        for weight in self.head.parameters():
-            weight.requires_grad_(epoch > self.training.freeze_head_epochs)
         step, rate, seen = (epoch - 1) * self.plan.steps_per_epoch, 0.0, 0
         total, of_domains = torch.zeros((), device=self.data.device), DomainLosses(self.data.domains)
         parts: Tensors = {}
@@ -120,6 +125,8 @@ class Trainer:
             batches = self.data.train.batches(block.rows, self.training.batch)
             for at, ((rows, features), domain) in enumerate(zip(batches, block.domains, strict=True)):
                 rate = self.plan.learning_rate(step)
+                for weight in self.head.parameters():
+                    weight.requires_grad_(step >= self.plan.frozen_steps)
                 value, terms, difficulty = self._step(rate, features.float(), self.data.labels[rows], domain)
                 total += value * len(rows)
                 for name, part in terms.items():
@@ -156,16 +163,24 @@ class Trainer:
         self.optimizer.step()
         return value.detach(), parts, difficulty
 
-    def _validate(self, epoch: int) -> Outcome:
-        """A later epoch has to be better to be selected; at a tie the earlier one stays."""
+    def _validate(self) -> Scores:
         self.head.after_epoch(len(self.data.train), self.data.train.take)
-        val = score_merged(self.head, self.data.val, self.distance)
-        value = _selection_value(val, self.training)
-        if self.outcome is not None and value <= self.outcome.best.value:
+        return score_merged(self.head, self.data.val, self.distance)
+
+    def _select(self, epoch: int, start: Scores) -> Outcome:
+        """A later epoch has to be better to be selected; at a tie the earlier one stays. One by whose end the head has
+        not been trained holds the place until there is another."""
+        val = self._validate()
+        value = selection_value(val, self.training)
+        if (
+            self.outcome is not None
+            and self.plan.head_is_trained(self.outcome.best.epoch)
+            and value <= self.outcome.best.value
+        ):
             return replace(self.outcome, last=val)
         head = {name: tensor.detach().clone() for name, tensor in self.head.state_dict().items()}
         kept = {name: tensor.detach().clone() for name, tensor in self.objective.kept().items()}
-        return Outcome(Selected(epoch, value, val, head, kept), last=val)
+        return Outcome(start, Selected(epoch, value, val, head, kept), last=val)
 
     def _tensors(self, best: Selected) -> Tensors:
         return {
@@ -179,6 +194,7 @@ class Trainer:
     def _state(self, outcome: Outcome) -> TrainingState:
         return TrainingState(
             history=self.history,
+            start=outcome.start,
             last=outcome.last,
             selected_epoch=outcome.best.epoch,
             selected_value=outcome.best.value,
@@ -210,7 +226,7 @@ class Trainer:
             for part in ("best-head", "best-kept")
         )
         best = Selected(state.selected_epoch, state.selected_value, state.selected_val, head, kept)
-        self.outcome = Outcome(best, state.last)
+        self.outcome = Outcome(state.start, best, state.last)
 
 
 def build_objective(config: TrainedConfig, data: FitData, generator: torch.Generator) -> Objective:
@@ -247,6 +263,6 @@ def _section(tensors: Tensors, prefix: str) -> Tensors:
     return {name.split(".", 1)[1]: tensor for name, tensor in tensors.items() if name.startswith(f"{prefix}.")}
 
 
-def _selection_value(scores: Scores, training: Training) -> float:
+def selection_value(scores: Scores, training: Training) -> float:
     """The validation metric that selects, balanced over the domains or of one."""
     return scores.value(training.select_by, None if training.select_on == BALANCED else training.select_on)

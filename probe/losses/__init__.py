@@ -19,6 +19,7 @@ from probe.losses.cosine import CosineSoftmax, MarginSoftmax, sine
 from probe.losses.curricularface import CurricularFace
 from probe.losses.distillation import logit_distillation, relation_distillation
 from probe.losses.dynamic_arcface import DynamicArcFace
+from probe.losses.initialization import ClassInit, class_matrix
 from probe.losses.li_arcface import LiArcFace
 from probe.losses.margins import CosineMargins, PowerMargins, Radians, SizeMargins
 from probe.losses.normalised_softmax import NormalisedSoftmax
@@ -35,6 +36,7 @@ __all__ = [
     "AdaCos",
     "AdaFace",
     "ArcFace",
+    "ClassInit",
     "CosFace",
     "CosineMargins",
     "CosineSoftmax",
@@ -54,6 +56,7 @@ __all__ = [
     "add_angular_margin",
     "build_loss",
     "class_logits",
+    "class_matrix",
     "logit_distillation",
     "relation_distillation",
     "sine",

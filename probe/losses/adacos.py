@@ -12,6 +12,7 @@ from probe.errors import ProbeError
 from probe.losses.base import LOSSES
 from probe.losses.core import MatmulPrecision
 from probe.losses.cosine import CosineSoftmax
+from probe.losses.initialization import ClassInit
 
 _RANGE = 4.0
 
@@ -42,11 +43,12 @@ class AdaCos(CosineSoftmax):
         dynamic: bool,
         generator: torch.Generator,
         precision: MatmulPrecision = "fp32",
+        init: ClassInit = "xavier",
     ) -> None:
         if classes < (least := self.Config.least_classes):
             raise ProbeError(f"AdaCos' scale needs at least {least} classes, and there are {classes}.")
         self.fixed = math.sqrt(2) * math.log(classes - 1)
-        super().__init__(classes, dim, self.fixed, generator, precision=precision)
+        super().__init__(classes, dim, self.fixed, generator, precision=precision, init=init)
         self.dynamic = dynamic
         self.register_buffer("dynamic_scale", torch.tensor(self.fixed, dtype=torch.float64, device=generator.device))
 

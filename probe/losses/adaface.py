@@ -22,7 +22,8 @@ class AdaFace(MarginSoftmax):
     Kim et al., CVPR 2022, eq. 10 to 14: q = clip((|x| - mean) * h / deviation, -1, 1), without gradient, from running
     statistics of the lengths that each batch in training mode moves first by `t_alpha`; the first batch sets them, and
     a batch of one leaves the deviation as it is. θ - margin * q is kept within [0, π], so that it does not wrap
-    around; outside, the gradient is 0. `margin` in radians. The statistics are saved with the state.
+    around; outside, the gradient is 0. Cosines are not cut to ±0.999 as in the released code. `margin` in radians. The
+    statistics are saved with the state.
     """
 
     class Config(MarginSoftmax.Config):

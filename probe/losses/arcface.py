@@ -32,7 +32,8 @@ class ArcFace(MarginSoftmax):
 def add_angular_margin(cosines: torch.Tensor, margin: torch.Tensor) -> torch.Tensor:
     """cos(θ + margin) of (B,) cos θ; where θ + margin would pass π, cos θ - margin * sin(margin) instead.
 
-    That keeps it below cos θ and, for margins up to 2.33, increasing in it (the reference code's `easy_margin=False`).
+    That keeps it below cos θ and, for margins up to 2.33, increasing in it: so does the code of UniFEx,
+    pytorch-metric-learning and CurricularFace; InsightFace's today lets the angle wrap around.
     `margin`: of all, (), or of each, (B,), in radians.
     """
     cosines = cosines.clamp(-1, 1)

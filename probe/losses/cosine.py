@@ -7,7 +7,6 @@ A loss of the family says what a margin makes of the labels' cosines:
             return cosines - self.margin
 """
 
-import math
 from collections.abc import Callable
 from typing import TypedDict, Unpack
 
@@ -18,6 +17,7 @@ from torch.nn import functional as F
 
 from probe.losses.base import Loss
 from probe.losses.core import MatmulPrecision, Negatives, class_logits
+from probe.losses.initialization import ClassInit, class_matrix
 from probe.losses.margins import Radians
 from probe.validation import Strict
 
@@ -30,24 +30,28 @@ class CoreOptions(TypedDict, total=False):
 
     sub_centers: int
     precision: MatmulPrecision
+    init: ClassInit
 
 
-class _Products(Strict):
+class _ClassMatrix(Strict):
     """Stands before `kind` where a configuration is written out."""
 
     precision: MatmulPrecision = "fp32"
     """Of the products with the class matrix; bf16 is faster where the processor has it."""
+
+    init: ClassInit = "xavier"
+    """Where the class matrix starts."""
 
 
 class CosineSoftmax(Loss):
     """Mean cross-entropy of softmax(scale * cos) between embeddings and class centres, both of any length.
 
     With K > 1 sub-centres a class's cosine is the largest of its K (Deng et al., ECCV 2020, eq. 2). `weight` is
-    (K * C, d), sub-centre-major: row k * C + c is sub-centre k of class c; it starts Xavier-uniform. `chunk`: classes
-    at a time, by default what stays in cache.
+    (K * C, d), sub-centre-major: row k * C + c is sub-centre k of class c; `init` says where it starts. `chunk`:
+    classes at a time, by default what stays in cache.
     """
 
-    class Config(Loss.Config, _Products):
+    class Config(Loss.Config, _ClassMatrix):
         """With `sub_centers` among its options, a loss has so many centres a class."""
 
         @property
@@ -65,14 +69,13 @@ class CosineSoftmax(Loss):
         generator: torch.Generator,
         sub_centers: int = 1,
         precision: MatmulPrecision = "fp32",
+        init: ClassInit = "xavier",
     ) -> None:
         super().__init__()
         self.classes, self.sub_centers, self.scale = classes, sub_centers, scale
         self.precision = precision
         self.chunk: int | None = None
-        bound = math.sqrt(6 / (dim + sub_centers * classes))
-        draw = torch.rand(sub_centers * classes, dim, generator=generator, device=generator.device)
-        self.weight = nn.Parameter((draw * 2 - 1) * bound)
+        self.weight = nn.Parameter(class_matrix(init, sub_centers * classes, dim, generator))
 
     def forward(self, embeddings: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         return self.cross_entropy(embeddings, labels, lambda cosines: self.with_margin(cosines, labels))

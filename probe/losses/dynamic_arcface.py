@@ -39,7 +39,7 @@ class DynamicArcFace(CosineSoftmax):
     @classmethod
     def build(cls, config: "Config", class_sizes: torch.Tensor, dim: int, generator: torch.Generator) -> Self:
         margins = config.margins.of(class_sizes.to(generator.device))
-        core = CoreOptions(sub_centers=config.sub_centers, precision=config.precision)
+        core = CoreOptions(sub_centers=config.sub_centers, precision=config.precision, init=config.init)
         return cls(margins, dim, config.scale, generator, **core)
 
     def with_margin(self, cosines: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

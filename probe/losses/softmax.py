@@ -11,11 +11,13 @@ from torch import nn
 from torch.nn import functional as F
 
 from probe.losses.base import LOSSES, Loss
+from probe.losses.initialization import ClassInit, class_matrix
 
 
 @LOSSES.register
 class Softmax(Loss):
-    """Mean cross-entropy of softmax(W x + b). `weight` (C, d) and `bias` (C,) start in U(±1/sqrt(d)).
+    """Mean cross-entropy of softmax(W x + b). `weight` (C, d) starts as `init` says, `bias` (C,) in
+    U(±1/sqrt(d)).
 
     Its logits are not bounded and it is not on the core: it keeps (B, C) logits.
     """
@@ -23,14 +25,17 @@ class Softmax(Loss):
     class Config(Loss.Config):
         kind: Literal["softmax"] = "softmax"
         bias: bool = True
+        init: ClassInit = "linear"
 
         def weights(self, classes: int, dim: int) -> int:
             return classes * (dim + self.bias)
 
-    def __init__(self, classes: int, dim: int, generator: torch.Generator, bias: bool = True) -> None:
+    def __init__(
+        self, classes: int, dim: int, generator: torch.Generator, bias: bool = True, init: ClassInit = "linear"
+    ) -> None:
         super().__init__()
+        self.weight = nn.Parameter(class_matrix(init, classes, dim, generator))
         bound, device = 1 / math.sqrt(dim), generator.device
-        self.weight = nn.Parameter((torch.rand(classes, dim, generator=generator, device=device) * 2 - 1) * bound)
         start = (torch.rand(classes, generator=generator, device=device) * 2 - 1) * bound if bias else None
         self.bias = None if start is None else nn.Parameter(start)
 

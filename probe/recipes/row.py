@@ -6,6 +6,7 @@ nothing is drawn there is one run, and of a row that is printed only there is no
     row.configs(["cars196", "food2k"], steps=None)     # all runs, once the domains and the measured steps are known
 """
 
+import operator
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -268,12 +269,15 @@ def _merged_section(
     section: str, own: dict[str, Any], default: dict[str, Any], changed: dict[str, Any]
 ) -> dict[str, Any]:
     """Another kind takes over the keys that it has too; a change goes to the kinds that have its key."""
-    base = default | changed
+    lay_over: Callable[[dict[str, Any], dict[str, Any]], dict[str, Any]] = (
+        Training.laid_over if section == "training" else operator.or_
+    )
+    base = lay_over(default, changed)
     known = _known_keys(section, base | own)
     if known is not None:
         other_kind = "kind" in own or "kind" in changed
         base = {key: value for key, value in base.items() if key in known or not (other_kind or key in changed)}
-    return base | own
+    return lay_over(base, own)
 
 
 def _known_keys(section: str, written: dict[str, Any]) -> Collection[str] | None:

@@ -274,6 +274,7 @@ def _notes(inventory: Inventory) -> list[str]:
         *_drawn_validation(inventory),
         *_undecodable_images(inventory),
         *_queries_left_out(inventory),
+        *_training_that_did_not_help(inventory),
         *_unknown_columns(inventory),
     ]
 
@@ -312,6 +313,19 @@ def _queries_left_out(inventory: Inventory) -> list[str]:
             if score.nothing_to_find
         }
     )
+
+
+def _training_that_did_not_help(inventory: Inventory) -> Iterator[str]:
+    for row in inventory.recipe.rows:
+        done = [run for runs in inventory.finished(row) for run in runs]
+        found = [run for run in done if run.scores.training_did_not_help]
+        if found:
+            which = ", ".join(_seed_and_domain(run) for run in found)
+            yield f"{row.name}: no epoch is better on validation than the head before training: {which}"
+
+
+def _seed_and_domain(run: Run) -> str:
+    return f"seed {run.config.seed}" + (f" of {run.config.domain}" if run.config.domain else "")
 
 
 def _unknown_columns(inventory: Inventory) -> list[str]:

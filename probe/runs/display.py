@@ -82,7 +82,8 @@ class SweepDisplay:
         means = {"val": scores.val.mean} if scores.val else {}
         means |= {"test": scores.test.of("clean", "merged").mean}
         values = ", ".join(f"{split} {_percents(mean)}" for split, mean in means.items())
-        say(f"{name}{epoch}: {values} % {' / '.join(means['test'])}, {clock(seconds)}")
+        helped = "; no better on validation than before training" if scores.training_did_not_help else ""
+        say(f"{name}{epoch}: {values} % {' / '.join(means['test'])}, {clock(seconds)}{helped}")
 
     def failed(self, name: str, error: Exception) -> None:
         self._current.pop(name, None)

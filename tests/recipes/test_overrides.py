@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from probe.errors import UsageError
-from probe.fit import ClosedFormConfig, Epochs, TrainedConfig
+from probe.fit import ClosedFormConfig, Epochs, TrainedConfig, Training
 from probe.recipes.overrides import Overrides, parse_seeds
 from probe.recipes.recipe import Recipe, read_recipe
 from tests.recipes.test_recipe import RECIPE, recipe_file
@@ -38,6 +38,14 @@ def test_a_setting_may_change_the_kind(tmp_path: Path) -> None:
     recipe = changed(tmp_path, "loss.kind=sub-center-arcface", "loss.sub_centers=2")
     found = recipe.rows[0].runs[0].model_dump()["loss"]
     assert [found[key] for key in ("kind", "margin", "sub_centers")] == ["sub-center-arcface", 0.4, 2]
+
+
+def test_a_schedule_that_is_set_needs_no_word_on_the_options_of_the_other(tmp_path: Path) -> None:
+    text = RECIPE.replace("training: {epochs: 3}", "training: {epochs: 3, lr_min: 0.002}")
+    recipe = read_recipe(recipe_file(tmp_path, text), Overrides.parse(["training.schedule=constant"], None, []))
+    run = recipe.rows[0].runs[0]
+    assert isinstance(run, TrainedConfig)
+    assert run.training == Training(epochs=3, schedule="constant")
 
 
 def test_a_changed_recipe_has_other_runs_and_says_how_to_get_them(tmp_path: Path) -> None:

@@ -93,7 +93,7 @@ def test_options_have_the_defaults_of_the_class_and_are_those_that_are_written(h
     _, margin, layers = read().rows
     assert isinstance(margin.runs[0], TrainedConfig)
     assert margin.runs[0].loss.model_dump() == {
-        "precision": "fp32", "kind": MARGIN, "margin": 0.4, "scale": 30.0, "shift": 0.2,
+        "precision": "fp32", "init": "xavier", "kind": MARGIN, "margin": 0.4, "scale": 30.0, "shift": 0.2,
     }  # fmt: skip
     assert layers.runs[0].head.model_dump() == {"kind": LAYERS, "dim": 64, "hidden": 128}
     assert isinstance(layers.runs[0], TrainedConfig)
@@ -186,7 +186,7 @@ def test_a_wrong_setting_is_a_clear_error(here: Path, setting: str, says: str):
         ({"kind": MARGIN, "shfit": 0.1}, r"row 'A row': loss: unknown key 'shfit'; did you mean 'shift'\?$"),
         ({"kind": MARGIN, "shift": "wide"}, r"loss.shift: Input should be a valid number, .* \(got 'wide'\)\."),
         ({"kind": MARGIN, "shift": True}, r"loss: `shift` is a number, not true\."),
-        ({"kind": MARGIN, "a": 1, "b": 2}, r"unknown key 'a'; known: kind, .* \(1 more problem\(s\)\)"),
+        ({"kind": MARGIN, "a": 1, "b": 2}, r"unknown key 'a'; known: init, kind, .* \(1 more problem\(s\)\)"),
         ({"kind": "others:Nested", "margins": {"mst": 1}}, r"loss.margins: unknown key 'mst'; did you mean 'most'"),
         ({"kind": "my_losses:Combined"}, r"'my_losses:Combined' cannot be loaded \(module 'my_losses' has no"),
         ({"kind": "my_loss:Own"}, r"cannot be loaded \(No module named 'my_loss'\); name it as package.module"),

@@ -66,6 +66,35 @@ def test_a_section_of_another_kind_takes_over_the_keys_that_it_has_too(tmp_path:
     assert untrained.runs[0].head == heads.AveragePooling.Config(dim=32)
 
 
+def test_another_kind_in_a_rows_training_leaves_the_options_that_it_has_not(tmp_path: Path):
+    defaults = (
+        "training: {epochs: 3, lr_min: 0.002, optimizer: adamw, betas: [0.8, 0.9], sampler: dynamic, domains: [a, b], "
+        "update_every: 9}"
+    )
+    rows = """
+  - {name: Constant, training: {schedule: constant}}
+  - {name: SGD, training: {optimizer: sgd, sampler: round-robin}}
+  - {name: Adam, training: {optimizer: adam, lr_min: 0.001}}
+"""
+    text = RECIPE.replace("training: {epochs: 3}", defaults).split("rows:")[0] + "rows:" + rows
+    constant, sgd, adam = (trained_run(row).training for row in read_recipe(recipe_file(tmp_path, text)).rows)
+    dynamic = {"epochs": 3, "sampler": "dynamic", "domains": ("a", "b"), "update_every": 9}
+    adamw = {"optimizer": "adamw", "betas": (0.8, 0.9)}
+    assert constant == Training(schedule="constant", **adamw, **dynamic)
+    assert sgd == Training(epochs=3, lr_min=0.002, optimizer="sgd", sampler="round-robin", domains=("a", "b"))
+    assert adam == Training(lr_min=0.001, optimizer="adam", betas=(0.8, 0.9), **dynamic)
+
+
+@pytest.mark.parametrize(
+    "row", ["{schedule: constant, lr_min: 0.001}", "{lr_min: 0.001}"], ids=["beside its own", "beside the default's"]
+)
+def test_an_option_that_means_nothing_where_it_is_written_is_still_refused(row: str, tmp_path: Path):
+    text = RECIPE.replace("training: {epochs: 3}", "training: {epochs: 3, schedule: constant}")
+    text = text.replace("{name: Trained}", f"{{name: Trained, training: {row}}}")
+    with pytest.raises(UsageError, match="`lr_min` means nothing with `schedule: constant`"):
+        read_recipe(recipe_file(tmp_path, text))
+
+
 def test_training_without_a_section_is_unifexs(tmp_path: Path):
     path = recipe_file(tmp_path, RECIPE.replace("  training: {epochs: 3}\n", ""))
     assert trained_run(read_recipe(path).rows[0]).training == Training()

@@ -12,6 +12,7 @@ from probe.data.curation import read_curations
 from probe.data.dataset import find_dataset
 from probe.data.manifest import COLUMNS as MANIFEST
 from probe.data.sample import SAMPLE
+from probe.fit import Epochs, TrainedConfig
 from probe.planning.inventory import Inventory
 from probe.recipes.display import PARAMETERS, is_score
 from probe.recipes.printed import COLUMNS, read_printed_values
@@ -231,3 +232,50 @@ def test_references_are_of_a_known_layout():
     for path in REFERENCE.glob("*.csv"):
         if path.stem != "encoders":
             assert read_printed_values(path).rows, path
+
+
+def trained_configs(name: str) -> dict[str, TrainedConfig]:
+    """Of each trained row, its first seed's."""
+    return {row.name: run for row in recipe_of(name).rows for run in row.runs[:1] if isinstance(run, TrainedConfig)}
+
+
+PUBLISHED_INITS = {  # where the papers' code starts the class matrix
+    "lecun-uniform": ["uned_table4", *(f"uned_supp_s{n}" for n in range(1, 5)), "uned-udon", "pocket-regimes"],
+    "linear": ["ilias-linear"],
+    "xavier": [
+        *(f"unifex_table{n}" for n in range(4, 7)),
+        *(f"unifex_appendix_table{n}" for n in range(1, 5)),
+        "uned_table6",  # UniFEx's head on the 5th place's features; the 6th's start is not stated
+        "guiec-6th-place",  # not stated
+    ],
+}
+
+
+@pytest.mark.parametrize(("init", "name"), [(init, name) for init, names in PUBLISHED_INITS.items() for name in names])
+def test_class_matrices_start_as_the_paper_starts_them(init: str, name: str):
+    assert {config.loss.options["init"] for config in trained_configs(name).values()} == {init}
+
+
+def test_every_recipe_of_a_paper_that_trains_is_among_those_with_a_published_start():
+    papers = [path.stem for path in RECIPES if path.stem.startswith(("uned", "unifex", "ilias", "guiec"))]
+    known = {name for names in PUBLISHED_INITS.values() for name in names}
+    assert {name for name in papers if trained_configs(name)} == known - {"pocket-regimes"}
+
+
+@pytest.mark.parametrize("name", ["uned_table4", "uned_supp_s1", "uned_supp_s3", "uned_supp_s4", "uned-udon"])
+def test_uneds_specialists_train_for_up_to_30_epochs_and_its_universal_models_for_7(name: str):
+    specialists = {row.name for row in recipe_of(name).rows if row.specialists}
+    for row, config in trained_configs(name).items():
+        epochs = 30 if row in specialists or config.domain is not None else 7
+        assert config.training.length == Epochs(epochs=epochs), row
+        assert config.training.freeze_head_epochs in (0, 2)
+
+
+def test_the_published_specialist_steps_are_whole_epochs_of_up_to_30():
+    steps = trained_configs("uned_table4")["IN+USCSS"].training.sampler.options["specialist_steps"]
+    *printed, _total = read_printed_values(REFERENCE / "uned_table2.csv").rows.values()
+    steps_of_epochs = [values["images"]["images"].value // 128 for values in printed]
+    assert [count / of_epoch for count, of_epoch in zip(steps.values(), steps_of_epochs, strict=True)] == [
+        3, 11, 28, 28, 4, 8, 6, 4,
+    ]  # fmt: skip
+    assert 30 * sum(steps_of_epochs) == 663_480, "of the eight specialists of a seed, as the recipe's header says"

@@ -301,3 +301,23 @@ def test_a_wrong_combination_is_an_error_that_names_the_file(world: World, old: 
 
 def _merged(run: Run) -> Scores:
     return run.scores.test.of("clean", "merged")
+
+
+def test_a_row_whose_training_does_not_beat_its_start_says_so_in_its_line_and_in_the_table(world: World, capsys):
+    world.write_store()
+    still = "{epochs: 2, batch: 8, warmup_epochs: 0, schedule: constant, lr: 1.0e-12, freeze_head_epochs: 1}"
+    rows = f"""rows:
+  - {{name: Moved, seeds: [3], training: {{epochs: 5}}}}
+  - {{name: Still, seeds: [0], training: {still}}}
+  - {{name: Still apart, seeds: [0], specialists: true, training: {still}}}
+"""
+    recipe = regimes(world, REGIMES.split("rows:")[0] + rows)
+    inventory = Inventory(recipe, world.workspace)
+    assert fit_recipe(inventory, "cpu") == 4
+    assert inventory.runs_of["Moved"][0].scores.start.beaten  # type: ignore[union-attr]
+    lines = [line for line in capsys.readouterr().err.splitlines() if "(epoch" in line]
+    assert sum(line.endswith("; no better on validation than before training") for line in lines) == 3
+    assert [note for note in build_table(inventory).notes if "before training" in note] == [
+        "Still: no epoch is better on validation than the head before training: seed 0",
+        "Still apart: no epoch is better on validation than the head before training: seed 0 of birds, seed 0 of cars",
+    ]

@@ -285,7 +285,7 @@ def test_a_run_of_before_is_read_though_it_does_not_say_what_code_made_it(run: R
 
 CHANGES: dict[str, dict[str, Any]] = {
     "head": {"dim": 16, "dropout": 0.3},
-    "loss": {"kind": "arcface", "margin": 0.4, "scale": 9, "sub_centers": 3, "precision": "bf16"},
+    "loss": {"kind": "arcface", "margin": 0.4, "scale": 9, "sub_centers": 3, "precision": "bf16", "init": "unit"},
     "training": {
         "epochs": 5,
         "samples": 200,

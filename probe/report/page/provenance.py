@@ -51,6 +51,8 @@ def _facts(run: Run) -> dict[str, str]:
     selected = run.scores.selected_epoch
     facts = {"key": run.key, "folder": str(run.path)}
     facts |= {"selected epoch": f"{selected} of {epochs}"} if selected and epochs else {}
+    if run.scores.training_did_not_help:
+        facts["training"] = "no epoch is better on validation than the head before it"
     return facts | {f"input: {name}": value for name, value in run.inputs.items()}
 
 
