@@ -67,6 +67,7 @@ def test_an_epoch_with_a_frozen_head_is_not_selected_though_it_is_the_best(seed:
     trained = values[2:]
     assert max(trained) < values[0], "the test needs a head that training makes worse"
     assert run.scores.selected_epoch == 3 + trained.index(max(trained))
+    assert run.scores.val
     assert run.scores.val.mean["mMP@5"] == max(trained)
     assert run.scores.training_did_not_help
 
@@ -92,6 +93,7 @@ def test_a_domain_alone_decides_whether_the_start_is_beaten_where_it_selects(cac
     for by in ("cars", "food"):
         scores = fitted(linear(epochs=2, select_on=by, lr=0.003, lr_min=0), cached).scores
         assert scores.start
+        assert scores.val
         better = scores.val.value("mMP@5", by) > scores.start.val.value("mMP@5", by)
         assert scores.start.beaten == better
 
