@@ -67,6 +67,8 @@ class PrintedValues:
     rows: dict[str, dict[str, dict[str, PrintedValue]]]
     """By row, column and metric. The column of the balanced mean is `Mean`. Where several groups of the table have a
     row of one name, each is called `GROUP / ROW`."""
+    groups: dict[str, str]
+    """By row, the part of the printed table that it stands in, such as `Specialists`; empty where it has no parts."""
 
     @property
     def domains(self) -> list[str]:
@@ -98,8 +100,9 @@ def read_printed_values(path: Path) -> PrintedValues:
     except (OSError, ValueError, KeyError, TypeError, AttributeError, InvalidOperation) as error:
         raise UsageError(f"{path} cannot be read as a reference file: {error}.") from error
     names = [row for _, row in found]
-    rows = {row if names.count(row) == 1 else f"{group} / {row}": found[group, row] for group, row in found}
-    return PrintedValues(path, rows)
+    called = {(group, row): row if names.count(row) == 1 else f"{group} / {row}" for group, row in found}
+    rows = {called[place]: values for place, values in found.items()}
+    return PrintedValues(path, rows, {called[group, row]: group for group, row in found})
 
 
 def _lines(reader: csv.DictReader, path: Path) -> Iterator[_Line]:

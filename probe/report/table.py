@@ -53,6 +53,8 @@ class TableRow:
     """What is printed, by column and metric."""
     relation: PrintedRelation
     """How the two may be compared."""
+    group: str = ""
+    """The part of the printed table that it stands in."""
 
     def cell(self, column: str, metric: str) -> Cell | None:
         return self.cells.get(column, {}).get(metric)
@@ -163,7 +165,8 @@ def _row(row: Row, inventory: Inventory) -> TableRow:
     cells |= {SIZE_COLUMN: sizes} if sizes else {}
     dim = seeds[0][0].scores.dim if seeds else None
     printed = row.relation.values(recipe.reference)
-    return TableRow(row.name, dim, len(seeds), len(row.runs), cells, printed, row.relation)
+    group = recipe.reference.groups.get(row.relation.printed or "", "") if recipe.reference else ""
+    return TableRow(row.name, dim, len(seeds), len(row.runs), cells, printed, row.relation, group)
 
 
 def _values_by_column(row: Row, runs: list[Run], recipe: Recipe) -> dict[str, Values]:

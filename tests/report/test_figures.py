@@ -187,3 +187,15 @@ def test_without_runs_and_data_only_the_closed_form_of_the_margins_is_drawn(meas
     [line] = drawn.figure.axes[0].lines
     _, margins = (np.asarray(values) for values in line.get_data())
     assert (margins[0], margins[50], margins[100]) == pytest.approx((0.5, 0.35, 0.2))
+
+
+def test_where_all_classes_are_of_one_size_the_margin_map_has_a_point(
+    measured: Measured, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(margin_map, "_class_sizes", lambda inventory: np.array([5, 5, 5]))
+    figure = margin_map.draw(measured.inventory, build_table(measured.inventory))
+    assert figure
+    [line] = [line for axes in figure.axes for line in axes.lines]
+    n, margins = (np.asarray(values) for values in line.get_data())
+    assert (n.tolist(), line.get_marker()) == ([5], "o")
+    assert margins == pytest.approx(CosineMargins().most)

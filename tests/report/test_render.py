@@ -16,6 +16,7 @@ from probe.recipes.display import Display, format_value
 from probe.recipes.printed import PrintedValue
 from probe.recipes.recipe import Recipe
 from probe.recipes.row import Compared, PrintedRelation
+from probe.report.page.document import html
 from probe.report.render.entries import difference_text, entry_of, has_difference
 from probe.report.render.files import write_files
 from probe.report.render.latex import escaped, latex
@@ -199,3 +200,23 @@ def test_the_overview_has_a_line_for_each_table():
     lines = [line.split() for line in console.export_text().splitlines() if "some_table" in line]
     assert ["1/2" in lines[0], "0/2" in lines[1], "1/1" in lines[2]] == [True] * 3
     assert [line[-1] for line in lines] == ["fit", "'small'", "complete"]
+
+
+def test_rows_stand_below_the_names_of_their_groups_in_every_form():
+    groups = ["Off-the-shelf", "Off-the-shelf", "Specialists & co", ""]
+    rows = [replace(row_of(f"r{number}", 61.0), group=group) for number, group in enumerate(groups)]
+    table = table_of(rows)
+    console = Console(width=200, record=True, file=io.StringIO())
+    show(table, console)
+    forms = (console.export_text(), markdown(table), latex(table), html(table))
+    names = ("Specialists & co", "Specialists & co", r"Specialists \& co", "Specialists &amp; co")
+    for form, name in zip(forms, names, strict=True):
+        assert form.count("Off-the-shelf") == form.count(name) == 1
+        order = [form.index(text) for text in ("Off-the-shelf", "r0", "r1", name, "r2")]
+        assert order == sorted(order)
+    assert [line["group"] for line in csv.DictReader(io.StringIO(long_csv(table)))][::6] == groups
+
+
+def test_a_table_of_one_group_has_no_headings():
+    table = table_of([replace(row_of(name, 61.0), group="All of them") for name in "ab"])
+    assert "All of them" not in markdown(table) + latex(table)

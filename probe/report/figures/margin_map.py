@@ -28,7 +28,8 @@ CAPTION = (
 
 
 def draw(inventory: Inventory, _table: Table) -> Figure | None:
-    """One line a setting of the margins, over the class sizes of the recipe's training split."""
+    """One line a setting of the margins, over the class sizes of the recipe's training split; a point each where all
+    classes are of one size."""
     settings = {
         f"{row.name}: {_range(margins)}": margins
         for row in inventory.recipe.rows
@@ -65,7 +66,7 @@ def _class_sizes(inventory: Inventory) -> np.ndarray | None:
 
 def _plot(axes: Axes, settings: Mapping[str, SizeMargins], n: torch.Tensor, at: np.ndarray) -> None:
     for number, (name, margins) in enumerate(settings.items()):
-        style = line_style(number) | {"marker": "", "linewidth": 2}
+        style = line_style(number) | {"marker": "o" if len(n) == 1 else "", "linewidth": 2}
         axes.plot(at, margins.of(n).numpy(), label=name, **style)
     axes.set_ylabel("margin f(n), radians")
     axes.set_ylim(0, 1.1 * max(margins.most for margins in settings.values()))

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from probe.recipes import PrintedValue, format_value, is_score
-from probe.report.render.entries import Entry, Standing, difference_text, entry_of
+from probe.report.render.entries import Entry, Standing, difference_text, entry_of, headed
 from probe.report.table import Cell, Table
 
 MEASURED, PRINTED, DIFFERENCE = "measured", "printed", "difference"
@@ -60,6 +60,8 @@ class GridCell:
 
 @dataclass(frozen=True)
 class GridRow:
+    heading: str
+    """Above it: the name of its group where that begins."""
     name: str
     dim: int | None
     done: int
@@ -105,9 +107,9 @@ def build_grid(table: Table) -> Grid:
         if (kinds := _kinds(entries[place], table.has_runs and is_score(place[1])))
     ]
     rows = []
-    for y, row in enumerate(table.rows):
+    for y, (heading, row) in enumerate(headed(table)):
         cells = [_cell(entries[group.domain, group.metric][y], kind) for group in groups for kind in group.kinds]
-        rows.append(GridRow(row.name, row.dim, row.done, row.planned, row.relation.mark, cells))
+        rows.append(GridRow(heading, row.name, row.dim, row.done, row.planned, row.relation.mark, cells))
     scores = table.recipe.display.score_metrics
     return Grid(scores, scores[0] if len(scores) > 1 else "", table.has_runs, groups, rows)
 

@@ -39,7 +39,9 @@ function theme() {
 function sortBy(table, header) {
   const headers = [...header.parentElement.children];
   const column = headers.indexOf(header);
-  const rows = [...table.tBodies[0].rows];
+  const headings = [...table.querySelectorAll("tr.heading")]; // of groups, which sorting takes apart
+  for (const heading of headings) heading.hidden = true;
+  const rows = [...table.tBodies[0].rows].filter((row) => !headings.includes(row));
   const keys = new Map(rows.map((row) => [row, row.cells[column].dataset.sort ?? ""]));
   const present = [...keys.values()].filter((key) => key !== "");
   const numeric = present.length > 0 && present.every((key) => Number.isFinite(Number(key)));

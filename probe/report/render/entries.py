@@ -17,6 +17,7 @@ from probe.recipes import PrintedValue, format_value, is_score
 from probe.report.table import Cell, Table, TableRow
 
 NOTHING = "-"
+UNGROUPED = "Not in the print"
 TIED = "≈"
 MARKS = (
     f"Bold: the best mean; {TIED}: no significant difference from it "
@@ -57,6 +58,16 @@ def entries(table: Table, row: TableRow) -> Iterator[tuple[str, Entry]]:
     for column in table.columns:
         for metric in table.metrics(column):
             yield column, entry_of(table, row, column, metric)
+
+
+def headed(table: Table) -> Iterator[tuple[str, TableRow]]:
+    """The rows, each with the heading that stands above it: the name of its group where that begins; empty for the
+    others, and everywhere in a table of one group."""
+    several = len({row.group for row in table.rows if row.group}) > 1
+    before = None
+    for row in table.rows:
+        yield (row.group or UNGROUPED) if several and row.group != before else "", row
+        before = row.group
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import unicodedata
 from collections.abc import Iterator
 
 from probe.report.agreement import agreement_line
-from probe.report.render.entries import Entry, Line, entries, legend, lines
+from probe.report.render.entries import Entry, Line, entries, headed, legend, lines
 from probe.report.table import Table, TableRow
 from probe.workspace import file_name
 
@@ -70,7 +70,7 @@ def latex(table: Table) -> str:
         r"\toprule",
         *_header(table, facts),
         r"\midrule",
-        *(line for row in table.rows for line in _row(table, row)),
+        *(line for heading, row in headed(table) for line in [*_heading(heading, table, facts), *_row(table, row)]),
         r"\bottomrule",
         r"\end{tabular}",
         rf"\par\smallskip\footnotesize {escaped(caption)}",
@@ -103,6 +103,14 @@ def _header(table: Table, facts: list[str]) -> list[str]:
         first += len(of_column)
     names = [escaped(metric) for of_column in metrics for metric in of_column]
     return [_line(["", *("" for _ in facts), *spans]), " ".join(rules), _line(["", *facts, *names])]
+
+
+def _heading(heading: str, table: Table, facts: list[str]) -> list[str]:
+    """Over all columns, with a little space above."""
+    if not heading:
+        return []
+    columns = 1 + len(facts) + sum(len(table.metrics(column)) for column in table.columns)
+    return [r"\addlinespace", _line([rf"\multicolumn{{{columns}}}{{@{{}}l}}{{\textit{{{escaped(heading)}}}}}"])]
 
 
 def _row(table: Table, row: TableRow) -> Iterator[str]:

@@ -11,13 +11,13 @@ from probe.report.render.entries import Entry, entry_of
 from probe.report.table import Cell, Table, TableRow
 
 HEADER = (
-    *("row", "column", "metric", "measured", "std", "low", "high", "seeds"),
+    *("group", "row", "column", "metric", "measured", "std", "low", "high", "seeds"),
     *("printed", "printed_std", "compared", "difference", "standing"),
 )
 
 
 def long_csv(table: Table) -> str:
-    """`row,column,metric,measured,std,low,high,seeds,printed,printed_std,compared,difference,standing`.
+    """`group,row,column,metric,measured,std,low,high,seeds,printed,printed_std,compared,difference,standing`.
 
     Scores in percent; low and high: the 95 % bootstrap interval over queries; difference: measured minus printed;
     standing: best, tied, or neither. Columns that the table does not show, but the runs have, are there too.
@@ -30,7 +30,7 @@ def long_csv(table: Table) -> str:
             for metric in table.recipe.display.metrics:
                 entry = entry_of(table, row, column, metric)
                 if entry.measured is not None or entry.printed is not None:
-                    writer.writerow([row.name, column, metric, *_values(row, entry)])
+                    writer.writerow([row.group, row.name, column, metric, *_values(row, entry)])
     return text.getvalue()
 
 

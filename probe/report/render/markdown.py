@@ -4,7 +4,7 @@ Path("out/tables/quickstart.md").write_text(markdown(table))
 """
 
 from probe.report.agreement import agreement_line
-from probe.report.render.entries import TIED, Entry, Line, entries, legend, lines, time_text
+from probe.report.render.entries import TIED, Entry, Line, entries, headed, legend, lines, time_text
 from probe.report.table import Table
 
 
@@ -33,7 +33,9 @@ def _grid(table: Table) -> list[str]:
     places = [(column, metric) for column in table.columns for metric in table.metrics(column)]
     header += [column if column == metric else f"{column} {metric}" for column, metric in places]
     grid = [_line(header), _line(["---", *("---:" for _ in header[1:])])]
-    for row in table.rows:
+    for heading, row in headed(table):
+        if heading:
+            grid.append(_line([f"*{heading}*", *("" for _ in header[1:])]))
         for line in lines(table, row):
             grid.append(_line([line.name, *line.facts, *(_cell(line, entry) for _, entry in entries(table, row))]))
     return grid

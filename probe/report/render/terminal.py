@@ -10,7 +10,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from probe.report.agreement import agreement_line
-from probe.report.render.entries import NOTHING, TIED, Line, entry_of, legend, lines, time_text
+from probe.report.render.entries import NOTHING, TIED, Line, entry_of, headed, legend, lines, time_text
 from probe.report.table import Table, TableRow
 from probe.terminal import WIDE
 
@@ -48,7 +48,10 @@ def _grid(table: Table, between: str) -> RichTable:
         grid.add_column(name, justify="right")
     for column in table.columns:
         grid.add_column(Text(column.replace(", ", "\n")), justify="right", no_wrap=column in table.means)
-    for row in table.rows:
+    for heading, row in headed(table):
+        if heading:
+            grid.add_section()
+            grid.add_row(Text(heading, style="italic"))
         for line in lines(table, row):
             measured = line.kind == "measured"
             name = Text(line.name if measured else f"  {line.name}")
