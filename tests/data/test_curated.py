@@ -220,7 +220,7 @@ def test_training_sets_of_one_recipe_draw_nested_images_of_the_same_sources() ->
     assert {source for each in found for source in each.sources} == {"products-10k", "gldv2"}
 
 
-@examples(12, 200)
+@examples(12, 100)
 @given(st.data())
 def test_curation_holds_its_promises_whatever_the_input_and_its_order(data: st.DataObject) -> None:
     drawn = {

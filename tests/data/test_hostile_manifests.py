@@ -38,7 +38,7 @@ ATOMS += ["\ufeff", "é", "e\u0301", "\u2028", "\x85", "\x1a", "\x00", "'", "#",
 text = st.lists(st.sampled_from(ATOMS), min_size=1, max_size=4).map("".join)
 
 
-@settings(examples(30, 500), suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(examples(30, 200), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     rows=st.lists(
         st.tuples(text, text, st.lists(text, min_size=1, max_size=3, unique=True), text), min_size=1, max_size=4

@@ -190,7 +190,7 @@ def test_decomposed_image_names_are_composed_and_what_collides_is_refused() -> N
         Manifest(twins)
 
 
-@examples(25, 300)
+@examples(20, 150)
 @given(labels=st.lists(anything, min_size=4, max_size=4), domain=anything)
 def test_csv_and_parquet_have_the_same_rows_and_digest(
     tmp_path_factory: pytest.TempPathFactory, labels: list[str], domain: str
@@ -201,7 +201,7 @@ def test_csv_and_parquet_have_the_same_rows_and_digest(
         assert read_manifest(path).digest == manifest.digest == digest_of_old(manifest.frame)
 
 
-@examples(25, 300)
+@examples(20, 150)
 @given(st.lists(st.lists(anything, min_size=1, max_size=3, unique=True), min_size=3, max_size=3))
 def test_several_labels_come_back_from_csv_and_parquet(
     tmp_path_factory: pytest.TempPathFactory, labels: list[list[str]]

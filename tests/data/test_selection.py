@@ -26,7 +26,7 @@ from tests.conftest import examples
 Rows = set[tuple[str, ...]]
 Classes = dict[tuple[str, str], set[tuple[str, str]]]
 names = st.text("a/%2Fé", min_size=1, max_size=5)
-everything = examples(15, 200)
+everything = examples(15, 100)
 
 
 def rows(manifest: Manifest) -> Rows:
