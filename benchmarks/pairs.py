@@ -17,7 +17,7 @@ from probe.terminal import printer
 
 @dataclass(frozen=True)
 class Comparison:
-    """Seconds of each round of ours and of theirs, and the least speed ratio that DESIGN.md asks for."""
+    """Seconds of each round of ours and of theirs, and the least speed ratio that is aimed at."""
 
     work: str
     against: str

@@ -23,7 +23,14 @@ from functools import reduce
 from pathlib import Path
 from typing import Annotated, Any, Generic, TypeVar
 
-from pydantic import Field, SerializeAsAny, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic import (
+    Field,
+    PydanticUserError,
+    SerializeAsAny,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 
 from probe.errors import UsageError, first_line, nearest
 from probe.validation import Strict, with_nearest_keys
@@ -107,6 +114,8 @@ class Registry(Generic[Class]):
             return config.model_validate(given)
         except ValidationError as error:
             raise with_nearest_keys(error, config) from error
+        except PydanticUserError as error:
+            raise ValueError(f"the options of '{kind}' cannot be checked: {first_line(error)}") from error
 
     def _users_own(self, name: str) -> Class:
         found = load_own(self.what, name)
@@ -130,7 +139,7 @@ def load_own(what: str, name: str) -> Any:
         sys.path.append(str(Path.cwd()))  # where a script of the user's would look too
     try:
         return getattr(importlib.import_module(module), attribute)
-    except Exception as error:  # of a module that anybody wrote
+    except (Exception, SystemExit) as error:  # of a module that anybody wrote
         raise UsageError(
             f"{what} '{name}' cannot be loaded ({first_line(error)}); name it as package.module:Class, of the current "
             "folder or installed."

@@ -1,4 +1,4 @@
-"""The house stays as DESIGN.md drew it: data flows one way, the store stands alone, nothing heavy is loaded early."""
+"""The house is as docs/architecture.md has it: data flows one way, the store stands alone, nothing heavy loads early."""
 
 import ast
 import importlib

@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 from pydantic import NonNegativeInt, RootModel, model_serializer, model_validator
 
+from probe.errors import UsageError
 from probe.validation import Strict
 
 INDEXES = ("merged", "separate")
@@ -76,8 +77,11 @@ class SplitScores(RootModel[dict[Literal["clean", "official"], dict[Literal["mer
     """Of one split: by protocol and by index, those of them that were asked for."""
 
     def of(self, protocol: str, index: str) -> Scores:
-        """Raises KeyError for what was not scored."""
-        return self.root[protocol][index]  # type: ignore[index]
+        """Raises UsageError for what was not scored."""
+        found = self.root.get(protocol, {}).get(index)  # type: ignore[call-overload]
+        if found is None:
+            raise UsageError(f"there are no {protocol} scores in the {index} index; fit or evaluate again.")
+        return found
 
 
 def _plain_mean(values: np.ndarray) -> float:

@@ -202,7 +202,7 @@ def _cells(scores: list[dict[str, Values]], column: str, metrics: Sequence[str])
     """Mean and deviation over the seeds."""
     cells = {}
     for metric in metrics:
-        values = [100 * value for score in scores if (value := score[column][metric]) is not None]
+        values = [100 * value for score in scores if (value := score.get(column, {}).get(metric)) is not None]
         if values:
             std = statistics.stdev(values) if len(values) > 1 else None
             cells[metric] = Cell(statistics.fmean(values), std)

@@ -92,11 +92,12 @@ def _unused(config: RunConfig) -> list[str]:
 @cache
 def _code(roots: frozenset[str], unused: frozenset[str]) -> tuple[tuple[str, str], ...]:
     packages = {root.partition(".")[0] for root in roots} | {OWN}
+    folders = {folder for package in packages - {OWN} if (folder := _folder(package))}
     todo, found, passed = set(roots), dict[str, tuple[str, str]](), set(unused)
     while todo:
         module = todo.pop()
         file = _file(module)
-        if module in passed or file is None or not _decides(module, packages):
+        if module in passed or file is None or not _decides(module, file, packages, folders):
             continue
         passed.add(module)
         imports = _imports(module)
@@ -108,12 +109,24 @@ def _code(roots: frozenset[str], unused: frozenset[str]) -> tuple[tuple[str, str
     return tuple(sorted(found.values()))
 
 
-def _decides(module: str, packages: set[str]) -> bool:
-    """Whether it is of a package that makes numbers, or of a user's own."""
+def _decides(module: str, file: Path, packages: set[str], folders: set[Path]) -> bool:
+    """Whether it is of a package that makes numbers, of a user's own, or beside that."""
     package, *rest = module.split(".")
     if package != OWN:
-        return package in packages
+        return package in packages or (not _is_installed(file) and any(map(file.is_relative_to, folders)))
     return bool(rest) and rest[0] in MAKING_NUMBERS and module not in DECLARATIONS
+
+
+def _folder(package: str) -> Path | None:
+    """Where a user's module or package lies; None where that is among installed ones."""
+    file = _file(package)
+    if file is None or _is_installed(file):
+        return None
+    return file.parent.parent if file.name == "__init__.py" else file.parent
+
+
+def _is_installed(file: Path) -> bool:
+    return "site-packages" in file.parts
 
 
 def _only_passes_on(module: str, file: Path | None) -> bool:

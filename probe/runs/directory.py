@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, PositiveInt, SerializeAsAny, ValidationError
+from pydantic import BaseModel, BeforeValidator, PositiveInt, SerializeAsAny, ValidationError, model_validator
 
 from feature_cache import Spec
 from probe.errors import UsageError, first_line
@@ -75,6 +75,12 @@ class Provenance(BaseModel):
     features: Features
     code: dict[str, str] | None = None
     """A digest of each source file that its numbers depend on; None for a run of an earlier version of probe."""
+
+    @model_validator(mode="after")
+    def _features_are_those_of_the_configuration(self) -> Self:
+        if missing := set(self.config.stores("test")) - self.features.spec.keys():
+            raise ValueError(f"there is no spec of the features of {', '.join(sorted(missing))}")
+        return self
 
 
 class Environment(BaseModel):
@@ -189,11 +195,14 @@ class RunDirectory(ScoredFolder):
         """Of each epoch; empty for a head in closed form."""
         file = self.path / HISTORY
         try:
-            return [EpochRecord.model_validate_json(line) for line in file.read_text(encoding="utf-8").splitlines()]
+            records = [EpochRecord.model_validate_json(line) for line in file.read_text(encoding="utf-8").splitlines()]
         except ValidationError as error:
             self._fail(file, describe(error, EpochRecord))
         except (OSError, ValueError) as error:
             self._fail(file, first_line(error))
+        if not records and not is_closed_form(self.config):
+            self._fail(file, "it has no epoch")
+        return records
 
     @property
     def texts(self) -> dict[str, str]:

@@ -8,7 +8,7 @@ A run that fails does not stop the others. Interrupted runs go on from their las
 from collections.abc import Sequence
 
 from probe.device import choose_device
-from probe.errors import ProbeError
+from probe.errors import ProbeError, first_line
 from probe.extract import CachedFeatures
 from probe.fit import EpochRecord, FitData, TrainedConfig, fit, require_domains, shuffle_window
 from probe.memory import feature_budget
@@ -57,7 +57,7 @@ def sweep(runs: Runs, device_choice: str, jobs: int = 1, tensorboard: bool = Fal
         else:
             _fit_in_turn(pending, settings, display)
     if display.failures:
-        reasons = "; ".join(f"{name}: {error}" for name, error in display.failures)
+        reasons = "; ".join(f"{name}: {first_line(error)}" for name, error in display.failures)
         raise SweepError(
             f"{len(display.failures)} of {len(pending)} run(s) failed, the others are done. {reasons}"
         ) from display.failures[0][1]

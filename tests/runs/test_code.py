@@ -153,6 +153,20 @@ def test_a_loss_of_the_users_own_brings_what_it_imports_of_its_package(
     assert "probe/losses/arcface.py" not in found
 
 
+def test_a_loss_in_a_file_of_its_own_brings_the_files_beside_it_that_it_imports(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "my_loss.py").write_text(
+        "from typing import Literal\n\nfrom my_shift import SHIFT\nfrom probe.losses.cosface import CosFace\n\n\n"
+        "class Mine(CosFace):\n    class Config(CosFace.Config):\n"
+        "        kind: Literal['my_loss:Mine'] = 'my_loss:Mine'\n        margin: float = SHIFT\n"
+    )
+    (tmp_path / "my_shift.py").write_text("import json\nimport numpy\n\nSHIFT = 0.2\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    found = code_of_run(config("my_loss:Mine"))
+    assert {file for file in found if not file.startswith("probe/")} == {"my_loss.py", "my_shift.py"}
+
+
 def test_the_code_of_an_evaluation_is_that_of_search_and_metrics() -> None:
     found = code_of(scoring_modules(["mMP@5"]))
     assert {file.split("/")[1] for file in found} == {"search", "metrics"}

@@ -234,6 +234,34 @@ def test_a_history_that_is_missing_or_damaged_is_one_sentence(run: Run, short: F
         _ = RunDirectory(run.path).history
 
 
+def test_a_history_without_an_epoch_is_one_sentence(run: Run, short: Fitted) -> None:
+    run.write(short, "cpu")
+    (run.path / "history.jsonl").write_text("")
+    with pytest.raises(UsageError, match=r"history\.jsonl cannot be read \(it has no epoch\)"):
+        _ = RunDirectory(run.path).history
+
+
+def test_scores_that_were_not_computed_are_one_sentence(run: Run, short: Fitted) -> None:
+    run.write(short, "cpu")
+    file = run.path / "metrics.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"test": {}}))
+    with pytest.raises(UsageError, match="no clean scores in the merged index"):
+        RunDirectory(run.path).scores.test.of("clean", "merged")
+
+
+def test_a_configuration_of_other_features_than_the_ones_that_were_read_is_one_sentence(
+    run: Run, short: Fitted
+) -> None:
+    run.write(short, "cpu")
+    file = run.path / "config.yaml"
+    record = yaml.safe_load(file.read_text())
+    record["features"]["spec"] = {}
+    file.write_text(yaml.safe_dump(record))
+    with pytest.raises(UsageError, match="no spec of the features of") as error:
+        _ = RunDirectory(run.path).config
+    assert "\n" not in str(error.value)
+
+
 @pytest.mark.parametrize("file", ANOTHER_FORM)
 def test_a_valid_file_of_another_form_is_one_sentence(file: str, run: Run, short: Fitted) -> None:
     run.write(short, "cpu")

@@ -27,7 +27,8 @@ def written(run: Run, name: str, **changes: Any) -> Path:
     path = run.folder / name
     path.mkdir(parents=True)
     record = {"key": run.key, "config": run.config.model_dump(mode="json"), "inputs": run.inputs}
-    record |= {"features": {"dim": 8, "spec": {}}, "code": run.code} | changes
+    spec = {name: {} for name in run.config.stores("test")}
+    record |= {"features": {"dim": 8, "spec": spec}, "code": run.code} | changes
     (path / "config.yaml").write_text(yaml.safe_dump(record))
     (path / "environment.json").write_text(json.dumps({"seconds": 1.0, "made_for": run.made_for}))
     (path / "metrics.json").write_text("{}")

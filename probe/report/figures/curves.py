@@ -54,7 +54,7 @@ def curves(inventory: Inventory) -> list[Curve]:
 def _curve(name: str, histories: list[list[EpochRecord]]) -> Curve:
     epochs = min(map(len, histories))
     loss = [[record.loss for record in records[:epochs]] for records in histories]
-    val = [[100 * record.val[METRIC] for record in records[:epochs]] for records in histories]
+    val = [[100 * record.val.get(METRIC, np.nan) for record in records[:epochs]] for records in histories]
     return Curve(name, np.array(loss), np.array(val))
 
 
