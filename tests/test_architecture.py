@@ -1,4 +1,4 @@
-"""The house is as docs/architecture.md has it: data flows one way, the store stands alone, nothing heavy loads early."""
+"""The house is as docs/architecture.md has it: data flows one way, the store stands alone, heavy libraries come late."""
 
 import ast
 import importlib
