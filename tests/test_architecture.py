@@ -1,4 +1,4 @@
-"""The house is as docs/architecture.md has it: data flows one way, the store stands alone, heavy libraries come late."""
+"""The house is as docs/architecture.md has it: data flows one way, the store stands alone, nothing heavy is early."""
 
 import ast
 import importlib
