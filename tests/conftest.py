@@ -52,24 +52,23 @@ def shared() -> Shared:
     return find
 
 
-class Common:
-    """A folder that is made once for all of pytest's workers."""
-
-    def __init__(self, base: Path, worker: str) -> None:
-        self._base = base if worker == "master" else base.parent
-
-    def __call__(self, name: str, make: Callable[[Path], object]) -> Path:
-        """The folder `name`, which `make` makes unless it is there; only to be read or copied."""
-        folder = self._base / name
-        with FileLock(f"{folder}.lock"):
-            if not folder.exists():
-                make(folder)
-        return folder
+Common = Callable[[str, Callable[[Path], object]], Path]
 
 
 @pytest.fixture(scope="session")
 def common(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Common:
-    return Common(tmp_path_factory.getbasetemp(), worker_id)
+    """`common("sample", build)`: a folder that `build` makes, once for all of pytest's workers; only to be read."""
+    base = tmp_path_factory.getbasetemp()
+    base = base if worker_id == "master" else base.parent
+
+    def find(name: str, build: Callable[[Path], object]) -> Path:
+        folder = base / name
+        with FileLock(f"{folder}.lock"):
+            if not folder.exists():
+                build(folder)
+        return folder
+
+    return find
 
 
 @pytest.fixture(scope="session")

@@ -52,8 +52,7 @@ class BackboneRow(Strict):
     `dim`: length of the feature. `params`: parameters of what computes the feature, exactly: with the projection where
     the feature is projected, without it where it is not. `gflops`: billions of operations of the forward pass of one
     image, a multiply-add as two; times are estimated by it. `family`, `papers`: its name there, and the rows that use
-    it.
-    `options`: passed to the library's constructor; for transformers, the model's configuration.
+    it. `options`: passed to the library's constructor; for transformers, the model's configuration.
 
     `repository`, `file`: where the hub has the weights, if not at the library's usual place. `prefix`: what the keys of
     the image tower begin with in a checkpoint that holds more. `weights`: name of the checkpoint that has to be given

@@ -30,7 +30,7 @@ def plan(
     where they were stopped.
     """
     from probe.errors import UsageError
-    from probe.planning import Inputs, Inventory, Planner, find_machine, make_plan, shell_script, slurm_script
+    from probe.planning import Inputs, Inventory, Planner, make_plan, shell_script, slurm_script
     from probe.recipes import find_recipes, read_recipe
     from probe.report import show_plan
     from probe.terminal import printer
@@ -38,7 +38,7 @@ def plan(
     if sh and slurm:
         raise UsageError("--sh and --slurm are two scripts; ask for one.")
     workspace = Workspace(data_root, cache, out, datasets)
-    inputs, planner = Inputs(workspace), Planner(workspace, find_machine(machine) if machine else None)
+    inputs, planner = Inputs(workspace), Planner(workspace, machine)
     read = [read_recipe(path) for path in find_recipes(recipes or [Path("recipes")])]
     found = make_plan([Inventory(recipe, workspace, inputs) for recipe in read], planner)
     made_by = " ".join(["probe", *sys.argv[1:]])

@@ -32,7 +32,7 @@ def table(
     A recipe that needs nothing from outside (bundled images, built-in backbone) is run from end to end. Of a folder of
     recipes, and with --all, a table of which nothing is measured is one line; all are written to files.
     """
-    from probe.planning import Inputs, Inventory, Planner, complete, find_machine
+    from probe.planning import Inputs, Inventory, Planner, complete
     from probe.progress import say
     from probe.recipes import find_recipes, read_recipe
     from probe.report import FORMATS, build_table, is_begun, show, show_overview, write_files
@@ -45,8 +45,7 @@ def table(
     for recipe in read:
         if recipe.self_contained:
             complete(recipe, workspace, device)
-    planner = Planner(workspace, find_machine(machine) if machine else None)
-    inputs, tables = Inputs(workspace), []
+    inputs, planner, tables = Inputs(workspace), Planner(workspace, machine), []
     for recipe in read:
         inventory = Inventory(recipe, workspace, inputs)
         tables.append(build_table(inventory, planner.status(inventory)))

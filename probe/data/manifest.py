@@ -70,7 +70,7 @@ class Manifest:
     def sources(self) -> list[str]:
         return self.frame["source"].unique().sort().to_list()
 
-    @property
+    @cached_property
     def splits(self) -> list[str]:
         """Those of which there are rows: train, val, test."""
         held = self.frame["split"].unique()

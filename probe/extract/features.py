@@ -51,6 +51,8 @@ class CachedFeatures:
         splits: Sequence[str] = SPLITS,
     ) -> None:
         self.manifest, self.selection = manifest, selection
+        self.splits = tuple(split for split in manifest.splits if split in splits)
+        """Those of which there are rows."""
         self._rows = manifest.frame.filter(pl.col("split").is_in(splits))
         self._stores: dict[str, BackboneStores] = {}
         self._served = self._splits_of_stores()
@@ -100,12 +102,6 @@ class CachedFeatures:
             "features": ",".join(line for stores in self._stores.values() for line in stores.fingerprints),
             "images": contents.hexdigest(),
         }
-
-    @cached_property
-    def splits(self) -> tuple[str, ...]:
-        """Those of which there are rows."""
-        held = self._rows["split"].unique()
-        return tuple(split for split in SPLITS if split in held)
 
     @property
     def dim(self) -> int:

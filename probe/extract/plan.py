@@ -39,7 +39,7 @@ class Settings:
     pinned: bool = False
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Task:
     """The images of one source that one store still lacks, in the order in which they are extracted."""
 
@@ -83,13 +83,13 @@ def plan_extraction(
 
 
 def _require_files(tasks: list[Task], manifest: Manifest, workspace: Workspace) -> None:
-    lacking = {task: images for task in tasks if (images := missing_images(task.root, task.todo))}
-    missing = [str(task.root / image) for task, images in lacking.items() for image in images]
+    lacking = [(task, images) for task in tasks if (images := missing_images(task.root, task.todo))]
+    missing = [str(task.root / image) for task, images in lacking for image in images]
     if missing:
         listing = workspace.out / f"missing-{file_name(manifest.name)}.txt"
         listing.parent.mkdir(parents=True, exist_ok=True)
         write_whole(listing, ("\n".join(missing) + "\n").encode())
-        elsewhere = "".join(_copies(task, images, workspace) for task, images in lacking.items())
+        elsewhere = "".join(_copies(task, images, workspace) for task, images in lacking)
         raise UsageError(
             f"{len(missing):,} image(s) of {manifest.where} are missing on disk, the first: {', '.join(missing[:5])}; "
             f"all are listed in {listing}{elsewhere}."

@@ -13,7 +13,15 @@ from probe.heads.average_pooling import AveragePooling
 from probe.heads.base import HEADS, ClosedFormHead, FixedHead, Head, TrainedHead, build_head, load_head, save_head
 from probe.heads.batch_norm_linear import BatchNorm, BatchNormLinear
 from probe.heads.full_dimension import FullDimension
-from probe.heads.initialization import gaussian, lecun_normal, orthogonal, uniform, uniform_bias, xavier_uniform
+from probe.heads.initialization import (
+    gaussian,
+    lecun_normal,
+    lecun_uniform,
+    orthogonal,
+    uniform,
+    uniform_bias,
+    xavier_uniform,
+)
 from probe.heads.l2_linear_l2 import L2LinearL2
 from probe.heads.linear import Linear, LinearHead
 from probe.heads.linear_l2 import LinearL2
@@ -46,6 +54,7 @@ __all__ = [
     "build_head",
     "gaussian",
     "lecun_normal",
+    "lecun_uniform",
     "load_head",
     "orthogonal",
     "save_head",

@@ -27,6 +27,11 @@ def xavier_uniform(in_dim: int, dim: int, generator: torch.Generator) -> torch.T
     return _uniform((dim, in_dim), math.sqrt(6 / (in_dim + dim)), generator)
 
 
+def lecun_uniform(in_dim: int, dim: int, generator: torch.Generator) -> torch.Tensor:
+    """U(±sqrt(3/D)), whose standard deviation is 1/sqrt(D): flax's own of that name."""
+    return _uniform((dim, in_dim), math.sqrt(3 / in_dim), generator)
+
+
 def lecun_normal(in_dim: int, dim: int, generator: torch.Generator) -> torch.Tensor:
     """Normal, cut off at two standard deviations, with standard deviation 1/sqrt(D) after the cut: flax's own."""
     std = 1 / math.sqrt(in_dim) / TRUNCATED_STD

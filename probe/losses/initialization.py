@@ -6,11 +6,12 @@ In a cosine only a row's direction counts; but Adam moves every entry by about t
 that it turns short rows further.
 """
 
-import math
 from typing import Literal
 
 import torch
 from torch.nn import functional as F
+
+from probe.heads import lecun_uniform, uniform, xavier_uniform
 
 ClassInit = Literal["xavier", "lecun-uniform", "linear", "unit"]
 
@@ -25,5 +26,5 @@ def class_matrix(init: ClassInit, rows: int, dim: int, generator: torch.Generato
     """
     if init == "unit":
         return F.normalize(torch.randn(rows, dim, generator=generator, device=generator.device), dim=1)
-    bounds = {"xavier": math.sqrt(6 / (dim + rows)), "lecun-uniform": math.sqrt(3 / dim), "linear": 1 / math.sqrt(dim)}
-    return (torch.rand(rows, dim, generator=generator, device=generator.device) * 2 - 1) * bounds[init]
+    draw = {"xavier": xavier_uniform, "lecun-uniform": lecun_uniform, "linear": uniform}[init]
+    return draw(dim, rows, generator)

@@ -3,13 +3,13 @@
 loss = Softmax(classes=34_800, dim=64, generator=generator)
 """
 
-import math
 from typing import Literal
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from probe.heads import uniform_bias
 from probe.losses.base import LOSSES, Loss
 from probe.losses.initialization import ClassInit, class_matrix
 
@@ -35,9 +35,7 @@ class Softmax(Loss):
     ) -> None:
         super().__init__()
         self.weight = nn.Parameter(class_matrix(init, classes, dim, generator))
-        bound, device = 1 / math.sqrt(dim), generator.device
-        start = (torch.rand(classes, generator=generator, device=device) * 2 - 1) * bound if bias else None
-        self.bias = None if start is None else nn.Parameter(start)
+        self.bias = nn.Parameter(uniform_bias(dim, classes, generator)) if bias else None
 
     def forward(self, embeddings: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         return F.cross_entropy(F.linear(embeddings, self.weight, self.bias), labels)

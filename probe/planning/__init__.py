@@ -7,18 +7,17 @@ Nothing here is measured or drawn; `complete` and `fit_recipe` make what is miss
 """
 
 from probe.planning.completion import complete, fit_recipe
-from probe.planning.duration import UNKNOWN, Estimate, Estimator, rounded
+from probe.planning.duration import UNKNOWN, Estimate, Estimator, rounded, side_by_side
 from probe.planning.extraction import Extraction
 from probe.planning.inputs import Inputs
 from probe.planning.inventory import Inventory
-from probe.planning.machine import MACHINES, Machine, find_machine
+from probe.planning.machine import Machine
 from probe.planning.next_steps import next_steps
 from probe.planning.plan import Plan, Stage, Step, make_plan
 from probe.planning.script import shell_script, slurm_script, told
 from probe.planning.status import Planner, Status
 
 __all__ = [
-    "MACHINES",
     "UNKNOWN",
     "Estimate",
     "Estimator",
@@ -32,12 +31,12 @@ __all__ = [
     "Status",
     "Step",
     "complete",
-    "find_machine",
     "fit_recipe",
     "make_plan",
     "next_steps",
     "rounded",
     "shell_script",
+    "side_by_side",
     "slurm_script",
     "told",
 ]

@@ -44,6 +44,11 @@ class Estimate(NamedTuple):
         return f"{rounded(self.seconds)}, {self.basis}{left_out}"
 
 
+def side_by_side(seconds: Sequence[float], devices: int) -> float:
+    """Of pieces of work on as many devices: the sum shared out, but no less than the longest."""
+    return max([sum(seconds) / devices, *seconds], default=0.0)
+
+
 def rounded(seconds: float) -> str:
     """In words: `about 40 min`."""
     if seconds < 45:
@@ -142,7 +147,7 @@ class Estimator:
         try:
             scores = run.scores
             queries = sum(domain.queries for domain in scores.test.of("clean", "merged").domains.values())
-        except (UsageError, KeyError):
+        except UsageError:
             return None
         train = TrainingSize(scores.training_images, scores.classes or 0)
         search = SearchSize(queries, queries)

@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from probe.planning.duration import Estimate
+from probe.planning.duration import Estimate, side_by_side
 from probe.planning.extraction import Extraction
 from probe.planning.inventory import Inventory
 from probe.planning.status import Planner
@@ -61,7 +61,7 @@ class Plan:
 
     def seconds(self, devices: int = 1) -> float:
         """Of all steps whose time is known, as many side by side as there are devices, stage after stage."""
-        return sum(_side_by_side([s.time.seconds for s in self.of_stage(stage) if s.time], devices) for stage in Stage)
+        return sum(side_by_side([s.time.seconds for s in self.of_stage(stage) if s.time], devices) for stage in Stage)
 
     @property
     def unknown(self) -> int:
@@ -86,8 +86,7 @@ def make_plan(inventories: Sequence[Inventory], planner: Planner) -> Plan:
                 known = inventory if each.data[0] in inventory.data else known
                 wanted[key] = before.joined(each), tables | {name}, known
         if inventory.fit_command in inventory.commands:
-            time = planner.status(inventory).times.get(inventory.fit_command)
-            fits[name] = Step(inventory.fit_command, Stage.fit, frozenset({name}), time)
+            fits[name] = Step(inventory.fit_command, Stage.fit, frozenset({name}), planner.fit_time(inventory))
     steps = [Step(command, Stage.draw, frozenset(tables)) for command, tables in draws.items()]
     steps += [_extraction(extraction, tables, known, planner) for extraction, tables, known in wanted.values()]
     missing = dict.fromkeys(reason for inventory in unfinished.values() for reason in inventory.unmended)
@@ -101,7 +100,7 @@ def _extraction(extraction: Extraction, tables: Collection[str], inventory: Inve
         extraction.command(inventory.workspace),
         Stage.extract,
         frozenset(tables),
-        planner.extraction_time(extraction, inventory),
+        planner.extraction_time(extraction, images),
         None if images is None or dim is None else images * dim * 2,
     )
 
@@ -126,7 +125,3 @@ def _ordered(inputs: list[Step], fits: dict[str, Step]) -> list[Step]:
             commands.discard(step.command)
         ready()
     return ordered
-
-
-def _side_by_side(seconds: list[float], devices: int) -> float:
-    return max([sum(seconds) / devices, *seconds]) if seconds else 0.0

@@ -15,7 +15,7 @@ from probe.extract import read_speeds
 from probe.planning.duration import USUAL_DIM, Estimate, Estimator, PlannedRun
 from probe.planning.extraction import Extraction
 from probe.planning.inventory import Inventory
-from probe.planning.machine import Machine, this_machine
+from probe.planning.machine import find_machine, this_machine
 from probe.planning.size import DataSize, images_of, printed_size, size_of_manifest
 from probe.recipes import Row
 from probe.runs import Run, RunIndex
@@ -35,10 +35,10 @@ class Status:
 class Planner:
     """Tells the status of all recipes of a command; looks at runs, and counts data, once."""
 
-    def __init__(self, workspace: Workspace, machine: Machine | None = None) -> None:
-        """`machine`: of the times; by default this one."""
+    def __init__(self, workspace: Workspace, machine: str | None = None) -> None:
+        """`machine`: of the times, one of MACHINES; by default this one."""
         self._runs = RunIndex(workspace.runs)
-        self.machine = machine or this_machine()
+        self.machine = find_machine(machine) if machine else this_machine()
         self._estimator = Estimator(self._runs, read_speeds(workspace.cache), self.machine)
         self._printed_size = cache(partial(printed_size, datasets=workspace.datasets))
         self._sizes: dict[int, tuple[Manifest, DataSize]] = {}
@@ -46,19 +46,28 @@ class Planner:
 
     def status(self, inventory: Inventory) -> Status:
         """What is stale, and the time of each command."""
-        unfinished = [(row, run) for row in inventory.recipe.rows for run in self._unfinished(row, inventory)]
+        unfinished = self._unfinished(inventory)
         if not unfinished:
             return Status()
         times = {
-            command: self.extraction_time(extraction, inventory)
+            command: self.extraction_time(extraction, self.images(extraction, inventory))
             for command, extraction in inventory.extractions.items()
         }
         if inventory.fit_command in inventory.commands:
-            planned = [self._planned(row, run, inventory) for row, run in unfinished]
-            times[inventory.fit_command] = self._estimator.runs(planned)
+            times[inventory.fit_command] = self._fit_time(unfinished, inventory)
         return Status(self._stale(unfinished), times)
 
-    def _unfinished(self, row: Row, inventory: Inventory) -> Iterator[Run]:
+    def fit_time(self, inventory: Inventory) -> Estimate | None:
+        """Of all its runs that are not done."""
+        return self._fit_time(self._unfinished(inventory), inventory)
+
+    def _fit_time(self, unfinished: list[tuple[Row, Run]], inventory: Inventory) -> Estimate | None:
+        return self._estimator.runs([self._planned(row, run, inventory) for row, run in unfinished])
+
+    def _unfinished(self, inventory: Inventory) -> list[tuple[Row, Run]]:
+        return [(row, run) for row in inventory.recipe.rows for run in self._unfinished_of(row, inventory)]
+
+    def _unfinished_of(self, row: Row, inventory: Inventory) -> Iterator[Run]:
         """The row's runs that are not done; without the identity of their features where these are missing."""
         if runs := inventory.runs_of[row.name]:
             yield from (run for run in runs if not run.done)
@@ -97,9 +106,8 @@ class Planner:
                 return None
         return images
 
-    def extraction_time(self, extraction: Extraction, inventory: Inventory) -> Estimate | None:
-        """Of the images that its stores lack."""
-        images = self.images(extraction, inventory)
+    def extraction_time(self, extraction: Extraction, images: int | None) -> Estimate | None:
+        """Of so many images; None where their number is not known, or nothing else is."""
         return None if images is None else self._estimator.extraction(extraction.backbone, images)
 
     def _size(self, row: Row, inventory: Inventory) -> DataSize | None:

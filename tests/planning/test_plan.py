@@ -10,7 +10,7 @@ import pytest
 from probe.errors import UsageError
 from probe.planning import Inputs, Inventory, Plan, Planner, Stage, Step, make_plan, shell_script, slurm_script
 from probe.planning.duration import Estimate
-from probe.planning.machine import MACHINES, find_machine
+from probe.planning.machine import find_machine
 from probe.recipes import read_recipe
 from probe.workspace import Workspace
 
@@ -25,7 +25,7 @@ def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
     workspace = Workspace(nowhere / "data", nowhere / "features", nowhere / "out")
     inputs = Inputs(workspace)
     recipes = [read_recipe(ROOT / "recipes" / f"{name}.yaml") for name in TABLES]
-    return make_plan([Inventory(recipe, workspace, inputs) for recipe in recipes], Planner(workspace, MACHINES["h100"]))
+    return make_plan([Inventory(recipe, workspace, inputs) for recipe in recipes], Planner(workspace, "h100"))
 
 
 def words(step: Step) -> str:

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from probe.planning import Machine, rounded
+from probe.planning import Machine, rounded, side_by_side
 from probe.report.table import Table, TableRow
 
 WIDTH = 160  # where it is not a terminal
@@ -70,8 +70,8 @@ def time_text(table: Table, gpus: int = 1) -> str:
     if not known:
         return "?" if table.times else ""
     left_out = len(known) < len(table.times) or any(estimate.unknown for estimate in known)
-    seconds = [estimate.seconds for estimate in known]
-    return rounded(max(sum(seconds) / gpus, *seconds)) + (" + ?" if left_out else "")
+    seconds = side_by_side([estimate.seconds for estimate in known], gpus)
+    return rounded(seconds) + (" + ?" if left_out else "")
 
 
 def first_missing(table: Table) -> str:
