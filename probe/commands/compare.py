@@ -16,7 +16,7 @@ from probe.errors import UsageError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from probe.metrics import Difference, Interval, QueryValues
+    from probe.metrics import Interval, PairedDifference, QueryValues
 
 AGAINST = "--against"
 
@@ -76,7 +76,7 @@ def _read(runs: Sequence[Path], metric: str, index: str) -> "QueryValues":
     return averaged([ScoredFolder(folder).values(index, metric) for folder in folders])
 
 
-def _grid(title: str, differences: "dict[str, Difference]") -> "Table":
+def _grid(title: str, differences: "dict[str, PairedDifference]") -> "Table":
     """In percent and percentage points, a line a domain, the balanced mean last."""
     from rich.table import Table
     from rich.text import Text

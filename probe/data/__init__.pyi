@@ -35,7 +35,7 @@ from .listing import print_dataset as print_dataset
 from .listing import print_datasets as print_datasets
 from .listing import print_sizes as print_sizes
 from .listing import print_tables as print_tables
-from .loading import Batch as Batch
+from .loading import ImageBatch as ImageBatch
 from .loading import Prepare as Prepare
 from .loading import Undecodable as Undecodable
 from .loading import choose_workers as choose_workers

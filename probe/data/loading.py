@@ -37,7 +37,7 @@ class Undecodable(NamedTuple):
 
 
 @dataclass
-class Batch:
+class ImageBatch:
     """Some images that follow one another."""
 
     ids: list[str]
@@ -69,7 +69,7 @@ def choose_workers(shared: bool) -> tuple[int, str]:
 
 def load_batches(
     images: list[str], root: Path, prepare: Prepare, *, batch: int, workers: int, pinned: bool = False
-) -> Iterator[Batch]:
+) -> Iterator[ImageBatch]:
     """The images in batches; with 0 workers they are decoded here, when they are asked for."""
     batches = _Batches(images, root, prepare, batch)
     workers = min(workers, len(batches))
@@ -77,7 +77,7 @@ def load_batches(
 
 
 class _Batches(Dataset):
-    """Batch i of the images, prepared; runs in the workers."""
+    """ImageBatch i of the images, prepared; runs in the workers."""
 
     def __init__(self, images: list[str], root: Path, prepare: Prepare, batch: int) -> None:
         self.images, self.root, self.prepare, self.batch = images, root, prepare, batch
@@ -85,8 +85,8 @@ class _Batches(Dataset):
     def __len__(self) -> int:
         return -(-len(self.images) // self.batch)
 
-    def __getitem__(self, index: int) -> Batch:
-        batch = Batch([], None, [], [], [])
+    def __getitem__(self, index: int) -> ImageBatch:
+        batch = ImageBatch([], None, [], [], [])
         prepared = []
         for image in self.images[index * self.batch : (index + 1) * self.batch]:
             try:

@@ -6,7 +6,7 @@ A recipe is checked as a whole before any work: an error names the file and the 
     read_recipe(Path("recipes/quickstart.yaml")).rows
 """
 
-from probe.recipes.display import COUNTS, PARAMETERS, TEXTS, Display, format_value, is_score
+from probe.recipes.display import PARAMETERS, TEXTS, Display, format_value, is_score
 from probe.recipes.overrides import Overrides
 from probe.recipes.printed import MEAN, PrintedValue, PrintedValues
 from probe.recipes.recipe import Recipe, find_recipe, find_recipes, read_recipe, require_distinct_columns
@@ -15,7 +15,6 @@ from probe.recipes.static import StaticValues
 from probe.recipes.training_sets import curation_commands, folder_of_tables
 
 __all__ = [
-    "COUNTS",
     "MEAN",
     "PARAMETERS",
     "TEXTS",

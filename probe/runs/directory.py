@@ -17,9 +17,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, PositiveInt, SerializeAsAny, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    Field,
+    PositiveInt,
+    SerializeAsAny,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
-from feature_cache import Spec
+from feature_cache import Spec, fingerprint
 from probe.errors import UsageError, first_line
 from probe.fit import (
     ClosedFormConfig,
@@ -49,10 +58,16 @@ PACKAGES = ("probe", "torch", "numpy", "polars", "h5py", "scikit-learn", "timm")
 class Features(BaseModel):
     """The features that a run was fitted on."""
 
-    dim: PositiveInt
+    dim: Annotated[PositiveInt, Field(lt=2**31)]
     """Their length."""
     spec: dict[str, Spec]
     """Of each store, what made them."""
+
+    @field_validator("spec")
+    @classmethod
+    def _is_json(cls, spec: dict[str, Spec]) -> dict[str, Spec]:
+        fingerprint(spec)
+        return spec
 
 
 def _configuration(given: Any) -> RunConfig:
@@ -139,7 +154,7 @@ class RunDirectory(ScoredFolder):
                 save_file({name: value.cpu().contiguous() for name, value in fitted.loss_state.items()}, folder / LOSS)
             if events is not None and events.exists():
                 shutil.move(events, folder / TENSORBOARD)
-            write_scored(folder, fitted.scores.model_dump(), fitted.per_query)
+            write_scored(folder, fitted.scores, fitted.per_query)
         return cls(path)
 
     @property
@@ -157,10 +172,9 @@ class RunDirectory(ScoredFolder):
             problem = describe(error, Provenance)
         except (OSError, ValueError) as error:
             problem = first_line(error)
-        raise UsageError(
-            f"{self.path} is not a finished run; name one of the folders that `probe fit` made "
-            f"({CONFIG} cannot be read: {problem.rstrip('.')})."
-        )
+        if not self.exists:
+            raise UsageError(f"{self.path} is not a finished run; name one of the folders that `probe fit` made.")
+        raise UsageError(f"{file} cannot be read ({problem.rstrip('.')}); put back what it names, or fit again.")
 
     @property
     def key(self) -> str:

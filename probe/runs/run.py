@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from feature_cache import fingerprint
 from probe.fit import RunConfig, RunScores, Separate, TrainedConfig, TrainingPlan
-from probe.runs.checkpoint import Checkpoint
+from probe.runs.checkpoint import RunCheckpoint
 from probe.runs.code import code_of_run
 from probe.runs.directory import TENSORBOARD, Environment, Features, Provenance, RunDirectory
 from probe.workspace import file_name
@@ -83,9 +83,9 @@ class Run:
         return self.directory.scores
 
     @property
-    def checkpoint(self) -> Checkpoint:
+    def checkpoint(self) -> RunCheckpoint:
         """What it has left where it was interrupted; gone when the directory appears."""
-        return Checkpoint(self.path.with_name(f".{self.path.name}.partial"), self.key)
+        return RunCheckpoint(self.path.with_name(f".{self.path.name}.partial"), self.key)
 
     def epochs(self, images: int) -> int:
         """How many it takes with so many training images; 1 in closed form."""

@@ -221,7 +221,9 @@ class Reader:
         return frame.with_columns(source=source, domain=domain, image=image)
 
 
-READERS: Registry[type[Reader]] = Registry("reader", "probe.data.readers", Reader)
+READERS: Registry[type[Reader]] = Registry(
+    "reader", "probe.data.readers", Reader, lambda reader, config: reader(config)
+)
 
 
 def reader_of(config: Reader.Config) -> Reader:
