@@ -32,7 +32,7 @@ from probe.fit.optimizers import build_optimizer, hold_gradients, optimizer_tens
 from probe.fit.plan import TrainingPlan
 from probe.fit.samplers import StepBlock, build_sampler
 from probe.fit.sharpness import Ascent
-from probe.fit.training import BALANCED, Separate, Training
+from probe.fit.training import BALANCED, Training
 from probe.metrics import Scores
 from probe.search import Distance
 
@@ -86,9 +86,7 @@ class Trainer:
         self.objective = build_objective(config, data, self.generator)
         self.head = self.objective.head
         self.optimizer = build_optimizer(self.objective.parameters(), self.training)
-        classifier = self.training.classifier
-        self._skip_inactive = not isinstance(classifier, Separate) or classifier.inactive == "skip"
-        if not self._skip_inactive:
+        if self.training.classifier.moves_inactive:
             hold_gradients(self.objective, but=self.head)
         self.guard = DivergenceGuard(self.training, math.log(len(data.class_sizes)), data.device)
         self.history: list[EpochRecord] = []
@@ -156,7 +154,7 @@ class Trainer:
         ascent = Ascent(self.objective, self.generator, radius) if radius else None
         value = self.objective(features, labels, domain)
         parts, difficulty = self.objective.parts(), self.objective.difficulty(value)
-        self.optimizer.zero_grad(set_to_none=self._skip_inactive)
+        self.optimizer.zero_grad(set_to_none=not self.training.classifier.moves_inactive)
         value.backward()
         if ascent:
             ascent.replace_gradients(features, labels, domain)

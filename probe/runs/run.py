@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from feature_cache import fingerprint
-from probe.fit import RunConfig, RunScores, Separate, TrainedConfig, TrainingPlan
+from probe.fit import RunConfig, RunScores, TrainedConfig, TrainingPlan
 from probe.runs.checkpoint import RunCheckpoint
 from probe.runs.code import code_of_run
 from probe.runs.directory import TENSORBOARD, Environment, Features, Provenance, RunDirectory
@@ -56,8 +56,8 @@ class Run:
             sampler, classifier = self.config.training.sampler, self.config.training.classifier
             parts += [self.config.loss.kind]
             parts += [sampler.kind] if sampler.single_domain else []
-            if isinstance(classifier, Separate):
-                parts += ["separate"] if classifier.inactive == "skip" else ["separate", classifier.inactive]
+            parts += [classifier.kind] if classifier.per_domain else []
+            parts += ["zero-gradients"] if classifier.moves_inactive else []
             parts += ["distillation"] if self.config.distillation else []
         parts += [self.config.domain] if self.config.domain else []
         parts += [f"seed{self.config.seed}", *([self.data] if self.data else []), self.key[:12]]
