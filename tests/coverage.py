@@ -32,7 +32,7 @@ report of GUIEC's 6th place), {count} in all, and where it is here. A row withou
 
 `make coverage` writes this page from `docs/coverage.yaml`. What stands in backticks exists; `tests/test_coverage.py`
 checks it. `recipes/uned_table4.yaml::IN+PCAw` is a row of a recipe, `head: pca-whitening` a key of a recipe with its
-value ([recipes.md](recipes.md)). Which numbers may be compared with the print: [tables.md](tables.md).
+value ([recipes.md](recipes.md)). Which numbers may be compared with printed ones: [tables.md](tables.md).
 """
 OF_SHOW = {"metrics", "index", "protocol"}
 OF_ROW = {"train", "backbone", "append", "views", "head", "loss", "domain", "specialists", "seeds"}

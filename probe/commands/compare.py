@@ -50,7 +50,7 @@ def compare(
     against: Annotated[list[Path], typer.Option(AGAINST, metavar="RUN...", help="What to compare with; likewise.")],
     metric: Annotated[str, typer.Option(help="A metric that both were scored with.")] = "mMP@5",
     index: Annotated[SearchedIndex, typer.Option(help="Which index was searched.")] = SearchedIndex.merged,
-    seed: Annotated[int, typer.Option(min=0, help="Of the random draws, for intervals and p.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the draws for intervals and p.")] = 0,
 ) -> None:
     """Compare two runs query by query: difference, its 95 % bootstrap interval, and p of a paired permutation test.
 

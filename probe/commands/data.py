@@ -24,9 +24,7 @@ app = typer.Typer(no_args_is_help=True, help="Look at data sets, check them, cou
 
 @app.command("list", epilog="Example: probe data list sop")
 def list_datasets(
-    name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="A data set, to be told everything of it.")
-    ] = None,
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="A data set to describe in full.")] = None,
     data_root: DataRoot = DEFAULT.data_root,
     datasets: Datasets = None,
 ) -> None:

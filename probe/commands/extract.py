@@ -42,7 +42,7 @@ def extract(
     precision: Annotated[
         PrecisionChoice | None,
         typer.Option(
-            help="Of the forward pass; auto takes what suits the device.", show_default="the store's, or fp32"
+            help="Precision of the forward pass; auto takes what suits the device.", show_default="the store's, or fp32"
         ),
     ] = None,
     batch: Annotated[int, typer.Option(min=1, help="Images in a forward pass.")] = 64,

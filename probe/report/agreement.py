@@ -44,7 +44,7 @@ def rank_agreement(table: Table) -> list[Agreement]:
 
 
 def agreement_line(table: Table) -> str | None:
-    """`Rank agreement with the print (Spearman): mMP@5 0.93, R@1 0.88; 12 rows.`"""
+    """`Rank agreement with the printed values (Spearman): mMP@5 0.93, R@1 0.88; 12 rows.`"""
     found = rank_agreement(table)
     if not found:
         return None
@@ -52,7 +52,7 @@ def agreement_line(table: Table) -> str | None:
     parts = [f"{metric}{'' if column == mean else f' ({column})'} {rho:.2f}" for column, metric, rho, _ in found]
     rows = sorted({agreement.rows for agreement in found})
     count = str(rows[0]) if len(rows) == 1 else f"{rows[0]} to {rows[-1]}"
-    return f"Rank agreement with the print (Spearman): {', '.join(parts)}; {count} rows."
+    return f"Rank agreement with the printed values (Spearman): {', '.join(parts)}; {count} rows."
 
 
 def spearman(first: Sequence[float], second: Sequence[float]) -> float:

@@ -26,7 +26,7 @@ def test_it_is_over_the_rows_that_have_both_and_stands_below_the_table():
         ("mMP@5", 0.5, 3),
         ("R@1", 0.5, 3),
     }
-    line = "Rank agreement with the print (Spearman): mMP@5 0.50, R@1 0.50; 3 rows."
+    line = "Rank agreement with the printed values (Spearman): mMP@5 0.50, R@1 0.50; 3 rows."
     assert agreement_line(table) == line
     assert f"- {line}" in markdown(table)
 
