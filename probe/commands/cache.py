@@ -129,7 +129,7 @@ def merge(
     if any(source.path.samefile(path) for source in sources if path.exists()):
         raise UsageError(f"{path} cannot be merged into itself; name another store.")
     with StoreWriter.resume(path) as writer:
-        writer.finish()
+        writer.finish(renew=True)
         for source in sources:
             say(f"{source.path}: {writer.absorb(source):,} of {len(source):,} images are new")
     say(f"{path}: {len(FeatureStore(path)):,} images")
