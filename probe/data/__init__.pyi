@@ -38,6 +38,7 @@ from .listing import print_tables as print_tables
 from .loading import ImageBatch as ImageBatch
 from .loading import Prepare as Prepare
 from .loading import Undecodable as Undecodable
+from .loading import Unread as Unread
 from .loading import choose_workers as choose_workers
 from .loading import load_batches as load_batches
 from .manifest import COLUMNS as COLUMNS

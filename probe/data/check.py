@@ -138,7 +138,7 @@ def _decode(manifest: Manifest, images: pl.DataFrame, workers: int) -> tuple[pl.
             batches = load_batches(rows["image"].to_list(), manifest.roots[name], _size, batch=BATCH, workers=workers)
             for batch in batches:
                 good += [(name, *each) for each in zip(batch.ids, batch.contents, strict=True)]
-                bad += [(name, *failure) for failure in batch.failures]
+                bad += [(name, *failure) for failure in (*batch.failures, *batch.unread)]
                 advance(len(batch))
     keys = dict.fromkeys(IMAGE, pl.String)
     return (

@@ -7,11 +7,11 @@ the same however many queries it has. Typed and checked wherever it is read: not
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import polars as pl
-from pydantic import NonNegativeInt, RootModel, model_serializer, model_validator
+from pydantic import Field, NonNegativeInt, RootModel, model_serializer, model_validator
 
 from probe.errors import UsageError
 from probe.validation import Strict
@@ -24,7 +24,7 @@ PUBLISHED_ORDER = ("food2k", "cars196", "sop", "inshop", "inat", "met", "gldv2",
 MEAN = "Mean"
 """The column of the balanced mean, beside the domains'."""
 
-Values = dict[str, float | None]
+Values = dict[str, Annotated[float, Field(ge=0, le=1)] | None]
 """By metric, as fractions; None where no query has anything to find."""
 
 
