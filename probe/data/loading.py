@@ -1,8 +1,9 @@
 """Images read, decoded and prepared in worker processes: batch after batch, in order, a bounded number of them ahead.
 
-What the system says of a file (gone, no rights, no more open files, no memory) is told apart from what a decoder says of
-its bytes: only the latter is a property of the image. Workers only read, decode and assemble. They never touch Polars (its threads do not survive a fork), and they are nice:
-where the forward pass is on the same cores, it goes first and they fill what it leaves.
+What the system says of a file (gone, no rights, no more open files, no memory) is told apart from what a decoder says
+of its bytes: only the latter is a property of the image. Workers only read, decode and assemble. They never touch
+Polars (its threads do not survive a fork), and they are nice: where the forward pass is on the same cores, it goes
+first and they fill what it leaves.
 
     for batch in load_batches(images, root, encoder.prepare, batch=64, workers=2):
         batch.ids, batch.prepared, batch.failures
@@ -97,8 +98,9 @@ def load_batches(
         if not workers:
             raise
         raise ProbeError(
-            f"decoding in {workers} process(es) ended ({first_line(error)}): one was killed, mostly for want of memory, "
-            "or /dev/shm is full or closed; the work so far is kept. Use fewer --workers; 0 decodes in the main process."
+            f"decoding in {workers} process(es) ended ({first_line(error)}): one was killed, mostly for want of "
+            "memory, or /dev/shm is full or closed; the work so far is kept. Use fewer --workers; with 0 "
+            "the main process decodes."
         ) from error
 
 

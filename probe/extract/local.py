@@ -167,8 +167,8 @@ def _deferred_interrupt() -> Iterator[threading.Event]:
 def _too_many(task: Task, failures: list[Failure], unread: list[Unread], allowed: int) -> str:
     if len(unread) > len(failures):
         return (
-            f"{len(unread):,} images of {task.source} could not be read, more than the {allowed:,} allowed; the first is "
-            f"{unread[0].id} ({unread[0].reason}). Mend that and start again; the work so far is kept."
+            f"{len(unread):,} images of {task.source} could not be read, more than the {allowed:,} allowed; the first "
+            f"is {unread[0].id} ({unread[0].reason}). Mend that and start again; the work so far is kept."
         )
     first = sorted(failures)[0]
     return (
