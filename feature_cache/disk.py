@@ -1,4 +1,4 @@
-"""The file that HDF5 writes to, and the peace in which it does.
+"""The file that HDF5 writes to, the peace in which it does, and what is no file at all.
 
 HDF5 may crash the process when a write fails, so it is never told: the first failure is kept, later writes go nowhere,
 and `settle` raises it once HDF5 has closed its side. A signal's handler that raises, as Ctrl-C's does, would run inside
@@ -13,9 +13,13 @@ a write, and HDF5 would swallow the exception and the write: `uninterrupted` put
 import io
 import os
 import signal
+import stat
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+
+from feature_cache.errors import StoreError
 
 
 class GuardedFile(io.FileIO):
@@ -48,6 +52,16 @@ class GuardedFile(io.FileIO):
         if self._failure is not None:
             raise self._failure
         os.fsync(self.fileno())
+
+
+def require_regular(path: Path) -> None:
+    """Raises StoreError for a pipe, which would be waited for, and for a device, which has no end."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return  # whoever opens it says so
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise StoreError(f"{path} is no regular file; name one that is.")
 
 
 @contextmanager

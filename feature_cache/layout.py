@@ -7,7 +7,9 @@ the longest of the file, so that nothing lies in HDF5's unchecked heap.
         read_ids(file), read_column(file, "size"), features_of(file).between(0, 1000)
 """
 
+import errno
 import hashlib
+import os
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +22,7 @@ import numpy as np
 
 from feature_cache.chunks import ChunkReader, chunk_rows, read_chunk
 from feature_cache.digests import COLUMNS, seal
+from feature_cache.disk import require_regular
 from feature_cache.errors import StoreError, first_line
 
 FORMAT = "feature-cache"
@@ -29,6 +32,12 @@ CHUNK_BYTES = 1 << 20
 MOST_DEFLATED = 1040  # bytes that a byte of gzip can stand for
 TYPES = {"features": ("float16", "float32"), "size": ("int32",), "content": ("uint64",)}
 DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError)  # what h5py raises on damaged files
+
+
+REPLACE = "delete it and extract again, or restore a copy"
+VERIFY = "`probe cache verify` tells which rows; or restore a copy"
+# what says nothing of the file itself
+OF_THE_SYSTEM = (errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.ESTALE)
 
 
 @dataclass(frozen=True)
@@ -76,25 +85,30 @@ def not_ids(texts: list[str]) -> list[str]:
 
 
 @contextmanager
-def opening(path: Path) -> Iterator[h5py.File]:
+def opening(path: Path, remedy: str = VERIFY) -> Iterator[h5py.File]:
     """The file, open for reading and checked: a finished file of this format and version, whose spec is unharmed."""
+    require_regular(path)
     try:
         file = h5py.File(path, "r", locking=False)
     except FileNotFoundError as error:
         raise StoreError(f"There is no feature store at {path}; extract the features first.") from error
     except DAMAGE as error:
+        if isinstance(error, OSError) and error.errno in OF_THE_SYSTEM:
+            raise StoreError(
+                f"{path} cannot be opened ({os.strerror(error.errno or 0)}); it may be whole, so mend that first."
+            ) from error
         if isinstance(error, IsADirectoryError) or "signature not found" in str(error):
             raise StoreError(f"{path} is not an HDF5 file; delete it and extract again.") from error
-        raise _damaged(path, error, "delete it and extract again, or restore a copy") from error
+        raise _damaged(path, error, REPLACE) from error
     with file:
         try:
             _check(file, path)
         except DAMAGE as error:
-            raise _damaged(path, error, "delete it and extract again, or restore a copy") from error
+            raise _damaged(path, error, REPLACE) from error
         try:
             yield file
         except DAMAGE as error:
-            raise _damaged(path, error, "`probe cache verify` tells which rows; or restore a copy") from error
+            raise _damaged(path, error, remedy) from error
 
 
 def is_store(path: Path) -> bool:
@@ -212,6 +226,13 @@ def _require_form(name: str, data: h5py.Dataset) -> None:
         fits = (
             data.ndim == (1 if name == "content" else 2) and data.dtype.name in TYPES[name] and 0 not in data.shape[1:]
         )
-    packed = data.id.get_storage_size() * (MOST_DEFLATED if data.compression else 1)
-    if not fits or (len(data) and packed < data.size * data.dtype.itemsize):
+    if not fits:
         raise OSError(f"its `{name}` is no column of a feature store")
+    require_stored(data)
+
+
+def require_stored(data: h5py.Dataset) -> None:
+    """Raises OSError for a dataset that claims more than the file has room for."""
+    packed = data.id.get_storage_size() * (MOST_DEFLATED if data.compression else 1)
+    if packed < data.size * data.dtype.itemsize:
+        raise OSError(f"`{data.name.removeprefix('/')}` claims more rows than the file could hold")

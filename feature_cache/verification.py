@@ -16,6 +16,7 @@ import numpy as np
 
 from feature_cache.chunks import ChunkReader
 from feature_cache.layout import (
+    REPLACE,
     Rows,
     column_chunks,
     dataset,
@@ -69,7 +70,7 @@ def verify(path: str | Path, advance: Advance = lambda rows: None) -> Verificati
         bad[part] = True
         problems.append(f"rows {part.start:,} to {part.stop - 1:,}: `{column}` does not match its digest")
 
-    with opening(store.path) as file:
+    with opening(store.path, REPLACE) as file:
         for part, values in column_chunks(file, "id"):
             if values is None:
                 mark(part, "id")

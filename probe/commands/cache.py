@@ -67,13 +67,13 @@ def info(store: Store, cache: Cache = DEFAULT.cache) -> None:
         "fingerprint": opened.fingerprint,
     }
     for name, value in lines.items():
-        console.print(f"{name}: {value}", markup=False, soft_wrap=True)
+        console.print(f"{name}: {value}", soft_wrap=True)
     console.print(f"failed: {len(opened.failed):,}")
     for reason, count in Counter(failure.reason for failure in opened.failed).most_common(SHOWN):
         example = next(failure.id for failure in opened.failed if failure.reason == reason)
-        console.print(f"  {count:,} x {reason} (such as {example})", markup=False, soft_wrap=True)
+        console.print(f"  {count:,} x {reason} (such as {example})", soft_wrap=True)
     console.print("spec:")
-    console.print(yaml.safe_dump(opened.spec, sort_keys=False, allow_unicode=True, indent=2), markup=False, end="")
+    console.print(yaml.safe_dump(opened.spec, sort_keys=False, allow_unicode=True, indent=2), end="")
 
 
 @app.command(epilog="Example: probe cache verify")

@@ -188,7 +188,7 @@ def print_check(check: Check, console: Console) -> None:
         lines.append(f"  {finding.what}: {len(finding.rows):,}{more}")
         lines += [f"    {', '.join(map(str, row))}" for row in finding.rows.head(SHOWN).iter_rows()]
     for line in lines:
-        console.print(line, markup=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
 
 
 def _count_lines(each: MeasuredCount) -> Iterator[str]:

@@ -71,5 +71,5 @@ def test_more_features_than_the_file_could_hold_are_refused(tmp_path: Path) -> N
         for name in ("features", "id", "size", "content"):
             file[name].resize(1 << 40, axis=0)  # pyright: ignore
         file.attrs["count"] = 1 << 40
-    with pytest.raises(StoreError, match="is no column of a feature store"):
+    with pytest.raises(StoreError, match="claims more rows than the file could hold"):
         FeatureStore(path)
