@@ -15,6 +15,7 @@ import signal
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -91,16 +92,23 @@ def load_batches(
     workers = min(workers, len(batches))
     if workers:
         _require_open_files(workers)
-    loader = DataLoader(batches, None, num_workers=workers, worker_init_fn=_settle, pin_memory=pinned)
+    return iter(DataLoader(batches, None, num_workers=workers, worker_init_fn=_settle, pin_memory=pinned))
+
+
+@contextmanager
+def decoding_processes() -> Iterator[None]:
+    """A block that takes batches: of a decoding process that ends in it, PyTorch tells wherever the main one is.
+
+    Raises ProbeError for it.
+    """
     try:
-        yield from loader
-    except (RuntimeError, OSError) as error:
-        if not workers:
+        yield
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error) and "shared memory" not in str(error):
             raise
         raise ProbeError(
-            f"decoding in {workers} process(es) ended ({first_line(error)}): one was killed, mostly for want of "
-            "memory, or /dev/shm is full or closed; the work so far is kept. Use fewer --workers; with 0 "
-            "the main process decodes."
+            f"a decoding process ended ({first_line(error)}), mostly for want of memory, or as /dev/shm is full or "
+            "closed; the work so far is kept. Use fewer --workers; with 0 the main process decodes."
         ) from error
 
 

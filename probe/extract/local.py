@@ -20,7 +20,7 @@ import numpy as np
 
 from feature_cache import Failure, Rows, StoreWriter
 from probe.backbones import Encoder
-from probe.data import ImageBatch, Unread, choose_workers, load_batches
+from probe.data import ImageBatch, Unread, choose_workers, decoding_processes, load_batches
 from probe.errors import ProbeError
 from probe.extract.plan import Settings, Task
 from probe.progress import say, track
@@ -46,7 +46,12 @@ def extract(task: Task, encoder: Encoder, spec: dict[str, Any], settings: Settin
     """
     writer = StoreWriter(task.store, spec, dtype=settings.dtype, retry_failed=settings.retry_failed)
     allowed = max(1, int(settings.max_failures * (len(task.todo) + task.stored + task.failed)))
-    with writer, _WriteBehind(writer, settings) as behind, _deferred_interrupt() as interrupted:
+    with (
+        decoding_processes(),
+        writer,
+        _WriteBehind(writer, settings) as behind,
+        _deferred_interrupt() as interrupted,
+    ):
         done, failed = writer.done, set(writer.failed)
         unread: list[Unread] = []
         todo = [image for image in task.todo if image not in done]
