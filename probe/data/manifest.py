@@ -142,7 +142,7 @@ def read_manifest(path: Path, roots: dict[str, Path] | None = None, data_root: P
             _require_utf8(path)
         frame = read_parquet(path) if is_parquet else pl.read_csv(path, infer_schema=False, glob=False)
     except StoreError as error:
-        raise UsageError(f"no manifest: {error}") from error
+        raise UsageError(f"{path} cannot be read as a manifest: {error}") from error
     except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         fault = (path.suffix != ".parquet" and path.is_file() and _csv_fault(path)) or first_line(error)
         raise UsageError(f"{path} cannot be read as a manifest: {fault}.") from error
