@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from probe.data.curated import curate, rounds_to, write_curated
+from probe.data.curated import curate, write_curated
 from probe.data.curation import Curation, Source, read_curations
+from probe.data.curation_report import rounds_to
 from probe.data.manifest import COLUMNS, ORIGIN, Manifest, read_manifest
 from probe.data.resolve import MissingDataError, resolve_data
 from probe.errors import UsageError
