@@ -233,8 +233,8 @@ def _near_duplicates(report: CurationReport) -> Iterator[str]:
         if rule and left_out:
             of_query = f", {left_out.of_benchmark:,} of a query of {rule.benchmark}" if rule.benchmark else ""
             yield (
-                f"{source.data}: without {left_out.of_class:,} near-duplicates of another image of the class{of_query} "
-                f"(cosines of {rule.backbone} above {rule.cosine:g}); near-duplicates.csv has them."
+                f"{source.data}: left out as near-duplicates (cosine of {rule.backbone} above {rule.cosine:g}): "
+                f"{left_out.of_class:,} of another image of the class{of_query}; near-duplicates.csv has them."
             )
 
 
