@@ -110,15 +110,16 @@ def write_curated(curated: Curated, folder: Path, data_root: Path, overwrite: bo
     path = folder / "manifest.parquet"
     if path.exists() and not overwrite:
         raise UsageError(f"{path} exists already; move it away or ask for it to be overwritten.")
+    is_drawn_again = path.exists()
     roots = curated.manifest.roots.items()
     origin = Origin(roots={source: _below(root, data_root) for source, root in roots}, report=curated.report)
     folder.mkdir(parents=True, exist_ok=True)
     # first: its digest tells it from another manifest's, should this be cut short
     write_whole(folder / ORIGIN, f"{origin.model_dump_json(indent=1)}\n".encode())
-    if curated.left_out is None:
-        (folder / LEFT_OUT).unlink(missing_ok=True)
-    else:
+    if curated.left_out is not None:
         write_whole(folder / LEFT_OUT, curated.left_out.write_csv().encode())
+    elif is_drawn_again:
+        (folder / LEFT_OUT).unlink(missing_ok=True)
     curated.manifest.write(path, overwrite)
     return path
 

@@ -232,9 +232,10 @@ def _near_duplicates(report: CurationReport) -> Iterator[str]:
         rule, left_out = source.near_duplicates, drawn.near_duplicates
         if rule and left_out:
             of_query = f", {left_out.of_benchmark:,} of a query of {rule.benchmark}" if rule.benchmark else ""
+            listed = "" if report.published else "; near-duplicates.csv has them"
             yield (
                 f"{source.data}: left out as near-duplicates (cosine of {rule.backbone} above {rule.cosine:g}): "
-                f"{left_out.of_class:,} of another image of the class{of_query}; near-duplicates.csv has them."
+                f"{left_out.of_class:,} of another image of the class{of_query}{listed}."
             )
 
 

@@ -100,7 +100,8 @@ class NearDuplicateFinder:
         backbone = _bundled(name)
         if backbone:
             return Extraction(backbone, data, splits).command(self._workspace)
-        words = ["probe", "extract", *data, "--backbone", name, *(f"--split={split}" for split in splits or ())]
+        words = ["probe", "extract", *data, "--backbone", name]
+        words += [word for split in splits or () for word in ("--split", split)]
         return f"{shlex.join(words + self._workspace.options('data_root', 'cache'))} (with the --catalogue that has it)"
 
 

@@ -9,8 +9,6 @@ that look alike are what is to be told apart. Cosines are those of `search`, the
     near.select("image", "near_image", "cosine")
 """
 
-from collections.abc import Iterator
-
 import numpy as np
 import polars as pl
 import torch
@@ -19,10 +17,11 @@ from probe.data import CLASS, IMAGE
 from probe.errors import UsageError
 from probe.extract import FeatureRows
 from probe.progress import OnProgress, silent
+from probe.search.batch import workers
 from probe.search.exact import paired_similarities, search
 from probe.search.vectors import Vectors
 
-AT_ONCE = 512  # images of one class
+AT_ONCE = 64  # images of one class
 SLACK = 1e-9  # far more than the rounding of a float64 product of unit vectors
 READ = 16_384
 NO_PAIRS = np.zeros((0, 2), np.int64)
@@ -82,18 +81,20 @@ def _near_in_classes(frame: pl.DataFrame, features: Vectors, rows: np.ndarray, c
     classes = frame[rows].select(pl.struct(CLASS).rank("dense")).to_series().to_numpy()
     by_class = np.argsort(classes, kind="stable")
     ends = np.flatnonzero(np.diff(classes[by_class])) + 1
-    pairs = [
-        pair
-        for of_class in np.split(rows[by_class], ends)
-        if len(of_class) > 1
-        for pair in _near_in_class(features, of_class, cosine)
-    ]
+    several = [of_class for of_class in np.split(rows[by_class], ends) if len(of_class) > 1]
+    with workers(torch.device("cpu")) as (_, run):
+        pairs = [
+            pair
+            for found in run(lambda of_class: _near_in_class(features, of_class, cosine), several)
+            for pair in found
+        ]
     left_out, near, cosines = zip(*pairs, strict=True) if pairs else ((), (), ())
     return np.array(left_out, np.int64), np.array(near, np.int64), np.array(cosines, np.float64)
 
 
-def _near_in_class(features: Vectors, rows: np.ndarray, cosine: float) -> Iterator[tuple[int, int, float]]:
+def _near_in_class(features: Vectors, rows: np.ndarray, cosine: float) -> list[tuple[int, int, float]]:
     """Each row (n,) that is left out, with the nearest one that stays and their cosine."""
+    found = []
     unit = features.take(rows).block(0, len(rows)).double()
     unit /= torch.linalg.vector_norm(unit, dim=1, keepdim=True)
     stays = np.zeros(len(rows), bool)
@@ -102,16 +103,23 @@ def _near_in_class(features: Vectors, rows: np.ndarray, cosine: float) -> Iterat
         earlier = np.concatenate([np.flatnonzero(stays[:start]), some])
         products = (unit[some] @ unit[earlier].T).numpy()
         at, of = np.nonzero((products > cosine - SLACK) & (earlier < some[:, None]))
+        stays[some] = True
         later, former = some[at], earlier[of]
-        exact = paired_similarities(features.take(rows[later]), features.take(rows[former]))
+        exact = paired_similarities(features.take(rows[later]), features.take(rows[former])) if len(at) else at
         later, former, exact = later[exact > cosine], former[exact > cosine], exact[exact > cosine]
-        firsts = np.searchsorted(later, np.arange(start, start + len(some) + 1))
-        for row, first, last in zip(some, firsts, firsts[1:], strict=False):
+        for first, last in zip(*_runs(later), strict=True):
             similar = first + np.flatnonzero(stays[former[first:last]])
-            stays[row] = not len(similar)
             if len(similar):
                 nearest = similar[exact[similar].argmax()]
-                yield int(rows[row]), int(rows[former[nearest]]), float(exact[nearest])
+                stays[later[first]] = False
+                found.append((int(rows[later[first]]), int(rows[former[nearest]]), float(exact[nearest])))
+    return found
+
+
+def _runs(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where runs of equal values (n,) start, and where they end."""
+    bounds = np.flatnonzero(np.diff(values, prepend=-1, append=-1)) if len(values) else values
+    return bounds[:-1], bounds[1:]
 
 
 def _named(frame: pl.DataFrame, others: pl.DataFrame, pairs: Pairs, *, of_query: bool) -> pl.DataFrame:
