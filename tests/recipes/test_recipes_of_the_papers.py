@@ -240,7 +240,10 @@ def trained_configs(name: str) -> dict[str, TrainedConfig]:
 
 
 PUBLISHED_INITS = {  # where the papers' code starts the class matrix
-    "lecun-uniform": ["uned_table4", *(f"uned_supp_s{n}" for n in range(1, 5)), "uned-udon", "pocket-regimes"],
+    "lecun-uniform": [
+        *("uned_table4", "uned-udon", "uned-gldv2-met", "pocket-regimes"),
+        *(f"uned_supp_s{n}" for n in range(1, 5)),
+    ],
     "linear": ["ilias-linear"],
     "xavier": [
         *(f"unifex_table{n}" for n in range(4, 7)),
@@ -262,7 +265,9 @@ def test_every_recipe_of_a_paper_that_trains_is_among_those_with_a_published_sta
     assert {name for name in papers if trained_configs(name)} == known - {"pocket-regimes"}
 
 
-@pytest.mark.parametrize("name", ["uned_table4", "uned_supp_s1", "uned_supp_s3", "uned_supp_s4", "uned-udon"])
+@pytest.mark.parametrize(
+    "name", ["uned_table4", "uned_supp_s1", "uned_supp_s3", "uned_supp_s4", "uned-udon", "uned-gldv2-met"]
+)
 def test_uneds_specialists_train_for_up_to_30_epochs_and_its_universal_models_for_7(name: str):
     specialists = {row.name for row in recipe_of(name).rows if row.specialists}
     for row, config in trained_configs(name).items():
