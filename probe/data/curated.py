@@ -18,12 +18,12 @@ import polars as pl
 from probe.data.curation import Curation, Source
 from probe.data.curation_report import (
     CurationReport,
-    Difference,
+    DrawStep,
+    ListDifference,
     NearDuplicatesReport,
     Origin,
     ShareReport,
     SourceReport,
-    Step,
     compared_with_print,
 )
 from probe.data.manifest import COLUMNS, ORIGIN, CurationError, Manifest
@@ -263,8 +263,8 @@ def _counted(left_out: LeftOut) -> NearDuplicatesReport:
     )
 
 
-def _step(step: str, manifest: Manifest) -> Step:
-    return Step(step=step, **count(manifest, by=()).row(0, named=True))
+def _step(step: str, manifest: Manifest) -> DrawStep:
+    return DrawStep(step=step, **count(manifest, by=()).row(0, named=True))
 
 
 def _report(
@@ -273,7 +273,7 @@ def _report(
     drawn: _Drawn | None = None,
     *,
     published: bool,
-    difference: Difference | None = None,
+    difference: ListDifference | None = None,
     not_drawn: str | None = None,
 ) -> CurationReport:
     images, classes = count(manifest, by=()).row(0)
@@ -291,7 +291,7 @@ def _report(
     )
 
 
-def _difference(published: Manifest, drawn: Manifest) -> Difference:
+def _difference(published: Manifest, drawn: Manifest) -> ListDifference:
     def apart(one: pl.DataFrame, other: pl.DataFrame) -> tuple[pl.DataFrame, int]:
         """The images of one that the other lacks, and the classes of one that share no image with the other."""
         only_one = one.join(other, on=IMAGE, how="anti")
@@ -302,7 +302,7 @@ def _difference(published: Manifest, drawn: Manifest) -> Difference:
 
     only_published, published_classes = apart(published.frame, drawn.frame)
     only_drawn, drawn_classes = apart(drawn.frame, published.frame)
-    return Difference(
+    return ListDifference(
         images_in_both=drawn.frame.select(IMAGE).n_unique() - len(only_drawn),
         images_only_published=len(only_published),
         images_only_drawn=len(only_drawn),

@@ -1,6 +1,6 @@
 """What is told of a training set that was drawn: on the screen, and in curation.json beside it.
 
-curated.report.sources[0].steps      # [Step(step="split train", images=8, classes=2), ...]
+curated.report.sources[0].steps      # [DrawStep(step="split train", images=8, classes=2), ...]
 """
 
 from decimal import ROUND_HALF_UP, Decimal
@@ -14,7 +14,7 @@ from probe.validation import Strict
 UNITS = {"k": 1_000, "M": 1_000_000}
 
 
-class Step(Strict):
+class DrawStep(Strict):
     """What was left after a step."""
 
     step: str
@@ -47,7 +47,7 @@ class SourceReport(Strict):
 
     data: str
     digest: str
-    steps: list[Step]
+    steps: list[DrawStep]
     near_duplicates: NearDuplicatesReport | None = None
     comparisons: list[CountComparison]
 
@@ -62,7 +62,7 @@ class ShareReport(Strict):
     classes: int
 
 
-class Difference(Strict):
+class ListDifference(Strict):
     """The published list against the drawn one. A class is in one only when none of its images is in the other."""
 
     images_in_both: int
@@ -87,7 +87,7 @@ class CurationReport(Strict):
     comparisons: list[CountComparison]
     shares: list[ShareReport] = Field(default_factory=list)
     """Of what the recipe draws, where it asks for shares."""
-    difference: Difference | None = None
+    difference: ListDifference | None = None
     not_drawn: str | None = None
 
 

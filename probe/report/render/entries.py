@@ -18,7 +18,7 @@ from probe.report.render.standing import SYMBOLS, Standing, marks, number, stand
 from probe.report.table import Cell, Table, TableRow
 
 NOTHING = "-"
-UNGROUPED = "Not in the print"
+UNGROUPED = "Not printed"
 DIFFERENCE = "measured - printed"
 SAME_BENCHMARK = ("exact", "linear-probe")
 
