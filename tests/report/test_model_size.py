@@ -51,6 +51,9 @@ class TwoLayers(TrainedHead):
         super().__init__()
         self.first, self.second = Linear(in_dim, hidden, generator, 0.0), Linear(hidden, dim, generator, 0.0)
 
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        return self.second(self.first(features))
+
 
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Row]:
