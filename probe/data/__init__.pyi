@@ -4,14 +4,17 @@ from .check import print_check as print_check
 from .check import summary_line as summary_line
 from .check import write_findings as write_findings
 from .curated import Curated as Curated
-from .curated import CurationReport as CurationReport
+from .curated import LeftOut as LeftOut
 from .curated import curate as curate
+from .curated import training_rows as training_rows
 from .curated import write_curated as write_curated
 from .curation import Curation as Curation
 from .curation import Expected as Expected
+from .curation import NearDuplicates as NearDuplicates
 from .curation import Source as Source
 from .curation import find_curation as find_curation
 from .curation import read_curations as read_curations
+from .curation_report import CurationReport as CurationReport
 from .dataset import Count as Count
 from .dataset import Dataset as Dataset
 from .dataset import MissingDataError as MissingDataError
@@ -68,6 +71,7 @@ from .selection import count as count
 from .selection import draw_classes as draw_classes
 from .selection import draw_validation as draw_validation
 from .selection import only as only
+from .selection import queries as queries
 from .selection import with_training as with_training
 from .statistics import PrintedTable as PrintedTable
 from .statistics import StatisticsRow as StatisticsRow

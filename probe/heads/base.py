@@ -68,10 +68,6 @@ class TrainedHead(Head):
             """Why weights of several such heads have no mean, and what to do, to come after `RUN ...`."""
             return None
 
-        def weights(self, in_dim: int) -> int | None:
-            """How many are trained; None where that is not known before the head is built."""
-            return None
-
     def after_epoch(self, images: int, take: Take) -> None:
         """What is to be done before each validation. `images`: how many there are to train on."""
 

@@ -6,7 +6,8 @@ A recipe is checked as a whole before any work: an error names the file and the 
     read_recipe(Path("recipes/quickstart.yaml")).rows
 """
 
-from probe.recipes.display import PARAMETERS, TEXTS, Display, format_value, is_score
+from probe.recipes.difference import Difference
+from probe.recipes.display import PARAMETERS, TEXTS, VALIDATION, Display, format_value, is_score
 from probe.recipes.overrides import Overrides
 from probe.recipes.printed import MEAN, PrintedValue, PrintedValues
 from probe.recipes.recipe import Recipe, find_recipe, find_recipes, read_recipe, require_distinct_columns
@@ -18,6 +19,8 @@ __all__ = [
     "MEAN",
     "PARAMETERS",
     "TEXTS",
+    "VALIDATION",
+    "Difference",
     "Display",
     "Overrides",
     "PrintedRelation",

@@ -11,7 +11,7 @@ not trained has no use for the default `loss` and `training`. Rows of a recipe t
 
 import shlex
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,7 +23,8 @@ from probe.data import SAMPLE
 from probe.errors import UsageError, nearest
 from probe.fit import RunConfig
 from probe.progress import say
-from probe.recipes.display import Display
+from probe.recipes.difference import Difference, DifferenceFile, checked_differences
+from probe.recipes.display import VALIDATION, Display
 from probe.recipes.overrides import PATHS, Overrides, no_such_setting
 from probe.recipes.printed import MEAN, PrintedValues, read_printed_values
 from probe.recipes.row import Row, Seeds, read_row
@@ -74,6 +75,8 @@ class RecipeFile(Strict):
     defaults: Defaults = Defaults()
     rows: Annotated[list[dict[str, Any]], Field(min_length=1)]
     """Each has a `name` and the keys of RowFile (probe/recipes/row.py)."""
+    differences: list[DifferenceFile] = Field(default_factory=list)
+    """Of two rows each; they stand below the rows."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,8 @@ class Recipe:
     """How many a model is trained on, to count its parameters where the data are not here."""
     static: StaticSource | None = None
     """Where the values of a table without runs come from."""
+    differences: list[Difference] = field(default_factory=list)
+    """Of the rows that are there."""
 
     @property
     def name(self) -> str:
@@ -154,7 +159,11 @@ def read_recipe(path: Path, changes: Overrides | None = None) -> Recipe:
     if len(set(names)) < len(names):
         raise UsageError(f"{path}: two rows have the same name; names tell rows apart.")
     _require_specialists(rows, path)
-    _require_columns(file.columns, None if any(row.relation.column for row in rows) else reference, path)
+    differences = checked_differences(file.differences, [row.name for row in rows if row.runs], reference, str(path))
+    own_columns = any(line.relation.column for line in (*rows, *differences))
+    _require_columns(file.columns, None if own_columns else reference, path)
+    if "show" in own:  # another recipe's marks hold as far as there are such groups
+        file.show.require_groups(set(reference.groups.values()) if reference else set(), f"{path}: show")
     rows = _requested_rows(rows, changes, path)
     _require_effect(rows, {fields["name"]: fields for fields in file.rows}, changes, path)
     return Recipe(
@@ -168,6 +177,7 @@ def read_recipe(path: Path, changes: Overrides | None = None) -> Recipe:
         file.show,
         changes.options,
         file.classes,
+        differences=[found for found in differences if {found.of, found.minus} <= {row.name for row in rows}],
     )
 
 
@@ -248,8 +258,8 @@ def _require_columns(columns: dict[str, str], reference: PrintedValues | None, p
 
 
 def require_distinct_columns(recipe: Recipe, domains: Iterable[str]) -> None:
-    """Raises UsageError where two domains of the data, or one and the mean, would share a column."""
-    taken = {MEAN: MEAN}
+    """Raises UsageError where two domains of the data, or one and a mean, would share a column."""
+    taken = {MEAN: MEAN} | ({VALIDATION: VALIDATION} if recipe.display.validation else {})
     for domain in domains:
         column = recipe.columns.get(domain, domain)
         if column in taken:

@@ -102,5 +102,5 @@ def _digest(tensors: "dict[str, torch.Tensor]", state: str) -> str:
     found = xxhash.xxh3_128(state.encode())
     for name, tensor in sorted(tensors.items()):
         found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        found.update(tensor.flatten().view(torch.uint8).numpy())
+        found.update(tensor.flatten().view(torch.uint8).numpy().data)
     return found.hexdigest()

@@ -43,7 +43,7 @@ def test_features_that_another_program_compressed_are_refused_and_not_taken_for_
     with h5py.File(tmp_path / "store.h5", "r+") as file:
         features = file["features"][:]  # pyright: ignore
         del file["features"]
-        file.create_dataset("features", data=features, chunks=features.shape, compression="gzip")
+        file.create_dataset("features", data=features, chunks=(2, 8), compression="gzip")
     reseal(tmp_path / "store.h5")
     with pytest.raises(StoreError, match=r"damaged .*row 0"):
         FeatureStore(tmp_path / "store.h5").load()

@@ -119,8 +119,9 @@ def test_the_grid_holds_what_the_table_holds(measured: Measured):
             assert entry.measured
             known = {PRINTED: entry.printed and entry.printed.value, DIFFERENCE: entry.difference}
             number = known.get(column.kind, entry.measured.mean)
+            standing_of = {"measured": entry.standing, "printed": entry.printed_standing}
             assert value.key == ("" if number is None else f"{number:.6f}")
-            assert value.standing == (entry.standing if column.kind == "measured" else "")
+            assert value.standing == (standing_of.get(column.kind, ()))
     assert grid.groups[0].kinds == ["measured", PRINTED, DIFFERENCE]
     assert not any(PRINTED in group.kinds for group in grid.groups if group.domain == DOMAINS[1])
     assert grid.rows[0].cells[1].spread == "± 0.4"

@@ -12,9 +12,9 @@ from typer.testing import CliRunner
 from probe.cli import app
 from probe.errors import UsageError
 from probe.planning.inventory import Inventory
-from probe.report.render.entries import MARKS, TIED
 from probe.report.render.long_csv import long_csv
 from probe.report.render.markdown import markdown
+from probe.report.render.standing import SYMBOLS
 from probe.report.significance import compare_rows, holm
 from probe.report.table import build_table
 from probe.runs import ScoredFolder, sweep
@@ -123,12 +123,13 @@ def test_a_measured_table_has_marks_intervals_and_survives_a_damaged_file(world:
         assert float(line["low"]) <= float(line["measured"]) <= float(line["high"])
     tied = {row for found in table.significance.values() for row in found.tied}
     text = markdown(table)
-    assert (TIED in text) == (MARKS in text) == bool(tied)
+    explained = f"{SYMBOLS['tied']}: no significant difference from the best measured mean"
+    assert (f" {SYMBOLS['tied']} |" in text) == (explained in text) == bool(tied)
     (runs[0][0].path / "per_query.parquet").write_bytes(b"nothing")
     damaged = build_table(Inventory(world.recipe, world.workspace))
     assert any("cannot be read" in note for note in damaged.notes)
     assert [row.cells for row in damaged.rows] == [row.cells for row in table.rows]
-    assert TIED not in markdown(damaged)
+    assert SYMBOLS["tied"] not in markdown(damaged)
 
 
 def command(*words: str | Path) -> tuple[int, str]:

@@ -13,20 +13,22 @@ from probe.terminal import literal
 
 HEADER = (
     *("group", "row", "column", "metric", "measured", "std", "low", "high", "seeds"),
-    *("printed", "printed_std", "compared", "difference", "standing"),
+    *("printed", "printed_std", "compared", "difference", "standing", "printed_standing"),
 )
 
 
 def long_csv(table: Table) -> str:
-    """`group,row,column,metric,measured,std,low,high,seeds,printed,printed_std,compared,difference,standing`.
+    """`group,row,column,metric,measured,std,low,high,seeds,printed,printed_std,compared,difference,standing,
+    printed_standing`.
 
     Scores in percent; low and high: the 95 % bootstrap interval over queries; difference: measured minus printed;
-    standing: best, tied, or neither. Columns that the table does not show, but the runs have, are there too.
+    standing: best, best of group, worst, tied, as the table marks them, with semicolons between several. Columns that
+    the table does not show, but the runs have, are there too; so are the differences of rows, as rows.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(HEADER)
-    for row in table.rows:
+    for row in table.lines:
         for column in dict.fromkeys([*table.columns, *row.cells]):
             for metric in table.recipe.display.metrics:
                 entry = entry_of(table, row, column, metric)
@@ -45,7 +47,8 @@ def _values(row: TableRow, entry: Entry) -> list[Any]:
         *(("", "") if printed is None else (printed.display, _exact(printed.std))),
         row.relation.compared if printed else "",
         _exact(entry.difference),
-        entry.standing,
+        "; ".join(entry.standing),
+        "; ".join(entry.printed_standing),
     ]
 
 

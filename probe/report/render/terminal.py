@@ -10,7 +10,8 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from probe.report.agreement import agreement_line
-from probe.report.render.entries import NOTHING, TIED, Line, entry_of, headed, legend, lines, time_text
+from probe.report.render.entries import NOTHING, Line, entry_of, headed, legend, lines, time_text
+from probe.report.render.standing import COLOURS, Standing
 from probe.report.table import Table, TableRow
 from probe.terminal import WIDE
 
@@ -40,7 +41,7 @@ def show(table: Table, console: Console) -> None:
 
 
 def _grid(table: Table, between: str) -> RichTable:
-    """The best mean in bold; printed values and differences below their row. `between`: the metrics of a cell."""
+    """Printed values and differences below their row. `between`: the metrics of a cell."""
     title, caption = Text(table.recipe.title), Text(legend(table))
     grid = RichTable(title=title, caption=caption, title_justify="left", caption_justify="left")
     grid.add_column("row", min_width=20, overflow="fold")
@@ -68,8 +69,12 @@ def _cell(line: Line, table: Table, row: TableRow, column: str, between: str) ->
         return Text()
     parts = []
     for entry in found:
-        standing = entry.standing if line.kind == "measured" else ""
-        mark = f" {TIED}" if standing == "tied" else ""
-        text = line.text(entry, std=column in table.means)
-        parts.append(Text(text + mark, style="bold" if standing == "best" else ""))
+        text = line.text(entry, std=column in table.means) + line.symbols(entry)
+        parts.append(Text(text, style=_style(line.standing(entry))))
     return Text(between).join(parts)
+
+
+def _style(standing: tuple[Standing, ...]) -> str:
+    """A printed value that stands out is not dim as its line is."""
+    styles = [COLOURS[each] for each in standing if each in COLOURS] + ["bold"] * ("best" in standing)
+    return " ".join(["not dim", *styles]) if styles else ""
