@@ -72,7 +72,7 @@ class ChunkReader:
         self._read(start, self._of_thread.scratch)
         return self._of_thread.scratch[: self.rows - start]
 
-    def each(self, starts: Sequence[int], work: Callable[[int], None]) -> None:
+    def each(self, starts: Sequence[int], work: Callable[[int], object]) -> None:
         """Calls `work` with each of the starts, in threads."""
 
         def several(first: int) -> None:
@@ -105,7 +105,7 @@ class ChunkWriter:
 
     def __init__(self, data: h5py.Dataset) -> None:
         self._data = data
-        self._column = data.name.removeprefix("/")
+        self._column = column_of(data)
         self._rows = np.zeros((chunk_rows(data), *data.shape[1:]), data.dtype)
         self._waiting = 0
         self.digests: list[int] = []
@@ -132,7 +132,7 @@ class ChunkWriter:
         self._rows[self._waiting :] = np.zeros((), self._rows.dtype)
         chunk = self._rows.reshape(-1).view(np.uint8)
         if self._data.compression:
-            chunk = np.frombuffer(zlib.compress(chunk, 1), np.uint8)  # as HDF5 does it
+            chunk = np.frombuffer(zlib.compress(chunk.data, 1), np.uint8)  # as HDF5 does it
         self._data.id.write_direct_chunk(_offset(self._data, start), chunk)
         self.digests.append(chunk_digest(self._column, start, chunk))
         self._waiting = 0
@@ -141,7 +141,7 @@ class ChunkWriter:
 def read_chunk(data: h5py.Dataset, start: int, digest: int) -> np.ndarray:
     """(n, ...): the rows of one chunk of any column. Raises OSError when it does not match its digest."""
     mask, chunk = data.id.read_direct_chunk(_offset(data, start))
-    if mask or chunk_digest(data.name.removeprefix("/"), start, chunk) != digest:
+    if mask or chunk_digest(column_of(data), start, chunk) != digest:
         raise OSError(f"the rows from {start:,} on do not match their digest")
     shape = (chunk_rows(data), *data.shape[1:])
     if data.compression:
@@ -152,6 +152,11 @@ def read_chunk(data: h5py.Dataset, start: int, digest: int) -> np.ndarray:
 
 def _offset(data: h5py.Dataset, start: int) -> tuple[int, ...]:
     return (start, *(0 for _ in data.shape[1:]))
+
+
+def column_of(data: h5py.Dataset) -> str:
+    """The name of a dataset at the root."""
+    return str(data.name).removeprefix("/")
 
 
 def chunk_rows(data: h5py.Dataset) -> int:

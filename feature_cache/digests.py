@@ -14,9 +14,9 @@ import xxhash
 COLUMNS = ("features", "id", "size", "content", "failed")
 
 
-def chunk_digest(column: str, start: int, chunk: bytes | np.ndarray) -> int:
+def chunk_digest(column: str, start: int, chunk: bytes | memoryview | np.ndarray) -> int:
     """Of the bytes of a chunk, compressed where the column is, the first row of which is `start`."""
-    return xxhash.xxh3_64_intdigest(chunk, (COLUMNS.index(column) + 1) << 56 | start)
+    return xxhash.xxh3_64_intdigest(memoryview(chunk), (COLUMNS.index(column) + 1) << 56 | start)
 
 
 def seal(about: str, digests: Mapping[str, np.ndarray]) -> str:

@@ -180,7 +180,7 @@ def _hdf5(path: Path) -> Shard:
         file = h5py.File(path, "r", locking=False)
         if file.attrs.get("format") == FORMAT.encode():
             raise StoreError(f"{path} is a feature store already; copy it to where stores lie.")
-        own = (name for name in file if isinstance(file.get(name, getlink=True), h5py.HardLink))
+        own = (str(name) for name in file if isinstance(file.get(name, getlink=True), h5py.HardLink))
         found = {name: dataset(file, name) for name in own if isinstance(file[name], h5py.Dataset)}
         ids, features = (_the_only(found, fits, what) for what, fits in (("ids", _is_text), ("vectors", _is_matrix)))
         for data in (ids, features):

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import h5py
 import numpy as np
 
-from feature_cache.chunks import ChunkReader, chunk_rows, read_chunk
+from feature_cache.chunks import ChunkReader, chunk_rows, column_of, read_chunk
 from feature_cache.digests import COLUMNS, seal
 from feature_cache.disk import require_regular
 from feature_cache.errors import StoreError, first_line
@@ -182,7 +182,12 @@ def digests_of(column: str) -> str:
 
 def _digests(file: h5py.File, column: str) -> np.ndarray | None:
     """(chunks,) uint64; None in a version that has none."""
-    return dataset(file, digests_of(column))[:] if file.attrs["version"] >= SEALED else None
+    return dataset(file, digests_of(column))[:] if is_sealed(file) else None
+
+
+def is_sealed(file: h5py.File) -> bool:
+    """Whether the file has digests."""
+    return bool(int(np.asarray(file.attrs["version"])) >= SEALED)
 
 
 def sealed_facts(file: h5py.File) -> str:
@@ -211,7 +216,7 @@ def _check(file: h5py.File, path: Path) -> None:
     counts = {len(data) for name, data in columns.items() if name != "failed"} | {int(attributes["count"])}
     if len(counts) != 1 or len(columns["failed"]) != attributes["failed_count"]:
         raise OSError("its datasets disagree on the number of rows")
-    if attributes["version"] >= SEALED:
+    if is_sealed(file):
         digests = {name: dataset(file, digests_of(name))[:] for name in COLUMNS}
         if seal(sealed_facts(file), digests) != read_text(file, "seal"):
             raise OSError("its digests do not match their seal")
@@ -235,4 +240,4 @@ def require_stored(data: h5py.Dataset) -> None:
     """Raises OSError for a dataset that claims more than the file has room for."""
     packed = data.id.get_storage_size() * (MOST_DEFLATED if data.compression else 1)
     if packed < data.size * data.dtype.itemsize:
-        raise OSError(f"`{data.name.removeprefix('/')}` claims more rows than the file could hold")
+        raise OSError(f"`{column_of(data)}` claims more rows than the file could hold")

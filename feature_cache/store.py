@@ -22,11 +22,11 @@ import numpy as np
 
 from feature_cache.errors import MissingIdsError, StoreError
 from feature_cache.layout import (
-    SEALED,
     Failure,
     Rows,
     dataset,
     features_of,
+    is_sealed,
     opening,
     read_column,
     read_failures,
@@ -52,7 +52,7 @@ class FeatureStore:
             self._identity = _identity(file)
             self.spec: Spec = json.loads(read_text(file, "spec"))
             self.fingerprint = read_text(file, "fingerprint")
-            self.is_sealed = file.attrs["version"] >= SEALED
+            self.is_sealed = is_sealed(file)
             features = dataset(file, "features")
             self.rows, self.dim = int(features.shape[0]), int(features.shape[1])
             self.dtype: np.dtype = features.dtype

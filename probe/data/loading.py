@@ -65,7 +65,9 @@ class ImageBatch:
     contents: list[int]
     """64-bit digests of the files."""
     failures: list[Undecodable]
+    """Whose bytes a decoder could not read."""
     unread: list[Unread]
+    """Whose bytes the system did not hand over."""
 
     def __len__(self) -> int:
         return len(self.ids) + len(self.failures) + len(self.unread)
