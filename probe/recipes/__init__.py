@@ -6,7 +6,8 @@ A recipe is checked as a whole before any work: an error names the file and the 
     read_recipe(Path("recipes/quickstart.yaml")).rows
 """
 
-from probe.recipes.display import COUNTS, PARAMETERS, TEXTS, Display, format_value, is_score
+from probe.recipes.claim import Claim, Combination, Operand
+from probe.recipes.display import COUNTS, PARAMETERS, TEXTS, VERDICTS, Display, format_value, is_score
 from probe.recipes.overrides import Overrides
 from probe.recipes.printed import MEAN, PrintedValue, PrintedValues
 from probe.recipes.recipe import Recipe, find_recipe, find_recipes, read_recipe, require_distinct_columns
@@ -19,7 +20,11 @@ __all__ = [
     "MEAN",
     "PARAMETERS",
     "TEXTS",
+    "VERDICTS",
+    "Claim",
+    "Combination",
     "Display",
+    "Operand",
     "Overrides",
     "PrintedRelation",
     "PrintedValue",

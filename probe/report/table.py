@@ -28,7 +28,7 @@ class Cell:
     """A measured value; `format_value(metric, cell.display)` formats it."""
 
     mean: float
-    """Over the seeds, of a score in percent; a count; NaN for a text."""
+    """Over the seeds, of a score in percent; a count; NaN for what is a text alone."""
     std: float | None
     """Standard deviation over the seeds, where there are several."""
     text: str | None = None
@@ -55,6 +55,8 @@ class TableRow:
     """How the two may be compared."""
     group: str = ""
     """The part of the printed table that it stands in."""
+    lacks: str = ""
+    """What is missing of it, of a claim."""
 
     def cell(self, column: str, metric: str) -> Cell | None:
         return self.cells.get(column, {}).get(metric)
@@ -115,6 +117,10 @@ def build_table(inventory: Inventory, status: Status | None = None) -> Table:
     recipe, status = inventory.recipe, status or Status()
     if recipe.static is not None:
         return _static_table(recipe, recipe.static.read(inventory.workspace))
+    if recipe.claims is not None:
+        from probe.report.claims import claims_table  # which measures rows as this module does
+
+        return claims_table(inventory)
     display = recipe.display
     rows = [_row(row, inventory) for row in recipe.rows]
     domains = inventory.manifest.domains if inventory.manifest else recipe.columns
@@ -161,7 +167,7 @@ def _row(row: Row, inventory: Inventory) -> TableRow:
     seeds = inventory.finished(row)
     scores = [_values_by_column(row, runs, recipe) for runs in seeds]
     cells = {column: _cells(scores, column, recipe.display.score_metrics) for column in scores[0]} if scores else {}
-    sizes = _size_cells(row, inventory)
+    sizes = size_cells(row, inventory)
     cells |= {SIZE_COLUMN: sizes} if sizes else {}
     dim = seeds[0][0].scores.dim if seeds else None
     printed = row.relation.values(recipe.reference)
@@ -209,7 +215,7 @@ def _cells(scores: list[dict[str, Values]], column: str, metrics: Sequence[str])
     return cells
 
 
-def _size_cells(row: Row, inventory: Inventory) -> dict[str, Cell]:
+def size_cells(row: Row, inventory: Inventory) -> dict[str, Cell]:
     """The model's parameters by metric, where the recipe shows them. Their number of classes is counted in the training
     images where these are here, else it is the recipe's."""
     metrics = inventory.recipe.display.metrics
@@ -231,7 +237,7 @@ def _significance(rows: list[TableRow], inventory: Inventory, metric: str, index
     means = {row.name: cell.mean for row in rows if (cell := row.cell(column, metric))}
     if not means or display.protocol != "clean":
         return None
-    seeds = {row.name: _seeds(row, inventory) for row in recipe.rows if row.name in means}
+    seeds = {row.name: seed_folders(row, inventory) for row in recipe.rows if row.name in means}
     file = inventory.workspace.tables / ".significance" / f"{recipe.name}-{metric}-{index}.json"
     found = cached_comparison(file, seeds, max(means, key=lambda row: means[row]), metric, index)
     intervals = {
@@ -241,7 +247,7 @@ def _significance(rows: list[TableRow], inventory: Inventory, metric: str, index
     return replace(found, intervals=intervals)
 
 
-def _seeds(row: Row, inventory: Inventory) -> list[SeedFolders]:
+def seed_folders(row: Row, inventory: Inventory) -> list[SeedFolders]:
     """The folders of each finished seed's run, or runs."""
     seeds = inventory.finished(row)
     if row.specialists:
