@@ -48,6 +48,12 @@ class Inventory:
         if recipe.data and self._find_manifest():
             self._find_inputs()
 
+    @cached_property
+    def compared(self) -> dict[str, "Inventory"]:
+        """Of the recipes whose rows a table of claims compares, by name."""
+        recipes = self.recipe.claims.recipes if self.recipe.claims else {}
+        return {name: Inventory(recipe, self.workspace, self._inputs) for name, recipe in recipes.items()}
+
     def _find_manifest(self) -> bool:
         """False where the manifest is faulty, which no command mends."""
         try:
