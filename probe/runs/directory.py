@@ -20,6 +20,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, PositiveInt, SerializeAsAny, ValidationError, model_validator
 
 from feature_cache import Spec
+from probe.device import gpu_name
 from probe.errors import UsageError, first_line
 from probe.fit import (
     ClosedFormConfig,
@@ -87,6 +88,8 @@ class Environment(BaseModel):
     """Where and for what a run was made, which decides nothing: its environment.json."""
 
     device: str = ""
+    gpu: str = ""
+    """Its name, where there is one."""
     threads: int | None = None
     python: str = ""
     machine: str = ""
@@ -94,21 +97,25 @@ class Environment(BaseModel):
     """Versions."""
     seconds: float | None = None
     """Spent on the run, whether or not it was interrupted."""
+    seconds_a_step: float | None = None
+    """Of training; None in closed form, and where an earlier version of probe made the run."""
     made_for: str = ""
     """`recipe: row`; empty where a run is no row's."""
 
     @classmethod
-    def here(cls, device: str, seconds: float, made_for: str) -> Self:
+    def here(cls, device: str, seconds: float, seconds_a_step: float | None, made_for: str) -> Self:
         """Of this process; `device`: its kind."""
         import torch
 
         return cls(
             device=device,
+            gpu=gpu_name(device),
             threads=torch.get_num_threads(),
             python=platform.python_version(),
             machine=platform.machine(),
             packages={name: version(name) for name in PACKAGES},
             seconds=seconds,
+            seconds_a_step=seconds_a_step,
             made_for=made_for,
         )
 
