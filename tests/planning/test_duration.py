@@ -169,6 +169,7 @@ def test_a_run_that_was_made_here_tells_of_the_next(world: World):
     [run] = inventory.runs_of["ArcFace"]
     took = run.directory.environment
     assert took.seconds_a_step
+    assert took.seconds
     assert 0 < took.seconds_a_step * 12 < took.seconds  # 48 images, 8 a batch, 2 epochs
     world.recipe.path.write_text(RECIPE.replace("seeds: [0]", "seeds: [0, 1]"))
     found = Planner(world.workspace).fit_time(Inventory(read_recipe(world.recipe.path), world.workspace))
