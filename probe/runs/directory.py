@@ -31,7 +31,7 @@ from probe.fit import (
     is_closed_form,
     read_run_config,
 )
-from probe.runs.scored import ScoredFolder, write_scored
+from probe.runs.scored import SCORES, ScoredFolder, write_scored
 from probe.storage import new_folder
 from probe.validation import describe, parse_yaml
 
@@ -148,6 +148,12 @@ class RunDirectory(ScoredFolder):
                 shutil.move(events, folder / TENSORBOARD)
             write_scored(folder, fitted.scores.model_dump(), fitted.per_query)
         return cls(path)
+
+    def require_done(self) -> None:
+        if not self.done and self.provenance:  # which says what is no run at all
+            raise UsageError(
+                f"{self.path} is an unfinished run: {SCORES}, which is written last, is missing; fit again."
+            )
 
     @property
     def exists(self) -> bool:
