@@ -99,12 +99,12 @@ class Trainer:
         self.outcome: Outcome | None = None
         if checkpoint is not None:
             self._resume(checkpoint)
+        self.head.requires_grad_(len(self.history) * self.plan.steps_per_epoch >= self.plan.frozen_steps)
 
     def run(self, on_step: OnStep, on_epoch: OnEpoch) -> Outcome:
         """Trains what is left to train. Raises DivergedError. The head ends as the last epoch left it."""
         begin = time.monotonic() - self.seconds
         start = self.outcome.start if self.outcome else self._validate()
-        self.head.requires_grad_(len(self.history) * self.plan.steps_per_epoch >= self.plan.frozen_steps)
         for epoch in range(len(self.history) + 1, self.plan.epochs + 1):
             epoch_begin = time.monotonic()
             losses = self._epoch(epoch, on_step)

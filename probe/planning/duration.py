@@ -108,15 +108,15 @@ class Estimator:
         own = [speed for speed in self._speeds if speed.backbone.partition("@")[0] == name]
         if own:
             pace = sum(speed.seconds for speed in own) / sum(speed.images for speed in own)
-            return Estimate(images * pace, self.as_took("finished work"))
+            return Estimate(images * pace, self._as_took("finished work"))
         operations = operations_an_image(backbone.row)
         if operations is None:
             return None
         if self._measured_rate:
-            return Estimate(images * operations / self._measured_rate, self.as_took("other backbones"))
+            return Estimate(images * operations / self._measured_rate, self._as_took("other backbones"))
         return Estimate(images * operations / self.machine.operations, self.machine.speed)
 
-    def as_took(self, work: str) -> str:
+    def _as_took(self, work: str) -> str:
         """The basis of an estimate by what was measured."""
         return f"as {work} took on {self.machine.name}"
 
@@ -146,9 +146,9 @@ class Estimator:
         own = [step for step in self._steps if (step.loss, step.distilled) == kind]
         for steps in (own, self._steps):
             if _reach(steps, modelled):
-                return Estimate(modelled * _ratio(steps, modelled), self.as_took("finished work"))
+                return Estimate(modelled * _ratio(steps, modelled), self._as_took("finished work"))
         if self._steps:
-            return Estimate(modelled * _ratio(own or self._steps, modelled), self.as_took("other runs"))
+            return Estimate(modelled * _ratio(own or self._steps, modelled), self._as_took("other runs"))
         return Estimate(modelled, self.machine.speed)
 
     def _rest(self, run: Run, size: DataSize, modelled: float) -> Estimate:
@@ -160,7 +160,7 @@ class Estimator:
         )
         ratios = (ratio for other in alike if (ratio := self._ratio_of_rest(other, size)))
         if some := list(islice(ratios, SIMILAR_RUNS)):
-            return Estimate(modelled * statistics.median(some), self.as_took("finished work"))
+            return Estimate(modelled * statistics.median(some), self._as_took("finished work"))
         return Estimate(modelled, self.machine.speed)
 
     def _ratio_of_rest(self, run: RunDirectory, size: DataSize) -> float | None:
