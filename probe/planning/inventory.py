@@ -15,7 +15,7 @@ from probe.errors import UsageError
 from probe.extract import CachedFeatures, MissingFeaturesError
 from probe.fit import RunConfig
 from probe.planning.extraction import Extraction, extractions
-from probe.planning.inputs import Inputs, draws_validation
+from probe.planning.inputs import Inputs, validation_rule
 from probe.planning.specialists import by_seed, measured_steps
 from probe.recipes import Recipe, Row, curation_commands, require_distinct_columns
 from probe.runs import Run
@@ -191,7 +191,7 @@ class Inventory:
 
     def draws_validation(self, row: Row) -> bool:
         """Whether it selects its epoch on classes of its training images."""
-        return self.manifest is not None and draws_validation(row, self.manifest.splits)
+        return self.manifest is not None and validation_rule(row, self.manifest.splits) is not None
 
     def run(self, row: Row, config: RunConfig, identity: dict[str, str]) -> Run:
         """A run of a row. `identity`: of its features; empty where they are missing."""

@@ -102,6 +102,6 @@ class Run:
         """Fills its directory; then the checkpoint goes. `device`: the kind that it was fitted on."""
         features = Features(dim=fitted.in_dim, spec=fitted.spec)
         provenance = Provenance(key=self.key, config=self.config, inputs=self.inputs, features=features, code=self.code)
-        environment = Environment.here(device, fitted.seconds, self.made_for)
+        environment = Environment.here(device, fitted.seconds, fitted.seconds_a_step, self.made_for)
         RunDirectory.write(self.path, provenance, fitted, environment, self.checkpoint.folder / TENSORBOARD)
         self.checkpoint.remove()

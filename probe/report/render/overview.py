@@ -47,8 +47,8 @@ def show_overview(tables: list[Table], machine: Machine, gpus: int, console: Con
     console.print(grid)
     console.print("rows: measured / measurable", style="dim")
     console.print(
-        "time: estimate for all that is missing, by finished work here where there is any; shared work counts in every "
-        "table; ?: unknown",
+        f"time: estimate for all that is missing, by finished work on {machine.name} where there is any; shared work "
+        "counts in every table; ?: unknown",
         style="dim",
     )
     if any(table.commands for table in tables):
