@@ -98,7 +98,7 @@ def check(
     summaries, sound = [], True
     for name, manifest in [(name, resolve_data(name, data_root, roots, datasets)) for name in data]:
         counts = published.get(name, ())
-        checked = check_data(name, manifest, counts, decode, workers)
+        checked = check_data(name, manifest, counts, decode, workers, data_root, datasets)
         print_check(checked, printer())
         findings = out / "checks" / f"{file_name(name)}.csv"
         write_findings(checked, findings)

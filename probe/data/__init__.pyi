@@ -3,6 +3,7 @@ from .check import check_data as check_data
 from .check import print_check as print_check
 from .check import summary_line as summary_line
 from .check import write_findings as write_findings
+from .copies import other_copy as other_copy
 from .curated import Curated as Curated
 from .curated import LeftOut as LeftOut
 from .curated import curate as curate
@@ -22,7 +23,6 @@ from .dataset import ReaderConfig as ReaderConfig
 from .dataset import all_datasets as all_datasets
 from .dataset import find_dataset as find_dataset
 from .dataset import is_known as is_known
-from .dataset import other_roots as other_roots
 from .dataset import read_dataset as read_dataset
 from .decoding import decode as decode
 from .folder import image_folder as image_folder

@@ -135,7 +135,7 @@ def draw_validation(manifest: Manifest, share: float, seed: int) -> Manifest:
     several = any(part.schema["label"] == LISTS for part in parts)
     frames = [part.with_columns(as_lists(part["label"])) for part in parts] if several else parts
     of_all = f"{len(drawn):,} of its {len(classes):,} training classes"
-    return Manifest(pl.concat(frames), manifest.roots, f"{manifest.where} (validated on {of_all})")
+    return Manifest(pl.concat(frames), manifest.roots, f"{manifest.where} (validated on {of_all})", manifest.name)
 
 
 def in_domain(manifest: Manifest, domain: str) -> Manifest:
@@ -189,12 +189,12 @@ def concatenate(manifests: Sequence[Manifest], where: str = "the joined manifest
     return Manifest(pl.concat(frames), roots, where)
 
 
-def with_training(benchmark: Manifest, training: Manifest) -> Manifest:
-    """What `training` trains on, and what the benchmark validates and tests on; labels are namespaced.
+def with_training(benchmark: Manifest, training: Manifest, splits: Sequence[str] = ("train",)) -> Manifest:
+    """These splits of `training`, and the others of the benchmark; labels are namespaced.
 
     Raises UsageError where one lacks its part, or the two keep a source in different folders.
     """
-    parts = [only(training, splits=["train"]), benchmark.where_rows(pl.col("split") != "train")]
+    parts = [only(training, splits=splits), benchmark.where_rows(~pl.col("split").is_in(splits))]
     return concatenate(parts, f"{benchmark.where}, trained on {training.where}")
 
 

@@ -44,6 +44,9 @@ class TrainingState(Strict):
 
     seconds: float
 
+    epoch_seconds: list[float]
+    """Of each epoch's steps."""
+
     def conflict(self, device: str, window: int | None) -> str | None:
         """Why a run cannot go on from here with the same bits, None where it can."""
         if self.device != device:

@@ -6,8 +6,9 @@ A recipe is checked as a whole before any work: an error names the file and the 
     read_recipe(Path("recipes/quickstart.yaml")).rows
 """
 
+from probe.recipes.claim import Claim, Combination, Operand
 from probe.recipes.difference import Difference
-from probe.recipes.display import PARAMETERS, TEXTS, VALIDATION, Display, format_value, is_score
+from probe.recipes.display import PARAMETERS, TEXTS, VALIDATION, VERDICTS, Display, format_value, is_score
 from probe.recipes.overrides import Overrides
 from probe.recipes.printed import MEAN, PrintedValue, PrintedValues
 from probe.recipes.recipe import Recipe, find_recipe, find_recipes, read_recipe, require_distinct_columns
@@ -20,8 +21,12 @@ __all__ = [
     "PARAMETERS",
     "TEXTS",
     "VALIDATION",
+    "VERDICTS",
+    "Claim",
+    "Combination",
     "Difference",
     "Display",
+    "Operand",
     "Overrides",
     "PrintedRelation",
     "PrintedValue",

@@ -25,7 +25,8 @@ BEST, WORST, BEST_OF = "best", "worst", "best of "
 DEPLOYED = "deployed parameters"
 PARAMETERS = ("total parameters", DEPLOYED, "trainable parameters")
 COUNTS = ("domains", "classes", "images", "query images", "query classes", "index images", "index classes", "uses")
-TEXTS = ("setting", "index = queries", "unseen classes")
+TEXTS = ("setting", "index = queries", "unseen classes", "print", "here", "rows")
+VERDICTS = ("print", "here", "difference", "p", "rows")  # of a table of claims
 
 
 def _known(known: tuple[str, ...], given: Any) -> Any:
@@ -55,16 +56,18 @@ def _mark(given: Any) -> Any:
 
 def is_score(metric: str) -> bool:
     """Whether more is better, so that there is a best value, and a difference in points."""
-    return metric not in (*PARAMETERS, *COUNTS, *TEXTS)
+    return metric not in (*PARAMETERS, *COUNTS, *TEXTS, *VERDICTS)
 
 
 def format_value(metric: str, value: float | str) -> str:
     """A measured or printed value as all tables, files and figures have it: scores with one decimal, counts with
-    thousands separators, parameters in millions, texts as they are."""
+    thousands separators, parameters in millions, p with four decimals, texts as they are."""
     if isinstance(value, str):
         return value
     if metric in PARAMETERS:
         return f"{value / 1e6:,.1f} M"
+    if metric == "p":
+        return f"{value:.4f}"
     return f"{round(value):,}" if metric in COUNTS else f"{value:.1f}"
 
 

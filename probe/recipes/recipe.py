@@ -23,11 +23,12 @@ from probe.data import SAMPLE
 from probe.errors import UsageError, nearest
 from probe.fit import RunConfig
 from probe.progress import say
+from probe.recipes.claims import Claims, ClaimsRecipe, read_claims
 from probe.recipes.difference import Difference, DifferenceFile, checked_differences
 from probe.recipes.display import VALIDATION, Display
 from probe.recipes.overrides import PATHS, Overrides, no_such_setting
 from probe.recipes.printed import MEAN, PrintedValues, read_printed_values
-from probe.recipes.row import Row, Seeds, read_row
+from probe.recipes.row import PrintedRelation, Row, Seeds, read_row
 from probe.recipes.static import (
     STATIC_RECIPES,
     SettingsRecipe,
@@ -40,6 +41,7 @@ from probe.recipes.static import (
 from probe.validation import Strict, checked, read_keys
 
 FOLDER = Path("recipes")  # of the current folder
+CLAIMS = "claims"  # a kind of recipe
 
 
 class Defaults(Strict):
@@ -102,6 +104,8 @@ class Recipe:
     """Where the values of a table without runs come from."""
     differences: list[Difference] = field(default_factory=list)
     """Of the rows that are there."""
+    claims: Claims | None = None
+    """What the rows state, in a table of claims."""
 
     @property
     def name(self) -> str:
@@ -188,10 +192,12 @@ def _reference(path: Path, name: str) -> PrintedValues:
 def _read_static(path: Path, own: dict[str, Any], changes: Overrides) -> Recipe:
     """A recipe without runs. Raises UsageError for changes, which are of runs."""
     kind = own["kind"]
-    if kind not in STATIC_RECIPES:
-        raise UsageError(f"{path}: kind: there is no '{kind}'; {nearest(str(kind), STATIC_RECIPES)}")
+    if kind not in (kinds := [*STATIC_RECIPES, CLAIMS]):
+        raise UsageError(f"{path}: kind: there is no '{kind}'; {nearest(str(kind), kinds)}")
     if changes.options:
         raise UsageError(f"{path} has no runs that {shlex.join(changes.options)} could change.")
+    if kind == CLAIMS:
+        return _read_claims(path, own)
     file = checked(own, STATIC_RECIPES[kind], path)
     reference = _reference(path, file.reference)
     if isinstance(file, StatisticsRecipe):
@@ -201,6 +207,24 @@ def _read_static(path: Path, own: dict[str, Any], changes: Overrides) -> Recipe:
     else:
         table = printed_table(file, reference, path)
     return Recipe(path, file.title, file.about, "", table.rows, reference, {}, table.display, static=table.source)
+
+
+def _read_claims(path: Path, own: dict[str, Any]) -> Recipe:
+    file = checked(own, ClaimsRecipe, path)
+    claims = read_claims(file, path, partial(_compared, path.parent))
+    rows = [Row(claim.claim, [], [], PrintedRelation()) for claim in claims.claims]
+    return Recipe(path, file.title, file.about, "", rows, None, {}, file.display, claims=claims)
+
+
+def _compared(folder: Path, name: str) -> Recipe:
+    """A recipe whose rows a claim compares. Raises UsageError where there is none of that name."""
+    known = sorted(path.stem for path in folder.glob("*.yaml"))
+    if name not in known:
+        raise UsageError(f"there is no recipe '{name}' beside it; {nearest(name, known)}")
+    path = folder / f"{name}.yaml"
+    if read_keys(path, "a recipe").get("kind") == CLAIMS:
+        raise UsageError(f"{path} holds claims itself; name recipes whose rows have values.")
+    return read_recipe(path)
 
 
 def _read(path: Path, own: dict[str, Any]) -> tuple[RecipeFile, Path | None]:

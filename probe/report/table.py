@@ -38,7 +38,7 @@ class Cell:
     """A measured value; `format_value(metric, cell.display)` formats it."""
 
     mean: float
-    """Over the seeds, of a score in percent; a count; NaN for a text."""
+    """Over the seeds, of a score in percent; a count; NaN for what is a text alone."""
     std: float | None
     """Standard deviation over the seeds, where there are several."""
     text: str | None = None
@@ -69,6 +69,8 @@ class TableRow:
     """Whether it competes for the marks that the recipe shows."""
     is_difference: bool = False
     """Whether its values are a row's less another one's, in points."""
+    lacks: str = ""
+    """What is missing of it, of a claim."""
 
     def cell(self, column: str, metric: str) -> Cell | None:
         return self.cells.get(column, {}).get(metric)
@@ -136,6 +138,10 @@ def build_table(inventory: Inventory, status: Status | None = None) -> Table:
     recipe, status = inventory.recipe, status or Status()
     if recipe.static is not None:
         return _static_table(recipe, recipe.static.read(inventory.workspace))
+    if recipe.claims is not None:
+        from probe.report.claims import claims_table  # which measures rows as this module does
+
+        return claims_table(inventory)
     display = recipe.display
     rows = [_row(row, inventory) for row in recipe.rows]
     differences = [_difference(difference, inventory) for difference in recipe.differences]
@@ -185,7 +191,7 @@ def _row(row: Row, inventory: Inventory) -> TableRow:
     values = _values_by_seed(row, inventory)
     columns = next(iter(values.values()), {})
     cells = {column: _cells(values, column, recipe.display.score_metrics) for column in columns}
-    sizes = _size_cells(row, inventory)
+    sizes = size_cells(row, inventory)
     cells |= {SIZE_COLUMN: sizes} if sizes else {}
     dim = next((runs[0].scores.dim for runs in inventory.finished(row)), None)
     printed = row.relation.values(recipe.reference)
@@ -282,7 +288,7 @@ def _cell(values: list[float]) -> Cell:
     return Cell(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None)
 
 
-def _size_cells(row: Row, inventory: Inventory) -> dict[str, Cell]:
+def size_cells(row: Row, inventory: Inventory) -> dict[str, Cell]:
     """The model's parameters by metric, where the recipe shows them. Their number of classes is counted in the training
     images where these are here, else it is the recipe's."""
     metrics = inventory.recipe.display.metrics
@@ -304,7 +310,7 @@ def _significance(rows: list[TableRow], inventory: Inventory, metric: str, index
     means = {row.name: cell.mean for row in rows if (cell := row.cell(column, metric))}
     if not means or display.protocol != "clean":
         return None
-    seeds = {row.name: _seeds(row, inventory) for row in recipe.rows if row.name in means}
+    seeds = {row.name: seed_folders(row, inventory) for row in recipe.rows if row.name in means}
     file = inventory.workspace.tables / ".significance" / f"{recipe.name}-{metric}-{index}.json"
     competing = [row.name for row in rows if row.marked and row.name in means] or list(means)
     found = cached_comparison(file, seeds, max(competing, key=lambda row: means[row]), metric, index)
@@ -315,7 +321,7 @@ def _significance(rows: list[TableRow], inventory: Inventory, metric: str, index
     return replace(found, intervals=intervals)
 
 
-def _seeds(row: Row, inventory: Inventory) -> list[SeedFolders]:
+def seed_folders(row: Row, inventory: Inventory) -> list[SeedFolders]:
     """The folders of each finished seed's run, or runs."""
     seeds = inventory.finished(row)
     if row.specialists:

@@ -29,6 +29,7 @@ from pydantic import (
 )
 
 from feature_cache import Spec, fingerprint
+from probe.device import gpu_name
 from probe.errors import UsageError, first_line
 from probe.fit import (
     ClosedFormConfig,
@@ -39,7 +40,7 @@ from probe.fit import (
     is_closed_form,
     read_run_config,
 )
-from probe.runs.scored import CONFIG, ScoredFolder, write_scored
+from probe.runs.scored import CONFIG, SCORES, ScoredFolder, write_scored
 from probe.storage import new_folder
 from probe.validation import describe, parse_yaml
 
@@ -104,6 +105,8 @@ class Environment(BaseModel):
     """Where and for what a run was made, which decides nothing: its environment.json."""
 
     device: str = ""
+    gpu: str = ""
+    """Its name, where there is one."""
     threads: int | None = None
     python: str = ""
     machine: str = ""
@@ -111,21 +114,25 @@ class Environment(BaseModel):
     """Versions."""
     seconds: float | None = None
     """Spent on the run, whether or not it was interrupted."""
+    seconds_a_step: float | None = None
+    """Of training; None in closed form, and where an earlier version of probe made the run."""
     made_for: str = ""
     """`recipe: row`; empty where a run is no row's."""
 
     @classmethod
-    def here(cls, device: str, seconds: float, made_for: str) -> Self:
+    def here(cls, device: str, seconds: float, seconds_a_step: float | None, made_for: str) -> Self:
         """Of this process; `device`: its kind."""
         import torch
 
         return cls(
             device=device,
+            gpu=gpu_name(device),
             threads=torch.get_num_threads(),
             python=platform.python_version(),
             machine=platform.machine(),
             packages={name: version(name) for name in PACKAGES},
             seconds=seconds,
+            seconds_a_step=seconds_a_step,
             made_for=made_for,
         )
 
@@ -158,6 +165,12 @@ class RunDirectory(ScoredFolder):
                 shutil.move(events, folder / TENSORBOARD)
             write_scored(folder, fitted.scores, fitted.per_query)
         return cls(path)
+
+    def require_done(self) -> None:
+        if not self.done and self.provenance:  # which says what is no run at all
+            raise UsageError(
+                f"{self.path} is an unfinished run: {SCORES}, which is written last, is missing; fit again."
+            )
 
     @property
     def exists(self) -> bool:

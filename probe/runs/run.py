@@ -104,6 +104,6 @@ class Run:
         provenance = Provenance(
             key=self.key, config=self.config, inputs=self.inputs, features=features, code=self.code, sealed=True
         )
-        environment = Environment.here(device, fitted.seconds, self.made_for)
+        environment = Environment.here(device, fitted.seconds, fitted.seconds_a_step, self.made_for)
         RunDirectory.write(self.path, provenance, fitted, environment, self.checkpoint.folder / TENSORBOARD)
         self.checkpoint.remove()

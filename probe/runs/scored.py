@@ -15,8 +15,8 @@ from typing import Any, ClassVar, NoReturn
 import polars as pl
 from pydantic import BaseModel, ValidationError
 
-from probe.errors import UsageError, first_line, nearest
-from probe.metrics import QUERY, QueryValues, metrics_of
+from probe.errors import UsageError, first_line
+from probe.metrics import QUERY, QueryValues, metrics_of, parse_metric
 from probe.runs.sealed import DIGESTS, digest_of, read_digests, seal
 from probe.validation import Model, describe
 
@@ -104,7 +104,11 @@ class ScoredFolder:
         schema = self._schema(index)
         known = metrics_of(list(schema))
         if metric not in known:
-            raise UsageError(f"{self.path / PER_QUERY[index]} has no values of '{metric}'; {nearest(metric, known)}")
+            parse_metric(metric)
+            raise UsageError(
+                f"{self.path / PER_QUERY[index]} has no values of '{metric}' (it has {', '.join(known)}); compare the "
+                f"folder that `probe evaluate ... --metric {metric}` writes."
+            )
         self._require(index, schema, (*QUERY, "n"), [metric])
         return QueryValues.of(self.name, self._frame(index, [*QUERY, "n", metric]), metric)
 

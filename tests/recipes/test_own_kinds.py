@@ -211,7 +211,7 @@ def test_a_wrong_setting_is_a_clear_error(here: Path, setting: str, says: str):
         ({"kind": MARGIN, "a": 1, "b": 2}, r"unknown key 'a'; known: init, kind, .* \(1 more problem\(s\)\)"),
         ({"kind": "others:Nested", "margins": {"mst": 1}}, r"loss.margins: unknown key 'mst'; did you mean 'most'"),
         ({"kind": "my_losses:Combined"}, r"'my_losses:Combined' cannot be loaded \(module 'my_losses' has no"),
-        ({"kind": "my_loss:Own"}, r"cannot be loaded \(No module named 'my_loss'\); name it as package.module"),
+        ({"kind": "absent_loss:Own"}, r"cannot be loaded \(No module named 'absent_loss'\); name it as package.module"),
         ({"kind": "broken:Loss"}, r"loss 'broken:Loss' cannot be loaded \(.*broken.py"),
         ({"kind": "my_losses:torch"}, r"loss 'my_losses:torch' is no Loss; derive it from probe.losses.Loss\.$"),
         ({"kind": LAYERS}, r"loss 'my_heads:TwoLayers' is no Loss"),

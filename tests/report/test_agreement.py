@@ -5,7 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
-from probe.report.agreement import agreement_line, rank_agreement, spearman
+from probe.metrics.rank_correlation import spearman
+from probe.report.agreement import agreement_line, rank_agreement
 from probe.report.render.markdown import markdown
 from tests.report.test_render import row_of, table_of
 

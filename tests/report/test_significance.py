@@ -108,8 +108,13 @@ def test_a_folder_that_is_no_run_and_an_index_that_was_not_scored_are_errors(run
         ScoredFolder(path.parent).values("merged", "R@1")
     with pytest.raises(UsageError, match="the separate index was not scored"):
         ScoredFolder(path).values("separate", "R@1")
-    with pytest.raises(UsageError, match=r"has no values of 'R@2'; did you mean 'R@1'\?"):
-        ScoredFolder(path).values("merged", "R@2")
+    with pytest.raises(
+        UsageError,
+        match=r"has no values of 'MRR@10' \(it has .*R@1.*\); .*`probe evaluate \.\.\. --metric MRR@10` writes\.",
+    ):
+        ScoredFolder(path).values("merged", "MRR@10")
+    with pytest.raises(UsageError, match=r"'r@1' is no metric; did you mean 'R@1'\?"):
+        ScoredFolder(path).values("merged", "r@1")
 
 
 def test_a_measured_table_has_marks_intervals_and_survives_a_damaged_file(world: World) -> None:
@@ -161,7 +166,7 @@ def test_what_cannot_be_compared_is_one_sentence(runs: dict[str, list[Path]]) ->
         ((far, "--against", part), "40 of 120 queries of far_seed0 are not in part"),
         ((one, part, "--against", far), "40 of 120 queries of best_seed0 are not in part"),
         ((one, one, "--against", other), "best_seed0 is named twice on one side"),
-        ((one, "--against", far, "--metric", "mMP@50"), "did you mean 'mMP@5'?"),
+        ((one, "--against", far, "--metric", "mMP@50"), "(it has R@1, mMP@5); compare the folder that `probe"),
         ((one, "--against", far, "--index", "separate"), "the separate index was not scored"),
     ):
         code, text = command(*words)

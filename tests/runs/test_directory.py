@@ -22,7 +22,7 @@ from probe.extract.features import CachedFeatures
 from probe.extract.selection import Selection
 from probe.fit import EpochRecord, Fitted, RunConfig, SplitRows, Training, read_run_config, score
 from probe.metrics import INDEXES, METRICS, PROTOCOLS
-from probe.runs import PER_QUERY, Run, RunDirectory, sweep
+from probe.runs import PER_QUERY, Run, RunDirectory, SweepError, sweep
 from probe.runs import run as run_module
 from probe.runs.sealed import seal
 from tests.fit.world import BACKBONE, CPU, DIM, World, features_of, fitted, linear, untrained
@@ -556,6 +556,14 @@ def test_the_paths_of_two_regimes_differ_by_more_than_their_key(tmp_path: Path) 
     configs = [linear(seed=3).model_copy(update={"training": Training.model_validate(regime)}) for regime in regimes]
     names = [Run(config, {}, tmp_path).path.name.rsplit("_", 1)[0] for config in configs]
     assert len(set(names)) == len(regimes)
+
+
+def test_where_every_run_failed_no_others_are_said_to_be_done(cached: CachedFeatures, tmp_path: Path) -> None:
+    diverging, good = (Run(linear(lr=lr, lr_min=0, epochs=1), cached.identity, tmp_path) for lr in (1e30, 0.1))
+    with pytest.raises(SweepError, match=r"^1 of 1 run\(s\) failed\. "):
+        sweep([(diverging, cached)], "cpu")
+    with pytest.raises(SweepError, match=r"^1 of 2 run\(s\) failed, the others are done\. "):
+        sweep([(diverging, cached), (good, cached)], "cpu")
 
 
 def test_a_sweep_fits_only_what_is_not_done(cached: CachedFeatures, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ Path("out/tables/quickstart.csv").write_text(long_csv(table))
 
 import csv
 import io
+import math
 from typing import Any
 
 from probe.report.render.entries import Entry, entry_of
@@ -53,7 +54,7 @@ def _values(row: TableRow, entry: Entry) -> list[Any]:
 
 
 def _number(cell: Cell) -> str:
-    return _exact(cell.mean) if cell.text is None else cell.text
+    return cell.text if cell.text is not None and math.isnan(cell.mean) else _exact(cell.mean)
 
 
 def _exact(value: float | None) -> str:

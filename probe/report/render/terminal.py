@@ -9,6 +9,7 @@ from rich.measure import Measurement
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from probe.recipes import TEXTS
 from probe.report.agreement import agreement_line
 from probe.report.render.entries import NOTHING, Line, entry_of, headed, legend, lines, time_text
 from probe.report.render.standing import COLOURS, Standing
@@ -48,7 +49,8 @@ def _grid(table: Table, between: str) -> RichTable:
     for name in ("dim", "seeds") if table.has_runs else ():
         grid.add_column(name, justify="right")
     for column in table.columns:
-        grid.add_column(Text(column.replace(", ", "\n")), justify="right", no_wrap=column in table.means)
+        justify = "left" if column in TEXTS else "right"
+        grid.add_column(Text(column.replace(", ", "\n")), justify=justify, no_wrap=column in table.means)
     for heading, row in headed(table):
         if heading:
             grid.add_section()
