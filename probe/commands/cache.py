@@ -66,6 +66,7 @@ def info(store: Store, cache: Cache = DEFAULT.cache) -> None:
         "image files": _known_contents(opened),
         "fingerprint": opened.fingerprint,
     }
+    lines |= {"not covered": opened.not_covered} if opened.not_covered else {}
     for name, value in lines.items():
         console.print(f"{name}: {value}", soft_wrap=True)
     console.print(f"failed: {len(opened.failed):,}")
@@ -97,6 +98,8 @@ def verify(
                 continue
             if not report.problems:
                 say(f"{file}: {len(report.bad):,} rows, all good")
+                if report.not_covered:
+                    say(f"  as far as that can be told: {report.not_covered}")
                 continue
             faulty += 1
             say(f"{file}: {int(report.bad.sum()):,} of {len(report.bad):,} rows are bad")
