@@ -8,7 +8,7 @@ It is modelled by what there is to compute, at a machine's rates, or measured, o
 
 from typing import NamedTuple
 
-from probe.fit import RunConfig, Separate, TrainedConfig, TrainingPlan
+from probe.fit import RunConfig, TrainedConfig, TrainingPlan
 from probe.planning.machine import Machine
 from probe.planning.size import DataSize, SearchSize
 from probe.runs import RunDirectory
@@ -46,7 +46,7 @@ def _modelled_step(config: TrainedConfig, dim: int, classes: int, domains: int, 
     batch, embedded = config.training.batch, config.head.embedding_dim(dim)
     head = 6 * batch * dim * embedded / machine.operations
     centers = classes * max(1, config.loss.centers)
-    centers /= domains if isinstance(config.training.classifier, Separate) else 1
+    centers /= domains if config.training.classifier.per_domain else 1
     step = machine.seconds_a_step + head + centers * machine.seconds_a_center * batch / 128 * embedded / 64
     return step * (2 if config.training.sharpness else 1)  # passes
 

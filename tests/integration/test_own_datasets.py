@@ -131,7 +131,7 @@ def test_what_is_wrong_with_the_file_is_one_sentence(shell: Shell):
         ("datasets: {x: {title: X, parts: [spo]}}", "no data set 'spo'; did you mean 'sop'?"),
         ("datasets: 5", "it should be keys with values"),
         ("backbones: {}", "unknown key 'backbones'"),
-        ("", "Input should be"),
+        ("", "it should be keys with values"),
         (DATASETS.replace("KIND", "formats:Rows"), "formats:Rows"),
         (DATASETS.replace("KIND", "lines"), "lines"),
     ):
