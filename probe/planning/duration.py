@@ -88,12 +88,12 @@ class Estimator:
         return f"at the {'' if self.machine.device == 'cpu' else 'estimated '}speed of {self.machine.name}"
 
     def runs(self, planned: Sequence[PlannedRun]) -> Estimate | None:
-        """Of all runs, one after the other; None where none can be estimated."""
+        """Of all runs, one after the other; None where there are some and none can be estimated."""
         found = [self._run(run) for run in planned]
         known = [estimate for estimate in found if estimate is not None]
-        if not known:
+        if found and not known:
             return None
-        basis = HERE if all(estimate.basis == HERE for estimate in known) else self.basis
+        basis = HERE if known and all(estimate.basis == HERE for estimate in known) else self.basis
         return Estimate(sum(estimate.seconds for estimate in known), basis, len(found) - len(known))
 
     def extraction(self, backbone: Backbone, images: int) -> Estimate | None:
