@@ -126,7 +126,7 @@ def read_foreign(
         files = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
         kind, shards = (
             "parquet",
-            [Shard(file, parquet.ids(file, id_column), parquet.Vectors(file, vector_column)) for file in files],
+            [Shard(file, parquet.ids(file, id_column), parquet.ParquetVectors(file, vector_column)) for file in files],
         )
     else:
         kind, shards = "hdf5", [_hdf5(path)]

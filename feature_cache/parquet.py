@@ -1,7 +1,7 @@
 """Ids and vectors in the columns of a Parquet file. Polars reads it, and is imported when it is needed.
 
 ids(Path("clip.parquet"))                     # of the first column that is called as ids are
-Vectors(Path("clip.parquet"))[0:1000]         # (1000, D)
+ParquetVectors(Path("clip.parquet"))[0:1000]         # (1000, D)
 """
 
 from collections.abc import Callable
@@ -32,7 +32,7 @@ def ids(path: Path, column: str | None = None) -> list[str]:
     return found.to_list()
 
 
-class Vectors:
+class ParquetVectors:
     """A column of floating-point vectors of equal length; row groups are read as they are asked for.
 
     Raises StoreError when the column, or without a name the only one of its kind, is not there or cannot be read.

@@ -20,6 +20,13 @@ class DeviceChoice(StrEnum):
     cuda = "cuda"
 
 
+def gpu_name(device: str) -> str:
+    """Of the GPU here, for the kind of device `cuda`; empty for a CPU."""
+    import torch
+
+    return torch.cuda.get_device_name() if device == "cuda" else ""
+
+
 def choose_device(choice: str) -> "tuple[torch.device, str]":
     """The device and the reason for it, to be printed. Raises UsageError when CUDA is asked for and absent."""
     import torch

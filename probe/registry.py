@@ -18,7 +18,7 @@ options are checked like the built-in ones: by the annotations of its configurat
 import importlib
 import pkgutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import reduce
 from pathlib import Path
 from typing import Annotated, Any, Generic, TypeVar
@@ -52,12 +52,17 @@ class Kind(Strict):
 
 
 class Registry(Generic[Class]):
-    """The classes of one package that have a `Config` (a Kind)."""
+    """The classes of one package that have a `Config` (a Kind).
 
-    def __init__(self, what: str, package: str, base: type = object) -> None:
+    `example` makes one from a class and a configuration: that a user's own can be made is known before any work.
+    """
+
+    def __init__(
+        self, what: str, package: str, base: type, example: Callable[[Any, Any], object] | None = None
+    ) -> None:
         self.what = what
         """What one of them is called in messages: `loss`."""
-        self._package, self._base = package, base
+        self._package, self._base, self._example = package, base, example
         self._classes: dict[str, Class] = {}
         self._is_loaded = False
 
@@ -111,11 +116,24 @@ class Registry(Generic[Class]):
         if ":" not in kind:
             return known(given)
         try:
-            return config.model_validate(given)
+            checked = config.model_validate(given)
         except ValidationError as error:
             raise with_nearest_keys(error, config) from error
         except PydanticUserError as error:
             raise ValueError(f"the options of '{kind}' cannot be checked: {first_line(error)}") from error
+        self._require_constructor(kind, checked)
+        return checked
+
+    def _require_constructor(self, kind: str, config: Any) -> None:
+        """Raises ValueError where a user's own class does not take what the built-in ones take."""
+        if self._example:
+            try:
+                self._example(self.find(kind), config)
+            except TypeError as error:
+                raise ValueError(
+                    f"{self.what} '{kind}' cannot be made from its configuration ({first_line(error)}); give its "
+                    f"constructor the arguments of {self._base_name}"
+                ) from error
 
     def _users_own(self, name: str) -> Class:
         found = load_own(self.what, name)
@@ -125,11 +143,15 @@ class Registry(Generic[Class]):
         if not isinstance(config, type) or not issubclass(config, getattr(self._base, "Config", Kind)):
             own = f"{self._base_name}.Config" if hasattr(self._base, "Config") else "probe.registry.Kind"
             raise UsageError(f"{self.what} '{name}' needs a `Config`, the class of its options, derived from {own}.")
+        lacking = [each for each in dir(found) if getattr(getattr(found, each), "__isabstractmethod__", False)]
+        if lacking:
+            raise UsageError(f"{self.what} '{name}' lacks `{lacking[0]}`; define it as {self._base_name} describes it.")
         return found  # type: ignore[return-value]
 
     @property
     def _base_name(self) -> str:
-        return f"{self._package}.{self._base.__name__}"
+        module = self._base.__module__
+        return f"{self._package if module.startswith(self._package) else module}.{self._base.__name__}"
 
 
 def load_own(what: str, name: str) -> Any:

@@ -15,6 +15,7 @@ from probe.errors import UsageError, first_line, nearest
 
 Model = TypeVar("Model", bound=BaseModel)
 UNKNOWN_KEY = "unknown_key"
+NO_KEYS = ("dict_type", "model_type", "model_attributes_type")
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -129,6 +130,13 @@ def _with_nearest_key(problem: ErrorDetails, model: type[BaseModel]) -> InitErro
         of = _model_at(model, location)
         known = of.written_keys() if issubclass(of, Strict) else of.model_fields
         kind, message = UNKNOWN_KEY, f"unknown key '{key}'; {nearest(str(key), known)}"
+    elif kind == "union_tag_not_found":
+        message = "'kind' is missing, which says what it is"
+    elif "expected_tags" in (context := problem.get("ctx", {})):
+        known = context["expected_tags"].replace("'", "").split(", ")
+        kind, message = UNKNOWN_KEY, f"there is no kind '{context['tag']}'; {nearest(context['tag'], known)}"
+    elif kind in NO_KEYS:
+        message = "it should be keys with values"
     found = PydanticCustomError(kind, "{message}", {"message": message})  # type: ignore[arg-type]
     return InitErrorDetails(type=found, loc=location, input=problem["input"])
 

@@ -8,7 +8,6 @@ equal specs are the same, whatever they are called.
 """
 
 import hashlib
-import sys
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from importlib import import_module
@@ -24,7 +23,7 @@ from probe.backbones.row import BackboneRow
 from probe.errors import UsageError, first_line, nearest
 from probe.precision import Precision
 from probe.registry import load_own
-from probe.source import source_digest
+from probe.source import code_of
 from probe.validation import describe, parse_yaml
 
 if TYPE_CHECKING:
@@ -203,10 +202,11 @@ def adapter(library: str) -> Any:
     return found() if isinstance(found, type) else found
 
 
-def _adapter_code(library: str) -> str:
-    """Digest of the source that holds a user's own adapter, which decides the features."""
-    module = sys.modules[load_own("library", library).__module__]
-    return source_digest(Path(module.__file__ or ""))
+def _adapter_code(library: str) -> str | dict[str, str]:
+    """Digest of the source of a user's own adapter, which decides the features; by file where it imports others beside
+    it."""
+    digests = code_of([load_own("library", library).__module__], of_probe=lambda module: False)
+    return next(iter(digests.values())) if len(digests) == 1 else digests
 
 
 @cache

@@ -16,7 +16,7 @@ from probe.errors import UsageError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from probe.metrics import Difference, Interval, QueryValues
+    from probe.metrics import Interval, PairedDifference, QueryValues
 
 AGAINST = "--against"
 
@@ -50,7 +50,7 @@ def compare(
     against: Annotated[list[Path], typer.Option(AGAINST, metavar="RUN...", help="What to compare with; likewise.")],
     metric: Annotated[str, typer.Option(help="A metric that both were scored with.")] = "mMP@5",
     index: Annotated[SearchedIndex, typer.Option(help="Which index was searched.")] = SearchedIndex.merged,
-    seed: Annotated[int, typer.Option(min=0, help="Of the random draws, for intervals and p.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the draws for intervals and p.")] = 0,
 ) -> None:
     """Compare two runs query by query: difference, its 95 % bootstrap interval, and p of a paired permutation test.
 
@@ -76,7 +76,7 @@ def _read(runs: Sequence[Path], metric: str, index: str) -> "QueryValues":
     return averaged([ScoredFolder(folder).values(index, metric) for folder in folders])
 
 
-def _grid(title: str, differences: "dict[str, Difference]") -> "Table":
+def _grid(title: str, differences: "dict[str, PairedDifference]") -> "Table":
     """In percent and percentage points, a line a domain, the balanced mean last."""
     from rich.table import Table
     from rich.text import Text

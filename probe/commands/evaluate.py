@@ -66,7 +66,7 @@ def evaluate(
         ProtocolChoice.clean
     ),
     distance: Annotated[
-        DistanceChoice | None, typer.Option(help="What is near.", show_default="the run's, or cosine")
+        DistanceChoice | None, typer.Option(help="What similarity goes by.", show_default="the run's, or cosine")
     ] = None,
     neighbours: Annotated[
         int, typer.Option(min=0, help="How many of each query to write as Parquet and JSON; 0 for no such files.")

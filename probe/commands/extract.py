@@ -36,13 +36,18 @@ def extract(
     split: Annotated[
         list[Split] | None, typer.Option(help="Only images of this split; repeatable.", show_default="all")
     ] = None,
+    val: Annotated[
+        float | None,
+        typer.Option(help="With --split: this share of the training classes is `val`, as `training.val` draws them."),
+    ] = None,
+    val_seed: Annotated[int, typer.Option(min=0, help="Which of them, as `training.val_seed`.")] = 0,
     limit: Annotated[
         int | None, typer.Option(min=1, help="Only the first N images of each source; the store says what it lacks.")
     ] = None,
     precision: Annotated[
         PrecisionChoice | None,
         typer.Option(
-            help="Of the forward pass; auto takes what suits the device.", show_default="the store's, or fp32"
+            help="Precision of the forward pass; auto takes what suits the device.", show_default="the store's, or fp32"
         ),
     ] = None,
     batch: Annotated[int, typer.Option(min=1, help="Images in a forward pass.")] = 64,
@@ -67,13 +72,17 @@ def extract(
     Each image is seen once: what is stored already is skipped, and an interrupted extraction goes on where it stopped.
     """
     from probe.backbones import find_backbone
-    from probe.data import resolve_data, source_roots
+    from probe.data import draw_validation, resolve_data, source_roots
+    from probe.errors import UsageError
     from probe.extract import Settings, extract_sources
 
+    if val is not None and not (split and 0 < val < 1):
+        raise UsageError("--val is a share between 0 and 1, of classes that `--split val` extracts; add both.")
     splits = tuple(dict.fromkeys(each.value for each in split)) if split else None
     settings = Settings(batch, workers, part, dtype.value, max_failures, retry_failed, splits, limit)
     roots = source_roots(source_root or [])
     manifests = [resolve_data(name, data_root, roots, datasets) for name in data]
+    manifests = [draw_validation(manifest, val, val_seed) for manifest in manifests] if val else manifests
     names = [f"{backbone}@{view}" for view in views] if views else [backbone]
     for chosen in [find_backbone(name, catalogue, weights) for name in names]:
         extract_sources(manifests, chosen, Workspace(data_root, cache, out, datasets), settings, device, precision)

@@ -3,15 +3,19 @@ from .check import check_data as check_data
 from .check import print_check as print_check
 from .check import summary_line as summary_line
 from .check import write_findings as write_findings
+from .copies import other_copy as other_copy
 from .curated import Curated as Curated
-from .curated import CurationReport as CurationReport
+from .curated import LeftOut as LeftOut
 from .curated import curate as curate
+from .curated import training_rows as training_rows
 from .curated import write_curated as write_curated
 from .curation import Curation as Curation
 from .curation import Expected as Expected
+from .curation import NearDuplicates as NearDuplicates
 from .curation import Source as Source
 from .curation import find_curation as find_curation
 from .curation import read_curations as read_curations
+from .curation_report import CurationReport as CurationReport
 from .dataset import Count as Count
 from .dataset import Dataset as Dataset
 from .dataset import MissingDataError as MissingDataError
@@ -19,7 +23,6 @@ from .dataset import ReaderConfig as ReaderConfig
 from .dataset import all_datasets as all_datasets
 from .dataset import find_dataset as find_dataset
 from .dataset import is_known as is_known
-from .dataset import other_roots as other_roots
 from .dataset import read_dataset as read_dataset
 from .decoding import decode as decode
 from .folder import image_folder as image_folder
@@ -35,7 +38,7 @@ from .listing import print_dataset as print_dataset
 from .listing import print_datasets as print_datasets
 from .listing import print_sizes as print_sizes
 from .listing import print_tables as print_tables
-from .loading import Batch as Batch
+from .loading import ImageBatch as ImageBatch
 from .loading import Prepare as Prepare
 from .loading import Undecodable as Undecodable
 from .loading import choose_workers as choose_workers
@@ -66,6 +69,7 @@ from .selection import count as count
 from .selection import draw_classes as draw_classes
 from .selection import draw_validation as draw_validation
 from .selection import only as only
+from .selection import queries as queries
 from .selection import with_training as with_training
 from .statistics import PrintedTable as PrintedTable
 from .statistics import StatisticsRow as StatisticsRow

@@ -3,7 +3,7 @@
 Everything but the pixels is looked at in full. Images are decoded as extraction decodes them, a seeded sample or all:
 one that fails here fails there. Nothing is changed, and nothing that is found stops the check.
 
-    check = check_data("sop", resolve_data("sop", data_root), find_dataset("sop").counts, sample=300, workers=4)
+    check = check_data("sop", resolve_data("sop", data_root), find_dataset("sop").counts, 300, 4, data_root)
     check.is_sound, check.findings
 """
 
@@ -16,6 +16,7 @@ import numpy as np
 import polars as pl
 from rich.console import Console
 
+from probe.data.copies import other_copy
 from probe.data.dataset import Count
 from probe.data.decoding import decode
 from probe.data.images import missing_images
@@ -56,6 +57,8 @@ class Check:
     """Beside each published one."""
     absent: dict[str, Path]
     """The sources of which no image is here, and where they are looked for."""
+    elsewhere: dict[str, str]
+    """By source, where images of it that are missing lie instead, and what to do."""
     findings: list[Problem]
     """Everything else that is wrong, image by image."""
     images: int
@@ -70,8 +73,17 @@ class Check:
         return not (self.absent or self.findings) and all(each.agrees for each in self.counts)
 
 
-def check_data(name: str, manifest: Manifest, published: Sequence[Count], sample: int | None, workers: int) -> Check:
-    """`sample`: how many images are decoded, None for all; `workers`: processes that decode, 0 for this one.
+def check_data(
+    name: str,
+    manifest: Manifest,
+    published: Sequence[Count],
+    sample: int | None,
+    workers: int,
+    data_root: Path,
+    datasets: Path | None = None,
+) -> Check:
+    """`sample`: how many images are decoded, None for all; `workers`: processes that decode, 0 for this one;
+    `data_root`, `datasets`: by which other folders of a source are known.
 
     Raises UsageError for a tar that cannot be read.
     """
@@ -85,6 +97,12 @@ def check_data(name: str, manifest: Manifest, published: Sequence[Count], sample
     expected = images.filter(~pl.col("source").is_in(list(absent)))
     missing = _missing(manifest, expected)
     here = expected.join(missing, on=IMAGE, how="anti", maintain_order="left")
+    elsewhere = {}
+    for source in (*absent, *missing["source"].unique().sort()):
+        wanted = manifest.images(source)
+        lacking = wanted if source in absent else missing.filter(pl.col("source") == source)["image"].to_list()
+        if copy := other_copy(source, manifest.roots[source], lacking, wanted, data_root, datasets):
+            elsewhere[source] = copy
     decodable, unreadable = _decode(manifest, _drawn(here, sample), workers)
     mixed, copies = _copies(manifest, decodable)
     found = [
@@ -95,7 +113,7 @@ def check_data(name: str, manifest: Manifest, published: Sequence[Count], sample
     ]
     findings = [each for each in found if not each.rows.is_empty()]
     number = len(decodable) + len(unreadable)
-    return Check(name, manifest, counts, absent, findings, len(images), number, copies)
+    return Check(name, manifest, counts, absent, elsewhere, findings, len(images), number, copies)
 
 
 def _any_here(root: Path, images: pl.Series) -> bool:
@@ -178,6 +196,7 @@ def print_check(check: Check, console: Console) -> None:
     if check.absent:
         places = "; ".join(f"{source} ({root})" for source, root in check.absent.items())
         lines.append(f"  not one image is here, in the places where they are looked for, of {places}")
+    lines += [f"  missing images of {source}: {where}" for source, where in check.elsewhere.items()]
     expected = check.images - sum(len(check.manifest.images(source)) for source in check.absent)
     if expected:
         lines.append(f"  {expected:,} image files looked for, {check.decoded:,} images decoded")

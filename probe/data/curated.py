@@ -8,16 +8,24 @@ counts are compared, never forced.
     write_curated(curated, data_root / "m4d-35k", data_root)
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from decimal import ROUND_HALF_UP, Decimal
 from itertools import combinations
 from pathlib import Path
-from typing import Literal
 
 import polars as pl
 
-from probe.data.curation import Curation, Expected, Printed, Source
+from probe.data.curation import Curation, Source
+from probe.data.curation_report import (
+    CurationReport,
+    DrawStep,
+    ListDifference,
+    NearDuplicatesReport,
+    Origin,
+    ShareReport,
+    SourceReport,
+    compared_with_print,
+)
 from probe.data.manifest import COLUMNS, ORIGIN, CurationError, Manifest
 from probe.data.resolve import MissingDataError
 from probe.data.selection import (
@@ -28,116 +36,90 @@ from probe.data.selection import (
     concatenate,
     count,
     draw_classes,
+    draw_shares,
     in_domain,
     namespaced,
     only,
+    queries,
+    without,
 )
 from probe.errors import UsageError
 from probe.storage import write_whole
-from probe.validation import Strict
 
-UNITS = {"k": 1_000, "M": 1_000_000}
+LEFT_OUT = "near-duplicates.csv"
 SHOWN = 5
 
 
-class Step(Strict):
-    """What was left after a step."""
+@dataclass(frozen=True)
+class LeftOut:
+    """Near-duplicates that a source is drawn without."""
 
-    step: str
-    images: int
-    classes: int
-
-
-class CountComparison(Strict):
-    """A count beside the printed one; they agree when the count, rounded as printed, is the printed one."""
-
-    what: Literal["images", "classes"]
-    found: int
-    printed: Printed
-    agrees: bool
-
-
-class SourceReport(Strict):
-    """`digest`: of the data set's whole manifest."""
-
-    data: str
-    digest: str
-    steps: list[Step]
-    comparisons: list[CountComparison]
-
-
-class Difference(Strict):
-    """The published list against the drawn one. A class is in one only when none of its images is in the other."""
-
-    images_in_both: int
-    images_only_published: int
-    images_only_drawn: int
-    classes_only_published: int
-    classes_only_drawn: int
-    first_only_published: list[str]
-    first_only_drawn: list[str]
-
-
-class CurationReport(Strict):
-    """`published`: whether the images are those of the published list; then `difference` compares them with the drawn
-    ones, or `not_drawn` says why there are none."""
-
-    curation: Curation
-    published: bool
-    digest: str
-    sources: list[SourceReport]
-    images: int
-    classes: int
-    comparisons: list[CountComparison]
-    difference: Difference | None = None
-    not_drawn: str | None = None
-
-
-class Origin(Strict):
-    """curation.json. `roots`: source -> folder, below the data root where it is not absolute."""
-
-    roots: dict[str, str]
-    report: CurationReport
+    rows: pl.DataFrame
+    """Columns `source`, `image`, `domain`, `label`; `near_source` and `near_image`, of the image that it is near;
+    `of_query`, whether that is a query of the benchmark; `cosine`, of the two."""
+    features: str
+    """The fingerprints of the stores that were compared."""
 
 
 @dataclass(frozen=True)
 class Curated:
     manifest: Manifest
     report: CurationReport
+    left_out: pl.DataFrame | None = None
+    """The rows of `LeftOut` of all sources, and in `data` which one; None where no near-duplicates were looked for."""
 
 
-def curate(curation: Curation, read: Callable[[str], Manifest]) -> Curated:
+@dataclass(frozen=True)
+class _Drawn:
+    manifest: Manifest
+    sources: list[SourceReport]
+    shares: list[ShareReport]
+    left_out: pl.DataFrame | None
+
+
+def curate(
+    curation: Curation,
+    read: Callable[[str], Manifest],
+    near_duplicates: Callable[[Source], LeftOut] | None = None,
+) -> Curated:
     """The training set, read through `read`: the name of a data set -> its manifest.
 
+    `near_duplicates`: a source that is drawn without them -> those of its `training_rows` that are left out.
     The published list wins over what would be drawn, and over what cannot be. Without it, raises MissingDataError for a
-    source that is not there, and UsageError for one that cannot be drawn from.
+    source that is not there, and UsageError for one that cannot be drawn from, and for shares that cannot be had.
     """
     published = _published(curation, read)
     try:
-        drawn, sources = _drawn(curation, read)
+        drawn = _drawn(curation, read, near_duplicates)
     except UsageError as error:
         if published is None:
             raise
-        return Curated(published, _report(curation, published, [], published=True, not_drawn=str(error)))
+        return Curated(published, _report(curation, published, published=True, not_drawn=str(error)))
     if published is None:
-        return Curated(drawn, _report(curation, drawn, sources, published=False))
-    difference = _difference(published, drawn)
-    return Curated(published, _report(curation, published, sources, published=True, difference=difference))
+        return Curated(drawn.manifest, _report(curation, drawn.manifest, drawn, published=False), drawn.left_out)
+    difference = _difference(published, drawn.manifest)
+    return Curated(published, _report(curation, published, drawn, published=True, difference=difference))
 
 
 def write_curated(curated: Curated, folder: Path, data_root: Path, overwrite: bool = False) -> Path:
-    """Writes `folder`/manifest.parquet, and beside it curation.json: the report, and where the sources' images lie.
+    """Writes `folder`/manifest.parquet, and beside it curation.json: the report, and where the sources' images lie;
+    and near-duplicates.csv, the list of those that were left out.
 
     Raises UsageError for a manifest that is there already, unless told to overwrite it.
     """
     path = folder / "manifest.parquet"
     if path.exists() and not overwrite:
         raise UsageError(f"{path} exists already; move it away or ask for it to be overwritten.")
+    is_drawn_again = path.exists()
     roots = curated.manifest.roots.items()
     origin = Origin(roots={source: _below(root, data_root) for source, root in roots}, report=curated.report)
     folder.mkdir(parents=True, exist_ok=True)
     # first: its digest tells it from another manifest's, should this be cut short
     write_whole(folder / ORIGIN, f"{origin.model_dump_json(indent=1)}\n".encode())
+    if curated.left_out is not None:
+        write_whole(folder / LEFT_OUT, curated.left_out.write_csv().encode())
+    elif is_drawn_again:
+        (folder / LEFT_OUT).unlink(missing_ok=True)
     curated.manifest.write(path, overwrite)
     return path
 
@@ -159,19 +141,74 @@ def _published(curation: Curation, read: Callable[[str], Manifest]) -> Manifest 
     return only(found, splits=["train"])
 
 
-def _drawn(curation: Curation, read: Callable[[str], Manifest]) -> tuple[Manifest, list[SourceReport]]:
-    parts, reports = [], []
+def _drawn(
+    curation: Curation,
+    read: Callable[[str], Manifest],
+    near_duplicates: Callable[[Source], LeftOut] | None,
+) -> _Drawn:
+    parts, reports, left_out = [], [], []
     for source in curation.sources:
         manifest = read(source.data)
         try:
-            part, report = _draw(source, manifest, curation.seed)
+            rows = training_rows(manifest, source.splits)
+            found = _left_out(source, near_duplicates)
+            part, report = _draw(source, rows, found, manifest.digest, curation.seed)
         except UsageError as error:
             raise UsageError(f"the training set '{curation.name}' cannot take '{source.data}': {error}") from error
         parts.append(part)
         reports.append(report)
+        left_out += [found.rows.select(pl.lit(source.data).alias("data"), pl.all())] if found else []
     _require_apart(curation, parts)
     joined = concatenate(parts, f"the training set '{curation.name}'")
-    return Manifest(joined.frame.sort(COLUMNS), joined.roots, joined.where), reports
+    manifest, shares = _with_shares(joined, curation, read)
+    manifest = Manifest(manifest.frame.sort(COLUMNS), manifest.roots, manifest.where)
+    return _Drawn(manifest, reports, shares, pl.concat(left_out) if left_out else None)
+
+
+def training_rows(manifest: Manifest, splits: Sequence[str]) -> Manifest:
+    """The rows of these splits as training rows, each once."""
+    chosen = only(manifest, splits=splits)
+    if (chosen.frame["role"] == "train").all():
+        return chosen
+    if chosen.has_several_labels:
+        raise UsageError(
+            f"{chosen.where} has images of several labels, which cannot be trained on; take another split."
+        )
+    rows = chosen.frame.with_columns(split=pl.lit("train"), role=pl.lit("train")).unique()
+    return Manifest(rows, chosen.roots, chosen.where)
+
+
+def _left_out(source: Source, near_duplicates: Callable[[Source], LeftOut] | None) -> LeftOut | None:
+    if source.near_duplicates is None:
+        return None
+    if near_duplicates is None:
+        raise UsageError("near-duplicates are found by stored features; draw it with `probe data curate`.")
+    return near_duplicates(source)
+
+
+def _with_shares(
+    manifest: Manifest, curation: Curation, read: Callable[[str], Manifest]
+) -> tuple[Manifest, list[ShareReport]]:
+    if curation.shares is None:
+        return manifest, []
+    shares = curation.shares
+    if isinstance(shares, str):
+        shares = _queries_by_domain(read(shares))
+    drawn = draw_shares(manifest, shares, curation.seed)
+    counts, asked = count(drawn, by=["domain"]), sum(shares.values())
+    images = counts["images"].sum()
+    return drawn, [
+        ShareReport(
+            domain=domain, requested=shares[domain] / asked, obtained=number / images, images=number, classes=classes
+        )
+        for domain, number, classes in counts.iter_rows()
+    ]
+
+
+def _queries_by_domain(benchmark: Manifest) -> dict[str, float]:
+    """How many test queries a benchmark has of each domain."""
+    test = queries(only(benchmark, splits=["test"]))
+    return dict(count(test, by=["domain"]).select("domain", "images").iter_rows())
 
 
 def _require_apart(curation: Curation, parts: list[Manifest]) -> None:
@@ -189,13 +226,15 @@ def _require_apart(curation: Curation, parts: list[Manifest]) -> None:
             )
 
 
-def _draw(source: Source, manifest: Manifest, seed: int) -> tuple[Manifest, SourceReport]:
-    """What a recipe takes from one data set, as training images."""
+def _draw(
+    source: Source, manifest: Manifest, left_out: LeftOut | None, digest: str, seed: int
+) -> tuple[Manifest, SourceReport]:
+    """What a recipe takes of the training rows of one data set, whose whole manifest has the digest."""
     seed = seed if source.seed is None else source.seed
-    splits = [source.split] if isinstance(source.split, str) else source.split
-    digest = manifest.digest
-    manifest = _for_training(only(manifest, splits=splits))
-    steps = [_step(f"split {' and '.join(splits)}", manifest)]
+    steps = [_step(f"split {' and '.join(source.splits)}", manifest)]
+    if source.near_duplicates and left_out:
+        manifest = without(manifest, left_out.rows)
+        steps.append(_step(f"near-duplicates {source.near_duplicates.cosine:g}", manifest))
     for name, least, most in (("min", source.min, None), ("max", 1, source.max)):
         if (least, most) != (1, None):
             manifest = classes_between(manifest, least, most)
@@ -208,33 +247,33 @@ def _draw(source: Source, manifest: Manifest, seed: int) -> tuple[Manifest, Sour
         steps.append(_step(f"classes {source.classes}", manifest))
     if source.domain is not None:
         manifest = in_domain(manifest, source.domain)
-    compared = _compared(steps[-1].images, steps[-1].classes, source.expected)
-    return manifest, SourceReport(data=source.data, digest=digest, steps=steps, comparisons=compared)
+    return manifest, SourceReport(
+        data=source.data,
+        digest=digest,
+        steps=steps,
+        near_duplicates=_counted(left_out) if left_out else None,
+        comparisons=compared_with_print(steps[-1].images, steps[-1].classes, source.expected),
+    )
 
 
-def _for_training(manifest: Manifest) -> Manifest:
-    """All rows as training rows, each once."""
-    if (manifest.frame["role"] == "train").all():
-        return manifest
-    if manifest.has_several_labels:
-        raise UsageError(
-            f"{manifest.where} has images of several labels, which cannot be trained on; take another split."
-        )
-    rows = manifest.frame.with_columns(split=pl.lit("train"), role=pl.lit("train")).unique()
-    return Manifest(rows, manifest.roots, manifest.where)
+def _counted(left_out: LeftOut) -> NearDuplicatesReport:
+    of_benchmark = left_out.rows.filter("of_query").height
+    return NearDuplicatesReport(
+        of_class=len(left_out.rows) - of_benchmark, of_benchmark=of_benchmark, features=left_out.features
+    )
 
 
-def _step(step: str, manifest: Manifest) -> Step:
-    return Step(step=step, **count(manifest, by=()).row(0, named=True))
+def _step(step: str, manifest: Manifest) -> DrawStep:
+    return DrawStep(step=step, **count(manifest, by=()).row(0, named=True))
 
 
 def _report(
     curation: Curation,
     manifest: Manifest,
-    sources: list[SourceReport],
+    drawn: _Drawn | None = None,
     *,
     published: bool,
-    difference: Difference | None = None,
+    difference: ListDifference | None = None,
     not_drawn: str | None = None,
 ) -> CurationReport:
     images, classes = count(manifest, by=()).row(0)
@@ -242,35 +281,17 @@ def _report(
         curation=curation,
         published=published,
         digest=manifest.digest,
-        sources=sources,
+        sources=drawn.sources if drawn else [],
         images=images,
         classes=classes,
-        comparisons=_compared(images, classes, curation.expected),
+        comparisons=compared_with_print(images, classes, curation.expected),
+        shares=drawn.shares if drawn else [],
         difference=difference,
         not_drawn=not_drawn,
     )
 
 
-def _compared(images: int, classes: int, expected: Expected) -> list[CountComparison]:
-    found: list[tuple[Literal["images", "classes"], int, str | None]] = [
-        ("images", images, expected.images),
-        ("classes", classes, expected.classes),
-    ]
-    return [
-        CountComparison(what=what, found=number, printed=printed, agrees=rounds_to(number, printed))
-        for what, number, printed in found
-        if printed is not None
-    ]
-
-
-def rounds_to(number: int, printed: str) -> bool:
-    """Whether a count is printed so: 141,460 as `141.5k`, halves rounded up."""
-    digits = Decimal(printed.rstrip("kM"))
-    scaled = Decimal(number) / UNITS.get(printed[-1], 1)
-    return scaled.quantize(Decimal(1).scaleb(int(digits.as_tuple().exponent)), ROUND_HALF_UP) == digits
-
-
-def _difference(published: Manifest, drawn: Manifest) -> Difference:
+def _difference(published: Manifest, drawn: Manifest) -> ListDifference:
     def apart(one: pl.DataFrame, other: pl.DataFrame) -> tuple[pl.DataFrame, int]:
         """The images of one that the other lacks, and the classes of one that share no image with the other."""
         only_one = one.join(other, on=IMAGE, how="anti")
@@ -281,7 +302,7 @@ def _difference(published: Manifest, drawn: Manifest) -> Difference:
 
     only_published, published_classes = apart(published.frame, drawn.frame)
     only_drawn, drawn_classes = apart(drawn.frame, published.frame)
-    return Difference(
+    return ListDifference(
         images_in_both=drawn.frame.select(IMAGE).n_unique() - len(only_drawn),
         images_only_published=len(only_published),
         images_only_drawn=len(only_drawn),

@@ -1,7 +1,7 @@
 """Curation recipes: what a training set takes from which published data set, one training set for each row of a table.
 
-From every source, in this order: its `split`, classes of at least `min` images, none of more than `max`, at most `cap`
-random images of each class, `classes` random classes.
+From every source, in this order: its `split` without `near_duplicates`, classes of at least `min` images, none of more
+than `max`, at most `cap` random images of each class, `classes` random classes. Of all of it together, `shares`.
 
     title: Products-10k and ever fewer images of GLDv2
     seed: 42
@@ -14,7 +14,7 @@ random images of each class, `classes` random classes.
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, PositiveInt, field_validator, model_validator
+from pydantic import Discriminator, Field, PositiveFloat, PositiveInt, Tag, field_validator, model_validator
 
 from probe.errors import UsageError, nearest
 from probe.validation import Strict, read_strict
@@ -24,6 +24,12 @@ Printed = Annotated[
     str, Field(pattern=r"^\d+(\.\d+)?[kM]?$", coerce_numbers_to_str=True)
 ]  # as a paper prints a number: 81k, 3.36M, 328.4k
 Split = Literal["train", "val", "test"]
+Shares = Annotated[
+    Annotated[str, Field(min_length=1), Tag("benchmark")]
+    | Annotated[dict[str, PositiveFloat], Field(min_length=1), Tag("by domain")],
+    Discriminator(lambda shares: "by domain" if isinstance(shares, dict) else "benchmark"),
+]
+"""Of images, by domain, of which only the ratios count; or the benchmark whose test queries have them."""
 
 
 class Expected(Strict):
@@ -33,11 +39,21 @@ class Expected(Strict):
     classes: Printed | None = None
 
 
+class NearDuplicates(Strict):
+    """Images that are left out: their cosine to another image of their class, which stays, is above `cosine` (UnED,
+    Sec. 3.1), or that to any query of `benchmark`. `backbone`: whose stored features are compared."""
+
+    backbone: str
+    cosine: Annotated[float, Field(gt=0, lt=1)]
+    benchmark: str | None = None
+
+
 class Source(Strict):
     """What is drawn from one data set, in the order of the fields. `seed`: the recipe's unless given."""
 
     data: str
     split: Split | Annotated[list[Split], Field(min_length=1)] = "train"
+    near_duplicates: NearDuplicates | None = None
     min: PositiveInt = 1
     max: PositiveInt | None = None
     cap: PositiveInt | None = None
@@ -54,6 +70,10 @@ class Source(Strict):
                 raise ValueError(f"{name} {most} is less than min {self.min}")
         return self
 
+    @property
+    def splits(self) -> list[Split]:
+        return self.split if isinstance(self.split, list) else [self.split]
+
     @field_validator("split", mode="after")
     @classmethod
     def _once(cls, split: str | list[str]) -> str | list[str]:
@@ -66,6 +86,7 @@ class _Row(Strict):
     name: str
     printed: str | None = None
     sources: list[Source] = Field(default_factory=list)
+    shares: Shares | None = None
     expected: Expected = Expected()
 
 
@@ -74,6 +95,7 @@ class _File(Strict):
     about: str = ""
     seed: int
     sources: list[Source] = Field(default_factory=list)
+    shares: Shares | None = None
     rows: list[_Row] = Field(default_factory=list)
     released: str | None = None
     expected: Expected = Expected()
@@ -87,12 +109,21 @@ class Curation(Strict):
     printed: str | None
     seed: int
     sources: list[Source]
+    shares: Shares | None = None
     released: str | None
     expected: Expected
 
+    @property
+    def reads(self) -> list[str]:
+        """The data sets without which it cannot be drawn: its sources, and the benchmarks that it names."""
+        benchmarks = [source.near_duplicates.benchmark for source in self.sources if source.near_duplicates]
+        benchmarks += [self.shares] if isinstance(self.shares, str) else []
+        return list(dict.fromkeys([*(source.data for source in self.sources), *filter(None, benchmarks)]))
+
 
 def read_curations(path: Path) -> list[Curation]:
-    """The training sets of a recipe: one for each of its `rows` (the file's sources and the row's), or the file's own.
+    """The training sets of a recipe: one for each of its `rows` (the file's sources and the row's; the row's
+    shares, or the file's), or the file's own.
 
     Raises UsageError naming the file and the key.
     """
@@ -105,6 +136,7 @@ def read_curations(path: Path) -> list[Curation]:
             printed=row.printed,
             seed=file.seed,
             sources=file.sources + row.sources,
+            shares=row.shares or file.shares,
             released=file.released,
             expected=row.expected,
         )

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from probe.data.curated import CountComparison, CurationReport
+from probe.data.curation_report import CountComparison, CurationReport
 from probe.data.dataset import Count, Dataset
 from probe.data.statistics import Column, StatisticsRow, StatisticsTable, Value, agrees
 
@@ -206,12 +206,37 @@ def print_curated(report: CurationReport, console: Console) -> None:
     kind = "published list" if report.published else "together"
     table.add_row("", kind, f"{report.images:,}", f"{report.classes:,}", _verdict(report.comparisons))
     console.print(table)
-    for line in _differences(report):
+    if report.shares:
+        console.print(_shares(report))
+    for line in [*_near_duplicates(report), *_differences(report)]:
         console.print(line, markup=False, soft_wrap=True)
 
 
 def _verdict(comparisons: list[CountComparison]) -> str:
     return ", ".join(f"{each.printed} {each.what}" + ("" if each.agrees else " (differs)") for each in comparisons)
+
+
+def _shares(report: CurationReport) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column("domain", no_wrap=True)
+    for heading in ("share asked for", "share drawn", "images", "classes"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for share in report.shares:
+        shares = (f"{share.requested:.2%}", f"{share.obtained:.2%}")
+        table.add_row(share.domain, *shares, f"{share.images:,}", f"{share.classes:,}")
+    return table
+
+
+def _near_duplicates(report: CurationReport) -> Iterator[str]:
+    for source, drawn in zip(report.curation.sources, report.sources, strict=False):
+        rule, left_out = source.near_duplicates, drawn.near_duplicates
+        if rule and left_out:
+            of_query = f", {left_out.of_benchmark:,} of a query of {rule.benchmark}" if rule.benchmark else ""
+            listed = "" if report.published else "; near-duplicates.csv has them"
+            yield (
+                f"{source.data}: left out as near-duplicates (cosine of {rule.backbone} above {rule.cosine:g}): "
+                f"{left_out.of_class:,} of another image of the class{of_query}{listed}."
+            )
 
 
 def _differences(report: CurationReport) -> Iterator[str]:

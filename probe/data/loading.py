@@ -37,7 +37,7 @@ class Undecodable(NamedTuple):
 
 
 @dataclass
-class Batch:
+class ImageBatch:
     """Some images that follow one another."""
 
     ids: list[str]
@@ -69,16 +69,16 @@ def choose_workers(shared: bool) -> tuple[int, str]:
 
 def load_batches(
     images: list[str], root: Path, prepare: Prepare, *, batch: int, workers: int, pinned: bool = False
-) -> Iterator[Batch]:
-    """The images in batches; with 0 workers they are decoded here, when they are asked for. So is a single batch, ahead of
-    which there is nothing to decode."""
+) -> Iterator[ImageBatch]:
+    """The images in batches; with 0 workers they are decoded here, when they are asked for, and so is a single batch,
+    for which a worker would be started in vain."""
     batches = _Batches(images, root, prepare, batch)
     workers = min(workers, len(batches)) if len(batches) > 1 else 0
     return iter(DataLoader(batches, None, num_workers=workers, worker_init_fn=_settle, pin_memory=pinned))
 
 
 class _Batches(Dataset):
-    """Batch i of the images, prepared; runs in the workers."""
+    """ImageBatch i of the images, prepared; runs in the workers."""
 
     def __init__(self, images: list[str], root: Path, prepare: Prepare, batch: int) -> None:
         self.images, self.root, self.prepare, self.batch = images, root, prepare, batch
@@ -86,13 +86,13 @@ class _Batches(Dataset):
     def __len__(self) -> int:
         return -(-len(self.images) // self.batch)
 
-    def __getitem__(self, index: int) -> Batch:
+    def __getitem__(self, index: int) -> ImageBatch:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about oddities of single images, which no one can act upon
             return self._decoded(index)
 
-    def _decoded(self, index: int) -> Batch:
-        batch = Batch([], None, [], [], [])
+    def _decoded(self, index: int) -> ImageBatch:
+        batch = ImageBatch([], None, [], [], [])
         prepared = []
         for image in self.images[index * self.batch : (index + 1) * self.batch]:
             try:

@@ -9,8 +9,10 @@ keeps a part of what a cap of 20 keeps, and 10,000 classes are among the 20,000 
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import permutations
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import polars as pl
@@ -45,6 +47,16 @@ def only(
     return manifest.where_rows(keep)
 
 
+def queries(manifest: Manifest) -> Manifest:
+    """The rows of images that are queries, in whatever split. Raises UsageError where there are none."""
+    return manifest.where_rows(pl.col("role").is_in(["query", "both"]))
+
+
+def without(manifest: Manifest, rows: pl.DataFrame) -> Manifest:
+    """All but the rows of these images and classes."""
+    return _joined(manifest, rows, [*IMAGE, *CLASS], "anti")
+
+
 def classes_between(manifest: Manifest, least: int = 1, most: int | None = None) -> Manifest:
     """The classes that have at least `least` and at most `most` different images."""
     size = _class_sizes(manifest)
@@ -67,11 +79,35 @@ def draw_classes(manifest: Manifest, count: int, seed: int) -> Manifest:
     classes = _ranked("class", seed, manifest.frame.select(CLASS).unique(), ("label",))
     if len(classes) < count:
         raise UsageError(f"{manifest.where} has {len(classes):,} classes, not {count:,}; draw fewer.")
-    drawn = classes.sort("rank", "domain").head(count)
-    rows = manifest.frame.select(CLASS).with_row_index("row").join(drawn, on=CLASS, how="semi")["row"]
-    keep = np.zeros(len(manifest.frame), bool)
-    keep[rows.to_numpy()] = True
-    return manifest.where_rows(pl.Series(keep))
+    return _joined(manifest, classes.sort("rank", "domain").head(count), CLASS, "semi")
+
+
+def draw_shares(manifest: Manifest, shares: Mapping[str, float], seed: int) -> Manifest:
+    """Of each domain so many random classes that its share of all images comes nearest to the one asked for.
+
+    Shares are of images, as the papers have them ("the percentage of each category"), and classes are drawn whole, as
+    GUIEC's 6th place draws and UniFEx (Appendix Table 1) drops them. `shares`: positive numbers by domain, of which
+    only the ratios count. The scarcest domain stays whole, and the others are drawn to match it. Raises UsageError for
+    domains with a share and no images, or the reverse, and where a share is less than half of a class.
+    """
+    _require_one_label(manifest)
+    classes = manifest.frame.group_by(CLASS).agg(images=pl.struct(IMAGE).n_unique())
+    held = dict(classes.group_by("domain").agg(pl.col("images").sum()).iter_rows())
+    _require_same_domains(manifest, shares, held)
+    scarcest = min(sorted(shares), key=lambda domain: held[domain] / shares[domain])
+    chosen = []
+    for domain in sorted(shares):
+        wanted = held[scarcest] * (shares[domain] / shares[scarcest])
+        ranked = _ranked("class", seed, classes.filter(domain=domain), ("label",)).sort("rank", "label")
+        sizes = np.r_[0, ranked["images"].cum_sum().to_numpy()]
+        number = int(np.abs(sizes - wanted).argmin())
+        if not number:
+            raise UsageError(
+                f"beside all {held[scarcest]:,} images of '{scarcest}' the share of '{domain}' is {wanted:,.1f}, and a "
+                f"class of it has {sizes[1]:,}; draw more of '{scarcest}', or cap the classes of '{domain}'."
+            )
+        chosen.append(ranked.head(number))
+    return _joined(manifest, pl.concat(chosen), CLASS, "semi")
 
 
 def draw_validation(manifest: Manifest, share: float, seed: int) -> Manifest:
@@ -99,7 +135,7 @@ def draw_validation(manifest: Manifest, share: float, seed: int) -> Manifest:
     several = any(part.schema["label"] == LISTS for part in parts)
     frames = [part.with_columns(as_lists(part["label"])) for part in parts] if several else parts
     of_all = f"{len(drawn):,} of its {len(classes):,} training classes"
-    return Manifest(pl.concat(frames), manifest.roots, f"{manifest.where} (validated on {of_all})")
+    return Manifest(pl.concat(frames), manifest.roots, f"{manifest.where} (validated on {of_all})", manifest.name)
 
 
 def in_domain(manifest: Manifest, domain: str) -> Manifest:
@@ -153,12 +189,12 @@ def concatenate(manifests: Sequence[Manifest], where: str = "the joined manifest
     return Manifest(pl.concat(frames), roots, where)
 
 
-def with_training(benchmark: Manifest, training: Manifest) -> Manifest:
-    """What `training` trains on, and what the benchmark validates and tests on; labels are namespaced.
+def with_training(benchmark: Manifest, training: Manifest, splits: Sequence[str] = ("train",)) -> Manifest:
+    """These splits of `training`, and the others of the benchmark; labels are namespaced.
 
     Raises UsageError where one lacks its part, or the two keep a source in different folders.
     """
-    parts = [only(training, splits=["train"]), benchmark.where_rows(pl.col("split") != "train")]
+    parts = [only(training, splits=splits), benchmark.where_rows(~pl.col("split").is_in(splits))]
     return concatenate(parts, f"{benchmark.where}, trained on {training.where}")
 
 
@@ -176,6 +212,28 @@ def _classes(manifest: Manifest, besides: Sequence[str] = ()) -> pl.DataFrame:
     """A row for each label of each row: its class, and the columns named besides."""
     rows = manifest.frame.select(*CLASS, *(name for name in besides if name not in CLASS))
     return rows.explode("label") if manifest.has_several_labels else rows
+
+
+def _joined(manifest: Manifest, others: pl.DataFrame, on: Sequence[str], how: Literal["semi", "anti"]) -> Manifest:
+    """The rows that are among the others by these columns, or are not."""
+    rows = manifest.frame.select(on).with_row_index("row").join(others, on=on, how=how)["row"]
+    keep = np.zeros(len(manifest.frame), bool)
+    keep[rows.to_numpy()] = True
+    return manifest.where_rows(pl.Series(keep))
+
+
+def _require_same_domains(manifest: Manifest, shares: Mapping[str, float], held: Mapping[str, int]) -> None:
+    absent, unshared = ([f"'{name}'" for name in sorted(a - b)] for a, b in permutations((set(shares), set(held))))
+    if absent:
+        raise UsageError(
+            f"{manifest.where} has no image of {', '.join(absent)}, of which a share is asked for (its domains: "
+            f"{', '.join(sorted(held))}); draw from data of that `domain`, or leave out its share."
+        )
+    if unshared:
+        raise UsageError(
+            f"{manifest.where} has images of {', '.join(unshared)}, for which there is no share; add one, or leave out "
+            "the data."
+        )
 
 
 def _class_sizes(manifest: Manifest) -> pl.Series:

@@ -16,7 +16,7 @@ from typing import Literal, Self
 import polars as pl
 from pydantic import model_validator
 
-from probe.data.curated import rounds_to
+from probe.data.curation_report import rounds_to
 from probe.data.dataset import MissingDataError, find_dataset
 from probe.data.manifest import Manifest
 from probe.data.selection import CLASS, IMAGE

@@ -128,4 +128,4 @@ def _evaluate(source: EmbeddingSource, settings: EvaluationSettings, path: Path,
         (folder / CONFIG).write_text(text, encoding="utf-8")
         if settings.neighbours:
             write_neighbours(evaluation.per_query["merged"], folder, settings.neighbours)
-        write_scored(folder, evaluation.scores.model_dump(), evaluation.per_query)
+        write_scored(folder, evaluation.scores, evaluation.per_query)

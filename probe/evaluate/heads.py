@@ -34,8 +34,10 @@ COMBINATION = "probe.evaluate.combination"
 def features_for(runs: Sequence[RunDirectory], data: str, split: str, workspace: Workspace) -> list[CachedFeatures]:
     """For each run, a split of other data, its features made by what made the run's; runs with the same share them.
 
-    Raises UsageError with the commands to run first.
+    Raises UsageError for an unfinished run, and with the commands to run first.
     """
+    for run in runs:
+        run.require_done()
     manifest = resolve_data(data, workspace.data_root, datasets=workspace.datasets)
     found: dict[str, CachedFeatures] = {}
     missing: dict[str, str] = {}

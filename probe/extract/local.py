@@ -18,7 +18,7 @@ import numpy as np
 
 from feature_cache import Failure, Rows, StoreWriter
 from probe.backbones import Encoder
-from probe.data import Batch, choose_workers, load_batches
+from probe.data import ImageBatch, choose_workers, load_batches
 from probe.errors import ProbeError
 from probe.extract.plan import Settings, Task
 from probe.progress import say, track
@@ -54,12 +54,12 @@ def extract(task: Task, encoder: Encoder, spec: dict[str, Any], settings: Settin
         return sorted(writer.failed.values())
 
 
-def _batches(todo: list[str], task: Task, encoder: Encoder, settings: Settings) -> Iterator[Batch]:
+def _batches(todo: list[str], task: Task, encoder: Encoder, settings: Settings) -> Iterator[ImageBatch]:
     workers = choose_workers(shared=not settings.pinned)[0] if settings.workers is None else settings.workers
     return load_batches(todo, task.root, encoder.prepare, batch=settings.batch, workers=workers, pinned=settings.pinned)
 
 
-def _features(batch: Batch, encoder: Encoder) -> np.ndarray:
+def _features(batch: ImageBatch, encoder: Encoder) -> np.ndarray:
     """(n, D); a batch without a single image has none."""
     return np.empty((0, encoder.dim), np.float32) if batch.prepared is None else encoder(batch.prepared).numpy()
 
@@ -85,7 +85,7 @@ class _WriteBehind:
         self.batch, self.half = settings.batch, settings.part // 2
         self.thread = ThreadPoolExecutor(1, "write-behind")
         self.writing: Future[None] | None = None
-        self.gathered: list[tuple[Batch, np.ndarray]] = []
+        self.gathered: list[tuple[ImageBatch, np.ndarray]] = []
 
     def __enter__(self) -> "_WriteBehind":
         return self
@@ -93,7 +93,7 @@ class _WriteBehind:
     def __exit__(self, *_: object) -> None:
         self.thread.shutdown()
 
-    def add(self, batch: Batch, features: np.ndarray) -> None:
+    def add(self, batch: ImageBatch, features: np.ndarray) -> None:
         if self.writing is not None and self.writing.done():
             self.writing.result()
         batch.prepared = None  # not needed any more, and the largest part of it
@@ -119,7 +119,7 @@ class _WriteBehind:
             self.writing.result()
 
 
-def _write(writer: StoreWriter, gathered: list[tuple[Batch, np.ndarray]]) -> None:
+def _write(writer: StoreWriter, gathered: list[tuple[ImageBatch, np.ndarray]]) -> None:
     batches, features = zip(*gathered, strict=True)
     rows = Rows(
         [image for batch in batches for image in batch.ids],

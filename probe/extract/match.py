@@ -47,9 +47,10 @@ def _restricted(spec: Spec, to: Spec) -> Spec:
     restricted = {}
     for name, part in to.items():
         found = spec.get(name)
-        if isinstance(part, dict):
-            keys = part | (found or {}) if name == "preprocessing" else part
-            found = {key: (found or {}).get(key) for key in keys}
+        if isinstance(part, dict) and isinstance(found, dict | None):
+            section = found or {}
+            keys = part | section if name == "preprocessing" else part
+            found = {key: section.get(key) for key in keys}
         restricted[name] = found
     return restricted
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from feature_cache import FeatureStore, Spec
-from probe.data import Manifest, missing_images, other_roots
+from probe.data import Manifest, missing_images, other_copy
 from probe.errors import UsageError
 from probe.extract.match import require_features, require_images
 from probe.storage import write_whole
@@ -89,19 +89,12 @@ def _require_files(tasks: list[Task], manifest: Manifest, workspace: Workspace) 
         listing = workspace.out / f"missing-{file_name(manifest.name)}.txt"
         listing.parent.mkdir(parents=True, exist_ok=True)
         write_whole(listing, ("\n".join(missing) + "\n").encode())
-        elsewhere = "".join(_copies(task, images, workspace) for task, images in lacking)
+        copies = (
+            other_copy(task.source, task.root, images, task.todo, workspace.data_root, workspace.datasets)
+            for task, images in lacking
+        )
+        elsewhere = "".join(f"; {copy}" for copy in copies if copy)
         raise UsageError(
             f"{len(missing):,} image(s) of {manifest.where} are missing on disk, the first: {', '.join(missing[:5])}; "
             f"all are listed in {listing}{elsewhere}."
         )
-
-
-def _copies(task: Task, missing: list[str], workspace: Workspace) -> str:
-    """Where the source's missing images lie instead, and the option that leads there if nothing is missing there."""
-    for other in other_roots(task.source, task.root, workspace.data_root, workspace.datasets):
-        there = len(missing) - len(missing_images(other, missing))
-        if there:
-            whole = not missing_images(other, task.todo)
-            remedy = f"add --source-root {task.source}={other}" if whole else f"put them into {task.root} too"
-            return f"; {other} has {there:,} of them: {remedy}"
-    return ""

@@ -11,7 +11,7 @@ from pathlib import Path
 from feature_cache import Failure, FeatureStore, StoreWriter, written_files
 from probe.backbones import Backbone
 from probe.data import Manifest, only
-from probe.device import choose_device
+from probe.device import choose_device, gpu_name
 from probe.errors import UsageError
 from probe.extract.plan import Settings, Task, plan_extraction
 from probe.extract.speed import Speed, record
@@ -66,7 +66,8 @@ def extract_sources(
         failures = extract(task, encoder, spec, settings)
         if undisturbed:
             seconds = time.monotonic() - start
-            record(workspace.cache, Speed(backbone.name, device.type, len(task.todo), seconds, precision))
+            speed = Speed(backbone.name, device.type, len(task.todo), seconds, precision, gpu_name(device.type))
+            record(workspace.cache, speed)
         _report(task, failures)
 
 

@@ -21,6 +21,8 @@ class Speed:
     seconds: float
     precision: str = ""
     """Of the forward pass; empty where an earlier version of probe wrote the line."""
+    gpu: str = ""
+    """Its name; empty for a CPU, and where an earlier version wrote the line."""
 
     @property
     def rate(self) -> float:

@@ -1,6 +1,6 @@
 """What an unfinished run leaves after each epoch, so that the same bits come out whether or not it was interrupted.
 
-Where that is kept is not this package's business: `probe.runs` has a Checkpoint on the disk.
+Where that is kept is not this package's business: `probe.runs` has a RunCheckpoint, on the disk.
 """
 
 from typing import Any, Protocol
@@ -43,6 +43,9 @@ class TrainingState(Strict):
     """By which divergence is told."""
 
     seconds: float
+
+    epoch_seconds: list[float]
+    """Of each epoch's steps."""
 
     def conflict(self, device: str, window: int | None) -> str | None:
         """Why a run cannot go on from here with the same bits, None where it can."""

@@ -11,7 +11,7 @@ from pydantic import Field, NonNegativeFloat, PositiveInt, model_validator
 from probe.data import SPLITS
 from probe.errors import UsageError
 from probe.extract import Selection
-from probe.fit.training import Separate, Training, single_domain_samplers
+from probe.fit.training import Training, single_domain_samplers
 from probe.heads import HEADS, ClosedFormHead, Head, HeadConfig, TrainedHead
 from probe.losses import LossConfig
 from probe.search import Distance
@@ -115,7 +115,7 @@ class TrainedConfig(_Config):
     def _distillation_has_what_it_compares(self) -> "TrainedConfig":
         if self.distillation is None:
             return self
-        if not isinstance(self.training.classifier, Separate):
+        if not self.training.classifier.per_domain:
             raise ValueError(
                 "`distillation` compares the classes of one domain a step; give `training` `classifier: separate` and "
                 f"a sampler of single-domain batches ({single_domain_samplers()})"

@@ -12,7 +12,7 @@ from probe.errors import UsageError, nearest
 from probe.extract import CachedFeatures
 from probe.fit.config import RunConfig, TrainedConfig
 from probe.fit.plan import TrainingPlan
-from probe.fit.training import BALANCED, Joint, Training
+from probe.fit.training import BALANCED, Training
 from probe.losses import LossConfig
 from probe.metrics import domains_with_something_to_find
 
@@ -48,7 +48,7 @@ def require_domains(configs: Sequence[RunConfig], features: CachedFeatures) -> N
         require_trained_head(TrainingPlan(config.training, sum(own.values())))
         require_selection(config.training, val if config.domain is None else val.filter(domain=config.domain))
         if config.loss.least_classes > 1:
-            joint = isinstance(config.training.classifier, Joint)
+            joint = not config.training.classifier.per_domain
             require_classes(config.loss, features.frame("train").filter(pl.col("domain").is_in(list(own))), joint)
 
 

@@ -54,6 +54,9 @@ class Fitted:
     seconds: float = 0.0
     """Spent on it in all, before interruptions too."""
 
+    seconds_a_step: float | None = None
+    """Of training; None in closed form."""
+
 
 def fit(
     config: RunConfig,
@@ -81,6 +84,7 @@ def fit(
 
 def _train(trainer: Trainer, on_step: OnStep, on_epoch: OnEpoch, on_search: OnProgress) -> Fitted:
     outcome, data, head = trainer.run(on_step, on_epoch), trainer.data, trainer.head
+    begin = time.monotonic() - trainer.seconds
     last_test = score_merged(head, data.test, trainer.distance, METRICS, on_search)
     last = LastEpoch(epoch=trainer.plan.epochs, val=outcome.last, test=last_test)
     beaten = outcome.best.value > selection_value(outcome.start, trainer.training)
@@ -95,7 +99,13 @@ def _train(trainer: Trainer, on_step: OnStep, on_epoch: OnEpoch, on_search: OnPr
         "shuffled": "all" if data.window is None else f"windows of {data.window:,} rows",
     }
     fitted = _scored(head, data, facts, score(head, data.test, trainer.distance, on_search))
-    return replace(fitted, history=trainer.history, loss_state=outcome.best.kept, seconds=trainer.seconds)
+    return replace(
+        fitted,
+        history=trainer.history,
+        loss_state=outcome.best.kept,
+        seconds=time.monotonic() - begin,
+        seconds_a_step=trainer.seconds_a_step,
+    )
 
 
 def _fit_in_closed_form(config: ClosedFormConfig, data: FitData) -> Head:

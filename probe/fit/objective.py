@@ -14,7 +14,6 @@ from torch import nn
 
 from probe.fit.config import TrainedConfig
 from probe.fit.data import FitData
-from probe.fit.training import Joint
 from probe.heads import TrainedHead, build_head
 from probe.losses import Loss, build_loss
 
@@ -66,8 +65,8 @@ class Classification(Objective):
         """The head, then the classifiers in the order of the domains' names, drawn from the generator, on the
         device."""
         head = build_head(config.head, data.train.dim, generator)
-        joint = isinstance(config.training.classifier, Joint)
-        sizes = [data.class_sizes] if joint else data.class_sizes.split(data.classes_of_domain)
+        separate = config.training.classifier.per_domain
+        sizes = data.class_sizes.split(data.classes_of_domain) if separate else [data.class_sizes]
         classifiers = [build_loss(config.loss, part, config.head.loss_dim, generator) for part in sizes]
         return Classification(head, classifiers, data.first_classes).to(data.device)
 

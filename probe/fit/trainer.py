@@ -12,6 +12,7 @@ whose state is kept with the checkpoint.
 """
 
 import math
+import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -32,7 +33,7 @@ from probe.fit.optimizers import build_optimizer, hold_gradients, optimizer_tens
 from probe.fit.plan import TrainingPlan
 from probe.fit.samplers import StepBlock, build_sampler
 from probe.fit.sharpness import Ascent
-from probe.fit.training import BALANCED, Separate, Training
+from probe.fit.training import BALANCED, Training
 from probe.metrics import Scores
 from probe.search import Distance
 
@@ -86,23 +87,26 @@ class Trainer:
         self.objective = build_objective(config, data, self.generator)
         self.head = self.objective.head
         self.optimizer = build_optimizer(self.objective.parameters(), self.training)
-        classifier = self.training.classifier
-        self._skip_inactive = not isinstance(classifier, Separate) or classifier.inactive == "skip"
-        if not self._skip_inactive:
+        if self.training.classifier.moves_inactive:
             hold_gradients(self.objective, but=self.head)
         self.guard = DivergenceGuard(self.training, math.log(len(data.class_sizes)), data.device)
         self.history: list[EpochRecord] = []
         self.seconds = 0.0
+        self.epoch_seconds: list[float] = []
+        """Of each epoch's steps, without the validation."""
         self.outcome: Outcome | None = None
         if checkpoint is not None:
             self._resume(checkpoint)
+        self.head.requires_grad_(len(self.history) * self.plan.steps_per_epoch >= self.plan.frozen_steps)
 
     def run(self, on_step: OnStep, on_epoch: OnEpoch) -> Outcome:
         """Trains what is left to train. Raises DivergedError. The head ends as the last epoch left it."""
         begin = time.monotonic() - self.seconds
         start = self.outcome.start if self.outcome else self._validate()
         for epoch in range(len(self.history) + 1, self.plan.epochs + 1):
+            epoch_begin = time.monotonic()
             losses = self._epoch(epoch, on_step)
+            self.epoch_seconds.append(time.monotonic() - epoch_begin)
             outcome = self.outcome = self._select(epoch, start)
             means = {metric: outcome.last.value(metric) for metric in outcome.last.mean}
             self.history.append(EpochRecord(**losses, val=means))
@@ -113,6 +117,11 @@ class Trainer:
         if self.outcome is None:
             raise ValueError("a plan has at least one epoch")
         return self.outcome
+
+    @property
+    def seconds_a_step(self) -> float:
+        """In the median epoch, after the run."""
+        return statistics.median(self.epoch_seconds) / self.plan.steps_per_epoch
 
     def _epoch(self, epoch: int, on_step: OnStep) -> dict[str, Any]:
         """Its record, but for the validation."""
@@ -125,8 +134,8 @@ class Trainer:
             batches = self.data.train.batches(block.rows, self.training.batch)
             for at, ((rows, features), domain) in enumerate(zip(batches, block.domains, strict=True)):
                 rate = self.plan.learning_rate(step)
-                for weight in self.head.parameters():
-                    weight.requires_grad_(step >= self.plan.frozen_steps)
+                if step == self.plan.frozen_steps:
+                    self.head.requires_grad_(True)
                 value, terms, difficulty = self._step(rate, features.float(), self.data.labels[rows], domain)
                 total += value * len(rows)
                 for name, part in terms.items():
@@ -156,7 +165,7 @@ class Trainer:
         ascent = Ascent(self.objective, self.generator, radius) if radius else None
         value = self.objective(features, labels, domain)
         parts, difficulty = self.objective.parts(), self.objective.difficulty(value)
-        self.optimizer.zero_grad(set_to_none=self._skip_inactive)
+        self.optimizer.zero_grad(set_to_none=not self.training.classifier.moves_inactive)
         value.backward()
         if ascent:
             ascent.replace_gradients(features, labels, domain)
@@ -204,6 +213,7 @@ class Trainer:
             sampler=self.sampler.state(),
             first_loss=self.guard.first_loss,
             seconds=self.seconds,
+            epoch_seconds=self.epoch_seconds,
         )
 
     def _resume(self, checkpoint: Checkpoint) -> None:
@@ -220,6 +230,7 @@ class Trainer:
         restore_optimizer(self.optimizer, _section(tensors, "optimizer"))
         self.generator.set_state(tensors["generator"])
         self.history, self.seconds = list(state.history), state.seconds
+        self.epoch_seconds = list(state.epoch_seconds)
         self.guard.first_loss = state.first_loss
         head, kept = (
             {name: tensor.to(self.data.device) for name, tensor in _section(tensors, part).items()}

@@ -82,16 +82,26 @@ class Samples(Kind):
 class Joint(Kind):
     """One classifier over the classes of all domains."""
 
+    per_domain: ClassVar[bool] = False
+    moves_inactive: ClassVar[bool] = False
+
     kind: Literal["joint"] = "joint"
 
 
 class Separate(Kind):
     """A classifier for each domain, which sees the batches of this domain."""
 
+    per_domain: ClassVar[bool] = True
+
     kind: Literal["separate"] = "separate"
 
     inactive: Literal["skip", "zero-gradients"] = "skip"
     """What the optimizer does with the classifiers whose domain the batch is not of."""
+
+    @property
+    def moves_inactive(self) -> bool:
+        """Whether these move too, by their momentum and decay."""
+        return self.inactive == "zero-gradients"
 
 
 class Training(FlatChoices):
@@ -173,7 +183,7 @@ class Training(FlatChoices):
 
     @model_validator(mode="after")
     def _separate_classifiers_have_their_batches(self) -> "Training":
-        if isinstance(self.classifier, Separate) and not self.sampler.single_domain:
+        if self.classifier.per_domain and not self.sampler.single_domain:
             raise ValueError(
                 f"`classifier: separate` needs batches of one domain; name another sampler: {single_domain_samplers()}"
             )

@@ -7,6 +7,7 @@ class AveragePooling(FixedHead):
         dim: PositiveInt = 64
 """
 
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self, overload
@@ -43,6 +44,9 @@ class Head(nn.Module):
         """From a configuration of its own: the constructor takes the options by their names."""
         return cls(in_dim, generator=generator, **config.options)
 
+    @abstractmethod
+    def forward(self, features: torch.Tensor) -> torch.Tensor: ...
+
 
 class TrainedHead(Head):
     """Trained with a loss. `dim`, which all have, is the length of the embeddings that are searched."""
@@ -62,10 +66,6 @@ class TrainedHead(Head):
         @property
         def averaging_obstacle(self) -> str | None:
             """Why weights of several such heads have no mean, and what to do, to come after `RUN ...`."""
-            return None
-
-        def weights(self, in_dim: int) -> int | None:
-            """How many are trained; None where that is not known before the head is built."""
             return None
 
     def after_epoch(self, images: int, take: Take) -> None:
@@ -89,9 +89,9 @@ class ClosedFormHead(Head):
             """(n,) int64 rows of the training images that `fit` takes, sorted: all. `domains`: the rows of each one."""
             return np.sort(np.concatenate(domains))
 
+    @abstractmethod
     def fit(self, features: torch.Tensor) -> Self:
         """Fits this head, on its device, on (n, D) features as they are stored; itself."""
-        raise NotImplementedError
 
 
 class FixedHead(ClosedFormHead):
@@ -104,7 +104,9 @@ class FixedHead(ClosedFormHead):
         return self
 
 
-HEADS: Registry[type[Head]] = Registry("head", "probe.heads", Head)
+HEADS: Registry[type[Head]] = Registry(
+    "head", "probe.heads", Head, lambda head, config: head.build(config, 1024, torch.Generator())
+)
 
 
 @overload

@@ -83,9 +83,6 @@ class BatchNormLinear(TrainedHead):
                 "`reduction: average-pooling`."
             )
 
-        def weights(self, in_dim: int) -> int:
-            return 2 * in_dim + (in_dim + 1) * self.hidden
-
     def __init__(
         self,
         in_dim: int,

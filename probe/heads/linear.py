@@ -25,10 +25,6 @@ class LinearHead(TrainedHead):
     the features and is used in training mode only, for dropout.
     """
 
-    class Config(TrainedHead.Config):
-        def weights(self, in_dim: int) -> int | None:
-            return (in_dim + 1) * self.dim
-
     def __init__(
         self,
         weight: torch.Tensor,

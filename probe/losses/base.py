@@ -7,6 +7,7 @@ class CosFace(MarginSoftmax):
         margin: float = 0.35
 """
 
+from abc import abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
@@ -57,8 +58,8 @@ class Loss(nn.Module):
         """From a configuration of its own: the constructor takes the options by their names."""
         return cls(len(class_sizes), dim, generator=generator, **config.options)
 
-    def forward(self, embeddings: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        raise NotImplementedError
+    @abstractmethod
+    def forward(self, embeddings: torch.Tensor, labels: torch.Tensor) -> torch.Tensor: ...
 
     @property
     def class_centers(self) -> torch.Tensor:
@@ -66,7 +67,12 @@ class Loss(nn.Module):
         raise NotImplementedError
 
 
-LOSSES: Registry[type[Loss]] = Registry("loss", "probe.losses", Loss)
+LOSSES: Registry[type[Loss]] = Registry(
+    "loss",
+    "probe.losses",
+    Loss,
+    lambda loss, config: loss.build(config, torch.ones(max(2, config.least_classes)).long(), 8, torch.Generator()),
+)
 
 
 def build_loss(config: Loss.Config, class_sizes: torch.Tensor, dim: int, generator: torch.Generator) -> Loss:

@@ -9,14 +9,15 @@ A metric is one file in definitions/; evaluation.py searches and scores; scores.
 
 from probe.metrics.evaluation import NEIGHBOURS, Evaluation, evaluate
 from probe.metrics.metric import METRIC_KINDS, METRICS, Metric, MetricAtK, metrics_of, parse_metric, require_official
+from probe.metrics.rank_correlation import spearman
 from probe.metrics.relevance import domains_with_something_to_find
 from probe.metrics.scores import INDEXES, MEAN, PROTOCOLS, DomainScores, Scores, SplitScores, Values, balanced_mean
 from probe.metrics.uncertainty import (
     COVERED,
     DRAWS,
     QUERY,
-    Difference,
     Interval,
+    PairedDifference,
     QueryValues,
     assembled,
     averaged,
@@ -37,12 +38,12 @@ __all__ = [
     "NEIGHBOURS",
     "PROTOCOLS",
     "QUERY",
-    "Difference",
     "DomainScores",
     "Evaluation",
     "Interval",
     "Metric",
     "MetricAtK",
+    "PairedDifference",
     "QueryValues",
     "Scores",
     "SplitScores",
@@ -59,5 +60,6 @@ __all__ = [
     "permutation_p",
     "require_official",
     "require_same_queries",
+    "spearman",
     "value_intervals",
 ]

@@ -20,7 +20,7 @@ from probe.metrics import official
 from probe.metrics.metric import METRICS, Metric, parse_metric, require_official
 from probe.metrics.relevance import class_numbers, relevant_counts, relevant_hits
 from probe.metrics.scores import INDEXES, PROTOCOLS, Scores, SplitScores, summarize
-from probe.metrics.split import SearchGroup, Split
+from probe.metrics.split import SearchGroup, SplitSearches
 from probe.progress import OnProgress, track_if_long
 from probe.search import Distance, Neighbours, Vectors, paired_similarities, search
 
@@ -107,7 +107,7 @@ class _Scorer:
 
     def score(self, indexes: Sequence[str], progress: OnProgress | None) -> dict[str, _QueryTables]:
         """By index, in the frame's order. Raises UsageError where no query has anything to find."""
-        split = Split(self.frame)
+        split = SplitSearches(self.frame)
         searched = {index: "merged" if split.has_one_domain else index for index in indexes}
         groups = {index: split.groups(index) for index in dict.fromkeys(searched.values())}
         total = sum(group.comparisons for each in groups.values() for group in each)

@@ -100,7 +100,7 @@ class MetricKinds(Registry[type[Metric]]):
         return sorted(self.kinds, key=str.casefold)
 
 
-METRIC_KINDS = MetricKinds("metric", definitions.__name__)
+METRIC_KINDS = MetricKinds("metric", definitions.__name__, Metric)
 
 
 def parse_metric(name: str) -> Metric:

@@ -3,7 +3,7 @@
 The merged index is searched by all queries at once, the separate one domain by domain. Results are images: the rows of
 one, a row for each of its labels, are one result, which stands where its first row does.
 
-    for group in Split(frame).groups("separate"): ...
+    for group in SplitSearches(frame).groups("separate"): ...
 """
 
 from dataclasses import dataclass
@@ -42,8 +42,8 @@ class SearchGroup:
         return len(self.queries) * len(self.image_rows)
 
 
-class Split:
-    """The queries and index rows of a frame. Raises UsageError where it lacks either."""
+class SplitSearches:
+    """Those over the queries and index rows of a frame. Raises UsageError where it lacks either."""
 
     def __init__(self, frame: pl.DataFrame) -> None:
         self._queries, self._index = (

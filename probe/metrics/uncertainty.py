@@ -72,7 +72,7 @@ class QueryValues:
 
 
 @dataclass(frozen=True)
-class Difference:
+class PairedDifference:
     """Of two runs' means."""
 
     first: float
@@ -118,7 +118,7 @@ def averaged(seeds: Sequence[QueryValues], name: str | None = None) -> QueryValu
     return replace(first, name=name or first.name, values=values)
 
 
-def compare(first: QueryValues, second: QueryValues, draws: int = DRAWS, seed: int = 0) -> dict[str, Difference]:
+def compare(first: QueryValues, second: QueryValues, draws: int = DRAWS, seed: int = 0) -> dict[str, PairedDifference]:
     """The difference of each domain's mean and of the balanced mean, with interval and p. Raises UsageError when the
     queries differ.
 
@@ -132,7 +132,7 @@ def compare(first: QueryValues, second: QueryValues, draws: int = DRAWS, seed: i
     between = _intervals(first.by_domain(differences), draws, rng)
     p = permutation_p(first, differences[:, None], draws, rng)
     return {
-        column: Difference(
+        column: PairedDifference(
             means[column], others[column], means[column] - others[column], between[column], float(p[column][0])
         )
         for column in means

@@ -12,6 +12,7 @@ from probe.planning.extraction import Extraction
 from probe.planning.inputs import Inputs
 from probe.planning.inventory import Inventory
 from probe.planning.machine import Machine
+from probe.planning.near_duplicates import NearDuplicateFinder
 from probe.planning.next_steps import next_steps
 from probe.planning.plan import Plan, Stage, Step, make_plan
 from probe.planning.script import shell_script, slurm_script, told
@@ -25,6 +26,7 @@ __all__ = [
     "Inputs",
     "Inventory",
     "Machine",
+    "NearDuplicateFinder",
     "Plan",
     "Planner",
     "Stage",

@@ -1,33 +1,36 @@
-"""Estimates of how long missing runs and extractions take: by finished work here, else by the rates of a machine.
+"""Estimates of how long missing runs and extractions take: by finished work on the same machine, else by its rates.
 
-The model counts a run's steps and searches. It is scaled by the ratio of measured to modelled time of the most similar
-finished runs. Work on another kind of device tells nothing. Good to a factor of two or three; an estimate says what it
-is based on.
+A run's steps are estimated by measured ones, as a function of what there is to compute in a step: centres of classes,
+length of the embeddings, images; its searches by those of runs on the same data. Work on another device tells nothing.
+Good to a factor of two or three; an estimate says what it is based on, and of what machine it is.
 
 estimator = Estimator(runs, speeds, this_machine())
-str(estimator.extraction(backbone, images=328_400))     # "about 4 h, as finished work here took"
+str(estimator.extraction(backbone, images=328_400))     # "about 4 h, as finished work took on 2 CPU cores"
 """
 
+import math
 import re
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from typing import NamedTuple
 
+import numpy as np
+
 from probe.backbones import Backbone, BackboneRow, bundled_rows
 from probe.errors import UsageError
 from probe.extract import Speed
-from probe.fit import RunConfig, Separate, TrainedConfig, TrainingPlan
+from probe.fit import TrainedConfig
 from probe.planning.machine import Machine
-from probe.planning.size import DataSize, SearchSize, TrainingSize
+from probe.planning.run_time import measured_time, modelled_step_of, modelled_time
+from probe.planning.size import DataSize
 from probe.runs import Run, RunDirectory, RunIndex
 
-UNKNOWN = "how long is not known: nothing like it was run here"
-HERE = "as finished work here took"
-OTHERS_HERE = "as other backbones took here"
-SIMILAR_RUNS = 8  # that scale the model
+UNKNOWN = "how long is not known: nothing like it was measured"
+SIMILAR_RUNS = 8  # whose searches tell of a run's
+REACH = 2.0  # measured steps tell of those that take so many times as long, or as short
 USUAL_DIM = 768
 DAY = 86400.0
 
@@ -35,7 +38,7 @@ DAY = 86400.0
 class Estimate(NamedTuple):
     seconds: float
     basis: str
-    """HERE, OTHERS_HERE, or the machine at whose speed."""
+    """What most of it rests on, and of what machine it is."""
     unknown: int = 0
     """Runs of unknown length, which are not in `seconds`."""
 
@@ -70,118 +73,148 @@ class PlannedRun:
     """Of its data; None where that is not known."""
 
 
+@dataclass(frozen=True)
+class MeasuredStep:
+    """A training step of a finished run, in seconds."""
+
+    loss: str
+    distilled: bool
+    modelled: float
+    measured: float
+
+
 class Estimator:
-    """Of a machine; where that is this one, by what finished runs and extractions took."""
+    """Of a machine, by what finished runs and extractions took there."""
 
     def __init__(self, runs: RunIndex, speeds: Sequence[Speed], machine: Machine) -> None:
         self.machine = machine
-        self._finished = runs
+        self._runs = runs
         self._speeds = [
             speed
             for speed in speeds
-            if machine.is_here and speed.device == machine.device and speed.precision in ("", machine.precision)
+            if machine.did(speed.device, speed.gpu) and speed.precision in ("", machine.precision)
         ]
-
-    @property
-    def basis(self) -> str:
-        """Of an estimate that rests on nothing that was measured here."""
-        return f"at the {'' if self.machine.device == 'cpu' else 'estimated '}speed of {self.machine.name}"
 
     def runs(self, planned: Sequence[PlannedRun]) -> Estimate | None:
         """Of all runs, one after the other; None where there are some and none can be estimated."""
         found = [self._run(run) for run in planned]
         known = [estimate for estimate in found if estimate is not None]
-        if found and not known:
-            return None
-        basis = HERE if known and all(estimate.basis == HERE for estimate in known) else self.basis
-        return Estimate(sum(estimate.seconds for estimate in known), basis, len(found) - len(known))
+        if not found:
+            return Estimate(0.0, self.machine.speed)
+        return _sum(known)._replace(unknown=len(found) - len(known)) if known else None
 
     def extraction(self, backbone: Backbone, images: int) -> Estimate | None:
         """By earlier extractions with this backbone or another view of it, else by its operations and the rate of
-        other backbones here, else of the machine; None where its operations are not known."""
+        other backbones there, else of the machine; None where its operations are not known."""
         name = backbone.name.partition("@")[0]
         own = [speed for speed in self._speeds if speed.backbone.partition("@")[0] == name]
         if own:
             pace = sum(speed.seconds for speed in own) / sum(speed.images for speed in own)
-            return Estimate(images * pace, HERE)
+            return Estimate(images * pace, self._as_took("finished work"))
         operations = operations_an_image(backbone.row)
         if operations is None:
             return None
         if self._measured_rate:
-            return Estimate(images * operations / self._measured_rate, OTHERS_HERE)
-        return Estimate(images * operations / self.machine.operations, self.basis)
+            return Estimate(images * operations / self._measured_rate, self._as_took("other backbones"))
+        return Estimate(images * operations / self.machine.operations, self.machine.speed)
+
+    def _as_took(self, work: str) -> str:
+        """The basis of an estimate by what was measured."""
+        return f"as {work} took on {self.machine.name}"
 
     @cached_property
     def _measured_rate(self) -> float | None:
-        """Operations a second that other backbones reached here."""
+        """Operations a second that other backbones reached."""
         rows = bundled_rows()
         known = [(speed, rows.get(speed.backbone.partition("@")[0])) for speed in self._speeds]
         rates = [speed.rate * (operations_an_image(row) or 0) for speed, row in known if row]
         return statistics.median(rate for rate in rates if rate) if any(rates) else None
 
     def _run(self, planned: PlannedRun) -> Estimate | None:
-        config = planned.run.config
-        if same := self._timed(self._finished.same_but_for_seed(config)):
-            return Estimate(statistics.median(seconds for _, seconds in same), HERE)
-        modelled = model(config, planned.dim, planned.size, self.machine) if planned.size else None
-        if modelled is None:
+        config, size = planned.run.config, planned.size
+        modelled = modelled_time(config, planned.dim, size, self.machine) if size else None
+        if size is None or modelled is None:
             return None
-        similar = [(self._modelled(run, planned.dim), seconds) for run, seconds in self._similar_runs(config)]
-        scales = [seconds / of_model for of_model, seconds in similar if of_model]
-        return Estimate(modelled * statistics.median(scales), HERE) if scales else Estimate(modelled, self.basis)
+        rest = self._rest(planned.run, size, modelled.rest)
+        if not isinstance(config, TrainedConfig):
+            return rest
+        step = self._step(config, modelled.step)
+        return _sum([step._replace(seconds=modelled.steps * step.seconds), rest])
 
-    def _similar_runs(self, config: RunConfig) -> list[tuple[RunDirectory, float]]:
-        """Finished runs of the same features, trained if this one is; where some have its kinds of head and loss, only
-        those."""
-        alike = [run for run in self._finished.same_features(config) if type(run.config) is type(config)]
-        return self._timed([run for run in alike if _kinds(run.config) == _kinds(config)] or alike)
+    def _step(self, config: TrainedConfig, modelled: float) -> Estimate:
+        """Interpolated between measured steps of the same loss, or else of all; beyond them in the proportion of the
+        nearest; at the rates of the machine where there are none."""
+        kind = config.loss.kind, config.distillation is not None
+        own = [step for step in self._steps if (step.loss, step.distilled) == kind]
+        for steps in (own, self._steps):
+            if _reach(steps, modelled):
+                return Estimate(modelled * _ratio(steps, modelled), self._as_took("finished work"))
+        if self._steps:
+            return Estimate(modelled * _ratio(own or self._steps, modelled), self._as_took("other runs"))
+        return Estimate(modelled, self.machine.speed)
 
-    def _timed(self, runs: Iterable[RunDirectory]) -> list[tuple[RunDirectory, float]]:
-        """Some of those that were made on such a machine, with the seconds that they took."""
-        made_so = (run for run in runs if self.machine.is_here and run.environment.device == self.machine.device)
-        timed = ((run, run.environment.seconds) for run in made_so)
-        return list(islice(((run, seconds) for run, seconds in timed if seconds and seconds > 0), SIMILAR_RUNS))
+    def _rest(self, run: Run, size: DataSize, modelled: float) -> Estimate:
+        """In the proportion of finished runs of the same data, trained ones for a trained one."""
+        alike = (
+            other
+            for other in self._runs.of_manifest(run.inputs.get("manifest"))
+            if type(other.config) is type(run.config) and self._is_of_machine(other)
+        )
+        ratios = (ratio for other in alike if (ratio := self._ratio_of_rest(other, size)))
+        if some := list(islice(ratios, SIMILAR_RUNS)):
+            return Estimate(modelled * statistics.median(some), self._as_took("finished work"))
+        return Estimate(modelled, self.machine.speed)
 
-    def _modelled(self, run: RunDirectory, dim: int) -> float | None:
-        """The modelled time of a finished run, whose index is taken to be as large as its query set."""
+    def _ratio_of_rest(self, run: RunDirectory, size: DataSize) -> float | None:
+        """Of measured to modelled; `size`: of the run's data."""
         try:
-            scores = run.scores
-            queries = sum(domain.queries for domain in scores.test.of("clean", "merged").domains.values())
-        except UsageError:
+            measured = measured_time(run)
+        except UsageError:  # damaged, which is said elsewhere
             return None
-        train = TrainingSize(scores.training_images, scores.classes or 0)
-        search = SearchSize(queries, queries)
-        return model(run.config, dim, DataSize({run.config.domain or "": train}, search, search), self.machine)
+        modelled = modelled_time(run.config, run.features.dim, size, self.machine)
+        return measured.rest / modelled.rest if measured and modelled and measured.rest > 0 else None
+
+    @cached_property
+    def _steps(self) -> list[MeasuredStep]:
+        """Of all finished runs on the machine."""
+        found = []
+        for run in filter(self._is_of_machine, self._runs.runs):
+            config, measured = run.config, run.environment.seconds_a_step
+            if not isinstance(config, TrainedConfig) or not measured:
+                continue
+            try:
+                modelled = modelled_step_of(run, config, self.machine)
+            except UsageError:
+                continue
+            found.append(MeasuredStep(config.loss.kind, config.distillation is not None, modelled, measured))
+        return found
+
+    def _is_of_machine(self, run: RunDirectory) -> bool:
+        return self.machine.did(run.environment.device, run.environment.gpu)
 
 
-def _kinds(config: RunConfig) -> tuple[str, str | None]:
-    return config.head.kind, config.loss.kind if isinstance(config, TrainedConfig) else None
+def _reach(steps: Sequence[MeasuredStep], modelled: float) -> bool:
+    """Whether they tell of it: it is between them, or near."""
+    found = [step.modelled for step in steps]
+    return bool(found) and min(found) / REACH <= modelled <= max(found) * REACH
 
 
-def model(config: RunConfig, dim: int, size: DataSize, machine: Machine) -> float | None:
-    """Seconds; None where the domain's images are not known. `dim`: of the features."""
-    training, embedded = size.training(config.domain), config.head.embedding_dim(dim)
-    test = machine.seconds_a_run + _search(size.test, dim, embedded, machine)
-    if "train" not in config.splits:
-        return test
-    if training is None:
-        return None
-    if not isinstance(config, TrainedConfig):
-        return 2.0 * training.images * dim * dim / machine.operations + test
-    plan = TrainingPlan(config.training, training.images)
-    classes = training.classes * max(1, config.loss.centers)
-    if isinstance(config.training.classifier, Separate):
-        classes /= len(size.train)
-    batch = config.training.batch
-    head = 6 * batch * dim * embedded / machine.operations
-    step = machine.seconds_a_step + head + classes * machine.seconds_a_center * batch / 128 * embedded / 64
-    step *= 2 if config.training.sharpness else 1  # passes
-    return plan.steps * step + plan.epochs * _search(size.val, dim, embedded, machine) + 2 * test
+def _ratio(steps: Sequence[MeasuredStep], modelled: float) -> float:
+    """Of measured to modelled steps, interpolated in logarithms; beyond them that of the nearest."""
+    ratios: dict[float, list[float]] = {}
+    for step in steps:
+        ratios.setdefault(step.modelled, []).append(math.log(step.measured / step.modelled))
+    places = sorted(ratios)
+    medians = [statistics.median(ratios[place]) for place in places]
+    return math.exp(np.interp(math.log(modelled), np.log(places), medians))
 
 
-def _search(search: SearchSize, dim: int, embedded: int, machine: Machine) -> float:
-    products = search.queries * search.index * embedded + max(search) * dim * embedded
-    return 2 * products / machine.operations
+def _sum(estimates: Sequence[Estimate]) -> Estimate:
+    """On the basis of most of the time."""
+    seconds: dict[str, float] = {}
+    for estimate in estimates:
+        seconds[estimate.basis] = seconds.get(estimate.basis, 0.0) + estimate.seconds
+    return Estimate(sum(seconds.values()), max(seconds, key=lambda basis: seconds[basis]))
 
 
 def operations_an_image(row: BackboneRow) -> float | None:

@@ -1,8 +1,8 @@
 """The extractions that a recipe needs: through which backbone, of which data, and of which of their splits.
 
 A row reads the test images of the recipe's data; where it is fitted, the training images of its training set, and
-where it selects an epoch, the recipe's validation images, or training images in their place; with views, each through a
-view of its own. Images that no row reads are not extracted.
+where it selects an epoch, the recipe's validation images, or some of its training images in their place; with views,
+each through a view of its own. Images that no row reads are not extracted.
 
     [extraction.command(workspace) for extraction in extractions(recipe, backbone, {"uned": manifest})]
 """
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from probe.backbones import Backbone
 from probe.data import SPLITS, Manifest, find_dataset, is_known
-from probe.planning.inputs import draws_validation
+from probe.planning.inputs import ValidationRule, validation_rule
 from probe.recipes import Recipe
 from probe.workspace import Workspace
 
@@ -28,6 +28,8 @@ class Extraction:
     data: tuple[str, ...]
     splits: tuple[str, ...] | None
     """Of each of `data`; None for all of them."""
+    rule: ValidationRule | None = None
+    """By which the validation images are drawn of the training images; None for the data's own."""
 
     def command(self, workspace: Workspace) -> str:
         """The command line."""
@@ -37,6 +39,9 @@ class Extraction:
         words = ["probe", "extract", *self.data, "--backbone", self.backbone.name]
         for split in self.splits or ():
             words += ["--split", split]
+        if self.rule:
+            words += ["--val", str(self.rule.share)]
+            words += ["--val-seed", str(self.rule.seed)] if self.rule.seed else []
         if self.backbone.catalogue:
             words += ["--catalogue", str(self.backbone.catalogue)]
         if row.weights:
@@ -59,7 +64,7 @@ class Extraction:
         return replace(self, backbone=replace(self.backbone, catalogue=None))
 
     def joined(self, other: "Extraction") -> "Extraction":
-        """Of the splits of both; `other` is of the same backbone and data."""
+        """Of the splits of both; `other` is of the same backbone, data and rule."""
         if self.splits is None or other.splits is None:
             return self.whole
         return replace(self, splits=tuple(split for split in SPLITS if split in {*self.splits, *other.splits}))
@@ -68,27 +73,35 @@ class Extraction:
 def extractions(
     recipe: Recipe, backbone: Backbone, here: Mapping[str, Manifest], datasets: Path | None = None
 ) -> list[Extraction]:
-    """Those of a backbone, or a view of one: one for the data that are read whole, and one for each choice of splits.
-    `here`: the manifests of the data that are on this machine; `datasets`: the user's file of data sets."""
-    data: dict[tuple[str, ...] | None, list[str]] = {}
+    """Those of a backbone, or a view of one: one for the data that are read whole, one for each choice of splits, and
+    one for each rule by which validation images are drawn that are not read as training images too.
+
+    `here`: the manifests of the data that are on this machine; `datasets`: the user's file of data sets.
+    """
+    data: dict[tuple[tuple[str, ...] | None, ValidationRule | None], list[str]] = {}
     held = cache(lambda name: _splits_of(name, recipe, here, datasets))
-    for name, read in _read(recipe, backbone, held).items():
-        splits = None if read >= held(name) else tuple(split for split in SPLITS if split in read)
-        if read & held(name):
-            data.setdefault(splits, []).append(name)
-    return [Extraction(backbone, tuple(names), splits) for splits, names in data.items()]
+    for (name, rule), read in _read(recipe, backbone, held).items():
+        whole = rule is None and read >= held(name)
+        splits = None if whole else tuple(split for split in SPLITS if split in read)
+        if held(name) & ({"train"} if rule else read):
+            data.setdefault((splits, rule), []).append(name)
+    return [Extraction(backbone, tuple(names), splits, rule) for (splits, rule), names in data.items()]
 
 
-def _read(recipe: Recipe, backbone: Backbone, held: Callable[[str], set[str]]) -> dict[str, set[str]]:
-    """The splits that rows read, by data. `held`: those that data have."""
-    read: dict[str, set[str]] = {}
+def _read(
+    recipe: Recipe, backbone: Backbone, held: Callable[[str], set[str]]
+) -> dict[tuple[str, ValidationRule | None], set[str]]:
+    """The splits that rows read, by data and by the rule of drawn ones. `held`: those that data have."""
+    read: dict[tuple[str, ValidationRule | None], set[str]] = {}
     for row in recipe.rows:
         for split in row.splits if backbone in row.backbones else ():
-            if backbone.name in row.selection.stores(split):
-                drawn = split == "val" and draws_validation(row, held(recipe.data))
-                published = "train" if drawn else split
-                data = row.train if row.train and published == "train" else recipe.data
-                read.setdefault(data, set()).add(published)
+            if backbone.name not in row.selection.stores(split):
+                continue
+            rule = validation_rule(row, held(recipe.data)) if split == "val" else None
+            if rule and backbone.name in row.selection.stores("train"):
+                continue  # as training images
+            data = row.train if row.train and (split == "train" or rule) else recipe.data
+            read.setdefault((data, rule), set()).add(split)
     return read
 
 

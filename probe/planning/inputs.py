@@ -5,6 +5,7 @@ inputs.features(inputs.rows_of("pocket", row), row.selection, specs)      # the 
 """
 
 from collections.abc import Collection
+from typing import NamedTuple
 
 import polars as pl
 
@@ -17,13 +18,20 @@ from probe.recipes import Row
 from probe.workspace import Workspace
 
 
+class ValidationRule(NamedTuple):
+    """Which classes are drawn of training images for validation."""
+
+    share: float
+    seed: int
+
+
 class Inputs:
     """Keeps what could be read. What could not be read is tried again, and raises the same errors."""
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
         self._data: dict[tuple[str, str | None], Manifest] = {}
-        self._rows: dict[tuple[int, tuple[str, ...], float | None, int], Manifest] = {}
+        self._rows: dict[tuple[int, tuple[str, ...], ValidationRule | None], Manifest] = {}
         self._features: dict[tuple[int, str, str], CachedFeatures] = {}
 
     def data(self, name: str, train: str | None = None) -> Manifest:
@@ -40,13 +48,14 @@ class Inputs:
         """The splits that a row reads of `name`, with the training images of its own, and with a validation split that
         is drawn from their classes if need be. Raises UsageError where a split has no images.
         """
-        manifest, training = self.data(name, row.train), row.training
-        val, val_seed = (training.val, training.val_seed) if training else (None, 0)
-        key = id(manifest), row.splits, val, val_seed
+        manifest = self.data(name, row.train)
+        rule = validation_rule(row, manifest.splits)
+        key = id(manifest), row.splits, rule
         if key not in self._rows:
             _require_splits(manifest, row)
-            if draws_validation(row, manifest.splits):
-                manifest = draw_validation(manifest, val or VAL_SHARE, val_seed)
+            if rule:
+                drawn = draw_validation(self.data(row.train or name), *rule)
+                manifest = with_training(self.data(name), drawn, ("train", "val")) if row.train else drawn
             if len(manifest.splits) > len(row.splits):
                 manifest = manifest.where_rows(pl.col("split").is_in(row.splits))
             self._rows[key] = manifest
@@ -60,10 +69,13 @@ class Inputs:
         return self._features[key]
 
 
-def draws_validation(row: Row, splits: Collection[str]) -> bool:
-    """Whether a row validates on classes of its training images: it is told to, or its data have no validation split.
+def validation_rule(row: Row, splits: Collection[str]) -> ValidationRule | None:
+    """Of a row that validates on classes of its training images: it is told to, or its data have no validation split.
     `splits`: those that they have."""
-    return row.training is not None and (row.training.val is not None or "val" not in splits)
+    training = row.training
+    if training is None or (training.val is None and "val" in splits):
+        return None
+    return ValidationRule(training.val or VAL_SHARE, training.val_seed)
 
 
 def _require_splits(manifest: Manifest, row: Row) -> None:

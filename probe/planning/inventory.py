@@ -15,7 +15,7 @@ from probe.errors import UsageError
 from probe.extract import CachedFeatures, MissingFeaturesError
 from probe.fit import RunConfig
 from probe.planning.extraction import Extraction, extractions
-from probe.planning.inputs import Inputs, draws_validation
+from probe.planning.inputs import Inputs, validation_rule
 from probe.planning.specialists import by_seed, measured_steps
 from probe.recipes import Recipe, Row, curation_commands, require_distinct_columns
 from probe.runs import Run
@@ -47,6 +47,12 @@ class Inventory:
         self._inputs = inputs or Inputs(workspace)
         if recipe.data and self._find_manifest():
             self._find_inputs()
+
+    @cached_property
+    def compared(self) -> dict[str, "Inventory"]:
+        """Of the recipes whose rows a table of claims compares, by name."""
+        recipes = self.recipe.claims.recipes if self.recipe.claims else {}
+        return {name: Inventory(recipe, self.workspace, self._inputs) for name, recipe in recipes.items()}
 
     def _find_manifest(self) -> bool:
         """False where the manifest is faulty, which no command mends."""
@@ -185,7 +191,7 @@ class Inventory:
 
     def draws_validation(self, row: Row) -> bool:
         """Whether it selects its epoch on classes of its training images."""
-        return self.manifest is not None and draws_validation(row, self.manifest.splits)
+        return self.manifest is not None and validation_rule(row, self.manifest.splits) is not None
 
     def run(self, row: Row, config: RunConfig, identity: dict[str, str]) -> Run:
         """A run of a row. `identity`: of its features; empty where they are missing."""

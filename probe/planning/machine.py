@@ -8,8 +8,10 @@ of images is taken to keep up.
     this_machine().name                  # "2 CPU cores", or the GPU's
 """
 
+import re
 from dataclasses import dataclass, replace
 
+from probe.device import choose_device, gpu_name
 from probe.errors import UsageError, nearest
 from probe.precision import Precision, choose_precision
 
@@ -35,8 +37,27 @@ class Machine:
     """Of a step, for each class centre, with 128 images in 64 dimensions."""
     seconds_a_run: float
     """Whatever the data."""
+    is_measured: bool = False
+    """Whether these rates are."""
     is_here: bool = False
-    """Whether finished work on this machine tells its speed."""
+
+    @property
+    def speed(self) -> str:
+        """The basis of an estimate by its rates."""
+        return f"at the {'' if self.is_measured else 'estimated '}speed of {self.name}"
+
+    def did(self, device: str, gpu: str) -> bool:
+        """Whether it is the machine of finished work. `gpu`: empty for a CPU, whose work elsewhere tells nothing, and
+        for work of earlier versions of probe."""
+        if self.is_here:
+            return device == self.device and gpu in ("", self.name)
+        return device == self.device and _machine_of(gpu) == self
+
+
+def _cpu(cores: int) -> Machine:
+    """By the rates of two: docs/losses.md, and products at a quarter of their peak, for cores that have other work."""
+    name = f"{cores} CPU core{'s' if cores > 1 else ''}"
+    return Machine(name, "cpu", Precision.fp32, 2.5e10 * cores, 1e-3, 1e-6 / cores, 1.0, is_measured=cores == 2)
 
 
 def _gpu(name: str, peak: float, bandwidth: float, precision: Precision = Precision.bf16) -> Machine:
@@ -44,10 +65,8 @@ def _gpu(name: str, peak: float, bandwidth: float, precision: Precision = Precis
     return Machine(name, "cuda", precision, SUSTAINED * peak, 4e-4, BYTES_A_CENTER / bandwidth, 5.0)
 
 
-CPU = Machine("2 CPU cores", "cpu", Precision.fp32, 5e10, 1e-3, 0.5e-6, 1.0)
-"""docs/losses.md; products at a quarter of their peak, for cores that have other work too."""
 MACHINES = {
-    "cpu": CPU,
+    "cpu": _cpu(2),
     "t4": _gpu("a T4", 65e12, 320e9, Precision.fp16),
     "v100": _gpu("a V100", 125e12, 900e9, Precision.fp16),
     "l4": _gpu("an L4", 121e12, 300e9),
@@ -74,10 +93,13 @@ def this_machine() -> Machine:
     """The device that `--device auto` takes here. A GPU that is not in MACHINES is taken to be as slow as a T4."""
     import torch
 
-    if not torch.cuda.is_available():
-        return replace(CPU, is_here=True, precision=choose_precision("auto", torch.device("cpu"))[0])
-    name = torch.cuda.get_device_name()
-    known = name.lower().replace(" ", "")
-    found = max((key for key in MACHINES if key in known), key=len, default="t4")
-    precision = choose_precision("auto", torch.device("cuda"))[0]
-    return replace(MACHINES[found], name=name, precision=precision, is_here=True)
+    device, _ = choose_device("auto")
+    gpu = gpu_name(device.type)
+    found = replace(_machine_of(gpu) or MACHINES["t4"], name=gpu) if gpu else _cpu(torch.get_num_threads())
+    return replace(found, precision=choose_precision("auto", device)[0], is_here=True)
+
+
+def _machine_of(gpu: str) -> Machine | None:
+    """By the name that PyTorch has for a GPU: `NVIDIA H100 80GB HBM3`."""
+    words = gpu.lower().replace("rtx ", "rtx")
+    return next((machine for key, machine in MACHINES.items() if re.search(rf"\b{key}(?!\d)", words)), None)

@@ -71,8 +71,10 @@ class Plan:
 
 
 def make_plan(inventories: Sequence[Inventory], planner: Planner) -> Plan:
-    """Of the tables that are not complete."""
-    unfinished = {inventory.recipe.name: inventory for inventory in inventories if inventory.commands}
+    """Of the tables that are not complete, and of those whose rows a table of claims compares."""
+    named = {inventory.recipe.name: inventory for inventory in inventories}
+    compared = {name: other for inventory in inventories for name, other in inventory.compared.items()}
+    unfinished = {name: inventory for name, inventory in (named | compared | named).items() if inventory.commands}
     draws: dict[str, set[str]] = {}
     wanted: dict[tuple[str, str], tuple[Extraction, set[str], Inventory]] = {}
     fits: dict[str, Step] = {}

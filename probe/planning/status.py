@@ -10,10 +10,11 @@ from functools import cache, partial
 import polars as pl
 
 from feature_cache import FeatureStore, StoreError
-from probe.data import SPLITS, Manifest
+from probe.data import SPLITS, Manifest, draw_validation
 from probe.extract import read_speeds
 from probe.planning.duration import USUAL_DIM, Estimate, Estimator, PlannedRun
 from probe.planning.extraction import Extraction
+from probe.planning.inputs import ValidationRule
 from probe.planning.inventory import Inventory
 from probe.planning.machine import find_machine, this_machine
 from probe.planning.size import DataSize, images_of, printed_size, size_of_manifest
@@ -42,7 +43,9 @@ class Planner:
         self._estimator = Estimator(self._runs, read_speeds(workspace.cache), self.machine)
         self._printed_size = cache(partial(printed_size, datasets=workspace.datasets))
         self._sizes: dict[int, tuple[Manifest, DataSize]] = {}
-        self._images: dict[tuple[int, tuple[str, ...]], tuple[Manifest, dict[str, pl.DataFrame]]] = {}
+        self._images: dict[
+            tuple[int, tuple[str, ...], ValidationRule | None], tuple[Manifest, dict[str, pl.DataFrame]]
+        ] = {}
 
     def status(self, inventory: Inventory) -> Status:
         """What is stale, and the time of each command."""
@@ -99,13 +102,13 @@ class Planner:
 
     def images(self, extraction: Extraction, inventory: Inventory) -> int | None:
         """How many its stores lack; None where the data is neither here nor has printed counts."""
-        images, splits = 0, extraction.splits or SPLITS
+        images, splits, rule = 0, extraction.splits or SPLITS, extraction.rule
         for name in extraction.data:
             if name in inventory.data:
-                found = self._images_of(inventory.data[name], splits)
+                found = self._images_of(inventory.data[name], splits, rule)
                 images += _count_missing(found, extraction.backbone.name, inventory.workspace)
             elif size := self._printed_size(name):
-                images += size.images(splits)
+                images += round(rule.share * size.images(["train"])) if rule else size.images(splits)
             else:
                 return None
         return images
@@ -131,10 +134,13 @@ class Planner:
             self._sizes[id(manifest)] = manifest, size_of_manifest(manifest)
         return self._sizes[id(manifest)][1]
 
-    def _images_of(self, manifest: Manifest, splits: tuple[str, ...]) -> dict[str, pl.DataFrame]:
-        key = id(manifest), splits
+    def _images_of(
+        self, manifest: Manifest, splits: tuple[str, ...], rule: ValidationRule | None
+    ) -> dict[str, pl.DataFrame]:
+        key = id(manifest), splits, rule
         if key not in self._images:
-            self._images[key] = manifest, images_of(manifest, splits)
+            drawn = draw_validation(manifest, *rule) if rule else manifest
+            self._images[key] = manifest, images_of(drawn, splits)
         return self._images[key][1]
 
 

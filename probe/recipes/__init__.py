@@ -6,7 +6,9 @@ A recipe is checked as a whole before any work: an error names the file and the 
     read_recipe(Path("recipes/quickstart.yaml")).rows
 """
 
-from probe.recipes.display import COUNTS, PARAMETERS, TEXTS, Display, format_value, is_score
+from probe.recipes.claim import Claim, Combination, Operand
+from probe.recipes.difference import Difference
+from probe.recipes.display import PARAMETERS, TEXTS, VALIDATION, VERDICTS, Display, format_value, is_score
 from probe.recipes.overrides import Overrides
 from probe.recipes.printed import MEAN, PrintedValue, PrintedValues
 from probe.recipes.recipe import Recipe, find_recipe, find_recipes, read_recipe, require_distinct_columns
@@ -15,11 +17,16 @@ from probe.recipes.static import StaticValues
 from probe.recipes.training_sets import curation_commands, folder_of_tables
 
 __all__ = [
-    "COUNTS",
     "MEAN",
     "PARAMETERS",
     "TEXTS",
+    "VALIDATION",
+    "VERDICTS",
+    "Claim",
+    "Combination",
+    "Difference",
     "Display",
+    "Operand",
     "Overrides",
     "PrintedRelation",
     "PrintedValue",

@@ -11,7 +11,7 @@ not trained has no use for the default `loss` and `training`. Rows of a recipe t
 
 import shlex
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,10 +23,12 @@ from probe.data import SAMPLE
 from probe.errors import UsageError, nearest
 from probe.fit import RunConfig
 from probe.progress import say
-from probe.recipes.display import Display
+from probe.recipes.claims import Claims, ClaimsRecipe, read_claims
+from probe.recipes.difference import Difference, DifferenceFile, checked_differences
+from probe.recipes.display import VALIDATION, Display
 from probe.recipes.overrides import PATHS, Overrides, no_such_setting
 from probe.recipes.printed import MEAN, PrintedValues, read_printed_values
-from probe.recipes.row import Row, Seeds, read_row
+from probe.recipes.row import PrintedRelation, Row, Seeds, read_row
 from probe.recipes.static import (
     STATIC_RECIPES,
     SettingsRecipe,
@@ -39,6 +41,7 @@ from probe.recipes.static import (
 from probe.validation import Strict, checked, read_keys
 
 FOLDER = Path("recipes")  # of the current folder
+CLAIMS = "claims"  # a kind of recipe
 
 
 class Defaults(Strict):
@@ -74,6 +77,8 @@ class RecipeFile(Strict):
     defaults: Defaults = Defaults()
     rows: Annotated[list[dict[str, Any]], Field(min_length=1)]
     """Each has a `name` and the keys of RowFile (probe/recipes/row.py)."""
+    differences: list[DifferenceFile] = Field(default_factory=list)
+    """Of two rows each; they stand below the rows."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +102,10 @@ class Recipe:
     """How many a model is trained on, to count its parameters where the data are not here."""
     static: StaticSource | None = None
     """Where the values of a table without runs come from."""
+    differences: list[Difference] = field(default_factory=list)
+    """Of the rows that are there."""
+    claims: Claims | None = None
+    """What the rows state, in a table of claims."""
 
     @property
     def name(self) -> str:
@@ -154,7 +163,11 @@ def read_recipe(path: Path, changes: Overrides | None = None) -> Recipe:
     if len(set(names)) < len(names):
         raise UsageError(f"{path}: two rows have the same name; names tell rows apart.")
     _require_specialists(rows, path)
-    _require_columns(file.columns, None if any(row.relation.column for row in rows) else reference, path)
+    differences = checked_differences(file.differences, [row.name for row in rows if row.runs], reference, str(path))
+    own_columns = any(line.relation.column for line in (*rows, *differences))
+    _require_columns(file.columns, None if own_columns else reference, path)
+    if "show" in own:  # another recipe's marks hold as far as there are such groups
+        file.show.require_groups(set(reference.groups.values()) if reference else set(), f"{path}: show")
     rows = _requested_rows(rows, changes, path)
     _require_effect(rows, {fields["name"]: fields for fields in file.rows}, changes, path)
     return Recipe(
@@ -168,6 +181,7 @@ def read_recipe(path: Path, changes: Overrides | None = None) -> Recipe:
         file.show,
         changes.options,
         file.classes,
+        differences=[found for found in differences if {found.of, found.minus} <= {row.name for row in rows}],
     )
 
 
@@ -178,10 +192,12 @@ def _reference(path: Path, name: str) -> PrintedValues:
 def _read_static(path: Path, own: dict[str, Any], changes: Overrides) -> Recipe:
     """A recipe without runs. Raises UsageError for changes, which are of runs."""
     kind = own["kind"]
-    if kind not in STATIC_RECIPES:
-        raise UsageError(f"{path}: kind: there is no '{kind}'; {nearest(str(kind), STATIC_RECIPES)}")
+    if kind not in (kinds := [*STATIC_RECIPES, CLAIMS]):
+        raise UsageError(f"{path}: kind: there is no '{kind}'; {nearest(str(kind), kinds)}")
     if changes.options:
         raise UsageError(f"{path} has no runs that {shlex.join(changes.options)} could change.")
+    if kind == CLAIMS:
+        return _read_claims(path, own)
     file = checked(own, STATIC_RECIPES[kind], path)
     reference = _reference(path, file.reference)
     if isinstance(file, StatisticsRecipe):
@@ -191,6 +207,24 @@ def _read_static(path: Path, own: dict[str, Any], changes: Overrides) -> Recipe:
     else:
         table = printed_table(file, reference, path)
     return Recipe(path, file.title, file.about, "", table.rows, reference, {}, table.display, static=table.source)
+
+
+def _read_claims(path: Path, own: dict[str, Any]) -> Recipe:
+    file = checked(own, ClaimsRecipe, path)
+    claims = read_claims(file, path, partial(_compared, path.parent))
+    rows = [Row(claim.claim, [], [], PrintedRelation()) for claim in claims.claims]
+    return Recipe(path, file.title, file.about, "", rows, None, {}, file.display, claims=claims)
+
+
+def _compared(folder: Path, name: str) -> Recipe:
+    """A recipe whose rows a claim compares. Raises UsageError where there is none of that name."""
+    known = sorted(path.stem for path in folder.glob("*.yaml"))
+    if name not in known:
+        raise UsageError(f"there is no recipe '{name}' beside it; {nearest(name, known)}")
+    path = folder / f"{name}.yaml"
+    if read_keys(path, "a recipe").get("kind") == CLAIMS:
+        raise UsageError(f"{path} holds claims itself; name recipes whose rows have values.")
+    return read_recipe(path)
 
 
 def _read(path: Path, own: dict[str, Any]) -> tuple[RecipeFile, Path | None]:
@@ -248,8 +282,8 @@ def _require_columns(columns: dict[str, str], reference: PrintedValues | None, p
 
 
 def require_distinct_columns(recipe: Recipe, domains: Iterable[str]) -> None:
-    """Raises UsageError where two domains of the data, or one and the mean, would share a column."""
-    taken = {MEAN: MEAN}
+    """Raises UsageError where two domains of the data, or one and a mean, would share a column."""
+    taken = {MEAN: MEAN} | ({VALIDATION: VALIDATION} if recipe.display.validation else {})
     for domain in domains:
         column = recipe.columns.get(domain, domain)
         if column in taken:

@@ -80,10 +80,17 @@ class PrintedRelation(Strict):
         return (self.compared or "").replace("-", " ")
 
 
-class RowFile(PrintedRelation):
-    """The keys of a row beside those of its runs, after it is merged with the defaults."""
+class PrintedRowFile(PrintedRelation):
+    """The keys of a row that is printed only."""
 
     name: str
+    marked: bool = True
+    """Whether it competes for the marks that the recipe shows; not so a row of longer embeddings than the others'."""
+
+
+class RowFile(PrintedRowFile):
+    """The keys of a row beside those of its runs, after it is merged with the defaults."""
+
     train: str | None = None
     """Data whose training images take the place of those of the recipe's `data`."""
     specialists: bool = False
@@ -107,12 +114,6 @@ class ClosedFormRowFile(ClosedFormConfig, RowFile):
         return self
 
 
-class PrintedRowFile(PrintedRelation):
-    """The keys of a row that is printed only."""
-
-    name: str
-
-
 @dataclass(frozen=True)
 class Row:
     """A checked row."""
@@ -128,6 +129,8 @@ class Row:
     """The row of specialists whose measured steps the sampler takes."""
     train: str | None = None
     """The training data, if not the recipe's."""
+    marked: bool = True
+    """Whether it competes for the marks that the recipe shows."""
 
     @property
     def selection(self) -> Selection:
@@ -203,7 +206,7 @@ def read_row(
     except UsageError as error:
         raise UsageError(f"{where}: {error}") from error
     relation = checked_relation(where, row, reference)
-    return Row(row.name, backbones, runs, relation, row.specialists, steps_of, train)
+    return Row(row.name, backbones, runs, relation, row.specialists, steps_of, train, row.marked)
 
 
 def _printed_only(where: str, fields: dict[str, Any], reference: PrintedValues | None) -> Row:
@@ -213,7 +216,7 @@ def _printed_only(where: str, fields: dict[str, Any], reference: PrintedValues |
         runs = sorted(fields.keys() & {"seeds", "specialists", *TrainedConfig.model_fields})
         has_no_runs = f"it is printed only and has no runs; leave out `{'`, `'.join(runs)}`."
         raise UsageError(f"{where}: {has_no_runs if runs else describe(error, PrintedRowFile)}") from error
-    return Row(row.name, [], [], checked_relation(where, row, reference))
+    return Row(row.name, [], [], checked_relation(where, row, reference), marked=row.marked)
 
 
 def checked_relation(where: str, row: PrintedRelation, reference: PrintedValues | None) -> PrintedRelation:

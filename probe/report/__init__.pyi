@@ -1,5 +1,6 @@
 from .evaluation import QUIRKS as QUIRKS
 from .evaluation import score_tables as score_tables
+from .figures.examples import write_comparison as write_comparison
 from .figures.figure import write_figures as write_figures
 from .page.page import write_report as write_report
 from .render.files import FORMATS as FORMATS

@@ -6,10 +6,9 @@ rank_agreement(table)[0]     # Agreement("Mean", "mMP@5", 0.93, 12)
 """
 
 import math
-import statistics
-from collections.abc import Sequence
 from typing import NamedTuple
 
+from probe.metrics import spearman
 from probe.report.table import Table
 
 LEAST_ROWS = 3
@@ -44,7 +43,7 @@ def rank_agreement(table: Table) -> list[Agreement]:
 
 
 def agreement_line(table: Table) -> str | None:
-    """`Rank agreement with the print (Spearman): mMP@5 0.93, R@1 0.88; 12 rows.`"""
+    """`Rank agreement with the printed values (Spearman): mMP@5 0.93, R@1 0.88; 12 rows.`"""
     found = rank_agreement(table)
     if not found:
         return None
@@ -52,14 +51,4 @@ def agreement_line(table: Table) -> str | None:
     parts = [f"{metric}{'' if column == mean else f' ({column})'} {rho:.2f}" for column, metric, rho, _ in found]
     rows = sorted({agreement.rows for agreement in found})
     count = str(rows[0]) if len(rows) == 1 else f"{rows[0]} to {rows[-1]}"
-    return f"Rank agreement with the print (Spearman): {', '.join(parts)}; {count} rows."
-
-
-def spearman(first: Sequence[float], second: Sequence[float]) -> float:
-    """Pearson's correlation of the ranks; equal values share the mean of their ranks."""
-    return statistics.correlation(_ranks(first), _ranks(second))
-
-
-def _ranks(values: Sequence[float]) -> list[float]:
-    below = {value: sum(other < value for other in values) for value in set(values)}
-    return [below[value] + (values.count(value) - 1) / 2 for value in values]
+    return f"Rank agreement with the printed values (Spearman): {', '.join(parts)}; {count} rows."

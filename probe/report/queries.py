@@ -1,17 +1,20 @@
-"""Single queries: what a row of the table retrieved for each and how well, from the per-query values of its runs.
+"""Single queries: what a row of the table retrieved for each and how well, from the per-query values of its runs; and
+what the images are.
 
 seed = first_finished_seed(inventory, row)
 frame = queries(row, seed, "merged")
 frame["image", "label", "neighbours", "hits", "mMP@5"]
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import polars as pl
 
-from probe.data import LISTS
+from probe.data import LISTS, Manifest
 from probe.planning import Inventory
 from probe.recipes import Row
+from probe.report.thumbnails import Key
 from probe.runs import Run
 
 KEY = ["source", "image", "domain", "label"]  # identifies a query of a split
@@ -30,6 +33,28 @@ def queries(row: Row, seed: Sequence[Run], index: str) -> pl.DataFrame:
     if row.specialists:
         frames = [frame.filter(pl.col("domain") == run.config.domain) for frame, run in zip(frames, seed, strict=True)]
     return pl.concat(frame.with_columns(as_text(frame["label"])) for frame in frames)
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a manifest's split says of an image."""
+
+    labels: list[str]
+    domains: list[str]
+
+
+def descriptions(manifest: Manifest, images: Iterable[Key]) -> dict[Key, Description]:
+    """Of each image, in order; without labels and domains where it is not in the manifest's test split."""
+    keys = list(images)
+    wanted = pl.DataFrame(keys, ["source", "image"], orient="row")
+    split = manifest.split("test").join(wanted, on=["source", "image"], how="semi", maintain_order="left")
+    found = (
+        split.with_columns(as_text(split["label"]))
+        .group_by("source", "image")
+        .agg(pl.col(name).unique(maintain_order=True) for name in ("label", "domain"))
+    )
+    known = {(source, image): Description(*lists) for source, image, *lists in found.iter_rows()}
+    return {key: known.get(key, Description([], [])) for key in keys}
 
 
 def as_text(labels: pl.Series) -> pl.Series:

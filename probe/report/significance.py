@@ -55,7 +55,7 @@ def cached_comparison(
 ) -> Significance:
     """As `compare_rows`; read from `file` where that was made of the same files, else computed and written there."""
     draws = [RESAMPLES, FLIPS, FLIPS_PER_ROW, LEVEL]
-    seeds = [[row, [_files(seed, index) for seed in seeds]] for row, seeds in rows.items()]
+    seeds = [[row, [seed_files(seed, index) for seed in seeds]] for row, seeds in rows.items()]
     key = fingerprint({"version": VERSION, "draws": draws, "rows": seeds, "asked": [best, metric, index]})
     found = _read(file, key)
     if found is None:
@@ -73,7 +73,7 @@ def compare_rows(rows: Mapping[str, Sequence[SeedFolders]], best: str, metric: s
     top: QueryValues | None = None
     for row in sorted(rows, key=lambda row: row != best):  # the best first
         try:
-            scores = averaged([_read_seed(seed, metric, index) for seed in rows[row]])
+            scores = averaged([seed_values(seed, metric, index) for seed in rows[row]])
             intervals[row] = value_intervals(scores, RESAMPLES)
             if row == best:
                 top = scores
@@ -102,13 +102,14 @@ def holm(p: np.ndarray) -> np.ndarray:
     return adjusted
 
 
-def _read_seed(seed: SeedFolders, metric: str, index: str) -> QueryValues:
+def seed_values(seed: SeedFolders, metric: str, index: str) -> QueryValues:
+    """Query by query; of specialists, each query's own. Raises UsageError as ScoredFolder does."""
     if isinstance(seed, Path):
         return ScoredFolder(seed).values(index, metric)
     return assembled({domain: ScoredFolder(folder).values(index, metric) for domain, folder in seed.items()})
 
 
-def _files(seed: SeedFolders, index: str) -> list[Any]:
+def seed_files(seed: SeedFolders, index: str) -> list[Any]:
     """The identity of a seed's per-query files."""
     folders = {"": seed} if isinstance(seed, Path) else seed
     return [[domain, str(folder.absolute()), ScoredFolder(folder).version(index)] for domain, folder in folders.items()]

@@ -8,19 +8,29 @@ table.rows[0].cell("Mean", "mMP@5").mean
 
 import math
 import statistics
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-import polars as pl
-
-from probe.errors import nearest
 from probe.metrics import Scores, Values, balanced_mean
 from probe.planning import Estimate, Inventory, Status
-from probe.recipes import MEAN, PARAMETERS, PrintedRelation, PrintedValue, Recipe, Row, StaticValues
+from probe.recipes import (
+    MEAN,
+    PARAMETERS,
+    VALIDATION,
+    Difference,
+    PrintedRelation,
+    PrintedValue,
+    Recipe,
+    Row,
+    StaticValues,
+)
 from probe.report.model_size import SIZE_COLUMN, model_size, training_classes
+from probe.report.notes import notes
 from probe.report.significance import SeedFolders, Significance, cached_comparison
 from probe.runs import Run
+
+DIFFERENCES = "Differences of rows, in points"  # the name of their group
 
 
 @dataclass(frozen=True)
@@ -28,7 +38,7 @@ class Cell:
     """A measured value; `format_value(metric, cell.display)` formats it."""
 
     mean: float
-    """Over the seeds, of a score in percent; a count; NaN for a text."""
+    """Over the seeds, of a score in percent; a count; NaN for what is a text alone."""
     std: float | None
     """Standard deviation over the seeds, where there are several."""
     text: str | None = None
@@ -55,6 +65,12 @@ class TableRow:
     """How the two may be compared."""
     group: str = ""
     """The part of the printed table that it stands in."""
+    marked: bool = True
+    """Whether it competes for the marks that the recipe shows."""
+    is_difference: bool = False
+    """Whether its values are a row's less another one's, in points."""
+    lacks: str = ""
+    """What is missing of it, of a claim."""
 
     def cell(self, column: str, metric: str) -> Cell | None:
         return self.cells.get(column, {}).get(metric)
@@ -67,7 +83,7 @@ class TableRow:
 class Table:
     recipe: Recipe
     means: list[str]
-    """The columns of balanced means, one an index."""
+    """The columns of balanced means: one an index, and the validation's."""
     domains: list[str]
     """The other columns, by their printed names. Rows may have cells of more: the domains in the second index."""
     rows: list[TableRow]
@@ -84,6 +100,13 @@ class Table:
     """Finished runs that are not the recipe's any more, a sentence for each reason."""
     times: dict[str, Estimate | None] = field(default_factory=dict)
     """By command; None where nothing is known."""
+    differences: list[TableRow] = field(default_factory=list)
+    """Below the rows."""
+
+    @property
+    def lines(self) -> list[TableRow]:
+        """The rows and the differences."""
+        return [*self.rows, *self.differences]
 
     @property
     def columns(self) -> list[str]:
@@ -103,7 +126,7 @@ class Table:
         display = self.recipe.display
         found = {}
         for column in self.columns:
-            values = [values.get(column, {}) for row in self.rows for values in (row.cells, row.printed)]
+            values = [values.get(column, {}) for row in self.lines for values in (row.cells, row.printed)]
             known = {metric for of_row in values for metric in of_row}
             metrics = tuple(metric for metric in display.metrics if metric in known)
             found[column] = metrics or display.score_metrics or display.metrics
@@ -115,8 +138,14 @@ def build_table(inventory: Inventory, status: Status | None = None) -> Table:
     recipe, status = inventory.recipe, status or Status()
     if recipe.static is not None:
         return _static_table(recipe, recipe.static.read(inventory.workspace))
+    if recipe.claims is not None:
+        from probe.report.claims import claims_table  # which measures rows as this module does
+
+        return claims_table(inventory)
     display = recipe.display
     rows = [_row(row, inventory) for row in recipe.rows]
+    differences = [_difference(difference, inventory) for difference in recipe.differences]
+    means = [display.column(MEAN, index) for index in display.indexes] + [VALIDATION] * display.validation
     domains = inventory.manifest.domains if inventory.manifest else recipe.columns
     waiting = [f"{row}: waits for the steps of {specialists}" for row, specialists in inventory.waiting.items()]
     significance = {
@@ -125,19 +154,20 @@ def build_table(inventory: Inventory, status: Status | None = None) -> Table:
         for metric in display.score_metrics
         if (found := _significance(rows, inventory, metric, index))
     }
-    notes = [*_notes(inventory), *dict.fromkeys(note for found in significance.values() for note in found.notes)]
+    unsure = dict.fromkeys(note for found in significance.values() for note in found.notes)
     return Table(
         recipe=recipe,
-        means=[display.column(MEAN, index) for index in display.indexes],
-        domains=_domain_columns(recipe, domains, rows),
+        means=means,
+        domains=_domain_columns(recipe, means, domains, [*rows, *differences]),
         rows=rows,
-        reasons=_reasons(rows),
+        reasons=_reasons([*rows, *differences]),
         missing=[*inventory.missing, *inventory.unfit_rows, *waiting],
         commands=inventory.commands,
-        notes=notes,
+        notes=[*notes(inventory), *unsure],
         significance=significance,
         stale=status.stale,
         times=status.times,
+        differences=differences,
     )
 
 
@@ -158,15 +188,21 @@ def _static_cell(value: float | str) -> Cell:
 
 def _row(row: Row, inventory: Inventory) -> TableRow:
     recipe = inventory.recipe
-    seeds = inventory.finished(row)
-    scores = [_values_by_column(row, runs, recipe) for runs in seeds]
-    cells = {column: _cells(scores, column, recipe.display.score_metrics) for column in scores[0]} if scores else {}
-    sizes = _size_cells(row, inventory)
+    values = _values_by_seed(row, inventory)
+    columns = next(iter(values.values()), {})
+    cells = {column: _cells(values, column, recipe.display.score_metrics) for column in columns}
+    sizes = size_cells(row, inventory)
     cells |= {SIZE_COLUMN: sizes} if sizes else {}
-    dim = seeds[0][0].scores.dim if seeds else None
+    dim = next((runs[0].scores.dim for runs in inventory.finished(row)), None)
     printed = row.relation.values(recipe.reference)
     group = recipe.reference.groups.get(row.relation.printed or "", "") if recipe.reference else ""
-    return TableRow(row.name, dim, len(seeds), len(row.runs), cells, printed, row.relation, group)
+    return TableRow(row.name, dim, len(values), len(row.runs), cells, printed, row.relation, group, row.marked)
+
+
+def _values_by_seed(row: Row, inventory: Inventory) -> dict[int, dict[str, Values]]:
+    """Of each finished seed, by column."""
+    finished = inventory.finished(row)
+    return {runs[0].config.seed: _values_by_column(row, runs, inventory.recipe) for runs in finished}
 
 
 def _values_by_column(row: Row, runs: list[Run], recipe: Recipe) -> dict[str, Values]:
@@ -183,7 +219,17 @@ def _values_by_column(row: Row, runs: list[Run], recipe: Recipe) -> dict[str, Va
             display.column(recipe.columns.get(name, name), index): domain.values
             for name, domain in scores.domains.items()
         }
+    if display.validation and (validation := _validation(row, runs)):
+        columns[VALIDATION] = validation.mean
     return columns
+
+
+def _validation(row: Row, runs: list[Run]) -> Scores | None:
+    """Of one seed's selected epoch, each specialist's on its own domain; None where nothing was trained."""
+    found = {str(run.config.domain): val for run in runs if (val := run.scores.val)}
+    if len(found) < len(runs):
+        return None
+    return _oracle(found, "clean") if row.specialists else found[str(runs[0].config.domain)]
 
 
 def oracle_scores(specialists: Sequence[Run], protocol: str, index: str) -> Scores:
@@ -192,24 +238,57 @@ def oracle_scores(specialists: Sequence[Run], protocol: str, index: str) -> Scor
     It knows the query's domain: that domain's specialist embeds the query and the whole index (UnED section 4.1). Each
     domain's values are its own specialist's, and the mean is theirs.
     """
-    scores = {str(run.config.domain): run.scores.test.of(protocol, index) for run in specialists}
+    return _oracle({str(run.config.domain): run.scores.test.of(protocol, index) for run in specialists}, protocol)
+
+
+def _oracle(scores: Mapping[str, Scores], protocol: str) -> Scores:
+    """`scores`: of each domain's specialist."""
     domains = {domain: found.domains[domain] for domain, found in scores.items()}
     metrics = list(next(iter(domains.values())).values)
     return Scores(mean=balanced_mean(domains, metrics, protocol), domains=domains)
 
 
-def _cells(scores: list[dict[str, Values]], column: str, metrics: Sequence[str]) -> dict[str, Cell]:
-    """Mean and deviation over the seeds."""
+def _difference(difference: Difference, inventory: Inventory) -> TableRow:
+    """Seed by seed where both rows have the same ones, with a deviation; else of the means."""
+    recipe = inventory.recipe
+    rows = {row.name: row for row in recipe.rows}
+    of, minus = (_values_by_seed(rows[name], inventory) for name in (difference.of, difference.minus))
     cells = {}
-    for metric in metrics:
-        values = [100 * value for score in scores if (value := score.get(column, {}).get(metric)) is not None]
-        if values:
-            std = statistics.stdev(values) if len(values) > 1 else None
-            cells[metric] = Cell(statistics.fmean(values), std)
-    return cells
+    for column in next(iter(of.values())) if of and minus else ():
+        found = {}
+        for metric in recipe.display.score_metrics:
+            firsts, others = (_percents(by_seed, column, metric) for by_seed in (of, minus))
+            if firsts and firsts.keys() == others.keys():
+                found[metric] = _cell([firsts[seed] - others[seed] for seed in firsts])
+            elif firsts and others:
+                found[metric] = Cell(statistics.fmean(firsts.values()) - statistics.fmean(others.values()), None)
+        cells[column] = found
+    printed = difference.relation.values(recipe.reference)
+    done = min(len(of), len(minus))
+    relation = difference.relation
+    return TableRow(
+        difference.name, None, done, 0, cells, printed, relation, DIFFERENCES, marked=False, is_difference=True
+    )
 
 
-def _size_cells(row: Row, inventory: Inventory) -> dict[str, Cell]:
+def _percents(by_seed: Mapping[int, dict[str, Values]], column: str, metric: str) -> dict[int, float]:
+    """By seed; none of a seed without a value."""
+    values = {seed: columns.get(column, {}).get(metric) for seed, columns in by_seed.items()}
+    return {seed: 100 * value for seed, value in values.items() if value is not None}
+
+
+def _cells(values: Mapping[int, dict[str, Values]], column: str, metrics: Sequence[str]) -> dict[str, Cell]:
+    """`values`: by seed."""
+    found = {metric: list(_percents(values, column, metric).values()) for metric in metrics}
+    return {metric: _cell(percents) for metric, percents in found.items() if percents}
+
+
+def _cell(values: list[float]) -> Cell:
+    """Mean and deviation over the seeds."""
+    return Cell(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None)
+
+
+def size_cells(row: Row, inventory: Inventory) -> dict[str, Cell]:
     """The model's parameters by metric, where the recipe shows them. Their number of classes is counted in the training
     images where these are here, else it is the recipe's."""
     metrics = inventory.recipe.display.metrics
@@ -220,7 +299,7 @@ def _size_cells(row: Row, inventory: Inventory) -> dict[str, Cell]:
     size = model_size(row, classes)
     if size is None:
         return {}
-    values = dict(zip(PARAMETERS, (size.total, size.trained), strict=True))
+    values = dict(zip(PARAMETERS, size, strict=True))
     return {metric: Cell(value, None) for metric, value in values.items() if metric in metrics}
 
 
@@ -231,9 +310,10 @@ def _significance(rows: list[TableRow], inventory: Inventory, metric: str, index
     means = {row.name: cell.mean for row in rows if (cell := row.cell(column, metric))}
     if not means or display.protocol != "clean":
         return None
-    seeds = {row.name: _seeds(row, inventory) for row in recipe.rows if row.name in means}
+    seeds = {row.name: seed_folders(row, inventory) for row in recipe.rows if row.name in means}
     file = inventory.workspace.tables / ".significance" / f"{recipe.name}-{metric}-{index}.json"
-    found = cached_comparison(file, seeds, max(means, key=lambda row: means[row]), metric, index)
+    competing = [row.name for row in rows if row.marked and row.name in means] or list(means)
+    found = cached_comparison(file, seeds, max(competing, key=lambda row: means[row]), metric, index)
     intervals = {
         row: {display.column(recipe.columns.get(domain, domain), index): ends for domain, ends in of_row.items()}
         for row, of_row in found.intervals.items()
@@ -241,7 +321,7 @@ def _significance(rows: list[TableRow], inventory: Inventory, metric: str, index
     return replace(found, intervals=intervals)
 
 
-def _seeds(row: Row, inventory: Inventory) -> list[SeedFolders]:
+def seed_folders(row: Row, inventory: Inventory) -> list[SeedFolders]:
     """The folders of each finished seed's run, or runs."""
     seeds = inventory.finished(row)
     if row.specialists:
@@ -249,13 +329,13 @@ def _seeds(row: Row, inventory: Inventory) -> list[SeedFolders]:
     return [runs[0].path for runs in seeds]
 
 
-def _domain_columns(recipe: Recipe, domains: Iterable[str], rows: list[TableRow]) -> list[str]:
-    """In printed order, then those that are not printed; the models' size last."""
+def _domain_columns(recipe: Recipe, means: list[str], domains: Iterable[str], rows: list[TableRow]) -> list[str]:
+    """Those that are no means, in printed order, then those that are not printed; the models' size last."""
     printed = dict.fromkeys(column for row in rows for column in row.printed)
     measured = {recipe.columns.get(domain, domain) for domain in domains}
     printed_order = recipe.reference.domains if recipe.reference else []
     order = dict.fromkeys([*recipe.columns.values(), *printed_order, *printed, *sorted(measured)])
-    columns = [column for column in order if column in {*printed, *measured} - {MEAN, SIZE_COLUMN}]
+    columns = [column for column in order if column in {*printed, *measured} - {*means, MEAN, SIZE_COLUMN}]
     has_sizes = any(SIZE_COLUMN in columns for row in rows for columns in (row.cells, row.printed))
     return columns + [SIZE_COLUMN] * has_sizes
 
@@ -270,69 +350,3 @@ def _reasons(rows: list[TableRow]) -> list[str]:
         f"{'every row' if len(names) == len(rows) else ', '.join(names)}: {mark}: {because}"
         for (mark, because), names in names_by_reason.items()
     ]
-
-
-def _notes(inventory: Inventory) -> list[str]:
-    return [
-        *_drawn_validation(inventory),
-        *_undecodable_images(inventory),
-        *_queries_left_out(inventory),
-        *_training_that_did_not_help(inventory),
-        *_unknown_columns(inventory),
-    ]
-
-
-def _drawn_validation(inventory: Inventory) -> Iterator[str]:
-    """Of the rows that select their epoch on classes of the training images."""
-    names_by_place: dict[str, list[str]] = {}
-    for row in inventory.recipe.rows:
-        if (features := inventory.features_of(row)) and inventory.draws_validation(row):
-            names_by_place.setdefault(features.manifest.where, []).append(row.name)
-    for place, names in names_by_place.items():
-        yield f"{', '.join(names)}: epochs are selected on classes that train nothing (`training.val`): {place}"
-
-
-def _undecodable_images(inventory: Inventory) -> Iterator[str]:
-    """Of all that rows read of a backbone."""
-    by_name: dict[str, list[pl.DataFrame]] = {}
-    for features in inventory.features.values():
-        left_out = features.left_out.select("source", "image", "split")
-        by_name.setdefault(features.selection.features_name, []).append(left_out)
-    for name, parts in by_name.items():
-        left_out = pl.concat(parts).unique()
-        if not left_out.is_empty():
-            examples = ", ".join(left_out["image"].unique().sort()[:3])
-            yield f"{name}: {len(left_out):,} rows left out, undecodable images: {examples}"
-
-
-def _queries_left_out(inventory: Inventory) -> list[str]:
-    display = inventory.recipe.display
-    done = (run for runs in inventory.runs_of.values() for run in runs if run.done)
-    return sorted(
-        {
-            f"{domain}: {score.nothing_to_find:,} queries have nothing to find and are left out"
-            for run in done
-            for domain, score in display.scores_of(run.scores.test, display.indexes[0]).domains.items()
-            if score.nothing_to_find
-        }
-    )
-
-
-def _training_that_did_not_help(inventory: Inventory) -> Iterator[str]:
-    for row in inventory.recipe.rows:
-        done = [run for runs in inventory.finished(row) for run in runs]
-        found = [run for run in done if run.scores.training_did_not_help]
-        if found:
-            which = ", ".join(_seed_and_domain(run) for run in found)
-            yield f"{row.name}: no epoch is better on validation than the head before training: {which}"
-
-
-def _seed_and_domain(run: Run) -> str:
-    return f"seed {run.config.seed}" + (f" of {run.config.domain}" if run.config.domain else "")
-
-
-def _unknown_columns(inventory: Inventory) -> list[str]:
-    recipe = inventory.recipe
-    domains = inventory.manifest.domains if inventory.manifest else list(recipe.columns)
-    unknown = [domain for domain in recipe.columns if domain not in domains]
-    return [f"columns: '{name}' is no domain of {recipe.data}; {nearest(name, domains)}" for name in unknown]

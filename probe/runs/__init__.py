@@ -1,6 +1,6 @@
 """Run directories: how runs are planned, recognised, made, written and read."""
 
-from probe.runs.checkpoint import Checkpoint
+from probe.runs.checkpoint import RunCheckpoint
 from probe.runs.code import code_of, modules_of, scoring_modules
 from probe.runs.directory import Environment, RunDirectory
 from probe.runs.index import RunIndex
@@ -10,9 +10,9 @@ from probe.runs.sweeps import SweepError, sweep
 
 __all__ = [
     "PER_QUERY",
-    "Checkpoint",
     "Environment",
     "Run",
+    "RunCheckpoint",
     "RunDirectory",
     "RunIndex",
     "ScoredFolder",

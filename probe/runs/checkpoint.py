@@ -2,7 +2,7 @@
 
 One safetensors file with everything in it, replaced as a whole; the JSON part is its metadata.
 
-    checkpoint = Checkpoint(folder, key)       # <out>/runs/.<run>.partial
+    checkpoint = RunCheckpoint(folder, key)       # <out>/runs/.<run>.partial
     checkpoint.write(tensors, state)
     tensors, state = checkpoint.read()         # None where there is nothing
 """
@@ -25,7 +25,7 @@ FILE = "checkpoint.safetensors"
 
 
 @dataclass(frozen=True)
-class Checkpoint:
+class RunCheckpoint:
     """`folder`: the unfinished run's own; `key`: what the run is recognised by."""
 
     folder: Path

@@ -17,9 +17,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, PositiveInt, SerializeAsAny, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    Field,
+    PositiveInt,
+    SerializeAsAny,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
-from feature_cache import Spec
+from feature_cache import Spec, fingerprint
+from probe.device import gpu_name
 from probe.errors import UsageError, first_line
 from probe.fit import (
     ClosedFormConfig,
@@ -30,7 +40,7 @@ from probe.fit import (
     is_closed_form,
     read_run_config,
 )
-from probe.runs.scored import ScoredFolder, write_scored
+from probe.runs.scored import SCORES, ScoredFolder, write_scored
 from probe.storage import new_folder
 from probe.validation import describe, parse_yaml
 
@@ -49,10 +59,16 @@ PACKAGES = ("probe", "torch", "numpy", "polars", "h5py", "scikit-learn", "timm")
 class Features(BaseModel):
     """The features that a run was fitted on."""
 
-    dim: PositiveInt
+    dim: Annotated[PositiveInt, Field(lt=2**31)]
     """Their length."""
     spec: dict[str, Spec]
     """Of each store, what made them."""
+
+    @field_validator("spec")
+    @classmethod
+    def _is_json(cls, spec: dict[str, Spec]) -> dict[str, Spec]:
+        fingerprint(spec)
+        return spec
 
 
 def _configuration(given: Any) -> RunConfig:
@@ -87,6 +103,8 @@ class Environment(BaseModel):
     """Where and for what a run was made, which decides nothing: its environment.json."""
 
     device: str = ""
+    gpu: str = ""
+    """Its name, where there is one."""
     threads: int | None = None
     python: str = ""
     machine: str = ""
@@ -94,21 +112,25 @@ class Environment(BaseModel):
     """Versions."""
     seconds: float | None = None
     """Spent on the run, whether or not it was interrupted."""
+    seconds_a_step: float | None = None
+    """Of training; None in closed form, and where an earlier version of probe made the run."""
     made_for: str = ""
     """`recipe: row`; empty where a run is no row's."""
 
     @classmethod
-    def here(cls, device: str, seconds: float, made_for: str) -> Self:
+    def here(cls, device: str, seconds: float, seconds_a_step: float | None, made_for: str) -> Self:
         """Of this process; `device`: its kind."""
         import torch
 
         return cls(
             device=device,
+            gpu=gpu_name(device),
             threads=torch.get_num_threads(),
             python=platform.python_version(),
             machine=platform.machine(),
             packages={name: version(name) for name in PACKAGES},
             seconds=seconds,
+            seconds_a_step=seconds_a_step,
             made_for=made_for,
         )
 
@@ -139,8 +161,14 @@ class RunDirectory(ScoredFolder):
                 save_file({name: value.cpu().contiguous() for name, value in fitted.loss_state.items()}, folder / LOSS)
             if events is not None and events.exists():
                 shutil.move(events, folder / TENSORBOARD)
-            write_scored(folder, fitted.scores.model_dump(), fitted.per_query)
+            write_scored(folder, fitted.scores, fitted.per_query)
         return cls(path)
+
+    def require_done(self) -> None:
+        if not self.done and self.provenance:  # which says what is no run at all
+            raise UsageError(
+                f"{self.path} is an unfinished run: {SCORES}, which is written last, is missing; fit again."
+            )
 
     @property
     def exists(self) -> bool:
@@ -157,10 +185,9 @@ class RunDirectory(ScoredFolder):
             problem = describe(error, Provenance)
         except (OSError, ValueError) as error:
             problem = first_line(error)
-        raise UsageError(
-            f"{self.path} is not a finished run; name one of the folders that `probe fit` made "
-            f"({CONFIG} cannot be read: {problem.rstrip('.')})."
-        )
+        if not self.exists:
+            raise UsageError(f"{self.path} is not a finished run; name one of the folders that `probe fit` made.")
+        raise UsageError(f"{file} cannot be read ({problem.rstrip('.')}); put back what it names, or fit again.")
 
     @property
     def key(self) -> str:

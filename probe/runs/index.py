@@ -2,7 +2,7 @@
 
 index = RunIndex(workspace.runs)
 index.superseded(run)                 # "with other features": how a run in place of this one was made
-index.same_features(run.config)       # finished runs that read the same features
+index.of_manifest(manifest.digest)    # finished runs on these data
 index.damaged                         # {path: "... cannot be read ..."}
 """
 
@@ -12,10 +12,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
-from feature_cache import differences, fingerprint
+from feature_cache import differences
 from probe.errors import UsageError
-from probe.extract import Selection
-from probe.fit import RunConfig
 from probe.runs.code import changed_code
 from probe.runs.directory import RunDirectory
 from probe.runs.run import Run
@@ -49,13 +47,9 @@ class RunIndex:
             self.damaged[path] = str(error)
             return None
 
-    def same_but_for_seed(self, config: RunConfig) -> list[RunDirectory]:
-        """Runs of this configuration, with whatever seed."""
-        return self._by_configuration.get(_without_seed(config), [])
-
-    def same_features(self, selection: Selection) -> list[RunDirectory]:
-        """Runs that read the same stores in the same way."""
-        return self._by_selection.get(_selection(selection), [])
+    def of_manifest(self, digest: str | None) -> list[RunDirectory]:
+        """Runs on these data; none where their digest is not known."""
+        return self._by_manifest.get(digest, []) if digest else []
 
     def made_for(self, row: str, seed: int, domain: str | None = None) -> list[RunDirectory]:
         """Runs that were made for a row, written `recipe: row`, with this seed, and of specialists for this domain."""
@@ -75,12 +69,8 @@ class RunIndex:
         return f"with another configuration ({others})" if others and run.made_for else None
 
     @cached_property
-    def _by_configuration(self) -> dict[str, list[RunDirectory]]:
-        return _grouped((_without_seed(run.config), run) for run in self.runs)
-
-    @cached_property
-    def _by_selection(self) -> dict[str, list[RunDirectory]]:
-        return _grouped((_selection(run.config), run) for run in self.runs)
+    def _by_manifest(self) -> dict[str, list[RunDirectory]]:
+        return _grouped((run.inputs.get("manifest", ""), run) for run in self.runs)
 
     @cached_property
     def _by_row(self) -> dict[tuple[str, int, str | None], list[RunDirectory]]:
@@ -100,14 +90,6 @@ def _changed(before: RunDirectory, now: Run) -> str:
 def _listed(lines: list[str]) -> str:
     more = f" and {len(lines) - NAMED} more" if len(lines) > NAMED else ""
     return "; ".join(lines[:NAMED]) + more
-
-
-def _without_seed(config: RunConfig) -> str:
-    return fingerprint(config.model_dump(mode="json", exclude={"seed"}))
-
-
-def _selection(selection: Selection) -> str:
-    return fingerprint(selection.model_dump(mode="json", include=set(Selection.model_fields)))
 
 
 def _grouped(pairs: Iterable[tuple[Group, RunDirectory]]) -> dict[Group, list[RunDirectory]]:

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from feature_cache import fingerprint
-from probe.fit import RunConfig, RunScores, Separate, TrainedConfig, TrainingPlan
-from probe.runs.checkpoint import Checkpoint
+from probe.fit import RunConfig, RunScores, TrainedConfig, TrainingPlan
+from probe.runs.checkpoint import RunCheckpoint
 from probe.runs.code import code_of_run
 from probe.runs.directory import TENSORBOARD, Environment, Features, Provenance, RunDirectory
 from probe.workspace import file_name
@@ -56,8 +56,8 @@ class Run:
             sampler, classifier = self.config.training.sampler, self.config.training.classifier
             parts += [self.config.loss.kind]
             parts += [sampler.kind] if sampler.single_domain else []
-            if isinstance(classifier, Separate):
-                parts += ["separate"] if classifier.inactive == "skip" else ["separate", classifier.inactive]
+            parts += [classifier.kind] if classifier.per_domain else []
+            parts += ["zero-gradients"] if classifier.moves_inactive else []
             parts += ["distillation"] if self.config.distillation else []
         parts += [self.config.domain] if self.config.domain else []
         parts += [f"seed{self.config.seed}", *([self.data] if self.data else []), self.key[:12]]
@@ -83,9 +83,9 @@ class Run:
         return self.directory.scores
 
     @property
-    def checkpoint(self) -> Checkpoint:
+    def checkpoint(self) -> RunCheckpoint:
         """What it has left where it was interrupted; gone when the directory appears."""
-        return Checkpoint(self.path.with_name(f".{self.path.name}.partial"), self.key)
+        return RunCheckpoint(self.path.with_name(f".{self.path.name}.partial"), self.key)
 
     def epochs(self, images: int) -> int:
         """How many it takes with so many training images; 1 in closed form."""
@@ -102,6 +102,6 @@ class Run:
         """Fills its directory; then the checkpoint goes. `device`: the kind that it was fitted on."""
         features = Features(dim=fitted.in_dim, spec=fitted.spec)
         provenance = Provenance(key=self.key, config=self.config, inputs=self.inputs, features=features, code=self.code)
-        environment = Environment.here(device, fitted.seconds, self.made_for)
+        environment = Environment.here(device, fitted.seconds, fitted.seconds_a_step, self.made_for)
         RunDirectory.write(self.path, provenance, fitted, environment, self.checkpoint.folder / TENSORBOARD)
         self.checkpoint.remove()

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
 import polars as pl
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
-from probe.errors import UsageError, first_line, nearest
-from probe.metrics import QUERY, QueryValues, metrics_of
+from probe.errors import UsageError, first_line
+from probe.metrics import QUERY, QueryValues, metrics_of, parse_metric
 from probe.validation import Model, describe
 
 SCORES = "metrics.json"
@@ -71,7 +71,11 @@ class ScoredFolder:
         schema = self._schema(index)
         known = metrics_of(list(schema))
         if metric not in known:
-            raise UsageError(f"{self.path / PER_QUERY[index]} has no values of '{metric}'; {nearest(metric, known)}")
+            parse_metric(metric)
+            raise UsageError(
+                f"{self.path / PER_QUERY[index]} has no values of '{metric}' (it has {', '.join(known)}); compare the "
+                f"folder that `probe evaluate ... --metric {metric}` writes."
+            )
         self._require(index, schema, (*QUERY, "n"), [metric])
         return QueryValues.of(self.name, self._frame(index, [*QUERY, "n", metric]), metric)
 
@@ -118,18 +122,22 @@ class ScoredFolder:
     def _frame(self, index: str, columns: list[str] | None) -> pl.DataFrame:
         file = self.path / PER_QUERY[index]
         try:
-            return pl.read_parquet(file, columns=columns)
+            frame = pl.read_parquet(file, columns=columns)
         except (OSError, pl.exceptions.PolarsError) as error:
             self._fail(file, first_line(error))
+        for name in (*QUERY, "n", *NEIGHBOURS):
+            if name in frame.columns and (empty := frame[name].is_null()).any():
+                self._fail(file, f"its column '{name}' has nothing in row {(empty.arg_max() or 0) + 1:,}")
+        return frame
 
     def _fail(self, file: Path, problem: str) -> NoReturn:
         raise UsageError(f"{file} cannot be read ({problem.rstrip('.')}); delete {self.path} and {self.remake}.")
 
 
-def write_scored(folder: Path, scores: dict[str, Any], per_query: dict[str, pl.DataFrame]) -> None:
+def write_scored(folder: Path, scores: BaseModel, per_query: dict[str, pl.DataFrame]) -> None:
     """The per-query files, and metrics.json last; with sorted keys and full precision, so that equal results are equal
     files."""
     for index, queries in per_query.items():
         queries.write_parquet(folder / PER_QUERY[index])
-    text = json.dumps(scores, indent=1, sort_keys=True, allow_nan=False)
+    text = json.dumps(scores.model_dump(), indent=1, sort_keys=True, allow_nan=False)
     (folder / SCORES).write_text(f"{text}\n", encoding="utf-8")

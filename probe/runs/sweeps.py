@@ -23,7 +23,7 @@ Runs = Sequence[tuple[Run, CachedFeatures]]
 
 
 class SweepError(ProbeError):
-    """Some runs of a sweep failed; the others are done."""
+    """Some runs of a sweep failed; the others, if any, are done."""
 
 
 def sweep(runs: Runs, device_choice: str, jobs: int = 1, tensorboard: bool = False) -> int:
@@ -58,9 +58,9 @@ def sweep(runs: Runs, device_choice: str, jobs: int = 1, tensorboard: bool = Fal
             _fit_in_turn(pending, settings, display)
     if display.failures:
         reasons = "; ".join(f"{name}: {first_line(error)}" for name, error in display.failures)
-        raise SweepError(
-            f"{len(display.failures)} of {len(pending)} run(s) failed, the others are done. {reasons}"
-        ) from display.failures[0][1]
+        failed = len(display.failures)
+        others = ", the others are done" if failed < len(pending) else ""
+        raise SweepError(f"{failed} of {len(pending)} run(s) failed{others}. {reasons}") from display.failures[0][1]
     return len(pending)
 
 

@@ -5,10 +5,12 @@ device change no bit. reference.py is the definition in twenty lines; docs/evalu
 the proof.
 
     neighbours = search(queries, index, k=5, same_image=np.array([(0, 17)]))     # query 0 is image 17 of the index
+    near_duplicates(features, 0.95, queries=None)     # images that are almost another one of their class
 """
 
 from probe.search.distances import Distance
 from probe.search.exact import Neighbours, paired_similarities, search
+from probe.search.near_duplicates import near_duplicates
 from probe.search.vectors import Vectors
 
-__all__ = ["Distance", "Neighbours", "Vectors", "paired_similarities", "search"]
+__all__ = ["Distance", "Neighbours", "Vectors", "near_duplicates", "paired_similarities", "search"]

@@ -1,6 +1,6 @@
 """A part of a search as its stages see it: some queries, an index, what is left out, and how much is done at once.
 
-batch = Batch(space, queries.take(some), index, k, positions(same_image, some, None), device, Blocks())
+batch = QueryBatch(space, queries.take(some), index, k, positions(same_image, some, None), device, Blocks())
 """
 
 import threading
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from probe.search.distances import Cosine, Euclidean
+from probe.search.distances import CosineSpace, EuclideanSpace
 from probe.search.vectors import Vectors
 
 MOST_WORKERS = 8
@@ -46,12 +46,12 @@ BLOCKS = {
 }
 
 
-class Batch:
+class QueryBatch:
     """Queries (Q, D) against an index (N, D); excluded (P, 2) int64: positions in the two, sorted."""
 
     def __init__(
         self,
-        space: Cosine | Euclidean,
+        space: CosineSpace | EuclideanSpace,
         queries: Vectors,
         index: Vectors,
         k: int,

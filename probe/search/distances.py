@@ -4,7 +4,7 @@ A proposal is the product of a query's row and an index row. It orders the index
 `error`, a bound that holds whatever the order in which the product sums. Exact similarities are the same bits on any
 device and in any batch, as products are summed by halves, pair by pair.
 
-    space = Cosine(queries, index, device)
+    space = CosineSpace(queries, index, device)
     proposals = space.query_rows(q, torch.float32) @ space.index_rows(x, torch.float32).T
 """
 
@@ -21,7 +21,7 @@ READ = 65_536  # rows read at once
 LARGEST = 1e150  # its square, times a dimension, is a float64
 
 
-class Cosine:
+class CosineSpace:
     """The cosine of the angle. No vector may be zero or not finite; of the index, that is found when it is read."""
 
     def __init__(self, queries: Vectors, index: Vectors, device: torch.device) -> None:
@@ -67,7 +67,7 @@ class Cosine:
         return _sum_by_halves(products[:, :-1]) / products[:, -1]
 
 
-class Euclidean:
+class EuclideanSpace:
     """Minus the Euclidean distance. No vector may be other than finite.
 
     -|q - x|^2 / 2 + |q - c|^2 / 2 = (q - c)(x - c) - |x - c|^2 / 2 is what is proposed: the nearer the centre c is to
@@ -133,7 +133,10 @@ class Euclidean:
 
 
 Distance = Literal["cosine", "euclidean"]
-DISTANCES: dict[Distance, type[Cosine] | type[Euclidean]] = {"cosine": Cosine, "euclidean": Euclidean}
+DISTANCES: dict[Distance, type[CosineSpace] | type[EuclideanSpace]] = {
+    "cosine": CosineSpace,
+    "euclidean": EuclideanSpace,
+}
 
 
 def _rounding(dtype: torch.dtype) -> float:

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 
 from probe.errors import UsageError
-from probe.search.batch import BLOCKS, Batch, Blocks, positions
-from probe.search.distances import DISTANCES, Cosine, Distance, Euclidean
+from probe.search.batch import BLOCKS, Blocks, QueryBatch, positions
+from probe.search.distances import DISTANCES, CosineSpace, Distance, EuclideanSpace
 from probe.search.duplicates import without_late_copies
 from probe.search.float32_pass import propose
 from probe.search.float64_pass import decide
@@ -65,7 +65,9 @@ def search(
         unresolved = [np.zeros(0, np.int64)]
         for start in range(0, len(queries) if count else 0, at_once):
             some = np.arange(start, min(start + at_once, len(queries)))
-            batch = Batch(space, queries.take(some), index, count, positions(same_image, some, None), device, blocks)
+            batch = QueryBatch(
+                space, queries.take(some), index, count, positions(same_image, some, None), device, blocks
+            )
             rows, similarities, resolved = propose(batch, advance)
             found.rows[some, :count], found.similarities[some, :count] = rows, similarities
             unresolved.append(some[~resolved])
@@ -76,7 +78,7 @@ def search(
 
 
 def _search_in_float64(
-    space: Cosine | Euclidean,
+    space: CosineSpace | EuclideanSpace,
     queries: Vectors,
     index: Vectors,
     left_open: np.ndarray,
@@ -93,7 +95,7 @@ def _search_in_float64(
     for start in range(0, len(left_open), at_once):
         some = left_open[start : start + at_once]
         pairs = positions(same_image, some, kept)
-        batch = Batch(space, queries.take(some), index.take(kept), count, pairs, queries.device, blocks)
+        batch = QueryBatch(space, queries.take(some), index.take(kept), count, pairs, queries.device, blocks)
         rows, similarities = decide(batch)
         found.rows[some, :count] = np.where(rows < 0, -1, kept[rows])
         found.similarities[some, :count] = similarities

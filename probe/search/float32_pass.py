@@ -13,14 +13,14 @@ from itertools import pairwise
 import numpy as np
 import torch
 
-from probe.search.batch import Batch, ranges, workers
+from probe.search.batch import QueryBatch, ranges, workers
 
 INF = float("inf")
 PIECE = 4096
 FEW = 8  # where more than an eighth of the groups is wanted, all are computed once more: one product is faster
 
 
-def propose(batch: Batch, advance: Callable[[int], None]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def propose(batch: QueryBatch, advance: Callable[[int], None]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Rows (Q, k), similarities (Q, k), best first, -1 and -inf past the last; and which queries' (Q,) are proven."""
     blocks = batch.blocks
     with workers(batch.device) as (count, run):
@@ -34,7 +34,7 @@ def propose(batch: Batch, advance: Callable[[int], None]) -> tuple[np.ndarray, n
     return _rank(batch, parts)
 
 
-def _index_rows(batch: Batch, start: int, stop: int, run: Callable) -> torch.Tensor:
+def _index_rows(batch: QueryBatch, start: int, stop: int, run: Callable) -> torch.Tensor:
     """Those of the space, and zeros until the groups are whole; made in pieces, as their float64 stays in the cache."""
 
     @torch.inference_mode()
@@ -51,7 +51,7 @@ def _index_rows(batch: Batch, start: int, stop: int, run: Callable) -> torch.Ten
 class _Part:
     """The candidates of a block of queries."""
 
-    def __init__(self, batch: Batch, start: int, stop: int) -> None:
+    def __init__(self, batch: QueryBatch, start: int, stop: int) -> None:
         self.batch, self.start = batch, start
         queries = batch.queries[start:stop]
         self.rows = batch.space.query_rows(queries, torch.float32)  # (q, D)
@@ -145,7 +145,7 @@ class _Part:
         self.best[here], self.best_rows[here] = best, found.masked_fill(best == -INF, -1)
 
 
-def _rank(batch: Batch, parts: list[_Part]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _rank(batch: QueryBatch, parts: list[_Part]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     resolved = torch.cat([(part.let_go < part.cut) | (part.let_go == -INF) for part in parts])
     rows = torch.cat([part.best_rows for part in parts])
     near = torch.cat([part.best >= part.cut[:, None] for part in parts]) & resolved[:, None] & (rows >= 0)
@@ -162,7 +162,7 @@ def _rank(batch: Batch, parts: list[_Part]) -> tuple[np.ndarray, np.ndarray, np.
     return rows, similarities, resolved.cpu().numpy()
 
 
-def _exact(batch: Batch, query: torch.Tensor, row: torch.Tensor) -> torch.Tensor:
+def _exact(batch: QueryBatch, query: torch.Tensor, row: torch.Tensor) -> torch.Tensor:
     """(P,) float64, in one more pass over those parts of the index in which there are candidates."""
     row, order = row.sort()
     query, found = query[order], torch.empty(len(row), dtype=torch.float64, device=batch.device)

@@ -6,13 +6,13 @@ rows, similarities = decide(batch)
 import numpy as np
 import torch
 
-from probe.search.batch import Batch, best_of_each, ranges
+from probe.search.batch import QueryBatch, best_of_each, ranges
 
 INF = float("inf")
 PRODUCT = 2**22  # numbers of one product
 
 
-def decide(batch: Batch) -> tuple[np.ndarray, np.ndarray]:
+def decide(batch: QueryBatch) -> tuple[np.ndarray, np.ndarray]:
     """Rows (Q, k) and similarities (Q, k), best first; -1 and -inf past the last one."""
     parts = [_Part(batch, start, stop) for start, stop in ranges(len(batch.queries), batch.blocks.float64)]
     step = min(batch.blocks.chunk, max(1, PRODUCT // batch.blocks.float64))
@@ -29,7 +29,7 @@ def decide(batch: Batch) -> tuple[np.ndarray, np.ndarray]:
 class _Part:
     """The exact k best of a block of queries among the index rows so far, which are walked in order."""
 
-    def __init__(self, batch: Batch, start: int, stop: int) -> None:
+    def __init__(self, batch: QueryBatch, start: int, stop: int) -> None:
         self.batch, self.start = batch, start
         self.queries = batch.queries[start:stop]
         self.rows = batch.space.query_rows(self.queries, torch.float64)

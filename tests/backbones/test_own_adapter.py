@@ -9,10 +9,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from probe import source
 from probe.backbones.catalogue import BackboneRow, find_backbone
 from probe.backbones.encoder import load_encoder
 from probe.errors import UsageError
-from probe.source import plain_source, source_digest
+from probe.extract.match import feature_differences
 from probe.validation import parse_yaml
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "backbones.md"
@@ -43,12 +44,16 @@ def test_its_features_are_what_its_module_gives(folder: Path) -> None:
     assert encoder.dim == 5
 
 
+def forget_sources() -> None:
+    for cached in (source.source_digest, source.plain_source, source._imports, source._file, source._code):
+        cached.cache_clear()
+
+
 def spec_after(folder: Path, addition: str) -> dict[str, Any]:
     """As another process would find it."""
     with (folder / "my_backbones.py").open("a") as file:
         file.write(addition)
-    source_digest.cache_clear()
-    plain_source.cache_clear()
+    forget_sources()
     return find_backbone("thumbnails", Path("own.yaml"), Path("matrix.safetensors")).spec()
 
 
@@ -59,6 +64,24 @@ def test_another_version_of_the_adapter_is_another_backbone_and_a_comment_is_non
     assert first != second
     assert first["backbone"].pop("code") != second["backbone"].pop("code")
     assert first == second
+
+
+def test_another_version_of_a_file_beside_the_adapter_that_it_imports_is_another_backbone(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = spec_after(folder, "")["backbone"]["code"]
+    assert re.fullmatch("[0-9a-f]{64}", alone)
+    monkeypatch.delitem(sys.modules, "my_parts", raising=False)
+    (folder / "my_parts.py").write_text("SHIFT = 0\n")
+    (folder / "unused.py").write_text("SHIFT = 0\n")
+    monkeypatch.delitem(sys.modules, "my_backbones")
+    first = spec_after(folder, "\nfrom my_parts import SHIFT\n")
+    assert first["backbone"]["code"].keys() == {"my_backbones.py", "my_parts.py"}
+    (folder / "my_parts.py").write_text("SHIFT = 1\n")
+    forget_sources()
+    second = spec_after(folder, "")
+    assert first["backbone"]["code"]["my_backbones.py"] == second["backbone"]["code"]["my_backbones.py"]
+    assert [line.partition(":")[0] for line in feature_differences(first, second)] == ["backbone.code.my_parts.py"]
 
 
 @pytest.mark.parametrize(

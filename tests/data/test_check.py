@@ -13,6 +13,7 @@ from rich.console import Console
 from probe.data.check import Check, check_data, print_check, summary_line, write_findings
 from probe.data.dataset import Count
 from probe.data.manifest import COLUMNS, Manifest
+from probe.data.resolve import resolve_data
 
 ROWS = [
     *((f"train/{label}{i}.jpg", "shop", label, "shoes", "train", "train") for label in "ab" for i in range(3)),
@@ -40,7 +41,7 @@ def manifest(root: Path, rows: list[tuple[str, ...]] = ROWS) -> Manifest:
 
 
 def checked(root: Path, rows: list[tuple[str, ...]] = ROWS, sample: int | None = None, workers: int = 0) -> Check:
-    return check_data("shop", manifest(root, rows), PRINTED, sample, workers)
+    return check_data("shop", manifest(root, rows), PRINTED, sample, workers, root.parent)
 
 
 def found(check: Check) -> dict[str, list[str]]:
@@ -101,7 +102,7 @@ def test_a_query_that_is_trained_on_leaks_and_an_index_image_does_not(shop: Path
     queries = [("test/c9.jpg", "shop", "a", "shoes", "test", "query")]
     shutil.copy(shop / "test/c0.jpg", shop / "test/c9.jpg")
     index = [(f"train/a{i}.jpg", "shop", "a", "shoes", "test", "index") for i in range(3)]
-    check = check_data("met", manifest(shop, [*ROWS[:6], *queries, *index]), (), None, 0)
+    check = check_data("met", manifest(shop, [*ROWS[:6], *queries, *index]), (), None, 0, shop.parent)
     assert check.is_sound
 
 
@@ -113,7 +114,7 @@ def test_a_training_image_of_two_classes_is_found(shop: Path):
 def test_a_count_that_differs_is_a_fault_and_one_that_rounds_to_the_printed_is_none(shop: Path):
     about = Count(split="train", role="train", images=10, classes=None, rounded=10, printed="Table 3")
     wrong = Count(split="train", role="train", images=7, classes=2, printed="Table 4")
-    check = check_data("shop", manifest(shop), (about, wrong), 0, 0)
+    check = check_data("shop", manifest(shop), (about, wrong), 0, 0, shop.parent)
     assert [each.agrees for each in check.counts] == [True, False]
     assert not check.is_sound
     assert summary_line(check) == "shop is not sound: published counts that differ: 1"
@@ -129,6 +130,32 @@ def test_images_that_are_not_here_at_all_are_one_sentence(tmp_path: Path, folder
     assert not check.findings
     assert summary_line(check) == "shop is not sound: no images of shop"
     assert f"of shop ({tmp_path})" in said(check)
+
+
+@pytest.mark.parametrize(
+    ("here", "there", "says"),
+    [
+        ([0, 1], [0, 1, 2], "has 1 of them: add --source-root gldv2="),
+        ([], [0, 1, 2], "has 3 of them: add --source-root gldv2="),
+        ([0, 1], [2], "has 1 of them: put them into"),
+        ([0, 1], [0], None),
+        ([0, 1, 2], [0, 1, 2], None),
+    ],
+)
+def test_a_second_copy_that_has_what_is_missing_is_named_with_the_option_that_takes_it(
+    tmp_path: Path, here: list[int], there: list[int], says: str | None
+):
+    first, second = tmp_path / "gldv2/images", tmp_path / "google_landmark_recognition_2021"
+    for folder, numbers in ((first, here), (second, there)):
+        (folder / "train/0/0/0").mkdir(parents=True)
+        for i in numbers:
+            Image.new("RGB", (8, 8), (i, 0, 0)).save(folder / f"train/0/0/0/000{i}.jpg")
+    (second / "train.csv").write_text("id,landmark_id\n0000,7\n0001,7\n0002,7\n")
+    check = check_data("gldv2", resolve_data("gldv2", tmp_path), (), 0, 0, tmp_path)
+    [*lines] = [line for line in said(check).splitlines() if "missing images of gldv2" in line]
+    assert len(lines) == (says is not None)
+    if says:
+        assert lines[0].startswith(f"  missing images of gldv2: {second} {says}")
 
 
 def test_the_sample_is_the_same_each_time_and_leaves_out_what_is_missing(shop: Path):

@@ -1,3 +1,4 @@
+import hashlib
 import json
 from collections.abc import Callable
 from itertools import pairwise
@@ -8,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from probe.data.curated import curate, rounds_to, write_curated
-from probe.data.curation import Curation, Source, read_curations
+from probe.data.curated import LeftOut, curate, write_curated
+from probe.data.curation import Curation, NearDuplicates, Source, read_curations
+from probe.data.curation_report import rounds_to
 from probe.data.manifest import COLUMNS, ORIGIN, Manifest, read_manifest
 from probe.data.resolve import MissingDataError, resolve_data
 from probe.errors import UsageError
@@ -260,3 +262,149 @@ def test_other_seeds_draw_other_training_sets_and_a_source_may_have_its_own() ->
 
     assert len({digest(seed) for seed in range(4)}) == 4
     assert digest(1, own=3) == digest(2, own=3) == digest(3)
+
+
+def of_domains(**sizes: dict[str, int]) -> Manifest:
+    """Domain -> label -> how many images, in one source."""
+    parts = [data_set("shop", {f"{domain} {label}": n for label, n in of.items()}) for domain, of in sizes.items()]
+    frames = [part.frame.with_columns(domain=pl.lit(domain)) for domain, part in zip(sizes, parts, strict=True)]
+    return Manifest(pl.concat(frames), {"shop": Path("/data/shop")}, "the shop")
+
+
+def drawn_by_shares(manifest: Manifest, shares: dict[str, float], seed: int) -> set[str]:
+    """The classes that stay, in plain loops: whole ones in their random order, while that brings a domain nearer."""
+    order: dict[str, list[tuple[bytes, str, int]]] = {}
+    for (domain, label), rows in manifest.frame.group_by("domain", "label"):
+        rank = hashlib.blake2b(f"{seed}\0class\0shop/{label}".encode(), digest_size=8).digest()
+        order.setdefault(str(domain), []).append((rank, f"shop/{label}", len(rows)))
+    together = min(sum(size for *_, size in classes) / shares[domain] for domain, classes in order.items())
+    stay = set()
+    for domain, classes in order.items():
+        wanted, images = shares[domain] * together, 0
+        for _, label, size in sorted(classes):
+            if abs(images + size - wanted) >= abs(images - wanted) - 1e-9:
+                break
+            stay.add(label)
+            images += size
+    return stay
+
+
+@examples(40, 300)
+@given(st.data())
+def test_shares_are_had_by_whole_random_classes_beside_the_scarcest_domain(data: st.DataObject) -> None:
+    domains = ["art", "cars", "dishes"][: data.draw(st.integers(1, 3))]
+    classes = st.dictionaries(st.sampled_from("abcdefgh"), st.integers(1, 6), min_size=4)
+    manifest = of_domains(**{domain: data.draw(classes) for domain in domains})
+    shares = {domain: data.draw(st.sampled_from([1.0, 2.5, 40.0])) for domain in domains}
+    seed = data.draw(st.integers(0, 9))
+    expected = drawn_by_shares(manifest, shares, seed)
+    wanted = curation(Source(data="shop"), shares=shares, seed=seed)
+    if {label.split("/")[1].split(" ")[0] for label in expected} != set(domains):
+        with pytest.raises(UsageError, match=r"beside all \d+ images of '\w+' the share of '\w+' is"):
+            curate(wanted, reader(manifest))
+        return
+    curated = curate(wanted, reader(manifest))
+    found = sizes(curated.manifest)
+    assert found.keys() == expected
+    assert {f"shop/{label}": size for label, size in sizes(manifest).items()}.items() >= found.items()
+    told = {share.domain: share for share in curated.report.shares}
+    assert told.keys() == set(domains)
+    for domain, share in told.items():
+        of_domain = [size for label, size in found.items() if label.startswith(f"shop/{domain} ")]
+        assert (share.images, share.classes) == (sum(of_domain), len(of_domain))
+        assert share.requested == pytest.approx(shares[domain] / sum(shares.values()))
+        assert share.obtained == pytest.approx(sum(of_domain) / sum(found.values()))
+
+
+def test_equal_classes_give_the_very_shares_and_fewer_of_a_domain_are_some_of_the_more() -> None:
+    manifest = of_domains(art={f"{i}": 5 for i in range(40)}, cars={f"{i}": 5 for i in range(10)})
+    kept: list[set[str]] = []
+    for art in (4, 2, 1):
+        curated = curate(curation(Source(data="shop"), shares={"art": art, "cars": 1}), reader(manifest))
+        assert [(each.requested, each.obtained) for each in curated.report.shares] == [
+            (art / (art + 1), art / (art + 1)),
+            (1 / (art + 1), 1 / (art + 1)),
+        ]
+        kept.append(set(sizes(curated.manifest)))
+    assert kept[0] > kept[1] > kept[2]
+    shuffled = Manifest(manifest.frame.sample(fraction=1, shuffle=True, seed=3), manifest.roots)
+    again = curate(curation(Source(data="shop"), shares={"cars": 0.5, "art": 0.5}), reader(shop=shuffled))
+    assert set(sizes(again.manifest)) == kept[2]
+    other = curate(curation(Source(data="shop"), shares={"art": 1, "cars": 1}, seed=7), reader(manifest))
+    assert set(sizes(other.manifest)) != kept[2]
+
+
+def test_shares_may_be_those_of_a_benchmarks_test_queries() -> None:
+    manifest = of_domains(art={f"{i}": 5 for i in range(40)}, cars={f"{i}": 5 for i in range(10)})
+    rows = [("art", "query", "test")] * 6 + [("cars", "both", "test")] * 2
+    rows += [("cars", "index", "test"), ("cars", "both", "val"), ("art", "train", "train")]
+    cells = [(f"{i}.jpg", "bench", "x", domain, split, role) for i, (domain, role, split) in enumerate(rows)]
+    benchmark = Manifest(pl.DataFrame(cells, COLUMNS, orient="row"), {}, "the benchmark")
+    curated = curate(curation(Source(data="shop"), shares="bench"), reader(manifest, bench=benchmark))
+    assert [(share.domain, share.requested, share.images) for share in curated.report.shares] == [
+        ("art", 0.75, 150),
+        ("cars", 0.25, 50),
+    ]
+    training = benchmark.where_rows(pl.col("split") == "train")
+    with pytest.raises(UsageError, match="the benchmark has no split 'test'"):
+        curate(curation(Source(data="shop"), shares="bench"), reader(manifest, bench=training))
+
+
+@pytest.mark.parametrize(
+    ("shares", "said"),
+    [
+        ({"art": 1, "cars": 1, "toys": 1}, r"set 'mine' has no image of 'toys', .* \(its domains: art, cars\)"),
+        ({"art": 1}, r"set 'mine' has images of 'cars', for which there is no share; add one"),
+        ({"art": 1, "cars": 50}, r"beside all 50 images of 'cars' the share of 'art' is 1\.0, and a class of it has 5"),
+    ],
+)
+def test_shares_that_cannot_be_had_say_what_is_missing(shares: dict[str, float], said: str) -> None:
+    manifest = of_domains(art={f"{i}": 5 for i in range(40)}, cars={f"{i}": 5 for i in range(10)})
+    with pytest.raises(UsageError, match=said):
+        curate(curation(Source(data="shop"), shares=shares), reader(manifest))
+
+
+NEAR = NearDuplicates(backbone="clip-b16", cosine=0.9, benchmark="uned")
+
+
+def left_out(*images: tuple[str, str, bool]) -> LeftOut:
+    """Of met: image, label, and whether it is near a query."""
+    cells = [("met", image, "met's", label, "met", "a/9.jpg", of_query, 0.95) for image, label, of_query in images]
+    columns = ["source", "image", "domain", "label", "near_source", "near_image", "of_query", "cosine"]
+    return LeftOut(pl.DataFrame(cells, columns, orient="row"), "clip-b16/met:0123")
+
+
+def test_near_duplicates_go_before_the_minimum_and_the_cap_and_are_told_and_listed(tmp_path: Path) -> None:
+    met, sop = data_set("met", {"a": 3, "b": 3, "c": 9}, root=tmp_path), data_set("sop", {"a": 5}, root=tmp_path)
+    found = left_out(("a/1.jpg", "a", False), ("c/0.jpg", "c", True), ("c/8.jpg", "c", False))
+    wanted = curation(Source(data="met", near_duplicates=NEAR, min=3, cap=7), Source(data="sop"))
+    curated = curate(wanted, reader(met, sop), lambda source: {"met": found}[source.data])
+    assert sizes(curated.manifest) == {"met/b": 3, "met/c": 7, "sop/a": 5}
+    assert {"c/0.jpg", "c/8.jpg"}.isdisjoint(curated.manifest.images("met"))
+    of_met, of_sop = curated.report.sources
+    assert [tuple(step.model_dump().values()) for step in of_met.steps] == [
+        ("split train", 15, 3),
+        ("near-duplicates 0.9", 12, 3),
+        ("min 3", 10, 2),
+        ("cap 7", 10, 2),
+    ]
+    assert of_met.near_duplicates is not None
+    assert tuple(of_met.near_duplicates.model_dump().values()) == (2, 1, "clip-b16/met:0123")
+    assert of_sop.near_duplicates is None
+    path = write_curated(curated, tmp_path / "mine", tmp_path)
+    listed = pl.read_csv(path.with_name("near-duplicates.csv"), infer_schema=False)
+    assert listed["data"].to_list() == ["met"] * 3
+    assert listed.select("image", "label", "of_query").rows() == [
+        ("a/1.jpg", "a", "false"),
+        ("c/0.jpg", "c", "true"),
+        ("c/8.jpg", "c", "false"),
+    ]
+    assert resolve_data("mine", tmp_path).digest == curated.manifest.digest
+    write_curated(curate(curation(Source(data="met")), reader(met)), tmp_path / "mine", tmp_path, overwrite=True)
+    assert not path.with_name("near-duplicates.csv").exists()
+
+
+def test_near_duplicates_cannot_be_left_out_without_features() -> None:
+    wanted = curation(Source(data="met", near_duplicates=NEAR))
+    with pytest.raises(UsageError, match="cannot take 'met': near-duplicates are found by stored features"):
+        curate(wanted, reader(data_set("met", {"a": 3})))

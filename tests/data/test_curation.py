@@ -46,10 +46,41 @@ def test_rows_add_to_the_files_sources(tmp_path: Path) -> None:
         find_curation("c", found)
 
 
+def test_shares_are_numbers_by_domain_or_a_benchmarks_and_a_rows_replace_the_files(tmp_path: Path) -> None:
+    rows = "rows: [{name: a}, {name: b, shares: uned}]"
+    text = f"title: T\nseed: 1\nsources: [{{data: sop}}]\nshares: {{shoes: 2, cars: 0.5}}\n{rows}"
+    assert [each.shares for each in read_curations(recipe(tmp_path, text))] == [{"shoes": 2, "cars": 0.5}, "uned"]
+    (own,) = read_curations(recipe(tmp_path, "{title: T, seed: 1, sources: [{data: sop}]}"))
+    assert own.shares is None
+
+
+def test_what_a_training_set_reads_are_its_sources_and_the_benchmarks_that_it_is_held_against(tmp_path: Path) -> None:
+    near = "{backbone: clip-b16, cosine: 0.9, benchmark: BENCHMARK}"
+    sources = f"[{{data: sop, near_duplicates: {near.replace('BENCHMARK', 'instre')}}}, {{data: met}}, {{data: sop}}]"
+    (found,) = read_curations(recipe(tmp_path, f"{{title: T, seed: 1, shares: uned, sources: {sources}}}"))
+    assert found.reads == ["sop", "met", "instre", "uned"]
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
         ("", "holds no keys"),
+        ("{title: T, seed: 1, shares: {a: 0}, sources: [{data: sop}]}", "shares.by domain.a: Input should be greater"),
+        ("{title: T, seed: 1, shares: {a: .inf}, sources: [{data: sop}]}", "shares.by domain.a: Input should be a fin"),
+        (
+            "{title: T, seed: 1, shares: {}, sources: [{data: sop}]}",
+            "shares.by domain: Dictionary should have at least 1 item",
+        ),
+        ("{title: T, seed: 1, shares: 3, sources: [{data: sop}]}", "shares.benchmark: Input should be a valid string"),
+        ("{title: T, seed: 1, sources: [{data: sop, near_duplicates: {cosine: 0.9}}]}", "'backbone' is missing"),
+        (
+            "{title: T, seed: 1, sources: [{data: sop, near_duplicates: {backbone: b, cosine: 1}}]}",
+            "sources.0.near_duplicates.cosine: Input should be less than 1",
+        ),
+        (
+            "{title: T, seed: 1, sources: [{data: sop, near_duplicates: {backbone: b, cosine: 0.9, queries: uned}}]}",
+            "sources.0.near_duplicates: unknown key 'queries'",
+        ),
         (
             "{title: T, seed: 1, sources: [{data: sop, minimum: 3}]}",
             "sources.0: unknown key 'minimum'; did you mean 'min'",
@@ -117,7 +148,7 @@ def test_the_expected_counts_of_m4d_35k_are_those_of_table_2(shared: Shared) -> 
 
 def test_every_recipe_of_the_folder_is_read_and_no_training_set_has_two_of_them() -> None:
     names = [each.name for path in sorted(RECIPES.glob("*.yaml")) for each in read_curations(path)]
-    assert len(names) == len(set(names)) == 1 + sum(TABLES.values())
+    assert len(names) == len(set(names)) == 2 + sum(TABLES.values())
     assert all(isinstance(yaml.safe_load(path.read_text())["seed"], int) for path in RECIPES.glob("*.yaml"))
 
 

@@ -220,6 +220,11 @@ def test_every_catalogue_row_has_its_published_form_in_the_tests():
         ("sources: {}\ndatasets: {x: {%s, tables: [{%s}]}}", "either `part` or `parts`"),
         ("sources: {}\ndatasets: {x: {%s, tables: [{%s, part: test, lable: x}]}}", "'lable'; did you mean 'label'"),
         ("sources: {}\ndatasets: {x: {%s, tables: [{%s, part: test, match: {path: '('}}]}}", "no regular expression"),
+        (
+            "sources: {}\ndatasets: {x: {%s, tables: [{kind: delimited, file: a, image: 'images/{file', label: b, "
+            "part: test}]}}",
+            r"datasets.x.tables.0.delimited.image: 'images/{file' has a brace that belongs to no field; write {column}",
+        ),
         ("sources: {", "is not YAML"),
     ],
 )

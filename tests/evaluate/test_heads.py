@@ -1,6 +1,7 @@
 """Runs over fused features, views and sizes are scored again as they were; soups and ensembles are what they say."""
 
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -270,6 +271,17 @@ def test_each_missing_backbone_is_named_once_with_its_command(lab: Lab, tmp_path
     commands = str(caught.value).split(" First run: ")[1].split("; ")
     assert [command.split("--backbone ")[1].split()[0] for command in commands] == ["one", "two", "vit@test"]
     assert all("--split test" in command for command in commands)
+
+
+def test_an_unfinished_run_is_not_scored(lab: Lab, tmp_path: Path) -> None:
+    copied = tmp_path / "copied"
+    shutil.copytree(lab.run(of("one")).path, copied)
+    (copied / "metrics.json").unlink()
+    with pytest.raises(UsageError, match=r"^.*copied is an unfinished run: metrics\.json, .* is missing; fit again\.$"):
+        lab.rescore(RunDirectory(copied))
+    (copied / "config.yaml").unlink()
+    with pytest.raises(UsageError, match="copied is not a finished run; name one of the folders that `probe fit` made"):
+        lab.rescore(RunDirectory(copied))
 
 
 def test_runs_over_the_same_features_share_them(lab: Lab) -> None:

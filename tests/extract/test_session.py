@@ -1,6 +1,7 @@
 """What `probe extract` promises around the engine: precision, views, a limit, tars, several DATA, errors in writing."""
 
 import io
+import shlex
 import tarfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -29,7 +30,9 @@ from probe.extract.selection import Selection
 from probe.extract.session import extract_sources
 from probe.extract.speed import read_speeds
 from probe.extract.stores import MissingFeaturesError
+from probe.planning import Inventory, Planner
 from probe.precision import choose_precision
+from probe.recipes import read_recipe
 from probe.workspace import Workspace
 from tests.conftest import slow
 
@@ -171,6 +174,64 @@ def test_a_split_that_is_none_or_that_data_lack_is_an_error_before_any_work(
     assert "tset" in unknown.output
     assert "pets has no split 'val'" in lacked.output
     assert not workspace.cache.exists()
+
+
+VIEWS = """
+title: Views
+data: {folder}
+defaults:
+  backbone: tiny
+  views: true
+  head: {{kind: linear, dim: 8}}
+  loss: {{kind: arcface}}
+  training: {{epochs: 1, batch: 8}}
+  seeds: [0]
+rows:
+  - {{name: Own, training: {{val: 0.5, val_seed: 3}}}}
+  - {{name: Other, train: {other}}}
+backbones:
+  tiny: {{library: timm, model: test_vit.r160_in1k, px: 32, options: {{img_size: 32}}, weights: {weights}}}
+"""
+
+
+def test_of_a_drawn_validation_split_its_own_images_alone_are_extracted_through_the_search_view(
+    photos: Photos, backbone: Backbone, workspace: Workspace, tmp_path: Path
+) -> None:
+    """By the commands of the plan, after which nothing is missing."""
+    folder, other = photos("shoes", 16), photos("pets", 16, seed=1)
+    rows = image_folder(folder).frame
+    held_out = pl.when(pl.col("label") == "class 3").then(pl.lit("test")).otherwise(pl.lit("train"))
+    roles = pl.when(pl.col("label") == "class 3").then(pl.lit("both")).otherwise(pl.lit("train"))
+    rows.with_columns(split=held_out, role=roles).write_csv(folder / "manifest.csv")
+    image_folder(other).frame.with_columns(split=pl.lit("train"), role=pl.lit("train")).write_csv(
+        other / "manifest.csv"
+    )
+    recipe = tmp_path / "views.yaml"
+    recipe.write_text(VIEWS.format(folder=folder, other=other, weights=backbone.weights))
+    planned = Inventory(read_recipe(recipe), workspace)
+    planner = Planner(workspace)
+    images = {command: planner.images(found, planned) for command, found in planned.extractions.items()}
+    assert sorted(images.values(), key=str) == [12, 16, 4, 4, 8]
+    for command in planned.input_commands:
+        words = [*shlex.split(command)[1:], "--weights", str(backbone.weights), "--workers", "0", "--device", "cpu"]
+        done = CliRunner().invoke(app, words)
+        assert done.exit_code == 0, done.output
+    found = Inventory(read_recipe(recipe), workspace)
+    assert not found.missing
+    for row, source, drawn in zip(found.recipe.rows, ("shoes", "pets"), (8, 4), strict=True):
+        features = found.features[row.features_key]
+        assert len(features.frame("val")) == drawn
+        stored = set(FeatureStore(workspace.store(source, "tiny@test")).ids)
+        assert stored == {*features.frame("val")["image"], *(rows["image"][12:] if source == "shoes" else ())}
+
+
+@pytest.mark.parametrize(
+    "words", [["--val", "0.1"], ["--val", "1.5", "--split", "val"], ["--val", "0", "--split", "val"]]
+)
+def test_a_share_that_is_none_or_without_a_split_is_refused(words: list[str], photos: Photos) -> None:
+    done = CliRunner().invoke(app, ["extract", str(photos("pets", 1)), "--backbone", "descriptor", *words])
+    assert done.exit_code == 2
+    assert "--val is a share between 0 and 1, of classes that `--split val` extracts; add both." in done.output
 
 
 def test_auto_precision_is_that_of_what_is_stored_else_what_suits_the_device(

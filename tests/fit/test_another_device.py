@@ -7,7 +7,7 @@ import torch
 
 from probe.extract.features import CachedFeatures
 from probe.fit import EpochRecord, FitData, fit
-from probe.runs.checkpoint import Checkpoint
+from probe.runs.checkpoint import RunCheckpoint
 from tests.fit.world import CPU, PLENTY, linear
 
 BYTES_OF_CUDA_STATE = 16  # of a CUDA generator's; a CPU generator's has 5,056
@@ -20,7 +20,7 @@ class StoppedError(Exception):
 def test_a_checkpoint_of_a_gpu_does_not_make_the_run_impossible_on_the_cpu(
     cached: CachedFeatures, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    checkpoint = Checkpoint(tmp_path, "k")
+    checkpoint = RunCheckpoint(tmp_path, "k")
 
     def stop(record: EpochRecord) -> None:
         raise StoppedError

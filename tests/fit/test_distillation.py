@@ -13,7 +13,7 @@ from probe.extract.features import CachedFeatures
 from probe.fit import DistillationConfig, EpochRecord, FitData, Fitted, TrainedConfig, fit, read_run_config
 from probe.fit.distillation import DistillationObjective
 from probe.fit.trainer import build_objective
-from probe.runs.checkpoint import FILE, Checkpoint
+from probe.runs.checkpoint import FILE, RunCheckpoint
 from tests.conftest import slow
 from tests.fit.world import BACKBONE, CPU, DIM, PLENTY, fitted, untrained
 
@@ -149,7 +149,7 @@ def test_only_the_student_is_kept(run: Fitted) -> None:
 @pytest.mark.parametrize("changes", [{"sampler": "dynamic", "update_every": 4}, slow({"inactive": "zero-gradients"})])
 def test_a_run_that_goes_on_has_the_same_bits(changes: dict[str, Any], cached: CachedFeatures, tmp_path: Path) -> None:
     config = distilled(training=TRAINING | changes)
-    checkpoint = Checkpoint(tmp_path / ".run.partial", "k")
+    checkpoint = RunCheckpoint(tmp_path / ".run.partial", "k")
 
     class InterruptedRunError(Exception):
         pass

@@ -53,6 +53,15 @@ def test_the_head_waits_for_its_epochs_and_one_step_more(
     assert moved == [False] * waits + [True] * (3 * STEPS - waits)
 
 
+@pytest.mark.parametrize("frozen", [0, 2])
+def test_a_head_thaws_once_in_a_run(frozen: int, data: FitData, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer, changes = Trainer(linear(epochs=3, freeze_head_epochs=frozen), data), list[bool]()
+    assert all(weight.requires_grad == (frozen == 0) for weight in trainer.head.parameters())
+    monkeypatch.setattr(trainer.head, "requires_grad_", lambda on: changes.append(on))
+    trainer.run(lambda images: None, lambda record: None)
+    assert changes == [True]
+
+
 def test_a_run_that_is_counted_in_samples_freezes_what_lies_between_its_validations(
     data: FitData, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -25,7 +25,7 @@ from probe.fit import (
 from probe.fit.objective import Objective
 from probe.fit.sharpness import Ascent
 from probe.fit.trainer import build_objective
-from probe.runs.checkpoint import Checkpoint
+from probe.runs.checkpoint import RunCheckpoint
 from probe.runs.run import Run
 from tests.conftest import slow
 from tests.fit.world import CPU, PLENTY, fitted, linear
@@ -163,7 +163,7 @@ def test_a_run_that_goes_on_has_the_bits_of_an_undisturbed_one_which_are_not_tho
 ) -> None:
     options: dict[str, Any] = {"epochs": 3, "optimizer": optimizer, "freeze_head_epochs": 1}
     config = configured(loss=losses.CurricularFace.Config(scale=8), sharpness=0.05, **options)
-    checkpoint = Checkpoint(tmp_path, "k")
+    checkpoint = RunCheckpoint(tmp_path, "k")
 
     def stop(record: EpochRecord) -> None:
         if record.epoch == 2:

@@ -64,7 +64,7 @@ class Shell:
         )
         told: list[str] = []
         # opened for both, so that they stay open whoever reads and writes
-        with open(os.open(asked, os.O_RDWR)) as asking, open(os.open(answered, os.O_RDWR), "w") as answering:
+        with os.fdopen(os.open(asked, os.O_RDWR)) as asking, os.fdopen(os.open(answered, os.O_RDWR), "w") as answering:
             process = replace(self, variables=self.variables | {"BASH_ENV": str(function)}).start(f"bash {file}")
             while process.poll() is None:
                 if select.select([asking], [], [], 0.1)[0]:

@@ -3,11 +3,13 @@ and names that are taken."""
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import polars as pl
 import pytest
 
+from feature_cache import FeatureStore
 from probe.data.dataset import read_dataset
 from probe.data.resolve import resolve_data
 from tests.conftest import slow
@@ -219,3 +221,79 @@ def test_an_output_that_is_a_file_is_misuse_and_is_told_before_any_work(shell: S
         assert "taken" in done.stderr
         assert "Errno" not in done.stderr
         assert not done.stdout
+
+
+NEAR = """
+title: Near
+seed: 1
+rows:
+  - name: thin
+    sources:
+      - {data: pictures, near_duplicates: {backbone: descriptor, cosine: 0.99, benchmark: bench}, min: 2}
+"""
+EVEN = """
+title: Even
+seed: 1
+sources: [{data: pictures}]
+shares: {bench: 1, pictures: 3}
+"""
+
+
+def pictures(home: Path) -> None:
+    """Training classes 0 to 3 of four images; a copy in class 0, another one in class 1 of an image of class 2, and in
+    class 3 two copies of queries of a benchmark."""
+    folder = photos(home / "data" / "pictures", classes=4)
+    queries = photos(home / "data" / "bench", classes=5) / "class4"  # the first four classes are those of `pictures`
+    shutil.rmtree(home / "data" / "bench" / "class0")
+    for place, image in (
+        ("class0/3.png", folder / "class0" / "1.png"),
+        ("class1/3.png", folder / "class2" / "0.png"),
+        ("class3/0.png", queries / "0.png"),
+        ("class3/2.png", queries / "1.png"),
+    ):
+        shutil.copy(image, folder / place)
+    rows = [f"class{c}/{i}.png,pictures,{c},pictures,train,train" for c in range(4) for i in range(4)]
+    write(folder / "manifest.csv", "image,source,label,domain,split,role", *rows)
+    asked = [f"class4/{i}.png,bench,4,pictures,test,both" for i in range(4)]
+    write(home / "data" / "bench" / "manifest.csv", "image,source,label,domain,split,role", *asked)
+
+
+def test_near_duplicates_by_stored_features_are_left_out_counted_and_listed(shell: Shell) -> None:
+    pictures(shell.home)
+    (shell.home / "near.yaml").write_text(NEAR)
+    refused = shell("probe data curate near.yaml", 2).stderr
+    assert "there are no features of 'descriptor' for pictures" in refused
+    extract = "probe extract pictures bench --backbone descriptor"
+    assert f"First run: {extract} --data-root" in refused
+    assert not (shell.home / "data" / "thin").exists()
+    shell(f"{extract} --workers 0")
+    done = shell("probe data curate near.yaml")
+    assert re.search(r"split train +16 +4\s+near-duplicates 0.99 +13 +4\s+min 2 +13 +4\s", done.stdout)
+    assert "above 0.99): 1 of another image of the class, 2 of a query of bench; near-duplicates.csv" in done.stdout
+    listed = pl.read_csv(shell.home / "data" / "thin" / "near-duplicates.csv")
+    assert listed.select("image", "near_source", "near_image", "of_query").rows() == [
+        ("class0/3.png", "pictures", "class0/1.png", False),
+        ("class3/0.png", "bench", "class4/0.png", True),
+        ("class3/2.png", "bench", "class4/1.png", True),
+    ]
+    left = resolve_data("thin", shell.home / "data")
+    assert len(left.frame) == 13
+    assert images(left.frame).isdisjoint(listed.select("source", "image").rows())
+    store = shell.home / "features" / "pictures" / "descriptor.h5"
+    report = json.loads((shell.home / "data" / "thin" / "curation.json").read_text())["report"]
+    assert FeatureStore(store).fingerprint in report["sources"][0]["near_duplicates"]["features"]
+
+
+def test_shares_are_shown_beside_what_was_drawn(shell: Shell) -> None:
+    pictures(shell.home)
+    folder = shell.home / "data" / "pictures"
+    text = (folder / "manifest.csv").read_text().replace("0,pictures,train", "0,bench,train")
+    (folder / "manifest.csv").write_text(text)
+    (shell.home / "even.yaml").write_text(EVEN)
+    done = shell("probe data curate even.yaml")
+    assert re.search(r"bench +25.00% +25.00% +4 +1\s+pictures +75.00% +75.00% +12 +3\s", done.stdout)
+    (shell.home / "even.yaml").write_text(EVEN.replace("bench: 1, pictures", "cars: 1, toys"))
+    refused = shell("probe data curate even.yaml --overwrite", 2).stderr
+    assert "has no image of 'cars', 'toys', of which a share is asked for (its domains: bench, pictures)" in refused
+    (shell.home / "even.yaml").write_text(EVEN.replace("{bench: 1, pictures: 3}", "gone"))
+    assert "gone (not a known data set)" in shell("probe data curate even.yaml --overwrite", 2).stderr

@@ -129,7 +129,7 @@ def test_what_is_wrong_with_the_file_is_one_sentence(shell: Shell):
     for content, said in (
         ("datasets: {x: {title: X, tabels: []}}", "datasets.x: unknown key 'tabels'; did you mean 'tables'?"),
         ("datasets: {x: {title: X, parts: [spo]}}", "no data set 'spo'; did you mean 'sop'?"),
-        ("datasets: 5", "Input should be a valid dictionary"),
+        ("datasets: 5", "it should be keys with values"),
         ("backbones: {}", "unknown key 'backbones'"),
         ("", "Input should be"),
         (DATASETS.replace("KIND", "formats:Rows"), "formats:Rows"),

@@ -29,3 +29,12 @@ def test_a_trained_head_beats_pca_whitening_by_several_points(pocket: Shell):
     pca = measured["PCA-whitening", "Mean", "mMP@5"]
     assert measured["ArcFace", "Mean", "mMP@5"] > pca + 3
     assert measured["Sub-Center ArcFace (K = 3)", "Mean", "mMP@5"] > pca + 3
+
+
+@pytest.mark.slow
+def test_of_the_papers_claims_those_that_the_runs_can_check_are_checked(pocket: Shell):
+    pocket('probe table claims --data-root "$FOLDER"')
+    with (pocket.home / "out" / "tables" / "claims.csv").open() as file:
+        here = {line["row"]: line["measured"] for line in csv.DictReader(file) if line["column"] == "here"}
+    assert here["V1: training a head is better than PCA of the features"] == "holds"
+    assert here["V1: the oracle of specialists has the best mean"] == "not measured"

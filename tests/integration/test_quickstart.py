@@ -61,6 +61,26 @@ def test_the_table_has_every_domain_and_three_seeds_with_their_spread(lines: Lin
     assert float(trained["std"]) > 0
 
 
+def test_claims_of_ones_own_are_checked_on_the_runs_that_are_there(quickstart: Shell, tmp_path: Path):
+    shutil.copy(quickstart.home / "recipes" / "quickstart.yaml", tmp_path)
+    [page] = blocks((ROOT / "docs" / "claims.md").read_text(), "yaml")
+    (tmp_path / "ours.yaml").write_text(page)
+    said = quickstart(f"probe table {tmp_path / 'ours.yaml'}").stdout
+    assert "A trained head is better than PCA-whitening" in said
+    with (quickstart.home / "out" / "tables" / "ours.csv").open() as file:
+        ours = {(line["row"], line["column"]): line["measured"] for line in csv.DictReader(file)}
+    claim, lines = "A trained head is better than PCA-whitening", table(quickstart)
+    mean = {row: float(lines[row, "Mean", "mMP@5"]["measured"]) for row, *_ in lines}
+    assert ours[claim, "here"].startswith("holds")
+    assert float(ours[claim, "difference"]) in [
+        pytest.approx(mean[row] - mean["PCA-whitening"]) for row in ("ArcFace", "Sub-Center ArcFace (K = 3)")
+    ]
+    assert 0 < float(ours[claim, "p"]) <= 1
+    assert {row for row, _ in ours} == {
+        claim, *(f"{row}: the trained head gains more on digits than on coins" for row in mean if "ArcFace" in row)
+    }  # fmt: skip
+
+
 def test_asked_again_nothing_is_computed_or_written_anew(quickstart: Shell):
     folders = [quickstart.home / name for name in ("data", "features")] + [quickstart.home / "out" / "runs"]
     before = [files_with_times(folder) for folder in folders]

@@ -356,7 +356,7 @@ def assert_close(found: dict[str, Any], expected: dict[str, Any]) -> None:
         assert ours == pytest.approx(plain)
 
 
-@examples(40, 1000)
+@examples(40, 500)
 @given(problems())
 def test_an_evaluation_equals_the_definitions_in_plain_loops(problem: Problem) -> None:
     requires_equal_to_the_definitions(problem)

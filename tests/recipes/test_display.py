@@ -94,6 +94,10 @@ def test_by_default_a_table_shows_two_metrics_of_the_merged_index(world: World):
         ("{metrics: [MRR@10], protocol: official}", "show: the official protocol has no MRR@10; it has mAP@k, mMP@k"),
         ("{index: merge}", "show.index: not one of merged, separate, both; did you mean 'merged'? (got 'merge')"),
         ("{protocol: offical}", "show.protocol: not one of clean, official; did you mean 'official'? (got 'offical')"),
+        ("{mark: [best, wurst]}", "show.mark.1: not one of best, worst, best of GROUP; did you mean 'worst'?"),
+        ("{mark: [best, best]}", "show.mark: a mark is named twice"),
+        ("{mark: [best of Universal]}", "show.mark: no group is called 'Universal'; known: g."),
+        ("{validation: 3}", "show.validation"),
         ("merged", "show"),
     ],
 )
@@ -160,3 +164,22 @@ def test_how_a_value_is_written_depends_on_its_metric_alone(metric: str, value: 
 def test_a_score_has_a_best_and_a_count_has_none():
     names = ("mMP@5", "R@1", "mAP@100", "images", "total parameters", "setting", "unseen classes")
     assert [is_score(metric) for metric in names] == [True] * 3 + [False] * 4
+
+
+def test_sizes_are_named_in_the_order_in_which_they_stand():
+    sizes = ("total parameters", "deployed parameters", "trainable parameters")
+    legend = Display(metrics=("mMP@5", *sizes)).legend
+    assert (
+        "parameters in millions (M): total / deployed / trainable, the deployed ones without class matrices" in legend
+    )
+    assert "deployed" not in Display(metrics=("mMP@5", "total parameters")).legend
+
+
+def test_another_recipes_marks_hold_as_far_as_there_are_such_groups(world: World):
+    world.recipe.path.write_text(f"{RECIPE}\nshow: {{mark: [best, best of g]}}\n")
+    child = world.recipe.path.with_name("child.yaml")
+    child.write_text("based_on: small.yaml\ntitle: Another\nreference: null\nrows: [{like: Random}]\n")
+    assert read_recipe(child).display.mark == ("best", "best of g")
+    child.write_text(f"{child.read_text()}show: {{mark: [best of g]}}\n")
+    with pytest.raises(UsageError, match="no group is called 'g'; no printed row has one"):
+        read_recipe(child)

@@ -54,6 +54,20 @@ class Nested(CosineSoftmax):
 class NoConfig(Loss):
     class Config(Kind):
         pass
+
+
+class NoFormula(Loss):
+    class Config(Loss.Config):
+        pass
+
+
+class Constructor(CosineSoftmax):
+    class Config(CosineSoftmax.Config):
+        scale: float = 16.0
+        margin: float = 0.1
+
+    def __init__(self, classes: int, dim: int, scale: float, generator: torch.Generator) -> None:
+        super().__init__(classes, dim, scale, generator)
 """
 
 
@@ -133,6 +147,14 @@ def test_a_configuration_goes_through_files_and_to_other_processes(here: Path):
         assert pickle.loads(pickle.dumps(run)) == run
 
 
+def test_a_loss_without_a_kind_is_a_clear_error(here: Path):
+    recipe = yaml.safe_load(Path("my_table.yaml").read_text())
+    recipe["defaults"]["loss"] = {"margin": 0.2}
+    Path("changed.yaml").write_text(yaml.safe_dump(recipe | {"rows": [{"name": "A row"}]}))
+    with pytest.raises(UsageError, match=r"loss: 'kind' is missing, which says what it is\.$"):
+        read_recipe(Path("changed.yaml"))
+
+
 def test_its_file_is_in_the_key_of_its_runs(here: Path):
     arcface, margin, layers = (code_of_run(row.runs[0]) for row in read().rows)
     assert not [file for file in arcface if "my_" in file]
@@ -189,10 +211,13 @@ def test_a_wrong_setting_is_a_clear_error(here: Path, setting: str, says: str):
         ({"kind": MARGIN, "a": 1, "b": 2}, r"unknown key 'a'; known: init, kind, .* \(1 more problem\(s\)\)"),
         ({"kind": "others:Nested", "margins": {"mst": 1}}, r"loss.margins: unknown key 'mst'; did you mean 'most'"),
         ({"kind": "my_losses:Combined"}, r"'my_losses:Combined' cannot be loaded \(module 'my_losses' has no"),
-        ({"kind": "my_loss:Own"}, r"cannot be loaded \(No module named 'my_loss'\); name it as package.module"),
+        ({"kind": "absent_loss:Own"}, r"cannot be loaded \(No module named 'absent_loss'\); name it as package.module"),
         ({"kind": "broken:Loss"}, r"loss 'broken:Loss' cannot be loaded \(.*broken.py"),
         ({"kind": "my_losses:torch"}, r"loss 'my_losses:torch' is no Loss; derive it from probe.losses.Loss\.$"),
         ({"kind": LAYERS}, r"loss 'my_heads:TwoLayers' is no Loss"),
+        ({"kind": "others:NoFormula"}, r"loss 'others:NoFormula' lacks `forward`; define it as probe.losses.Loss"),
+        ({"kind": "others:Constructor"}, r"cannot be made from its configuration \(.*'(margin|precision)'\); give"),
+        ({"kind": 3}, r"loss: there is no kind '3'; known: adacos, adaface"),
         ({"kind": "others:NoConfig"}, r"needs a `Config`, .*, derived from probe.losses.Loss.Config"),
         ({"kind": "arcfce"}, r"row 'A row': loss: there is no loss 'arcfce'; did you mean 'arcface'\?$"),
         ({"kind": "arcface", "margn": 1}, r"loss.arcface: unknown key 'margn'; did you mean 'margin'\?$"),

@@ -9,19 +9,27 @@ import pytest
 
 from feature_cache import Failure, Rows, StoreWriter
 from probe.backbones.catalogue import find_backbone
+from probe.data.curated import curate, write_curated
+from probe.data.curation import read_curations
 from probe.data.manifest import COLUMNS, Manifest
+from probe.data.resolve import known_data
 from probe.data.selection import with_training
 from probe.errors import UsageError
 from probe.extract.speed import Speed, record
-from probe.planning.duration import HERE as HERE_BASIS
+from probe.fit.domains import require_sampler
 from probe.planning.extraction import extractions
+from probe.planning.inputs import Inputs
 from probe.planning.inventory import Inventory
+from probe.planning.machine import this_machine
 from probe.planning.status import Planner
 from probe.recipes.recipe import read_recipe
 from probe.report.table import build_table
 from probe.runs import sweep
+from probe.workspace import Workspace
+from tests.data.published import PUBLISHED
 from tests.report.world import RECIPE, World
 
+ROOT = Path(__file__).resolve().parents[2]
 ELSEWHERE = "- {name: Elsewhere, train: more, head: {kind: pca-whitening, dim: 4}}"
 HERE = "- {name: Here, head: {kind: pca-whitening, dim: 4}}"
 CURATION = """
@@ -135,14 +143,15 @@ def test_the_time_is_that_of_the_images_that_are_to_be_extracted_and_lacked(else
     record(workspace.cache, Speed("descriptor", "cpu", 1, 60.0))
     to_extract(elsewhere, [ELSEWHERE], "small")
     inventory = Inventory(read_recipe(elsewhere.recipe.path), workspace)
+    basis = f"as finished work took on {this_machine().name}"
     times = list(Planner(workspace).status(inventory).times.values())
-    assert [str(time) for time in times[:2]] == [f"less than a minute, {HERE_BASIS}", f"about 32 min, {HERE_BASIS}"]
+    assert [str(time) for time in times[:2]] == [f"less than a minute, {basis}", f"about 32 min, {basis}"]
     with StoreWriter(store, find_backbone("descriptor").spec()) as writer:  # of training, and eight of the test images
         ids = [image for image in elsewhere.images if "birds0/" in image or "birds8/" in image or "birds9/" in image]
         writer.add(Rows(ids[:-1], np.ones((len(ids) - 1, 16)), np.full((len(ids) - 1, 2), 64)), [Failure(ids[-1], "-")])
         writer.finish()
     inventory = Inventory(inventory.recipe, workspace)
-    assert str(list(Planner(workspace).status(inventory).times.values())[1]) == f"about 24 min, {HERE_BASIS}"
+    assert str(list(Planner(workspace).status(inventory).times.values())[1]) == f"about 24 min, {basis}"
 
 
 def to_extract(world: World, rows: list[str], data: str) -> list[str]:
@@ -175,6 +184,26 @@ def test_the_benchmarks_own_training_images_are_left_out_and_labels_bear_their_s
     assert joined.select("source", "image", "label").rows() == [("t", "a", "t/1"), ("s", "b", "s/1"), ("s", "c", "s/1")]
     with pytest.raises(UsageError, match="keep one of them"):
         with_training(Manifest(frames[0], {"s": Path("x")}), Manifest(frames[0], {"s": Path("y")}))
+
+
+def test_uneds_pair_trains_on_gldv2_and_the_met_alone_beside_the_specialist_of_table_s4(tmp_path: Path):
+    PUBLISHED["uned"].write(tmp_path)
+    recipes = {name: read_recipe(ROOT / "recipes" / f"{name}.yaml") for name in ("uned-gldv2-met", "uned_supp_s4")}
+    [curation] = read_curations(ROOT / "recipes" / "curation" / "gldv2-met.yaml")
+    curated = curate(curation, lambda name: known_data(name, tmp_path))
+    write_curated(curated, tmp_path / "gldv2-met", tmp_path)
+    inputs = Inputs(Workspace(tmp_path, tmp_path / "features", tmp_path / "out"))
+    uned = inputs.data("uned").frame.select("source", "image", "domain", "split")
+    specialists = {row.name: row.runs for row in recipes["uned_supp_s4"].rows}
+    for row in recipes["uned-gldv2-met"].rows:
+        if row.train is None:
+            assert row.runs == specialists[row.name]
+            continue
+        read = inputs.rows_of("uned", row).frame.select(uned.columns)
+        pair = pl.col("domain").is_in(["gldv2", "met"])
+        assert set(read.rows()) == set(uned.filter(pair | (pl.col("split") != "train")).rows())
+        assert row.training
+        require_sampler(row.training.model_copy(update={"batch": 1}), {"gldv2": 1, "met": 2})
 
 
 @pytest.mark.parametrize(

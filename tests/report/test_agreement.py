@@ -5,7 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
-from probe.report.agreement import agreement_line, rank_agreement, spearman
+from probe.metrics.rank_correlation import spearman
+from probe.report.agreement import agreement_line, rank_agreement
 from probe.report.render.markdown import markdown
 from tests.report.test_render import row_of, table_of
 
@@ -26,7 +27,7 @@ def test_it_is_over_the_rows_that_have_both_and_stands_below_the_table():
         ("mMP@5", 0.5, 3),
         ("R@1", 0.5, 3),
     }
-    line = "Rank agreement with the print (Spearman): mMP@5 0.50, R@1 0.50; 3 rows."
+    line = "Rank agreement with the printed values (Spearman): mMP@5 0.50, R@1 0.50; 3 rows."
     assert agreement_line(table) == line
     assert f"- {line}" in markdown(table)
 

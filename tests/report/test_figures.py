@@ -13,10 +13,12 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from PIL import Image
 
+from probe.errors import UsageError
 from probe.losses import CosineMargins
 from probe.planning.inventory import Inventory
 from probe.recipes.printed import PrintedValue
 from probe.report.figures import curves, examples, heatmap, margin_map, parameters
+from probe.report.figures.examples import write_comparison
 from probe.report.figures.figure import draw_figures, figure_kinds, write_figures
 from probe.report.figures.style import COLOURS, house_style, inline, line_style, svg
 from probe.report.table import build_table
@@ -127,13 +129,94 @@ def test_the_margin_map_falls_from_most_to_least(measured: Measured):
     assert np.allclose(margins, expected, atol=1e-6)
 
 
-def test_examples_are_the_queries_on_which_two_rows_differ_most(measured: Measured):
-    found = examples.examples(measured.inventory, build_table(measured.inventory))
-    assert {example.domain for example in found} == set(DOMAINS)
-    assert all(len(example.retrievals) == 2 for example in found)
-    for example in found:
-        for side in example.retrievals:
-            assert 0 < len(side.neighbours) <= 3  # as many as there are to be found: 4 images a class, less the query
+def values_by_query(measured: Measured, row: str) -> dict[tuple[str, str], tuple[str, str, float]]:
+    """Domain, class and mMP@5 of each query, from the first run's file."""
+    frame = measured.inventory.runs_of[row][0].directory.per_query("merged")
+    return {
+        (source, image): (domain, label, value)
+        for source, image, domain, label, value in frame["source", "image", "domain", "label", "mMP@5"].iter_rows()
+    }
+
+
+def test_examples_are_the_queries_on_which_one_row_is_better_and_then_the_other(measured: Measured):
+    names = ("Dynamic", "Random <i>")
+    both = examples.sides(measured.inventory, examples.chosen_rows(measured.inventory, names))
+    assert [side.title for side in both] == ["Dynamic is better", "Random <i> is better"]
+    first, second = (values_by_query(measured, name) for name in names)
+    for side, (better, worse) in zip(both, ((first, second), (second, first)), strict=True):
+        for domain, found in side.examples.items():
+            gaps = {query: better[query][2] - worse[query][2] for query, (of, *_) in better.items() if of == domain}
+            best_of_classes: dict[str, float] = {}
+            for query, gap in gaps.items():
+                label = better[query][1]
+                best_of_classes[label] = max(gap, best_of_classes.get(label, 0))
+            expected = sorted((gap for gap in best_of_classes.values() if gap > 0), reverse=True)[:4]
+            assert [gaps[example.query] for example in found] == pytest.approx(expected)
+            assert len({better[example.query][1] for example in found}) == len(found)
+
+
+def test_an_examples_neighbours_are_those_that_count_and_each_has_its_domain(measured: Measured):
+    names = ("Full", "Dynamic")
+    manifest = measured.inventory.manifest
+    assert manifest
+    images = manifest.frame["source", "image", "domain"]
+    domains = {(source, image): domain for source, image, domain in images.iter_rows()}
+    runs = [measured.inventory.runs_of[name][0].directory.per_query("merged") for name in names]
+    for side in examples.sides(measured.inventory, examples.chosen_rows(measured.inventory, names)):
+        for example in (example for of_domain in side.examples.values() for example in of_domain):
+            for frame, retrieved in zip(runs, example.retrieved, strict=True):
+                [row] = [row for row in frame.iter_rows(named=True) if (row["source"], row["image"]) == example.query]
+                assert len(retrieved) == 3  # 4 images a class, less the query
+                assert [found.image for found in retrieved] == [
+                    *zip(row["neighbour_sources"][:3], row["neighbours"][:3], strict=True)
+                ]
+                assert [found.right for found in retrieved] == row["hits"][:3]
+    written = write_comparison(measured.inventory, names, measured.folder / "compared")
+    assert [path.name for path in written] == ["small_examples_Full_Dynamic.svg", "small_examples_Full_Dynamic.png"]
+    elements = list(ET.parse(written[0]).iter("{http://www.w3.org/2000/svg}text"))
+    shown = [str(element.text) for element in elements if "6px" in element.get("style", "")]
+    drawn = [
+        image
+        for side in examples.sides(measured.inventory, examples.chosen_rows(measured.inventory, names))
+        for of_domain in side.examples.values()
+        for example in of_domain
+        for image in (example.query, *(found.image for row in example.retrieved for found in row))
+    ]
+    assert sorted(shown) == sorted(domains[image] for image in drawn)
+    assert {"Full is better", "Dynamic is better", "✓", "✗"} <= {element.text for element in elements}
+
+
+@pytest.mark.parametrize(
+    ("names", "says"),
+    [
+        (("Full", "Dynamick"), "small.yaml has no row 'Dynamick'; did you mean 'Dynamic'?"),
+        (("Full", "Full"), "'Full' is compared with itself; name two rows."),
+    ],
+)
+def test_rows_that_cannot_be_compared_are_one_sentence(measured: Measured, names: tuple[str, str], says: str):
+    with pytest.raises(UsageError, match=f"^--rows: .*{re.escape(says)}$"):
+        write_comparison(measured.inventory, names, measured.folder / "compared")
+
+
+def test_a_row_that_is_not_fitted_or_only_printed_has_nothing_to_compare(measured: Measured, tmp_path: Path):
+    unfitted = Inventory(measured.inventory.recipe, replace(measured.inventory.workspace, out=tmp_path))
+    with pytest.raises(UsageError, match=r"no seed of 'Full' is finished; `probe table .*` prints what to run"):
+        write_comparison(unfitted, ("Full", "Dynamic"), tmp_path)
+    rows = [replace(measured.inventory.recipe.rows[0], runs=[]), *measured.inventory.recipe.rows[1:]]
+    printed = Inventory(replace(measured.inventory.recipe, rows=rows), measured.inventory.workspace)
+    with pytest.raises(UsageError, match="'Full' is printed only"):
+        write_comparison(printed, ("Full", "Dynamic"), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_where_two_rows_never_differ_their_hardest_queries_are_shown(measured: Measured):
+    row = measured.inventory.recipe.rows[0]
+    [side] = examples.sides(measured.inventory, [row, row])
+    assert side.title == ""
+    values = values_by_query(measured, "Full")
+    for domain, found in side.examples.items():
+        lowest = min(value for of, _, value in values.values() if of == domain)
+        assert values[found[0].query][2] == lowest
 
 
 def test_printed_points_are_the_rows_that_have_a_printed_size_and_score(measured: Measured):

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from probe.planning.machine import CPU
+from probe.planning.machine import find_machine
 from probe.recipes.display import Display, format_value
 from probe.recipes.printed import PrintedValue
 from probe.recipes.recipe import Recipe
@@ -196,7 +196,7 @@ def test_the_overview_has_a_line_for_each_table():
     begun = replace(table_of([row_of("a", 61.0), row_of("b", None)]), commands=["probe fit some_table.yaml"])
     absent = replace(table_of([row_of("a", None), row_of("b", None)]), missing=["no data 'small'"])
     console = Console(width=120, record=True, file=io.StringIO())
-    show_overview([begun, absent, table_of([row_of("a", 61.0)])], CPU, 1, console)
+    show_overview([begun, absent, table_of([row_of("a", 61.0)])], find_machine("cpu"), 1, console)
     lines = [line.split() for line in console.export_text().splitlines() if "some_table" in line]
     assert ["1/2" in lines[0], "0/2" in lines[1], "1/1" in lines[2]] == [True] * 3
     assert [line[-1] for line in lines] == ["fit", "'small'", "complete"]

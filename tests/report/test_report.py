@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from probe.planning.machine import this_machine
 from probe.recipes.display import Display
 from probe.recipes.printed import PrintedValue
 from probe.report.page.document import html
@@ -119,8 +120,9 @@ def test_the_grid_holds_what_the_table_holds(measured: Measured):
             assert entry.measured
             known = {PRINTED: entry.printed and entry.printed.value, DIFFERENCE: entry.difference}
             number = known.get(column.kind, entry.measured.mean)
+            standing_of = {"measured": entry.standing, "printed": entry.printed_standing}
             assert value.key == ("" if number is None else f"{number:.6f}")
-            assert value.standing == (entry.standing if column.kind == "measured" else "")
+            assert value.standing == (standing_of.get(column.kind, ()))
     assert grid.groups[0].kinds == ["measured", PRINTED, DIFFERENCE]
     assert not any(PRINTED in group.kinds for group in grid.groups if group.domain == DOMAINS[1])
     assert grid.rows[0].cells[1].spread == "± 0.4"
@@ -144,6 +146,13 @@ def test_a_recipe_whose_data_is_absent_still_has_its_section(measured: Measured,
     text = report_with(measured, tmp_path, data_root=tmp_path)
     assert "50.5" in text
     assert "probe extract small" in text
+
+
+def test_the_overview_names_the_machine_of_its_times(measured: Measured, tmp_path: Path):
+    inventory = measured.inventory
+    elsewhere = type(inventory)(inventory.recipe, replace(inventory.workspace, out=tmp_path))
+    text = write_report([elsewhere, elsewhere], tmp_path / "r.html", 9, beside=False).path.read_text()
+    assert f"Time: estimate for everything that is missing, on {this_machine().name}." in text
 
 
 def test_a_limit_takes_the_same_queries_in_whatever_order_they_come(measured: Measured):

@@ -1,14 +1,16 @@
 """The report in headless Chromium, from the disk: no error, no request, and its tables and gallery do what they say."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
 import pytest
 
+from probe.recipes.display import Display
 from probe.report.page.document import html
 from probe.report.page.page import write_report
-from probe.report.table import build_table
+from probe.report.table import DIFFERENCES, build_table
 from tests.report.browser import CHROMIUM, DRIVER, Page, browser
 from tests.report.measured import DOMAINS, HOSTILE, Measured
 
@@ -100,6 +102,34 @@ def test_a_table_is_sorted_by_a_click_and_by_the_keyboard(page: Page):
     page.click(".results thead tr:last-child th:first-child .sort")
     assert page.run(ROWS) == sorted(as_written)
     assert page.run("return document.querySelectorAll('.results [aria-sort=ascending]').length") == 1
+
+
+def test_differences_of_rows_stay_below_the_rows_however_these_are_sorted(
+    window: Page, measured: Measured, tmp_path: Path
+):
+    table = build_table(measured.inventory)
+    below = replace(table.rows[0], name="One over the other", group=DIFFERENCES, marked=False, is_difference=True)
+    alone = tmp_path / "differences.html"
+    alone.write_text(html(replace(table, differences=[below])), encoding="utf-8")
+    window.open(alone)
+    for _ in range(2):
+        window.click(".results thead tr:last-child th:nth-child(4) .sort")
+        assert window.run(ROWS)[-1] == "One over the other"
+        heading = "return document.querySelector('.differences .heading').checkVisibility()"
+        assert window.run(heading)
+
+
+def test_what_stands_out_has_its_colour_in_the_light_and_in_the_dark(window: Page, measured: Measured, tmp_path: Path):
+    table = build_table(measured.inventory)
+    recipe = replace(table.recipe, display=Display(metrics=("mMP@5",), mark=("best", "worst")))
+    alone = tmp_path / "marks.html"
+    alone.write_text(html(replace(table, recipe=recipe)), encoding="utf-8")
+    window.open(alone)
+    colour = "return getComputedStyle(document.querySelector('td.worst > span')).color"
+    window.run("document.documentElement.dataset.theme = 'light'")
+    light = window.run(colour)
+    window.run("document.documentElement.dataset.theme = 'dark'")
+    assert (light, window.run(colour)) == ("rgb(179, 21, 43)", "rgb(255, 143, 143)")
 
 
 def test_a_table_alone_opens_without_an_error_or_a_request_and_is_sorted(

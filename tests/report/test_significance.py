@@ -12,9 +12,9 @@ from typer.testing import CliRunner
 from probe.cli import app
 from probe.errors import UsageError
 from probe.planning.inventory import Inventory
-from probe.report.render.entries import MARKS, TIED
 from probe.report.render.long_csv import long_csv
 from probe.report.render.markdown import markdown
+from probe.report.render.standing import SYMBOLS
 from probe.report.significance import compare_rows, holm
 from probe.report.table import build_table
 from probe.runs import ScoredFolder, sweep
@@ -108,8 +108,13 @@ def test_a_folder_that_is_no_run_and_an_index_that_was_not_scored_are_errors(run
         ScoredFolder(path.parent).values("merged", "R@1")
     with pytest.raises(UsageError, match="the separate index was not scored"):
         ScoredFolder(path).values("separate", "R@1")
-    with pytest.raises(UsageError, match=r"has no values of 'R@2'; did you mean 'R@1'\?"):
-        ScoredFolder(path).values("merged", "R@2")
+    with pytest.raises(
+        UsageError,
+        match=r"has no values of 'MRR@10' \(it has .*R@1.*\); .*`probe evaluate \.\.\. --metric MRR@10` writes\.",
+    ):
+        ScoredFolder(path).values("merged", "MRR@10")
+    with pytest.raises(UsageError, match=r"'r@1' is no metric; did you mean 'R@1'\?"):
+        ScoredFolder(path).values("merged", "r@1")
 
 
 def test_a_measured_table_has_marks_intervals_and_survives_a_damaged_file(world: World) -> None:
@@ -123,12 +128,13 @@ def test_a_measured_table_has_marks_intervals_and_survives_a_damaged_file(world:
         assert float(line["low"]) <= float(line["measured"]) <= float(line["high"])
     tied = {row for found in table.significance.values() for row in found.tied}
     text = markdown(table)
-    assert (TIED in text) == (MARKS in text) == bool(tied)
+    explained = f"{SYMBOLS['tied']}: no significant difference from the best measured mean"
+    assert (f" {SYMBOLS['tied']} |" in text) == (explained in text) == bool(tied)
     (runs[0][0].path / "per_query.parquet").write_bytes(b"nothing")
     damaged = build_table(Inventory(world.recipe, world.workspace))
     assert any("cannot be read" in note for note in damaged.notes)
     assert [row.cells for row in damaged.rows] == [row.cells for row in table.rows]
-    assert TIED not in markdown(damaged)
+    assert SYMBOLS["tied"] not in markdown(damaged)
 
 
 def command(*words: str | Path) -> tuple[int, str]:
@@ -160,7 +166,7 @@ def test_what_cannot_be_compared_is_one_sentence(runs: dict[str, list[Path]]) ->
         ((far, "--against", part), "40 of 120 queries of far_seed0 are not in part"),
         ((one, part, "--against", far), "40 of 120 queries of best_seed0 are not in part"),
         ((one, one, "--against", other), "best_seed0 is named twice on one side"),
-        ((one, "--against", far, "--metric", "mMP@50"), "did you mean 'mMP@5'?"),
+        ((one, "--against", far, "--metric", "mMP@50"), "(it has R@1, mMP@5); compare the folder that `probe"),
         ((one, "--against", far, "--index", "separate"), "the separate index was not scored"),
     ):
         code, text = command(*words)

@@ -34,6 +34,12 @@ def terminal_text(table: Table) -> str:
     return console.export_text()
 
 
+def csv_line(table: Table, row: str, column: str, metric: str = "mMP@5") -> dict[str, str]:
+    lines = csv.DictReader(io.StringIO(long_csv(table)))
+    [found] = [line for line in lines if (line["row"], line["column"], line["metric"]) == (row, column, metric)]
+    return found
+
+
 def test_a_cell_is_the_mean_and_deviation_of_its_runs(world: World):
     world.write_store()
     table = measured(world)
@@ -57,11 +63,9 @@ def test_printed_values_stand_beside_the_measured_ones(world: World):
     table = measured(world)
     assert "50.5 / -" in terminal_text(table)
     assert "| printed (exact) |  |  | 50.5 |  |  | 61.0 |  |  |" in markdown(table)
-    lines = {
-        (line["row"], line["column"], line["metric"]): line for line in csv.DictReader(io.StringIO(long_csv(table)))
-    }
-    assert lines["Full", "birds", "R@1"]["printed"] == "61.0"
-    assert float(lines["Full", "birds", "R@1"]["measured"]) == table.rows[0].cells["birds"]["R@1"].mean
+    line = csv_line(table, "Full", "birds", "R@1")
+    assert line["printed"] == "61.0"
+    assert float(line["measured"]) == table.rows[0].cells["birds"]["R@1"].mean
 
 
 def test_the_best_mean_is_bold_and_no_other(world: World):

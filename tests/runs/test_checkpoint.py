@@ -9,7 +9,7 @@ from probe import heads, losses
 from probe.extract.features import CachedFeatures
 from probe.fit import EpochRecord, FitData, Fitted, RunConfig, fit
 from probe.runs import sweep, sweeps
-from probe.runs.checkpoint import FILE, Checkpoint
+from probe.runs.checkpoint import FILE, RunCheckpoint
 from probe.runs.display import SweepDisplay
 from probe.runs.run import Run
 from tests.conftest import slow
@@ -22,7 +22,7 @@ class InterruptedRunError(Exception):
     pass
 
 
-def interrupted(config: RunConfig, features: CachedFeatures, checkpoint: Checkpoint, after: int) -> None:
+def interrupted(config: RunConfig, features: CachedFeatures, checkpoint: RunCheckpoint, after: int) -> None:
     def stop(record: EpochRecord) -> None:
         if record.epoch == after:
             raise InterruptedRunError
@@ -46,6 +46,8 @@ def assert_equal_bits(one: Fitted, other: Fitted) -> None:
         slow(linear(), 4),
         slow(linear(optimizer="sgd", lr=1.0), 3),
         slow(linear(optimizer="adamw", freeze_head_epochs=2), 2),
+        (linear(freeze_head_epochs=2), 1),
+        slow(linear(freeze_head_epochs=1), 2),
         (linear(lr=20.0, lr_min=20.0, seed=1), 3),
         (linear(samples=400, validate_every=100), 1),
         slow(linear().model_copy(update={"loss": losses.CurricularFace.Config(scale=8)}), 2),
@@ -58,6 +60,8 @@ def assert_equal_bits(one: Fitted, other: Fitted) -> None:
         "all epochs done",
         "sgd",
         "adamw, thawed",
+        "frozen before and after",
+        "thawed before",
         "an earlier epoch is best",
         "in the middle of a pass",
         "curricularface",
@@ -69,7 +73,7 @@ def assert_equal_bits(one: Fitted, other: Fitted) -> None:
 def test_a_run_that_goes_on_after_any_epoch_has_the_same_bits(
     config: RunConfig, after: int, cached: CachedFeatures, tmp_path: Path
 ) -> None:
-    checkpoint = Checkpoint(tmp_path / ".run.partial", "k")
+    checkpoint = RunCheckpoint(tmp_path / ".run.partial", "k")
     interrupted(config, cached, checkpoint, after)
     assert len(checkpoint.history) == after
     records: list[EpochRecord] = []
@@ -101,7 +105,7 @@ def test_the_unfinished_folder_goes_when_the_run_appears_and_others_stay(
 def test_a_damaged_checkpoint_is_said_and_the_run_starts_again(
     content: bytes, cached: CachedFeatures, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    checkpoint = Checkpoint(tmp_path / ".run.partial", "k")
+    checkpoint = RunCheckpoint(tmp_path / ".run.partial", "k")
     interrupted(linear(epochs=2), cached, checkpoint, 1)
     (checkpoint.folder / FILE).write_bytes(content)
     data = FitData(cached, CPU, PLENTY)
@@ -110,15 +114,15 @@ def test_a_damaged_checkpoint_is_said_and_the_run_starts_again(
 
 
 def test_a_checkpoint_of_another_key_is_not_used(cached: CachedFeatures, tmp_path: Path) -> None:
-    interrupted(linear(), cached, Checkpoint(tmp_path, "k"), 2)
-    assert Checkpoint(tmp_path, "other").read() is None
-    assert Checkpoint(tmp_path, "other").history == []
+    interrupted(linear(), cached, RunCheckpoint(tmp_path, "k"), 2)
+    assert RunCheckpoint(tmp_path, "other").read() is None
+    assert RunCheckpoint(tmp_path, "other").history == []
 
 
 def test_a_checkpoint_made_with_another_shuffling_is_said_and_not_used(
     cached: CachedFeatures, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    checkpoint = Checkpoint(tmp_path, "k")
+    checkpoint = RunCheckpoint(tmp_path, "k")
     interrupted(linear(), cached, checkpoint, 2)
     records: list[EpochRecord] = []
     fit(linear(), FitData(cached, CPU, {"device": 0, "host": 0}), checkpoint, on_epoch=records.append)

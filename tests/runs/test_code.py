@@ -196,12 +196,15 @@ print(Planner(workspace).status(Inventory(read_recipe(Path("two.yaml")), workspa
 
 
 @pytest.mark.slow
-def test_another_formula_makes_the_runs_of_one_loss_stale_and_another_docstring_none(tmp_path: Path) -> None:
+def test_another_formula_makes_the_runs_of_one_loss_stale_and_another_docstring_none(
+    tmp_path: Path, small_sample: Path
+) -> None:
     """From the command line, in a scratch copy of the package."""
+    shutil.copytree(small_sample, tmp_path / "data")
     for package in ("probe", "feature_cache"):
         shutil.copytree(PACKAGE.parent / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "two.yaml").write_text(RECIPE)
-    environment = os.environ | {"PROBE_DATA_ROOT": "data", "PROBE_CACHE": "features", "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = os.environ | {"PROBE_DATA_ROOT": "data", "PROBE_CACHE": "features"}
 
     def python(*words: str) -> str:
         done = subprocess.run(

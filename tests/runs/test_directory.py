@@ -20,7 +20,7 @@ from probe.extract.features import CachedFeatures
 from probe.extract.selection import Selection
 from probe.fit import EpochRecord, Fitted, RunConfig, SplitRows, Training, read_run_config, score
 from probe.metrics import INDEXES, METRICS, PROTOCOLS
-from probe.runs import PER_QUERY, Run, RunDirectory, sweep
+from probe.runs import PER_QUERY, Run, RunDirectory, SweepError, sweep
 from probe.runs import run as run_module
 from tests.fit.world import BACKBONE, CPU, DIM, World, features_of, fitted, linear, untrained
 
@@ -187,7 +187,7 @@ def test_damaged_metrics_are_a_clear_error(content: bytes, run: Run, short: Fitt
 def test_a_folder_that_is_no_finished_run_is_a_clear_error(spoil: Any, run: Run, short: Fitted) -> None:
     run.write(short, "cpu")
     spoil(run.path)
-    with pytest.raises(UsageError, match="is not a finished run"):
+    with pytest.raises(UsageError, match=r"is not a finished run|config\.yaml cannot be read"):
         _ = RunDirectory(run.path).config
 
 
@@ -262,6 +262,31 @@ def test_a_configuration_of_other_features_than_the_ones_that_were_read_is_one_s
     assert "\n" not in str(error.value)
 
 
+def test_a_configuration_whose_part_is_gone_says_which(run: Run, short: Fitted) -> None:
+    run.write(short, "cpu")
+    file = run.path / "config.yaml"
+    record = yaml.safe_load(file.read_text())
+    record["config"]["loss"]["kind"] = "gone:MyLoss"
+    file.write_text(yaml.safe_dump(record))
+    with pytest.raises(UsageError, match=r"loss 'gone:MyLoss' cannot be loaded .*; put back what it names") as error:
+        _ = RunDirectory(run.path).config
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("dim", "spec"), [(10**30, {}), (DIM, {"dtype": float("nan")})], ids=["dimension", "not a number"]
+)
+def test_features_that_cannot_be_are_one_sentence(dim: int, spec: dict[str, Any], run: Run, short: Fitted) -> None:
+    run.write(short, "cpu")
+    file = run.path / "config.yaml"
+    record = yaml.safe_load(file.read_text())
+    record["features"] = {"dim": dim, "spec": {name: of | spec for name, of in record["features"]["spec"].items()}}
+    file.write_text(yaml.safe_dump(record))
+    with pytest.raises(UsageError, match=r"config\.yaml cannot be read \(features") as error:
+        _ = RunDirectory(run.path).config
+    assert "\n" not in str(error.value)
+
+
 @pytest.mark.parametrize("file", ANOTHER_FORM)
 def test_a_valid_file_of_another_form_is_one_sentence(file: str, run: Run, short: Fitted) -> None:
     run.write(short, "cpu")
@@ -276,6 +301,14 @@ def test_a_valid_file_of_another_form_is_one_sentence(file: str, run: Run, short
     [
         (lambda rows: rows.drop("neighbours"), "it has no column 'neighbours'"),
         (lambda rows: rows.with_columns(n=pl.lit("two")), "its column 'n' is String"),
+        (
+            lambda rows: rows.with_columns(pl.when(pl.int_range(pl.len()) != 2).then("domain").alias("domain")),
+            "its column 'domain' has nothing in row 3",
+        ),
+        (
+            lambda rows: rows.with_columns(neighbours=pl.lit(None, rows.schema["neighbours"])),
+            "its column 'neighbours' has nothing in row 1",
+        ),
         (lambda rows: rows.with_columns(pl.lit("high").alias("R@1")), "its values of 'R@1' are String"),
     ],
 )
@@ -469,6 +502,14 @@ def test_the_paths_of_two_regimes_differ_by_more_than_their_key(tmp_path: Path) 
     configs = [linear(seed=3).model_copy(update={"training": Training.model_validate(regime)}) for regime in regimes]
     names = [Run(config, {}, tmp_path).path.name.rsplit("_", 1)[0] for config in configs]
     assert len(set(names)) == len(regimes)
+
+
+def test_where_every_run_failed_no_others_are_said_to_be_done(cached: CachedFeatures, tmp_path: Path) -> None:
+    diverging, good = (Run(linear(lr=lr, lr_min=0, epochs=1), cached.identity, tmp_path) for lr in (1e30, 0.1))
+    with pytest.raises(SweepError, match=r"^1 of 1 run\(s\) failed\. "):
+        sweep([(diverging, cached)], "cpu")
+    with pytest.raises(SweepError, match=r"^1 of 2 run\(s\) failed, the others are done\. "):
+        sweep([(diverging, cached), (good, cached)], "cpu")
 
 
 def test_a_sweep_fits_only_what_is_not_done(cached: CachedFeatures, tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 
 from probe.fit import RunConfig, read_run_config
@@ -39,20 +38,13 @@ def paths(runs: list[Any]) -> list[Path]:
     return [run.path for run in runs]
 
 
-def test_runs_are_found_by_configuration_whatever_their_names(tmp_path: Path) -> None:
-    first = written(planned(tmp_path, config(seed=0)), "x")
-    second = written(planned(tmp_path, config(seed=1)), "vit_linear_softmax_seed7_000000000000")
-    written(planned(tmp_path, config(training={"epochs": 3})), "y")
-    assert set(paths(RunIndex(tmp_path).same_but_for_seed(config(seed=5)))) == {first, second}
-
-
-@pytest.mark.parametrize("other", ["timm:vit_base_patch16_224", ["timm:vit_large_patch16_224", "dino"]])
-def test_features_of_other_backbones_are_other_features(other: str | list[str], tmp_path: Path) -> None:
-    """Also those of two backbones whose names begin alike."""
-    mine = written(planned(tmp_path, config("timm:vit_large_patch16_224")), "a")
-    written(planned(tmp_path, config(other)), "b")
-    written(planned(tmp_path, config("timm:vit_large_patch16_224", append=["width"])), "c")
-    assert paths(RunIndex(tmp_path).same_features(config("timm:vit_large_patch16_224", seed=3))) == [mine]
+def test_runs_are_found_by_their_data_whatever_their_names(tmp_path: Path) -> None:
+    first = written(planned(tmp_path, config()), "x")
+    second = written(planned(tmp_path, config("dino", training={"epochs": 3})), "vit_linear_softmax_seed7_000000000000")
+    written(planned(tmp_path, config(), inputs=INPUTS | {"manifest": "another"}), "y")
+    index = RunIndex(tmp_path)
+    assert set(paths(index.of_manifest("m"))) == {first, second}
+    assert index.of_manifest("unknown") == index.of_manifest(None) == []
 
 
 def test_a_directory_that_is_damaged_or_not_finished_is_passed_over_and_the_damaged_are_listed(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from probe import heads, losses
 from probe.extract.features import CachedFeatures
 from probe.fit import EpochRecord, FitData, Fitted, TrainedConfig, Trainer, Training, fit
 from probe.fit.samplers import Order
-from probe.runs.checkpoint import Checkpoint
+from probe.runs.checkpoint import RunCheckpoint
 from tests.conftest import slow
 from tests.fit.world import BACKBONE, CPU, PLENTY
 
@@ -111,7 +111,7 @@ def test_it_goes_on_with_the_same_bits_whatever_its_loss_and_head_keep(
                 raise StoppedError
 
         try:
-            found = fit(config, data, Checkpoint(tmp_path, "k"), on_epoch=on_epoch)
+            found = fit(config, data, RunCheckpoint(tmp_path, "k"), on_epoch=on_epoch)
         except StoppedError:
             assert stop is not None
     assert found is not None

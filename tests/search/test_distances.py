@@ -6,12 +6,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from probe.search.distances import Cosine, Euclidean
+from probe.search.distances import CosineSpace, EuclideanSpace
 from probe.search.vectors import Vectors
 from tests.conftest import examples
 
 CPU = torch.device("cpu")
-SPACES = [Cosine, Euclidean]
+SPACES = [CosineSpace, EuclideanSpace]
 
 
 @examples(20, 500)
@@ -49,7 +49,7 @@ def test_exact_similarities_are_right_and_the_same_bits_in_any_batch(space_of: t
     assert torch.equal(together[5:20], space.exact(q[5:20], x[5:20]))
     assert torch.equal(together, space.exact(q.double(), x.double()))
     for i, (a, b) in enumerate(zip(q.double().numpy(), x.double().numpy(), strict=True)):
-        if space_of is Cosine:
+        if space_of is CosineSpace:
             expected = math.fsum(a * b) / math.sqrt(math.fsum(a * a) * math.fsum(b * b))
         else:
             expected = -math.sqrt(math.fsum((a - b) ** 2))

@@ -18,7 +18,7 @@ from pydantic import Field, field_validator, model_validator
 
 from probe.data.labels import LISTS
 from probe.data.manifest import ROLES, SPLITS, repeated
-from probe.data.readers.template import columns_of, is_bare, render
+from probe.data.readers.template import columns_of, is_bare, render, require_fields
 from probe.errors import UsageError, first_line, nearest
 from probe.registry import Kind, Registry
 from probe.validation import Strict
@@ -99,6 +99,12 @@ class Reader:
         @classmethod
         def _one_or_more(cls, file: object) -> object:
             return (file,) if isinstance(file, str) else file
+
+        @field_validator("image", "label")
+        @classmethod
+        def _templates(cls, template: str) -> str:
+            require_fields(template)
+            return template
 
         @field_validator("match")
         @classmethod
@@ -221,7 +227,9 @@ class Reader:
         return frame.with_columns(source=source, domain=domain, image=image)
 
 
-READERS: Registry[type[Reader]] = Registry("reader", "probe.data.readers", Reader)
+READERS: Registry[type[Reader]] = Registry(
+    "reader", "probe.data.readers", Reader, lambda reader, config: reader(config)
+)
 
 
 def reader_of(config: Reader.Config) -> Reader:

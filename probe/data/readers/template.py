@@ -12,6 +12,14 @@ import polars as pl
 FIELD = re.compile(r"\{(\w+)(?:\[(\d*)(:?)(\d*)\])?\}")
 
 
+def require_fields(template: str) -> None:
+    """Raises ValueError where a brace is of no field."""
+    if re.search(r"[{}]", FIELD.sub("", template)):
+        raise ValueError(
+            f"'{template}' has a brace that belongs to no field; write {{column}}, {{column[0]}} or {{column[:3]}}"
+        )
+
+
 def columns_of(template: str) -> list[str]:
     return [match[1] for match in FIELD.finditer(template)]
 

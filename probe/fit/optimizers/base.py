@@ -15,7 +15,12 @@ from probe.registry import Registry
 if TYPE_CHECKING:
     from probe.fit.training import Training
 
-OPTIMIZERS: Registry[Any] = Registry("optimizer", "probe.fit.optimizers")
+OPTIMIZERS: Registry[Any] = Registry(
+    "optimizer",
+    "probe.fit.optimizers",
+    torch.optim.Optimizer,
+    lambda optimizer, config: optimizer([nn.Parameter(torch.zeros(1))], config, 1.0, 0.0),
+)
 """Classes of torch.optim.Optimizer, made as Class(weights, config, lr, weight_decay)."""
 
 

@@ -8,6 +8,7 @@ It is a function of its configuration, the seed and the data, and of the losses 
         sampler.observe(block, difficulties)    # a number for each step
 """
 
+from abc import abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -47,9 +48,9 @@ class Sampler:
     def __init__(self, config: Any, plan: "TrainingPlan", data: "FitData", seed: int) -> None:
         self.config, self.plan, self.data, self.seed = config, plan, data, seed
 
+    @abstractmethod
     def blocks(self, epoch: int) -> Iterator[StepBlock]:
         """The steps of an epoch, counted from 1. A block is asked for when the steps before it have been taken."""
-        raise NotImplementedError
 
     def observe(self, block: StepBlock, difficulties: Sequence[float]) -> None:
         """Takes in how difficult each step of the block was, mostly its loss."""

@@ -3,6 +3,7 @@
 rate = build_schedule(training).rate(step=0, steps=25_660)
 """
 
+from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from probe.registry import Kind, Registry
@@ -21,12 +22,14 @@ class Schedule:
     def __init__(self, config: Any, lr: float) -> None:
         self.config, self.lr = config, lr
 
+    @abstractmethod
     def rate(self, step: int, steps: int) -> float:
         """Of a step, counted from 0, of so many in all."""
-        raise NotImplementedError
 
 
-SCHEDULES: Registry[type[Schedule]] = Registry("schedule", "probe.fit.schedules", Schedule)
+SCHEDULES: Registry[type[Schedule]] = Registry(
+    "schedule", "probe.fit.schedules", Schedule, lambda schedule, config: schedule(config, 1.0)
+)
 
 
 def build_schedule(training: "Training") -> Schedule:

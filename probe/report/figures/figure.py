@@ -78,11 +78,14 @@ def draw_figures(inventory: Inventory, table: Table, photographs: bool) -> list[
 
 def write_figures(inventory: Inventory, folder: Path) -> list[Path]:
     """Writes each figure as SVG and PNG, named after recipe and kind."""
+    drawn = draw_figures(inventory, build_table(inventory), photographs=True)
+    return [path for figure in drawn for path in write_figure(figure, folder)]
+
+
+def write_figure(figure: DrawnFigure, folder: Path) -> list[Path]:
+    """As SVG and PNG."""
     folder.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for drawn in draw_figures(inventory, build_table(inventory), photographs=True):
-        for suffix, content in ((".svg", drawn.svg.encode()), (".png", drawn.png)):
-            path = folder / f"{drawn.name}{suffix}"
-            write_whole(path, content)
-            paths.append(path)
-    return paths
+    content = {folder / f"{figure.name}.svg": figure.svg.encode(), folder / f"{figure.name}.png": figure.png}
+    for path, text in content.items():
+        write_whole(path, text)
+    return list(content)

@@ -18,7 +18,7 @@ from probe.report.model_size import SIZE_COLUMN, ModelSize, model_size, training
 from probe.report.table import Table
 
 METRIC = "mMP@5"
-TRAINED = PARAMETERS[1]
+TOTAL, _, TRAINED = PARAMETERS
 LOG_FROM = 8  # times as many parameters in the largest as in the smallest
 LARGEST_AREA = 1600  # points², of the bubble with most trained parameters
 CAPTION = (
@@ -60,7 +60,7 @@ def printed(table: Table) -> list[Point]:
     points = {}
     for row in table.rows:
         score = row.printed_value(MEAN, METRIC)
-        total, trained = (row.printed_value(SIZE_COLUMN, metric) for metric in PARAMETERS)
+        total, trained = (row.printed_value(SIZE_COLUMN, metric) for metric in (TOTAL, TRAINED))
         if score and total and trained:
             name = row.relation.printed or row.name
             points[name] = Point(name, total.value, trained.value, score.value)

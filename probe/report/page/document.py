@@ -19,6 +19,7 @@ from probe.report.agreement import agreement_line
 from probe.report.page.grid import build_grid
 from probe.report.render import overview
 from probe.report.render.entries import legend, time_text
+from probe.report.render.standing import SYMBOLS
 from probe.report.table import Table
 
 EMBEDDED, BESIDE = "data:", "data: 'self' file:"  # sources of thumbnails
@@ -43,6 +44,7 @@ def _environment() -> Environment:
     loader = FunctionLoader(_resource)
     made = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     made.globals |= {"legend": legend, "agreement_line": agreement_line, "time_text": time_text, "overview": overview}
+    made.globals |= {"symbols": SYMBOLS}
     return made
 
 

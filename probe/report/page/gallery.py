@@ -8,7 +8,7 @@ Recipes over the same manifest share their queries, so that any two of their run
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,7 +18,7 @@ import polars as pl
 from probe.data import Manifest
 from probe.metrics import metrics_of
 from probe.planning import Inventory
-from probe.report.queries import BETWEEN, KEY, as_text, first_finished_seed, queries
+from probe.report.queries import BETWEEN, KEY, descriptions, first_finished_seed, queries
 
 NEIGHBOURS = 5  # of each query; what mMP@5 looks at
 SEED = 0
@@ -132,8 +132,10 @@ def as_plain_data(gallery_set: GallerySet) -> tuple[dict[str, Any], list[tuple[s
         for source, image, domain, label, n in gallery_set.queries.select(*KEY, "n").iter_rows()
     ]
     runs = [_run(run, numbers) for run in gallery_set.runs]
-    descriptions = _descriptions(gallery_set.manifest, numbers)
-    images = [[image, *description] for (_, image), description in zip(numbers, descriptions, strict=True)]
+    images = [
+        [image, BETWEEN.join(found.labels), BETWEEN.join(found.domains)]
+        for (_, image), found in descriptions(gallery_set.manifest, numbers).items()
+    ]
     content = {"name": gallery_set.name, "domains": domains, "queries": queries, "runs": runs, "images": images}
     return content, list(numbers)
 
@@ -147,19 +149,6 @@ def _run(run: GalleryRun, numbers: dict[tuple[str, str], int]) -> dict[str, Any]
         found.append([images, [round(value, 3) for value in similarities], [int(hit) for hit in hits]])
     values = {name: _rounded(frame[name]) for name in metrics_of(frame.columns)}
     return {"recipe": run.recipe, "row": run.row, "seed": run.seed, "found": found, "values": values}
-
-
-def _descriptions(manifest: Manifest, images: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Labels and domains of each image in the manifest's test split, as text."""
-    wanted = pl.DataFrame(list(images), ["source", "image"], orient="row")
-    split = manifest.split("test").join(wanted, on=["source", "image"], how="semi", maintain_order="left")
-    texts = (
-        split.with_columns(as_text(split["label"]))
-        .group_by("source", "image")
-        .agg(*(pl.col(name).unique(maintain_order=True).str.join(BETWEEN) for name in ("label", "domain")))
-    )
-    joined = wanted.join(texts, on=["source", "image"], how="left", maintain_order="left")
-    return list(joined.select(pl.col("label", "domain").fill_null("")).iter_rows())
 
 
 def _rounded(values: pl.Series) -> list[float | None]:

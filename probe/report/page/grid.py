@@ -9,9 +9,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from probe.recipes import PrintedValue, format_value, is_score
-from probe.report.render.entries import Entry, Standing, difference_text, entry_of, headed
-from probe.report.table import Cell, Table
+from probe.recipes import format_value, is_score
+from probe.report.render.entries import Entry, difference_text, entry_of, headed, value_text
+from probe.report.render.standing import Standing, number
+from probe.report.table import Table
 
 MEASURED, PRINTED, DIFFERENCE = "measured", "printed", "difference"
 
@@ -54,7 +55,7 @@ class GridCell:
     key: str = ""
     """A number or a text to sort by; empty where there is no value."""
     spread: str = ""
-    standing: Standing = ""
+    standing: tuple[Standing, ...] = ()
     interval: str = ""
 
 
@@ -83,6 +84,8 @@ class Grid:
     """Whether dimensions and seeds mean anything."""
     groups: list[GridGroup]
     rows: list[GridRow]
+    differences: list[GridRow]
+    """Of two rows each; they stay below the rows, however these are sorted."""
 
     @property
     def columns(self) -> list[GridColumn]:
@@ -100,7 +103,7 @@ class Grid:
 def build_grid(table: Table) -> Grid:
     """Arranges what the table holds; nothing is computed."""
     places = [(column, metric) for column in table.columns for metric in table.metrics(column)]
-    entries = {place: [entry_of(table, row, *place) for row in table.rows] for place in places}
+    entries = {place: [entry_of(table, row, *place) for row in table.lines] for place in places}
     groups = [
         GridGroup(number, *place, kinds)
         for number, place in enumerate(places)
@@ -110,8 +113,9 @@ def build_grid(table: Table) -> Grid:
     for y, (heading, row) in enumerate(headed(table)):
         cells = [_cell(entries[group.domain, group.metric][y], kind) for group in groups for kind in group.kinds]
         rows.append(GridRow(heading, row.name, row.dim, row.done, row.planned, row.relation.mark, cells))
-    scores = table.recipe.display.score_metrics
-    return Grid(scores, scores[0] if len(scores) > 1 else "", table.has_runs, groups, rows)
+    scores, count = table.recipe.display.score_metrics, len(table.rows)
+    selected = scores[0] if len(scores) > 1 else ""
+    return Grid(scores, selected, table.has_runs, groups, rows[:count], rows[count:])
 
 
 def _kinds(entries: list[Entry], planned: bool) -> list[str]:
@@ -132,18 +136,13 @@ def _cell(entry: Entry, kind: str) -> GridCell:
     found = entry.measured if kind == MEASURED else entry.printed
     if found is None:
         return GridCell()
-    text, spread = format_value(entry.metric, found.display), ""
-    if found.std is not None:
-        spread = f"± {format_value(entry.metric, found.std)}"
+    text, points = value_text(entry, found), number(found)
+    text = text.replace("-", "−") if entry.signed else text
+    key = text if math.isnan(points) else _key(points)
+    spread = "" if found.std is None else f"± {format_value(entry.metric, found.std)}"
     if kind == PRINTED:
-        return GridCell(text, _number(found) or text, spread)
-    return GridCell(text, _number(found) or text, spread, entry.standing, _interval(entry))
-
-
-def _number(found: Cell | PrintedValue) -> str:
-    """Empty for a text."""
-    number = found.mean if isinstance(found, Cell) else found.value
-    return "" if math.isnan(number) else _key(number)
+        return GridCell(text, key, spread, entry.printed_standing)
+    return GridCell(text, key, spread, entry.standing, _interval(entry))
 
 
 def _key(number: float) -> str:

@@ -39,7 +39,7 @@ function theme() {
 function sortBy(table, header) {
   const headers = [...header.parentElement.children];
   const column = headers.indexOf(header);
-  const headings = [...table.querySelectorAll("tr.heading")]; // of groups, which sorting takes apart
+  const headings = [...table.tBodies[0].querySelectorAll("tr.heading")]; // of groups, which sorting takes apart
   for (const heading of headings) heading.hidden = true;
   const rows = [...table.tBodies[0].rows].filter((row) => !headings.includes(row));
   const keys = new Map(rows.map((row) => [row, row.cells[column].dataset.sort ?? ""]));

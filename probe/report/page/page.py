@@ -94,6 +94,7 @@ def page(
         ["page.js", "gallery.js"] if sets else ["page.js"],
         BESIDE if beside else EMBEDDED,
         sections=sections,
+        machine=planner.machine,
         sets=sets,
         gallery=as_json(contents),
         pictures=[as_json(of_set) for of_set in thumbnails],

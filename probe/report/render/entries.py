@@ -14,19 +14,13 @@ from typing import Literal
 
 from probe.planning import UNKNOWN
 from probe.recipes import PrintedValue, format_value, is_score
+from probe.report.render.standing import SYMBOLS, Standing, marks, number, standing_of
 from probe.report.table import Cell, Table, TableRow
 
 NOTHING = "-"
-UNGROUPED = "Not in the print"
-TIED = "≈"
-MARKS = (
-    f"Bold: the best mean; {TIED}: no significant difference from it "
-    "(paired permutation test over queries, Holm, p >= 0.05)."
-)
+UNGROUPED = "Not printed"
 DIFFERENCE = "measured - printed"
 SAME_BENCHMARK = ("exact", "linear-probe")
-
-Standing = Literal["best", "tied", ""]
 
 
 @dataclass(frozen=True)
@@ -37,10 +31,13 @@ class Entry:
     measured: Cell | None
     printed: PrintedValue | None
     difference: float | None
-    standing: Standing
-    """Among the measured values of a mean."""
+    standing: tuple[Standing, ...]
+    """Of the measured value."""
+    printed_standing: tuple[Standing, ...]
     interval: tuple[float, float] | None
     """Of 95 %, over queries, in percent."""
+    signed: bool = False
+    """Whether the values are differences of two rows."""
 
 
 def entry_of(table: Table, row: TableRow, column: str, metric: str) -> Entry:
@@ -49,8 +46,16 @@ def entry_of(table: Table, row: TableRow, column: str, metric: str) -> Entry:
     if measured and printed and is_score(metric) and row.relation.compared in SAME_BENCHMARK:
         points = measured.mean - printed.value
         difference = points if math.isfinite(points) else None
-    standing = _standing(table, row, column, metric)
-    return Entry(metric, measured, printed, difference, standing, _interval(table, row, column, metric))
+    return Entry(
+        metric=metric,
+        measured=measured,
+        printed=printed,
+        difference=difference,
+        standing=standing_of(table, row, column, metric, "measured"),
+        printed_standing=standing_of(table, row, column, metric, "printed"),
+        interval=_interval(table, row, column, metric),
+        signed=row.is_difference,
+    )
 
 
 def entries(table: Table, row: TableRow) -> Iterator[tuple[str, Entry]]:
@@ -61,12 +66,13 @@ def entries(table: Table, row: TableRow) -> Iterator[tuple[str, Entry]]:
 
 
 def headed(table: Table) -> Iterator[tuple[str, TableRow]]:
-    """The rows, each with the heading that stands above it: the name of its group where that begins; empty for the
-    others, and everywhere in a table of one group."""
+    """The rows and the differences, each with the heading that stands above it: the name of its group where that
+    begins; empty for the others, and for the rows of a table of one group."""
     several = len({row.group for row in table.rows if row.group}) > 1
     before = None
-    for row in table.rows:
-        yield (row.group or UNGROUPED) if several and row.group != before else "", row
+    for row in table.lines:
+        begins = row.group != before and (several or row.is_difference)
+        yield (row.group or UNGROUPED) if begins else "", row
         before = row.group
 
 
@@ -83,11 +89,23 @@ class Line:
         """Whether the line has a value of the entry."""
         return getattr(entry, self.kind) is not None
 
+    def standing(self, entry: Entry) -> tuple[Standing, ...]:
+        """Of the line's value of the entry."""
+        return {"measured": entry.standing, "printed": entry.printed_standing, "difference": ()}[self.kind]
+
     def text(self, entry: Entry, std: bool = True) -> str:
-        """`61.3 ± 0.4`, without mark."""
+        """`61.3 ± 0.4`, without what it stands out by."""
         if self.kind == "difference":
             return difference_text(entry)
-        return _text(entry.metric, getattr(entry, self.kind), std)
+        value: Cell | PrintedValue | None = getattr(entry, self.kind)
+        if value is None:
+            return NOTHING
+        text = value_text(entry, value)
+        return text if value.std is None or not std else f"{text} ± {format_value(entry.metric, value.std)}"
+
+    def symbols(self, entry: Entry) -> str:
+        """What stands behind the text: ` ▲`, ` ▼`, ` ≈`; empty for most."""
+        return "".join(f" {SYMBOLS[standing]}" for standing in self.standing(entry) if standing in SYMBOLS)
 
 
 def lines(table: Table, row: TableRow) -> Iterator[Line]:
@@ -101,12 +119,21 @@ def lines(table: Table, row: TableRow) -> Iterator[Line]:
         yield Line("difference", DIFFERENCE, blank)
 
 
+def value_text(entry: Entry, value: Cell | PrintedValue) -> str:
+    """Without deviation; of a difference of two rows with its sign."""
+    if entry.signed and math.isfinite(points := number(value)):
+        return _signed(entry.metric, points)
+    return format_value(entry.metric, value.display)
+
+
 def difference_text(entry: Entry) -> str:
     """With its sign: `+0.4`, `0.0`."""
-    if entry.difference is None:
-        return NOTHING
-    points = format_value(entry.metric, abs(entry.difference))
-    return points if points == format_value(entry.metric, 0) else f"{'-' if entry.difference < 0 else '+'}{points}"
+    return NOTHING if entry.difference is None else _signed(entry.metric, entry.difference)
+
+
+def _signed(metric: str, value: float) -> str:
+    points = format_value(metric, abs(value))
+    return points if points == format_value(metric, 0) else f"{'-' if value < 0 else '+'}{points}"
 
 
 def has_difference(table: Table, row: TableRow) -> bool:
@@ -133,27 +160,9 @@ def time_text(table: Table, command: str) -> str | None:
     return str(table.times[command] or UNKNOWN) if command in table.times else None
 
 
-def legend(table: Table) -> str:
-    """What the numbers and the marks mean."""
-    marks = f" {MARKS}" if any(found.tied for found in table.significance.values()) else ""
-    return table.recipe.display.legend + marks
-
-
-def _text(metric: str, value: Cell | PrintedValue | None, std: bool) -> str:
-    if value is None:
-        return NOTHING
-    text = format_value(metric, value.display)
-    return text if value.std is None or not std else f"{text} ± {format_value(metric, value.std)}"
-
-
-def _standing(table: Table, row: TableRow, column: str, metric: str) -> Standing:
-    cell = row.cell(column, metric)
-    if cell is None or column not in table.means or not is_score(metric):
-        return ""
-    if cell.mean == max(other.mean for each in table.rows if (other := each.cell(column, metric))):
-        return "best"
-    found = table.significance.get((column, metric))
-    return "tied" if found and row.name in found.tied else ""
+def legend(table: Table, symbols: bool = True) -> str:
+    """What the numbers and the marks mean. `symbols`: with those that stand beside values."""
+    return " ".join([table.recipe.display.legend, *marks(table, symbols)])
 
 
 def _interval(table: Table, row: TableRow, column: str, metric: str) -> tuple[float, float] | None:

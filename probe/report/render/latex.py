@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from probe.report.agreement import agreement_line
 from probe.report.render.entries import Entry, Line, entries, headed, legend, lines
+from probe.report.render.standing import COLOURS
 from probe.report.table import Table, TableRow
 from probe.workspace import file_name
 
@@ -53,10 +54,11 @@ def latex(table: Table) -> str:
     facts = ["dim", "seeds"] if table.has_runs else []
     cells = "r" * (len(facts) + sum(len(table.metrics(column)) for column in table.columns))
     agreement = agreement_line(table)
-    caption = " ".join([legend(table), *([agreement] if agreement else [])])
+    caption = " ".join([legend(table, symbols=False), *([agreement] if agreement else [])])
     text = [
         r"% \usepackage[T1]{fontenc}",
         r"% \usepackage{booktabs}",
+        *([r"% \usepackage{xcolor}"] if table.recipe.display.mark else []),
         *(
             f"% {line}"
             for each in (*table.reasons, *table.stale, *table.missing, *table.notes)
@@ -121,13 +123,17 @@ def _row(table: Table, row: TableRow) -> Iterator[str]:
 
 def _cell(line: Line, entry: Entry) -> str:
     text = line.text(entry)
+    if line.kind != "measured" and not line.has(entry):
+        return ""
     if line.kind == "difference":
-        return f"${text}$" if line.has(entry) else ""
-    text = escaped(text)
-    if line.kind == "printed":
-        return text if line.has(entry) else ""
-    mark = SPECIAL["≈"]
-    return rf"\textbf{{{text}}}" if entry.standing == "best" else f"{text} {mark}" if entry.standing == "tied" else text
+        return f"${text}$"
+    text = escaped(text.replace("-", "−") if entry.signed else text)
+    for standing in line.standing(entry):
+        if standing == "tied":
+            text = f"{text} {SPECIAL['≈']}"
+        else:
+            text = rf"\textcolor{{{COLOURS[standing]}}}{{{text}}}" if standing in COLOURS else rf"\textbf{{{text}}}"
+    return text
 
 
 def _line(cells: list[str]) -> str:

@@ -4,7 +4,7 @@ Path("out/tables/quickstart.md").write_text(markdown(table))
 """
 
 from probe.report.agreement import agreement_line
-from probe.report.render.entries import TIED, Entry, Line, entries, headed, legend, lines, time_text
+from probe.report.render.entries import Entry, Line, entries, headed, legend, lines, time_text
 from probe.report.table import Table
 
 
@@ -43,9 +43,10 @@ def _grid(table: Table) -> list[str]:
 
 def _cell(line: Line, entry: Entry) -> str:
     text = line.text(entry)
-    if line.kind != "measured":
-        return text if line.has(entry) else ""
-    return f"**{text}**" if entry.standing == "best" else f"{text} {TIED}" if entry.standing == "tied" else text
+    if line.kind != "measured" and not line.has(entry):
+        return ""
+    bold = "**" if "best" in line.standing(entry) else ""
+    return f"{bold}{text}{bold}{line.symbols(entry)}"
 
 
 def _line(cells: list[str]) -> str:

@@ -3,6 +3,8 @@
 show_overview(tables, planner.machine, gpus=1, console=printer())
 """
 
+import math
+
 from rich import box
 from rich.console import Console
 from rich.table import Table as RichTable
@@ -17,11 +19,11 @@ BETWEEN = 2  # columns
 
 
 def is_begun(table: Table) -> bool:
-    """Whether a run is finished or a count is made; sizes of models and settings are known without."""
+    """Whether a run is finished, a count made or a claim checked; sizes of models and settings are known without."""
     static_cells = (
         cell for row in table.rows if not row.planned for cells in row.cells.values() for cell in cells.values()
     )
-    return any(row.done for row in table.rows) or any(cell.text is None for cell in static_cells)
+    return any(row.done for row in table.rows) or any(not math.isnan(cell.mean) for cell in static_cells)
 
 
 def show_overview(tables: list[Table], machine: Machine, gpus: int, console: Console) -> None:
@@ -45,8 +47,8 @@ def show_overview(tables: list[Table], machine: Machine, gpus: int, console: Con
     console.print(grid)
     console.print("rows: measured / measurable", style="dim")
     console.print(
-        "time: estimate for all that is missing, by finished work here where there is any; shared work counts in every "
-        "table; ?: unknown",
+        f"time: estimate for all that is missing, by finished work on {machine.name} where there is any; shared work "
+        "counts in every table; ?: unknown",
         style="dim",
     )
     if any(table.commands for table in tables):
@@ -54,7 +56,7 @@ def show_overview(tables: list[Table], machine: Machine, gpus: int, console: Con
 
 
 def _measured(row: TableRow) -> bool:
-    return row.done > 0 if row.planned else any(row.cells.values())
+    return row.done > 0 if row.planned else any(row.cells.values()) and not row.lacks
 
 
 def rows_text(table: Table) -> str:

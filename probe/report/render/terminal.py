@@ -9,8 +9,10 @@ from rich.measure import Measurement
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from probe.recipes import TEXTS
 from probe.report.agreement import agreement_line
-from probe.report.render.entries import NOTHING, TIED, Line, entry_of, headed, legend, lines, time_text
+from probe.report.render.entries import NOTHING, Line, entry_of, headed, legend, lines, time_text
+from probe.report.render.standing import COLOURS, Standing
 from probe.report.table import Table, TableRow
 from probe.terminal import WIDE
 
@@ -40,14 +42,15 @@ def show(table: Table, console: Console) -> None:
 
 
 def _grid(table: Table, between: str) -> RichTable:
-    """The best mean in bold; printed values and differences below their row. `between`: the metrics of a cell."""
+    """Printed values and differences below their row. `between`: the metrics of a cell."""
     title, caption = Text(table.recipe.title), Text(legend(table))
     grid = RichTable(title=title, caption=caption, title_justify="left", caption_justify="left")
     grid.add_column("row", min_width=20, overflow="fold")
     for name in ("dim", "seeds") if table.has_runs else ():
         grid.add_column(name, justify="right")
     for column in table.columns:
-        grid.add_column(Text(column.replace(", ", "\n")), justify="right", no_wrap=column in table.means)
+        justify = "left" if column in TEXTS else "right"
+        grid.add_column(Text(column.replace(", ", "\n")), justify=justify, no_wrap=column in table.means)
     for heading, row in headed(table):
         if heading:
             grid.add_section()
@@ -68,8 +71,12 @@ def _cell(line: Line, table: Table, row: TableRow, column: str, between: str) ->
         return Text()
     parts = []
     for entry in found:
-        standing = entry.standing if line.kind == "measured" else ""
-        mark = f" {TIED}" if standing == "tied" else ""
-        text = line.text(entry, std=column in table.means)
-        parts.append(Text(text + mark, style="bold" if standing == "best" else ""))
+        text = line.text(entry, std=column in table.means) + line.symbols(entry)
+        parts.append(Text(text, style=_style(line.standing(entry))))
     return Text(between).join(parts)
+
+
+def _style(standing: tuple[Standing, ...]) -> str:
+    """A printed value that stands out is not dim as its line is."""
+    styles = [COLOURS[each] for each in standing if each in COLOURS] + ["bold"] * ("best" in standing)
+    return " ".join(["not dim", *styles]) if styles else ""

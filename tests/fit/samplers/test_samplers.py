@@ -20,7 +20,7 @@ from probe.fit.samplers.dynamic import Dynamic
 from probe.fit.samplers.shares import permuted
 from probe.losses import AdaCos
 from probe.runs import SweepError, sweep
-from probe.runs.checkpoint import Checkpoint
+from probe.runs.checkpoint import RunCheckpoint
 from probe.runs.run import Run
 from tests.conftest import slow
 from tests.fit.world import CPU, PLENTY, World, features_of, fitted, linear, small_manifest
@@ -217,7 +217,7 @@ def test_a_run_that_goes_on_with_any_sampler_has_the_same_bits(
         raise StoppedError
 
     config = linear(epochs=3, sampler=sampler, classifier="separate", **OPTIONS.get(sampler, {}))
-    checkpoint = Checkpoint(tmp_path / ".run.partial", "k")
+    checkpoint = RunCheckpoint(tmp_path / ".run.partial", "k")
     for _ in range(2):
         with pytest.raises(StoppedError):
             fit(config, FitData(cached, CPU, PLENTY), checkpoint, on_epoch=stop)
@@ -230,7 +230,7 @@ def test_a_run_that_goes_on_with_any_sampler_has_the_same_bits(
 KILLED = """
 import json, os, signal, sys
 from pathlib import Path
-from probe.runs.checkpoint import Checkpoint
+from probe.runs.checkpoint import RunCheckpoint
 from probe.fit import FitData, fit, read_run_config
 from tests.fit.world import CPU, PLENTY, World, small_manifest
 
@@ -240,7 +240,7 @@ def die(record):
 
 folder, config = Path(sys.argv[1]), read_run_config(json.loads(sys.argv[2]))
 data = FitData(World(folder, small_manifest()).cached(), CPU, PLENTY)
-fit(config, data, Checkpoint(folder / "partial", "k"), on_epoch=die)
+fit(config, data, RunCheckpoint(folder / "partial", "k"), on_epoch=die)
 """
 
 
@@ -250,7 +250,7 @@ def test_a_dynamic_run_that_is_killed_goes_on_with_the_same_bits(world: World) -
     config = linear(epochs=4, sampler="dynamic", update_every=4, classifier="separate", inactive="zero-gradients")
     command = [sys.executable, "-c", KILLED, str(world.folder), config.model_dump_json()]
     assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
-    checkpoint = Checkpoint(world.folder / "partial", "k")
+    checkpoint = RunCheckpoint(world.folder / "partial", "k")
     assert len(checkpoint.history) == 2
     resumed = fit(config, FitData(world.cached(), CPU, PLENTY), checkpoint)
     whole = fitted(config, world.cached())
