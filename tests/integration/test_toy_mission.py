@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ INTERRUPTED_AFTER = 20  # runs
 Facts = Mapping[str, Any]
 """Of a run's configuration, by dotted keys: what makes it the run of a row."""
 Values = dict[str, dict[str, float]]
-"""By column and metric, in percent."""
+"""By domain or column, and metric, in percent."""
 
 
 def facts(table: str, row: str, encoder: str | None) -> Facts:
@@ -115,6 +116,23 @@ class Mission:
                 known["domain"] = "each"
             if known == wanted and (domain or not config["domain"]):
                 yield path, config
+
+    def rows(self, table: str) -> dict[str, list[Values]]:
+        """Of each row that can be measured its seeds, computed anew, by printed columns and the mean of domains."""
+        return {
+            row["name"]: self._seeds(facts(table, row["name"], row.get("backbone")))
+            for row in self.recipe(table)["rows"]
+            if row.get("compared") != "printed-only"
+        }
+
+    def _seeds(self, wanted: Facts) -> list[Values]:
+        by_seed: dict[int, Values] = {}
+        for path, config in self.runs_with(wanted):
+            of_run = self.values[path]
+            only = config["domain"] if wanted.get("domain") == "each" else None  # the oracle's, for its own queries
+            by_seed.setdefault(config["seed"], {}).update({only: of_run[only]} if only else of_run)
+        assert by_seed, wanted
+        return [balanced(values) for values in by_seed.values()]
 
     @cached_property
     def stores(self) -> dict[Path, dict[str, np.ndarray]]:
@@ -217,8 +235,9 @@ def metrics_of(hits: list[bool]) -> tuple[float, float, float]:
 
 
 def balanced(values: Values) -> Values:
-    """With the mean over the domains."""
-    return values | {"Mean": {metric: statistics.fmean(v[metric] for v in values.values()) for metric in METRICS}}
+    """By printed columns, from those of domains, and with their mean."""
+    mean = {metric: statistics.fmean(of_domain[metric] for of_domain in values.values()) for metric in METRICS}
+    return {"Mean": mean} | {column: values[domain] for column, domain in COLUMNS.items()}
 
 
 @pytest.fixture(scope="module")
@@ -228,7 +247,7 @@ def mission(tmp_path_factory: pytest.TempPathFactory) -> Mission:
     (home / "plan.sh").write_text(mission.shell(f"probe plan {' '.join(TABLES)} --sh").stdout)
     mission.interrupt()
     mission.shell.script("plan.sh")
-    mission.shell(f"probe table {' '.join(TABLES)}")
+    mission.shell(f"probe table {' '.join(TABLES)} claims")
     return mission
 
 
@@ -246,25 +265,39 @@ def test_nothing_is_left_to_run(mission: Mission):
 
 @pytest.mark.parametrize("table", TABLES)
 def test_every_row_is_measured_and_every_number_is_that_of_plain_loops(mission: Mission, table: str):
-    recipe, lines = mission.recipe(table), mission.table(table)
-    rows = {row["name"]: row for row in recipe["rows"] if row.get("compared") != "printed-only"}
+    lines, rows = mission.table(table), mission.rows(table)
     assert rows
-    for name, row in rows.items():
-        wanted = facts(table, name, row.get("backbone"))
-        by_seed: dict[int, Values] = {}
-        for path, config in mission.runs_with(wanted):
-            values = mission.values[path]
-            of_run = {config["domain"]: values[config["domain"]]} if wanted.get("domain") == "each" else values
-            by_seed.setdefault(config["seed"], {}).update(of_run)
-        assert by_seed, name
-        seeds = [balanced(values) for values in by_seed.values()]
+    for row, seeds in rows.items():
         for column in ("Mean", *COLUMNS):
-            domain = "Mean" if column == "Mean" else COLUMNS[column]
             for metric in METRICS:
-                expected = [values[domain][metric] for values in seeds]
-                line = lines[name, column, metric]
-                place = f"{table}: {name}, {column}, {metric}"
+                expected = [values[column][metric] for values in seeds]
+                line, place = lines[row, column, metric], f"{table}: {row}, {column}, {metric}"
                 assert int(line["seeds"]) == len(expected), place
                 assert float(line["measured"]) == pytest.approx(statistics.fmean(expected), abs=1e-9), place
                 if len(expected) > 1:
                     assert float(line["std"]) == pytest.approx(statistics.stdev(expected), abs=1e-9), place
+
+
+def test_claims_that_compare_two_rows_have_the_difference_of_plain_loops(mission: Mission):
+    metric_of: dict[str, str] = {}
+    for claim in mission.recipe("claims")["claims"]:
+        for name in claim.get("each", [""]):
+            metric_of[claim["claim"].replace("{}", name)] = claim.get("metric", "mMP@5")
+    means = {}
+    for rows in map(mission.rows, TABLES):
+        for (one, seeds), (other, others), column in product(rows.items(), rows.items(), ("Mean", *COLUMNS)):
+            text = f"{one} - {other}, {column}"
+            means[text] = {metric: _mean(seeds, column, metric) - _mean(others, column, metric) for metric in METRICS}
+    lines, checked = mission.table("claims"), 0
+    for claim, column, _ in lines:
+        if column == "difference" and (claim, "p", "p") in lines:  # without p it is not of test queries
+            compared = lines[claim, "rows", "rows"]["measured"]
+            if compared in means:
+                found = float(lines[claim, column, column]["measured"])
+                assert found == pytest.approx(means[compared][metric_of[claim]], abs=1e-9), claim
+                checked += 1
+    assert checked > 50
+
+
+def _mean(seeds: list[Values], column: str, metric: str) -> float:
+    return statistics.fmean(values[column][metric] for values in seeds)

@@ -23,7 +23,7 @@ from probe.backbones.row import BackboneRow
 from tests.data.published import info, lines
 from tests.integration.commands import ROOT
 
-ENCODERS_IN = ("unifex_table3", "unifex_table4", "uned_table4", "uned_table5")  # recipes; others are based on them
+RECIPES = ("unifex_table3", "unifex_table4", "uned_table4", "uned_table5", "uned_supp_s4")  # others are based on them
 METRICS = ("mMP@5", "R@1", "mAP@100")
 WIDTH, PX = 96, 32
 
@@ -124,7 +124,7 @@ def make_toy(home: Path) -> Toy:
             file.write_text(info(*((path, labels if len(labels) > 1 else labels[0]) for path, labels in of_list)))
     (data / "m4d-35k_train.csv").write_text(lines("img_path,label", *(f"{path},{each[0]}" for path, each in trained)))
     shutil.copytree(ROOT / "recipes", home / "recipes")
-    for name in ENCODERS_IN:
+    for name in RECIPES:
         adapt(home / "recipes" / f"{name}.yaml", home / "hub")
     return Toy(home, lists)
 
@@ -142,12 +142,11 @@ def adapt(recipe: Path, hub: Path) -> None:
     """Gives the recipe rows of its own for its encoders, and their weights to the hub's cache. It shows all metrics,
     and specialists train for a fifth of the paper's 30 epochs."""
     content = yaml.safe_load(recipe.read_text())
-    known = bundled_rows() | (read_rows(recipe) if "backbones" in content else {})
-    content["backbones"] = {}
-    for name in dict.fromkeys(row["backbone"] for row in content["rows"] if "backbone" in row):
-        row = small(known[name], name)
-        content["backbones"][name] = row.model_dump(mode="json", exclude_defaults=True)
-        write_weights(row, hub)
+    own = read_rows(recipe) if "backbones" in content else {}
+    for name in dict.fromkeys([*own, *(row["backbone"] for row in content["rows"] if "backbone" in row)]):
+        encoder = small((bundled_rows() | own)[name], name)
+        content.setdefault("backbones", {})[name] = encoder.model_dump(mode="json", exclude_defaults=True)
+        write_weights(encoder, hub)
     for row in content["rows"]:
         if row.get("specialists"):
             row["training"] = {"epochs": 6}
