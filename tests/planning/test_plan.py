@@ -56,6 +56,14 @@ def test_one_extraction_serves_all_tables_with_the_splits_of_each(plan: Plan):
 CATALOGUE = f"--catalogue {ROOT / 'recipes' / 'uned_table4.yaml'}"
 
 
+def test_data_that_training_sets_are_drawn_from_are_missing_data_too(plan: Plan):
+    uned, m4d, appendix = plan.missing
+    assert uned.startswith("the data set 'uned' is not complete")
+    assert m4d.startswith("m4d-35k: drawn from data that is not, or not complete, below")
+    assert appendix.startswith("a1-products-10k, ")
+    assert "products-10k (https://products-10k.github.io), gldv2 (https://github.com/cvdfoundation/" in m4d
+
+
 def test_an_encoder_that_several_recipes_describe_alike_is_one_extraction(tmp_path: Path):
     found = plan_of(("pocket", "pocket-losses", "pocket-regimes"), tmp_path)
     [mobilenet] = [step for step in found.steps if "mobilenetv1 " in step.command]
