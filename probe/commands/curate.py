@@ -5,7 +5,6 @@ probe data curate recipes/curation/appendix-a1.yaml --row a1-max10-10k
 
 import functools
 import shlex
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -39,8 +38,8 @@ def curate(
     Where the published list of one is here, it is written, and what would be drawn is compared with it. A recipe that
     leaves near-duplicates out needs features of its sources (probe extract).
     """
+    from probe.data import MissingDataError, find_curation, lacking_data, print_curated, read_curations, write_curated
     from probe.data import curate as curate_one
-    from probe.data import find_curation, print_curated, read_curations, write_curated
     from probe.planning import NearDuplicateFinder
     from probe.progress import say
     from probe.terminal import printer
@@ -54,8 +53,9 @@ def curate(
     folders = [output or data_root / curation.name for curation in curations]
     for curation, folder in zip(curations, folders, strict=True):
         _require_free(folder, curation, workspace, overwrite)
-    drawn = [curation for curation in curations if not _is_published(curation, workspace)]
-    _require_sources(drawn, workspace)
+    drawn = [curation for curation in curations if not curation.is_published(data_root, datasets)]
+    if lacking := lacking_data(drawn, data_root, datasets):
+        raise MissingDataError(f"the recipe draws from {lacking}")
     read = functools.cache(lambda name: _read(name, workspace))
     finder = NearDuplicateFinder(read, workspace, device)
     finder.require_features([source for curation in drawn for source in curation.sources])
@@ -111,28 +111,6 @@ def _places(data: str, data_root: Path) -> list[Path]:
     """The folders in which `data` may lie."""
     named = [Path(data).expanduser().resolve(), (data_root / data).resolve()]
     return [place.parent if place.is_file() else place for place in named]
-
-
-def _is_published(curation: "Curation", workspace: Workspace) -> bool:
-    """Whether its published list is here, so that nothing has to be drawn."""
-    from probe.data import is_here
-
-    return curation.released is not None and is_here(curation.released, workspace.data_root, workspace.datasets)
-
-
-def _require_sources(curations: "Sequence[Curation]", workspace: Workspace) -> None:
-    """Raises MissingDataError naming all that is needed and is not here, and where to get it."""
-    from probe.data import MissingDataError, all_datasets, is_here
-
-    homes = {dataset.name: dataset.row.home for dataset in all_datasets(workspace.datasets)}
-    needed = dict.fromkeys(name for curation in curations for name in curation.reads)
-    absent = [name for name in needed if not is_here(name, workspace.data_root, workspace.datasets)]
-    if absent:
-        named = ", ".join(f"{name} ({homes.get(name, 'not a known data set')})" for name in absent)
-        raise MissingDataError(
-            f"the recipe draws from data that is not, or not complete, below {workspace.data_root}: {named}; "
-            "`probe data list NAME` says which files are looked for, and where."
-        )
 
 
 def _read(name: str, workspace: Workspace) -> "Manifest":

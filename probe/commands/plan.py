@@ -31,6 +31,7 @@ def plan(
     """
     from probe.errors import UsageError
     from probe.planning import Inputs, Inventory, Planner, make_plan, shell_script, slurm_script
+    from probe.progress import say
     from probe.recipes import find_recipes, read_recipe
     from probe.report import show_plan
     from probe.terminal import printer
@@ -42,6 +43,8 @@ def plan(
     read = [read_recipe(path) for path in find_recipes(recipes or [Path("recipes")])]
     found = make_plan([Inventory(recipe, workspace, inputs) for recipe in read], planner)
     made_by = " ".join(["probe", *sys.argv[1:]])
+    for reason in found.missing if sh or slurm else ():
+        say(reason)
     if sh:
         typer.echo(shell_script(found, made_by), nl=False)
     elif slurm:

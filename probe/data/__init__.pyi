@@ -14,6 +14,7 @@ from .curation import Expected as Expected
 from .curation import NearDuplicates as NearDuplicates
 from .curation import Source as Source
 from .curation import find_curation as find_curation
+from .curation import lacking_data as lacking_data
 from .curation import read_curations as read_curations
 from .curation_report import CurationReport as CurationReport
 from .dataset import Count as Count

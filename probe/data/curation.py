@@ -11,11 +11,14 @@ than `max`, at most `cap` random images of each class, `classes` random classes.
       - {name: a1-max10-10k, sources: [{data: gldv2, min: 3, cap: 10, classes: 10000}]}
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Discriminator, Field, PositiveFloat, PositiveInt, Tag, field_validator, model_validator
 
+from probe.data.dataset import all_datasets
+from probe.data.resolve import is_here
 from probe.errors import UsageError, nearest
 from probe.validation import Strict, read_strict
 from probe.workspace import file_name
@@ -120,6 +123,10 @@ class Curation(Strict):
         benchmarks += [self.shares] if isinstance(self.shares, str) else []
         return list(dict.fromkeys([*(source.data for source in self.sources), *filter(None, benchmarks)]))
 
+    def is_published(self, data_root: Path, datasets: Path | None = None) -> bool:
+        """Whether its published list is here, so that nothing has to be drawn."""
+        return self.released is not None and is_here(self.released, data_root, datasets)
+
 
 def read_curations(path: Path) -> list[Curation]:
     """The training sets of a recipe: one for each of its `rows` (the file's sources and the row's; the row's
@@ -152,6 +159,21 @@ def find_curation(name: str, curations: list[Curation]) -> Curation:
     if name not in named:
         raise UsageError(f"no training set '{name}'; {nearest(name, named)}")
     return named[name]
+
+
+def lacking_data(curations: Sequence[Curation], data_root: Path, datasets: Path | None = None) -> str | None:
+    """What they cannot be drawn without and is not here, and where to get it, to come after `drawn from`; None where
+    nothing lacks."""
+    homes = {dataset.name: dataset.row.home for dataset in all_datasets(datasets)}
+    needed = dict.fromkeys(name for curation in curations for name in curation.reads)
+    absent = [name for name in needed if not is_here(name, data_root, datasets)]
+    if not absent:
+        return None
+    named = ", ".join(f"{name} ({homes.get(name, 'not a known data set')})" for name in absent)
+    return (
+        f"data that is not, or not complete, below {data_root}: {named}; `probe data list NAME` says which files are "
+        "looked for, and where."
+    )
 
 
 def _require_sound(curations: list[Curation], path: Path) -> None:

@@ -89,9 +89,10 @@ def choose_workers(shared: bool) -> tuple[int, str]:
 def load_batches(
     images: list[str], root: Path, prepare: Prepare, *, batch: int, workers: int, pinned: bool = False
 ) -> Iterator[ImageBatch]:
-    """The images in batches; with 0 workers they are decoded here, when they are asked for."""
+    """The images in batches; with 0 workers they are decoded here, when they are asked for, and so is a single batch,
+    for which a worker would be started in vain."""
     batches = _Batches(images, root, prepare, batch)
-    workers = min(workers, len(batches))
+    workers = min(workers, len(batches)) if len(batches) > 1 else 0
     if workers:
         _require_open_files(workers)
     return iter(DataLoader(batches, None, num_workers=workers, worker_init_fn=_settle, pin_memory=pinned))
@@ -137,6 +138,11 @@ class _Batches(Dataset):
         return -(-len(self.images) // self.batch)
 
     def __getitem__(self, index: int) -> ImageBatch:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about oddities of single images, which no one can act upon
+            return self._decoded(index)
+
+    def _decoded(self, index: int) -> ImageBatch:
         batch = ImageBatch([], None, [], [], [], [])
         prepared = []
         for image in self.images[index * self.batch : (index + 1) * self.batch]:
@@ -184,5 +190,4 @@ def _reason(error: Exception) -> str:
 
 def _settle(_: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # it reaches the whole terminal; the main process decides
-    warnings.simplefilter("ignore")  # about oddities of single images, which no one can act upon
     os.nice(NICENESS)

@@ -96,9 +96,11 @@ class Estimator:
         ]
 
     def runs(self, planned: Sequence[PlannedRun]) -> Estimate | None:
-        """Of all runs, one after the other; None where none can be estimated."""
+        """Of all runs, one after the other; None where there are some and none can be estimated."""
         found = [self._run(run) for run in planned]
         known = [estimate for estimate in found if estimate is not None]
+        if not found:
+            return Estimate(0.0, self.machine.speed)
         return _sum(known)._replace(unknown=len(found) - len(known)) if known else None
 
     def extraction(self, backbone: Backbone, images: int) -> Estimate | None:

@@ -58,6 +58,11 @@ class Extraction:
         """Of all splits."""
         return replace(self, splits=None)
 
+    @property
+    def uncatalogued(self) -> "Extraction":
+        """Without the file that its backbone is written in: equal for equal rows of several recipes."""
+        return replace(self, backbone=replace(self.backbone, catalogue=None))
+
     def joined(self, other: "Extraction") -> "Extraction":
         """Of the splits of both; `other` is of the same backbone, data and rule."""
         if self.splits is None or other.splits is None:

@@ -17,7 +17,7 @@ from probe.fit import RunConfig
 from probe.planning.extraction import Extraction, extractions
 from probe.planning.inputs import Inputs, validation_rule
 from probe.planning.specialists import by_seed, measured_steps
-from probe.recipes import Recipe, Row, curation_commands, require_distinct_columns
+from probe.recipes import Recipe, Row, curation_commands, require_distinct_columns, undrawable
 from probe.runs import Run
 from probe.workspace import Workspace
 
@@ -94,7 +94,9 @@ class Inventory:
                 self.missing.append(f"trained on {name}: {error}")
                 self.unmended.append(self.missing[-1])
         if undrawn:
-            self.missing.append(f"not drawn yet: {', '.join(undrawn)}")
+            lacking = undrawable(undrawn, self.recipe.path.parent, self.workspace)
+            self.missing += [f"not drawn yet: {', '.join(undrawn)}", *lacking]
+            self.unmended += lacking
         return found, undrawn
 
     def _find_features(self, training_sets: Collection[str | None]) -> set[str]:

@@ -1,13 +1,14 @@
 """What is left to do for many tables: each command once, in the order that completes most tables first.
 
-An extraction that two tables want of different splits is one command for both. A command comes after all that it needs.
+An extraction that two tables want is one command for both, of the splits of both, whichever recipe its backbone is
+written in; a run that two tables share takes its time once. A command comes after all that it needs.
 
     plan = make_plan([Inventory(recipe, workspace, inputs) for recipe in recipes], Planner(workspace))
     plan.steps[0].command, plan.steps[0].time, plan.steps[-1].completes
     plan.script                       # for bash: it goes on where it was stopped
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -75,7 +76,7 @@ def make_plan(inventories: Sequence[Inventory], planner: Planner) -> Plan:
     compared = {name: other for inventory in inventories for name, other in inventory.compared.items()}
     unfinished = {name: inventory for name, inventory in (named | compared | named).items() if inventory.commands}
     draws: dict[str, set[str]] = {}
-    wanted: dict[str, tuple[Extraction, set[str], Inventory]] = {}
+    wanted: dict[tuple[str, str], tuple[Extraction, set[str], Inventory]] = {}
     fits: dict[str, Step] = {}
     for name, inventory in unfinished.items():
         for command in inventory.input_commands:
@@ -83,16 +84,16 @@ def make_plan(inventories: Sequence[Inventory], planner: Planner) -> Plan:
                 draws.setdefault(command, set()).add(name)
         for extraction in inventory.extractions.values():
             for each in extraction.parts:
-                key = each.whole.command(inventory.workspace)
+                key = each.whole.uncatalogued.command(inventory.workspace), repr(each.backbone.row)
                 before, tables, known = wanted.get(key, (each, set(), inventory))
                 known = inventory if each.data[0] in inventory.data else known
                 wanted[key] = before.joined(each), tables | {name}, known
         if inventory.fit_command in inventory.commands:
-            fits[name] = Step(inventory.fit_command, Stage.fit, frozenset({name}), planner.fit_time(inventory))
+            fits[name] = Step(inventory.fit_command, Stage.fit, frozenset({name}))
     steps = [Step(command, Stage.draw, frozenset(tables)) for command, tables in draws.items()]
     steps += [_extraction(extraction, tables, known, planner) for extraction, tables, known in wanted.values()]
     missing = dict.fromkeys(reason for inventory in unfinished.values() for reason in inventory.unmended)
-    return Plan(_ordered(steps, fits), list(missing), len(unfinished))
+    return Plan(_timed(_ordered(steps, fits), unfinished, planner), list(missing), len(unfinished))
 
 
 def _extraction(extraction: Extraction, tables: Collection[str], inventory: Inventory, planner: Planner) -> Step:
@@ -127,3 +128,16 @@ def _ordered(inputs: list[Step], fits: dict[str, Step]) -> list[Step]:
             commands.discard(step.command)
         ready()
     return ordered
+
+
+def _timed(steps: list[Step], inventories: Mapping[str, Inventory], planner: Planner) -> list[Step]:
+    """With the times of the fits, each of the runs that no fit before it has made."""
+    timed, before = [], set[str]()
+    for step in steps:
+        if step.stage == Stage.fit:
+            (table,) = step.tables
+            planned = planner.planned_runs(inventories[table])
+            step = replace(step, time=planner.fit_time([run for key, run in planned.items() if key not in before]))
+            before |= planned.keys()
+        timed.append(step)
+    return timed

@@ -16,6 +16,7 @@ def shell_script(plan: Plan, made_by: str) -> str:
     """For bash; the failed commands are told again at the end, and the exit code is 1."""
     lines = [
         *_head(made_by),
+        "trap 'exit 130' INT  # Ctrl-C stops the script too, not its command alone",
         "failed=()",
         'run() { echo "+ $*" >&2; "$@" || failed+=("$*"); }',
     ]

@@ -3,7 +3,7 @@
 Planner(workspace).status(inventory).stale     # ["stale: 3 run(s) of ArcFace were made with other features"]
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 
@@ -57,15 +57,19 @@ class Planner:
             for command, extraction in inventory.extractions.items()
         }
         if inventory.fit_command in inventory.commands:
-            times[inventory.fit_command] = self._fit_time(unfinished, inventory)
+            times[inventory.fit_command] = self.fit_time(list(self.planned_runs(inventory).values()))
         return Status(self._stale(unfinished), times)
 
-    def fit_time(self, inventory: Inventory) -> Estimate | None:
-        """Of all its runs that are not done."""
-        return self._fit_time(self._unfinished(inventory), inventory)
+    def planned_runs(self, inventory: Inventory) -> dict[str, PlannedRun]:
+        """Its runs that are not done, by what is equal for those that it shares with other recipes."""
+        return {
+            f"{inventory.recipe.data}, {row.features_key}, {run.key}": self._planned(row, run, inventory)
+            for row, run in self._unfinished(inventory)
+        }
 
-    def _fit_time(self, unfinished: list[tuple[Row, Run]], inventory: Inventory) -> Estimate | None:
-        return self._estimator.runs([self._planned(row, run, inventory) for row, run in unfinished])
+    def fit_time(self, planned: Sequence[PlannedRun]) -> Estimate | None:
+        """One after the other; None where nothing is known of any."""
+        return self._estimator.runs(planned)
 
     def _unfinished(self, inventory: Inventory) -> list[tuple[Row, Run]]:
         return [(row, run) for row in inventory.recipe.rows for run in self._unfinished_of(row, inventory)]

@@ -14,7 +14,7 @@ from probe.recipes.printed import MEAN, PrintedValue, PrintedValues
 from probe.recipes.recipe import Recipe, find_recipe, find_recipes, read_recipe, require_distinct_columns
 from probe.recipes.row import PrintedRelation, Row
 from probe.recipes.static import StaticValues
-from probe.recipes.training_sets import curation_commands, folder_of_tables
+from probe.recipes.training_sets import curation_commands, folder_of_tables, undrawable
 
 __all__ = [
     "MEAN",
@@ -42,4 +42,5 @@ __all__ = [
     "is_score",
     "read_recipe",
     "require_distinct_columns",
+    "undrawable",
 ]

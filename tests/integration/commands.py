@@ -7,6 +7,7 @@ package, which spares every command some seconds; `start`, and lines that need a
 import multiprocessing
 import os
 import re
+import select
 import shlex
 import signal
 import string
@@ -14,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,27 @@ class Shell:
         assert done.returncode == code, f"{line}\n{done.stdout}\n{done.stderr}"
         return done
 
+    def script(self, file: str) -> None:
+        """Runs a script by bash, its `probe` lines forked like all others: for these, `probe` is a function that asks
+        here."""
+        asked, answered, function = (self.home / name for name in (".asked", ".answered", ".function"))
+        for pipe in (asked, answered):
+            os.mkfifo(pipe)
+        function.write_text(
+            f'exec 7> {asked} 8< {answered}\nprobe() {{ echo "${{@@Q}}" >&7; read -r code <&8; return "$code"; }}\n'
+        )
+        told: list[str] = []
+        # opened for both, so that they stay open whoever reads and writes
+        with os.fdopen(os.open(asked, os.O_RDWR)) as asking, os.fdopen(os.open(answered, os.O_RDWR), "w") as answering:
+            process = replace(self, variables=self.variables | {"BASH_ENV": str(function)}).start(f"bash {file}")
+            while process.poll() is None:
+                if select.select([asking], [], [], 0.1)[0]:
+                    done = self._forked(_run_command, ["probe", *shlex.split(asking.readline())])
+                    told.append(f"{done.stdout}\n{done.stderr}")
+                    print(done.returncode, file=answering, flush=True)
+        out, err = process.communicate()
+        assert process.returncode == 0, "\n".join([*told, out, err])
+
     def python(self, code: str) -> None:
         """Runs a script."""
         done = self._forked(_run_script, code)
@@ -71,7 +93,8 @@ class Shell:
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         return os.environ | places | {"PATH": path, "HF_HUB_OFFLINE": "1"} | self.variables
 
-    def start(self, line: str) -> subprocess.Popen[str]:
+    def start(self, line: str, own_group: bool = False) -> subprocess.Popen[str]:
+        """`own_group`: of processes, which a signal can be sent to as a terminal does."""
         return subprocess.Popen(
             f"exec {line}",
             shell=True,
@@ -80,6 +103,7 @@ class Shell:
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            start_new_session=own_group,
             preexec_fn=_heed_interrupt,
         )
 

@@ -172,7 +172,9 @@ def test_a_run_that_was_made_here_tells_of_the_next(world: World):
     assert took.seconds
     assert 0 < took.seconds_a_step * 12 < took.seconds  # 48 images, 8 a batch, 2 epochs
     world.recipe.path.write_text(RECIPE.replace("seeds: [0]", "seeds: [0, 1]"))
-    found = Planner(world.workspace).fit_time(Inventory(read_recipe(world.recipe.path), world.workspace))
+    planner = Planner(world.workspace)
+    planned = planner.planned_runs(Inventory(read_recipe(world.recipe.path), world.workspace))
+    found = planner.fit_time(list(planned.values()))
     assert found
     assert found.basis == f"as finished work took on {CPU.name}"
     assert found.seconds == pytest.approx(took.seconds, rel=0.01)

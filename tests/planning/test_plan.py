@@ -2,7 +2,11 @@
 
 import os
 import re
+import signal
 import subprocess
+import time
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -21,10 +25,13 @@ TABLES = ("unifex_table5", "uned_table4", "uned_supp_s5", "unifex_appendix_table
 @pytest.fixture(scope="module")
 def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
     """Of four tables on a machine that has nothing."""
-    nowhere = tmp_path_factory.mktemp("nowhere")
+    return plan_of(TABLES, tmp_path_factory.mktemp("nowhere"))
+
+
+def plan_of(tables: Sequence[str], nowhere: Path) -> Plan:
     workspace = Workspace(nowhere / "data", nowhere / "features", nowhere / "out")
     inputs = Inputs(workspace)
-    recipes = [read_recipe(ROOT / "recipes" / f"{name}.yaml") for name in TABLES]
+    recipes = [read_recipe(ROOT / "recipes" / f"{name}.yaml") for name in tables]
     return make_plan([Inventory(recipe, workspace, inputs) for recipe in recipes], Planner(workspace, "h100"))
 
 
@@ -47,6 +54,30 @@ def test_one_extraction_serves_all_tables_with_the_splits_of_each(plan: Plan):
 
 
 CATALOGUE = f"--catalogue {ROOT / 'recipes' / 'uned_table4.yaml'}"
+
+
+def test_data_that_training_sets_are_drawn_from_are_missing_data_too(plan: Plan):
+    uned, m4d, appendix = plan.missing
+    assert uned.startswith("the data set 'uned' is not complete")
+    assert m4d.startswith("m4d-35k: drawn from data that is not, or not complete, below")
+    assert appendix.startswith("a1-products-10k, ")
+    assert "products-10k (https://products-10k.github.io), gldv2 (https://github.com/cvdfoundation/" in m4d
+
+
+def test_an_encoder_that_several_recipes_describe_alike_is_one_extraction(tmp_path: Path):
+    found = plan_of(("pocket", "pocket-losses", "pocket-regimes"), tmp_path)
+    [mobilenet] = [step for step in found.steps if "mobilenetv1 " in step.command]
+    assert mobilenet.tables == {"pocket", "pocket-losses", "pocket-regimes"}
+
+
+def test_runs_that_tables_share_take_their_time_once(tmp_path: Path):
+    shared, alone = plan_of(("uned_table4", "uned_supp_s4"), tmp_path), plan_of(("uned_table4",), tmp_path)
+    fits = [step.time.seconds for each in (shared, alone) for step in each.of_stage(Stage.fit) if step.time]
+    assert len(fits) == 3
+    assert min(fits[:2]) > 0
+    assert sum(fits[:2]) == pytest.approx(fits[2])
+    after = plan_of(("uned_supp_s3", "uned_supp_s1", "uned_supp_s4"), tmp_path).of_stage(Stage.fit)[-1]
+    assert (after.time and after.time.seconds, after.completes) == (0.0, ("uned_supp_s4",))
 
 
 def test_a_table_is_completed_when_all_that_it_needs_was_run_and_not_later(plan: Plan):
@@ -107,6 +138,19 @@ def test_the_shell_script_runs_all_and_tells_what_failed(tmp_path: Path):
     assert (tmp_path / "log").read_text().splitlines() == ["draw a", "extract", "fit"]
     assert done.returncode == 1
     assert "failed: bash -c false" in done.stderr
+
+
+def test_ctrl_c_stops_the_shell_script_and_not_its_command_alone(tmp_path: Path):
+    caught = "bash -c \"trap 'exit 130' INT; touch started; sleep 60\""  # as probe does: it says so, and ends
+    steps = [Step(command, Stage.fit, frozenset("t")) for command in (caught, "touch second")]
+    (tmp_path / "plan.sh").write_text(shell_script(Plan(steps, [], 1), "probe plan --sh"))
+    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # in the background, a shell has it ignored
+    running = subprocess.Popen(["bash", "plan.sh"], cwd=tmp_path, start_new_session=True, preexec_fn=heed)
+    while not (tmp_path / "started").exists():
+        time.sleep(0.01)
+    os.killpg(running.pid, signal.SIGINT)  # as a terminal does
+    assert running.wait(10) == 130
+    assert not (tmp_path / "second").exists()
 
 
 def test_the_slurm_script_submits_an_array_a_stage_that_waits_for_the_one_before(tmp_path: Path):
