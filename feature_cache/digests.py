@@ -7,6 +7,7 @@ what is counted and of the spec, so that the digests cannot be another file's.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import xxhash
@@ -14,9 +15,9 @@ import xxhash
 COLUMNS = ("features", "id", "size", "content", "failed")
 
 
-def chunk_digest(column: str, start: int, chunk: bytes | memoryview | np.ndarray) -> int:
-    """Of the bytes of a chunk, compressed where the column is, the first row of which is `start`."""
-    return xxhash.xxh3_64_intdigest(memoryview(chunk), (COLUMNS.index(column) + 1) << 56 | start)
+def chunk_digest(column: str, start: int, chunk: Any) -> int:
+    """Of the bytes of a chunk, a contiguous buffer, compressed where the column is, whose first row is `start`."""
+    return xxhash.xxh3_64_intdigest(chunk, (COLUMNS.index(column) + 1) << 56 | start)
 
 
 def seal(about: str, digests: Mapping[str, np.ndarray]) -> str:
