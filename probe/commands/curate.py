@@ -76,7 +76,7 @@ def _say_next(drawn: list[str], recipe: Path, workspace: Workspace) -> None:
     for command, tables in steps.items():
         say(f"next: {command}      # for {', '.join(tables)}")
     if not steps:
-        words = ["probe", "extract", *drawn, "--backbone", "NAME", *workspace.options("data_root")]
+        words = ["probe", "extract", *drawn, "--backbone", "NAME", *workspace.options("data_root", "cache")]
         say(f"next: {shlex.join(words)}      # no table trains on it; `probe backbones` has the names")
 
 
