@@ -18,6 +18,7 @@ Model = TypeVar("Model", bound=BaseModel)
 DEEPEST = 50
 MOST_NODES = 1_000_000
 UNKNOWN_KEY = "unknown_key"
+NO_LIST = ("list_type", "tuple_type", "set_type", "frozen_set_type")
 NO_KEYS = ("dict_type", "model_type", "model_attributes_type")
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -136,9 +137,9 @@ def checked(content: dict[str, Any], model: type[Model], path: Path) -> Model:
 
 
 def describe(error: ValidationError, model: type[BaseModel]) -> str:
-    """The first problem of the error, as `where: what`, and how many more there are."""
+    """The first problem of the error, an unknown key before others, as `where: what`, and how many more there are."""
     problems = with_nearest_keys(error, model).errors(include_url=False)
-    first = problems[0]
+    first = next((problem for problem in problems if problem["type"] == UNKNOWN_KEY), problems[0])
     location, what, got = first["loc"], first["msg"].removeprefix("Value error, "), first["input"]
     if first["type"] == "missing":
         *parents, key = location
@@ -171,6 +172,10 @@ def _with_nearest_key(problem: ErrorDetails, model: type[BaseModel]) -> InitErro
         kind, message = UNKNOWN_KEY, f"there is no kind '{context['tag']}'; {nearest(context['tag'], known)}"
     elif kind in NO_KEYS:
         message = "it should be keys with values"
+    elif kind in NO_LIST:
+        message = "it should be a list"
+    elif kind == "too_short" and "min_length" in context:
+        message = f"it should have at least {context['min_length']}"
     found = PydanticCustomError(kind, "{message}", {"message": message})  # type: ignore[arg-type]
     return InitErrorDetails(type=found, loc=location, input=problem["input"])
 

@@ -35,10 +35,19 @@ def curate(
 ) -> None:
     """Draw a recipe's training sets from the data sets that are here, and write them as manifests.
 
-    Where the published list of one is here, it is written, and what would be drawn is compared with it. A recipe that
-    leaves near-duplicates out needs features of its sources (probe extract).
+    Where the published list of one is here, it is written, and what would be drawn is compared with it. What lies there
+    already, drawn in the same way, stays. A recipe that leaves near-duplicates out needs features of its sources (probe
+    extract).
     """
-    from probe.data import MissingDataError, find_curation, lacking_data, print_curated, read_curations, write_curated
+    from probe.data import (
+        MissingDataError,
+        find_curation,
+        is_drawn,
+        lacking_data,
+        print_curated,
+        read_curations,
+        write_curated,
+    )
     from probe.data import curate as curate_one
     from probe.planning import NearDuplicateFinder
     from probe.progress import say
@@ -52,7 +61,7 @@ def curate(
         raise UsageError(f"{recipe} has {len(curations)} training sets; name one with --row, or leave out --output.")
     folders = [output or data_root / curation.name for curation in curations]
     for curation, folder in zip(curations, folders, strict=True):
-        _require_free(folder, curation, workspace, overwrite)
+        _require_free(folder, curation, workspace)
     drawn = [curation for curation in curations if not curation.is_published(data_root, datasets)]
     if lacking := lacking_data(drawn, data_root, datasets):
         raise MissingDataError(f"the recipe draws from {lacking}")
@@ -62,7 +71,10 @@ def curate(
     for curation, folder in zip(curations, folders, strict=True):
         curated = curate_one(curation, read, finder)
         print_curated(curated.report, printer())
-        say(f"written to {write_curated(curated, folder, data_root, overwrite)}\n")
+        if is_drawn(curated, folder, data_root) and not overwrite:
+            say(f"{curation.name} lies in {folder} already, drawn in the same way\n")
+        else:
+            say(f"written to {write_curated(curated, folder, data_root, overwrite)}\n")
     _say_next([str(output)] if output else [curation.name for curation in curations], recipe, workspace)
 
 
@@ -76,11 +88,11 @@ def _say_next(drawn: list[str], recipe: Path, workspace: Workspace) -> None:
     for command, tables in steps.items():
         say(f"next: {command}      # for {', '.join(tables)}")
     if not steps:
-        words = ["probe", "extract", *drawn, "--backbone", "NAME", *workspace.options("data_root")]
+        words = ["probe", "extract", *drawn, "--backbone", "NAME", *workspace.options("data_root", "cache")]
         say(f"next: {shlex.join(words)}      # no table trains on it; `probe backbones` has the names")
 
 
-def _require_free(folder: Path, curation: "Curation", workspace: Workspace, overwrite: bool) -> None:
+def _require_free(folder: Path, curation: "Curation", workspace: Workspace) -> None:
     """Nothing but an earlier draw is replaced: neither the user's own data nor what a known name means."""
     from probe.data import MANIFESTS, ORIGIN, all_datasets
     from probe.data import SAMPLE as BUNDLED
@@ -97,8 +109,6 @@ def _require_free(folder: Path, curation: "Curation", workspace: Workspace, over
     own = held & set(MANIFESTS) if taken else held  # the published list may lie in the folder of its name
     if own and (ORIGIN not in held or "manifest.csv" in held):
         raise UsageError(f"{folder} holds '{min(own)}', which no recipe drew; write elsewhere, with --output.")
-    if "manifest.parquet" in held and not overwrite:
-        raise UsageError(f"{folder / 'manifest.parquet'} exists already; move it away or add --overwrite.")
     for source in curation.sources:
         if held and folder.resolve() in _places(source.data, data_root):
             raise UsageError(

@@ -38,6 +38,8 @@ def plan(
 
     if sh and slurm:
         raise UsageError("--sh and --slurm are two scripts; ask for one.")
+    if sh and gpus > 1:
+        raise UsageError("--sh runs one command after the other; --slurm runs as many at once as there are --gpus.")
     workspace = Workspace(data_root, cache, out, datasets)
     inputs, planner = Inputs(workspace), Planner(workspace, machine)
     read = [read_recipe(path) for path in find_recipes(recipes or [Path("recipes")])]
@@ -48,6 +50,6 @@ def plan(
     if sh:
         typer.echo(shell_script(found, made_by), nl=False)
     elif slurm:
-        typer.echo(slurm_script(found, made_by, gpus), nl=False)
+        typer.echo(slurm_script(found, made_by, gpus, planner.machine.device == "cuda"), nl=False)
     else:
         show_plan(found, planner.machine, gpus, printer())

@@ -7,6 +7,7 @@ from .copies import other_copy as other_copy
 from .curated import Curated as Curated
 from .curated import LeftOut as LeftOut
 from .curated import curate as curate
+from .curated import is_drawn as is_drawn
 from .curated import training_rows as training_rows
 from .curated import write_curated as write_curated
 from .curation import Curation as Curation

@@ -26,7 +26,7 @@ from probe.data.curation_report import (
     SourceReport,
     compared_with_print,
 )
-from probe.data.manifest import COLUMNS, ORIGIN, CurationError, Manifest
+from probe.data.manifest import COLUMNS, ORIGIN, CurationError, Manifest, read_manifest
 from probe.data.resolve import MissingDataError
 from probe.data.selection import (
     CLASS,
@@ -46,7 +46,7 @@ from probe.data.selection import (
 from probe.errors import UsageError
 from probe.storage import write_whole
 
-LEFT_OUT = "near-duplicates.csv"
+MANIFEST, LEFT_OUT = "manifest.parquet", "near-duplicates.csv"
 SHOWN = 5
 
 
@@ -107,9 +107,9 @@ def write_curated(curated: Curated, folder: Path, data_root: Path, overwrite: bo
 
     Raises UsageError for a manifest that is there already, unless told to overwrite it.
     """
-    path = folder / "manifest.parquet"
+    path = folder / MANIFEST
     if path.exists() and not overwrite:
-        raise UsageError(f"{path} exists already; move it away or ask for it to be overwritten.")
+        raise UsageError(f"{path} exists already, and is another draw; move it away or overwrite it (--overwrite).")
     is_drawn_again = path.exists()
     roots = curated.manifest.roots.items()
     origin = Origin(roots={source: _below(root, data_root) for source, root in roots}, report=curated.report)
@@ -122,6 +122,17 @@ def write_curated(curated: Curated, folder: Path, data_root: Path, overwrite: bo
         (folder / LEFT_OUT).unlink(missing_ok=True)
     curated.manifest.write(path, overwrite)
     return path
+
+
+def is_drawn(curated: Curated, folder: Path, data_root: Path) -> bool:
+    """Whether this very training set lies in the folder, its images where they are now."""
+    if not (folder / MANIFEST).exists():
+        return False
+    try:
+        there = read_manifest(folder / MANIFEST, data_root=data_root)
+    except UsageError:
+        return False
+    return (there.digest, there.roots) == (curated.manifest.digest, curated.manifest.roots)
 
 
 def _below(root: Path, data_root: Path) -> str:

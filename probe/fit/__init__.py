@@ -18,7 +18,7 @@ from probe.fit.config import (
 from probe.fit.data import FitData, SplitRows, shuffle_window
 from probe.fit.divergence import DivergedError
 from probe.fit.domains import images_of, require_domains, training_images
-from probe.fit.embedding import embed, score, score_merged
+from probe.fit.embedding import SELECTING, embed, score, score_merged
 from probe.fit.fitted import Fitted, fit
 from probe.fit.history import DomainRecord, EpochRecord
 from probe.fit.optimizers import OPTIMIZERS
@@ -33,6 +33,7 @@ __all__ = [
     "OPTIMIZERS",
     "SAMPLERS",
     "SCHEDULES",
+    "SELECTING",
     "VAL_SHARE",
     "Checkpoint",
     "ClosedFormConfig",

@@ -84,9 +84,10 @@ MACHINES = {
 
 def find_machine(name: str) -> Machine:
     """One of MACHINES, as a machine elsewhere. Raises UsageError with the nearest name."""
-    if name not in MACHINES:
-        raise UsageError(f"no machine '{name}' is known; {nearest(name, MACHINES)}")
-    return MACHINES[name]
+    found = MACHINES.get(name.lower())
+    if found is None:
+        raise UsageError(f"no machine '{name}' is known; {nearest(name.lower(), MACHINES)}")
+    return found
 
 
 def this_machine() -> Machine:

@@ -3,7 +3,7 @@
 Both go on where they were stopped, since each command skips what is done; one that fails does not stop the others.
 
     print(shell_script(plan, "probe plan --sh"))
-    print(slurm_script(plan, "probe plan --slurm --gpus 8", devices=8))      # bash plan.slurm.sh submits it
+    print(slurm_script(plan, "probe plan --slurm --gpus 8", devices=8, gpu=True))      # bash plan.slurm.sh submits it
 """
 
 import shlex
@@ -26,15 +26,18 @@ def shell_script(plan: Plan, made_by: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def slurm_script(plan: Plan, made_by: str, devices: int) -> str:
-    """For bash; it submits an array of jobs for each stage, `devices` at once, which waits for the stage before."""
+def slurm_script(plan: Plan, made_by: str, devices: int, gpu: bool) -> str:
+    """For bash; it submits an array of jobs for each stage, `devices` at once, which waits for the stage before.
+
+    `gpu`: whether a job asks for one.
+    """
     lines, waits = _head(made_by), ""
     for stage in Stage:
         steps = plan.of_stage(stage)
         if not steps:
             continue
-        gpu = "" if stage == Stage.draw else " --gres=gpu:1"
-        array = f"--job-name=probe-{stage} --array=0-{len(steps) - 1}%{devices}{gpu}"
+        resources = " --gres=gpu:1" if gpu and stage != Stage.draw else ""
+        array = f"--job-name=probe-{stage} --array=0-{len(steps) - 1}%{devices}{resources}"
         lines += [f"{stage}=$(sbatch --parsable {array}{waits} <<'JOB'", "#!/usr/bin/env bash", "commands=("]
         lines += [f"  {shlex.quote(step.command)}  # {told(step)}" for step in steps]
         lines += [")", 'eval "${commands[$SLURM_ARRAY_TASK_ID]}"', "JOB", ")"]

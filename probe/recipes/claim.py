@@ -11,7 +11,7 @@ values are compared alike.
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise, product
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -118,6 +118,12 @@ class Claim(Strict):
     most: float | None = None
     """Bounds of all amounts, themselves within; without them, an amount has to be above 0."""
 
+    @model_validator(mode="after")
+    def _bounds_leave_something(self) -> Self:
+        if self.least is not None and self.most is not None and self.least > self.most:
+            raise ValueError(f"least {self.least:g} is more than most {self.most:g}")
+        return self
+
     @property
     def is_of_sign(self) -> bool:
         """Whether it is that differences are above 0, or not below."""
@@ -170,6 +176,8 @@ class Above(Claim):
             raise ValueError(
                 "`than` names what the rows are above, `against` where these are taken from: write one of them"
             )
+        if self.compare == "best" and self.against is not None:
+            raise ValueError("compare: best: `against` takes each row elsewhere; write `than`, or leave `compare` out")
         if self.compare == "pairs" and self.than is not None and len(self.rows) != len(self.than):
             raise ValueError(f"compare: pairs: {len(self.rows)} `rows` and {len(self.than)} of `than` are no pairs")
         return self

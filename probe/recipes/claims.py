@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field, ValidationError
 
 from probe.errors import UsageError, nearest
+from probe.fit import SELECTING
 from probe.metrics import MEAN, METRICS
 from probe.recipes.claim import KINDS, Claim, Operand
 from probe.recipes.display import PARAMETERS, VERDICTS, StaticDisplay
@@ -92,6 +93,8 @@ def _filled(given: Any, name: str) -> Any:
 
 def _read(fields: dict[str, Any], where: str) -> Claim:
     kind = fields.get("kind")
+    if kind is None:
+        raise UsageError(f"{where}: 'kind' is missing, which says how it compares; known: {', '.join(sorted(KINDS))}.")
     if kind not in KINDS:
         raise UsageError(f"{where}: kind: there is no '{kind}'; {nearest(str(kind), KINDS)}")
     try:
@@ -115,6 +118,10 @@ def _require_known(operand: Operand, recipe: "Recipe", where: str) -> None:
     if operand.printed_column is not None and operand.printed_column not in printed:
         near = nearest(operand.printed_column, printed)
         raise UsageError(f"{where}: printed_column: '{row.name}' has no printed '{operand.printed_column}'; {near}")
+    if operand.split == "val" and operand.metric in METRICS and operand.metric not in SELECTING:
+        raise UsageError(f"{where}: metric: validation computes {' and '.join(SELECTING)}, not {operand.metric}.")
+    if operand.split == "val" and operand.index not in (None, "merged"):
+        raise UsageError(f"{where}: index: validation searches the merged index alone; leave `index` out.")
     of_validation = operand.split == "val" or operand.statistic == "epoch"
     if of_validation and row.runs and (row.training is None or row.specialists):
         raise UsageError(f"{where}: '{row.name}' of {file} selects no epoch on validation.")

@@ -67,7 +67,7 @@ def format_value(metric: str, value: float | str) -> str:
     if metric in PARAMETERS:
         return f"{value / 1e6:,.1f} M"
     if metric == "p":
-        return f"{value:.4f}"
+        return f"{value:.4f}" if value >= 5e-5 else "<0.0001"
     return f"{round(value):,}" if metric in COUNTS else f"{value:.1f}"
 
 

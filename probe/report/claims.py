@@ -24,6 +24,7 @@ from probe.runs import Run
 
 PRINT, HERE, DIFFERENCE, P, ROWS = VERDICTS
 UNSURE = "≈"
+DEFAULT_INDEX = "the index shown first"
 
 
 class Verdict(StrEnum):
@@ -245,11 +246,13 @@ def _rows(judgement: Judgement) -> str:
 
 
 def _difference(better: Operand, worse: Operand) -> str:
-    """The rows and their column; of one row, what tells the two values apart."""
-    parts = [part for part in ("recipe", "metric", "index", "split") if getattr(better, part) != getattr(worse, part)]
-    names = [
-        f"{each.row} ({', '.join(filter(None, (getattr(each, part) for part in parts)))})" for each in (better, worse)
-    ]
-    names = names if better.row == worse.row else [better.row, worse.row]
+    """The rows and their column; where it is not the same, and of one row, what tells the two values apart."""
     has_column = better.metric not in PARAMETERS and better.statistic != "epoch"
-    return " - ".join(names) + (f", {better.column}" if has_column else "")
+    one_column = better.column == worse.column
+    told = ("recipe", "column", "metric", "index", "split") if better.row == worse.row else ("column",) * has_column
+    parts = [part for part in told if getattr(better, part) != getattr(worse, part)]
+    names = [
+        f"{each.row} ({', '.join(getattr(each, part) or DEFAULT_INDEX for part in parts)})" if parts else each.row
+        for each in (better, worse)
+    ]
+    return " - ".join(names) + (f", {better.column}" if has_column and one_column else "")

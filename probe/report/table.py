@@ -129,7 +129,8 @@ class Table:
             values = [values.get(column, {}) for row in self.lines for values in (row.cells, row.printed)]
             known = {metric for of_row in values for metric in of_row}
             metrics = tuple(metric for metric in display.metrics if metric in known)
-            found[column] = metrics or display.score_metrics or display.metrics
+            own = (column,) if column in display.metrics else ()
+            found[column] = metrics or own or display.score_metrics or display.metrics
         return found
 
 

@@ -69,7 +69,7 @@ def test_what_a_training_set_reads_are_its_sources_and_the_benchmarks_that_it_is
         ("{title: T, seed: 1, shares: {a: .inf}, sources: [{data: sop}]}", "shares.by domain.a: Input should be a fin"),
         (
             "{title: T, seed: 1, shares: {}, sources: [{data: sop}]}",
-            "shares.by domain: Dictionary should have at least 1 item",
+            "shares.by domain: it should have at least 1",
         ),
         ("{title: T, seed: 1, shares: 3, sources: [{data: sop}]}", "shares.benchmark: Input should be a valid string"),
         ("{title: T, seed: 1, sources: [{data: sop, near_duplicates: {cosine: 0.9}}]}", "'backbone' is missing"),

@@ -178,7 +178,8 @@ def test_only_an_earlier_draw_is_replaced_and_not_by_a_draw_from_itself(shell: S
     write(shell.home / "one.yaml", "title: One", "seed: 1", "sources: [{data: pictures, cap: 2}]")
     write(shell.home / "again.yaml", "title: Again", "seed: 1", "sources: [{data: drawn, cap: 1}]")
     shell("probe data curate one.yaml --output data/drawn")
-    assert "add --overwrite" in shell("probe data curate one.yaml --output data/drawn", 2).stderr
+    write(shell.home / "one.yaml", "title: One", "seed: 1", "sources: [{data: pictures, cap: 1}]")
+    assert "(--overwrite)" in shell("probe data curate one.yaml --output data/drawn", 2).stderr
     shell("probe data curate one.yaml --output data/drawn --overwrite")
     digest = resolve_data("drawn", shell.home / "data").digest
     refused = shell("probe data curate again.yaml --output data/drawn --overwrite", 2)

@@ -65,7 +65,7 @@ def test_stats_prints_the_papers_tables_and_counts_a_manifest(shell: Shell):
     assert re.search(r"photos +train +20 +5 +4 +4 +4", shell("probe data stats photos").stdout)
 
 
-def test_curate_writes_a_training_set_and_does_not_overwrite_it(shell: Shell):
+def test_curate_writes_a_training_set_once_and_does_not_overwrite_another_draw(shell: Shell):
     recipe = shell.home / "mine.yaml"
     recipe.write_text("title: Mine\nseed: 1\nsources: [{data: photos, min: 2, cap: 3}, {data: grocery-store}]\n")
     done = shell(f"probe data curate {recipe}")
@@ -74,7 +74,12 @@ def test_curate_writes_a_training_set_and_does_not_overwrite_it(shell: Shell):
     assert "next: probe extract mine --backbone" in done.stderr
     manifest = pl.read_parquet(shell.home / "data" / "mine" / "manifest.parquet")
     assert dict(manifest["source"].value_counts().iter_rows()) == {"photos": 15, "grocery-store": 1}
-    assert "exists already" in shell(f"probe data curate {recipe}", 2).stderr
+    file = shell.home / "data" / "mine" / "manifest.parquet"
+    before = file.stat().st_mtime_ns
+    assert "already, drawn in the same way" in shell(f"probe data curate {recipe}").stderr
+    recipe.write_text(recipe.read_text().replace("cap: 3", "cap: 2"))
+    assert "exists already, and is another draw" in shell(f"probe data curate {recipe}", 2).stderr
+    assert file.stat().st_mtime_ns == before
 
 
 def test_curate_names_all_that_is_missing_and_where_to_get_it(shell: Shell):

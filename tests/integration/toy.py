@@ -1,10 +1,11 @@
-"""The papers' world in small: UnED and M4D-35k in their published layouts with tiny images, and the papers' encoders a
-block deep and narrow, their random weights in a hub cache. All else is as a user has it.
+"""The papers' world in small: UnED and the sources of M4D-35k in their published layouts with tiny images, and the
+papers' encoders a block deep and narrow, their random weights in a hub cache. All else is as a user has it.
 
 toy = make_toy(home)       # home/data, home/hub, and home/recipes: the project's, with these encoders
 toy.lists["inshop"]["index"]      # [("deepfashion/inshop/img/WOMEN/Dresses/id_00000012/0120_front.jpg", [12]), ...]
 """
 
+import json
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from tests.integration.commands import ROOT
 RECIPES = ("unifex_table3", "unifex_table4", "uned_table4", "uned_table5", "uned_supp_s4")  # others are based on them
 METRICS = ("mMP@5", "R@1", "mAP@100")
 WIDTH, PX = 96, 32
+LANDMARKS = 6  # classes of M4D-35k, in place of 10,000
 
 Picture = tuple[str, list[int]]
 """Its path, as the published lists have it, and its classes."""
@@ -93,15 +95,29 @@ def uned() -> dict[str, Lists]:
     return lists
 
 
-def m4d_35k(landmarks: list[Picture]) -> list[Picture]:
-    """UniFEx's list: classes of four sources; its landmarks are UnED's."""
+def m4d_35k(landmarks: list[Picture]) -> tuple[list[Picture], dict[str, str]]:
+    """What M4D-35k is drawn from: the images of its four sources, whose landmarks are UnED's, and the lists of them, by
+    path."""
     numbers = [(label, i) for label in range(8) for i in range(3 + label % 3)]
-    found = [(f"products-10k/train/{10 * label + i}.jpg", [label]) for label, i in numbers]
-    folder = "google_landmark_recognition_2021/"
-    found += [(path.replace("gldv2/images/", folder), [10 + label]) for path, (label,) in landmarks]
-    found += [(f"deepfashion/train/TOPS/id_{label:08}/shop_{i:02}.jpg", [20 + label]) for label, i in numbers]
-    cars = "stanford_cars/cars_train/cars_train"
-    return found + [(f"{cars}/{10 * label + i:05}.jpg", [30 + label]) for label, i in numbers]
+    products = [(f"{10 * label + i}.jpg", label) for label, i in numbers]
+    items = {f"id_{label:08}": [f"train/TOPS/id_{label:08}/{i:02}.jpg" for i in range(3)] for label in range(8)}
+    cars = [(f"{10 * label + i:05}.jpg", label) for label, i in numbers]
+    google = [(path.removeprefix("gldv2/images/"), label) for path, (label,) in landmarks]
+    lists = {
+        "products-10k/train.csv": lines("name,class,group", *(f"{name},{label},0" for name, label in products)),
+        "products-10k/test_kaggletest.csv": lines("name,class,Usage", "0.jpg,0,Public"),
+        "google_landmark_recognition_2021/train.csv": lines(
+            "id,landmark_id", *(f"{Path(path).stem},{label}" for path, label in google)
+        ),
+        "deepfashion/deepfashion_train.json": json.dumps({"TOPS": items}),
+        "stanford_cars/refined_train.csv": lines(
+            "x1,y1,x2,y2,Class,image,Probability", *(f"1,2,3,4,{label}_8,{name},0.9" for name, label in cars)
+        ),
+    }
+    images = [(f"products-10k/train/{name}", [label]) for name, label in products]
+    images += [(f"google_landmark_recognition_2021/{path}", [label]) for path, label in google]
+    images += [(f"deepfashion/{path}", [label]) for label, paths in enumerate(items.values()) for path in paths]
+    return images + [(f"stanford_cars/cars_train/{name}", [label]) for name, label in cars], lists
 
 
 @dataclass(frozen=True)
@@ -112,30 +128,33 @@ class Toy:
 
 
 def make_toy(home: Path) -> Toy:
-    lists, data = uned(), home / "data"
-    pictures = [picture for of_domain in lists.values() for each in of_domain.values() for picture in each]
-    trained = m4d_35k(lists["gldv2"]["train"])
-    for path, labels in dict([*pictures, *trained]).items():
-        draw(data / path, f"{path.split('/')[0]} {labels[0]}")
+    of_uned = uned()
+    trained, lists = m4d_35k(of_uned["gldv2"]["train"])
     for domain in DOMAINS:
-        for name, of_list in lists[domain.name].items():
-            file = data / "info_files" / domain.folder / f"{name}.json"
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(info(*((path, labels if len(labels) > 1 else labels[0]) for path, labels in of_list)))
-    (data / "m4d-35k_train.csv").write_text(lines("img_path,label", *(f"{path},{each[0]}" for path, each in trained)))
+        for name, pictures in of_uned[domain.name].items():
+            one_or_more = ((path, labels if len(labels) > 1 else labels[0]) for path, labels in pictures)
+            lists[f"info_files/{domain.folder}/{name}.json"] = info(*one_or_more)
+    pictures = [picture for of_domain in of_uned.values() for each in of_domain.values() for picture in each]
+    for path, labels in dict([*pictures, *trained]).items():
+        draw(home / "data", path, motif=f"{path.split('/')[0]} {labels[0]}")
+    for path, content in lists.items():
+        (home / "data" / path).parent.mkdir(parents=True, exist_ok=True)
+        (home / "data" / path).write_text(content)
     shutil.copytree(ROOT / "recipes", home / "recipes")
     for name in RECIPES:
         adapt(home / "recipes" / f"{name}.yaml", home / "hub")
-    return Toy(home, lists)
+    curation = home / "recipes" / "curation" / "m4d-35k.yaml"
+    curation.write_text(curation.read_text().replace("classes: 10000", f"classes: {LANDMARKS}"))
+    return Toy(home, of_uned)
 
 
-def draw(file: Path, motif: str) -> None:
+def draw(folder: Path, path: str, motif: str) -> None:
     """A photograph: blotches in the colours of its motif, others of its own, in a size of its own."""
-    of_motif, of_image = (np.random.default_rng(list(text.encode())) for text in (motif, str(file)))
+    of_motif, of_image = (np.random.default_rng(list(text.encode())) for text in (motif, path))
     blotches = 0.75 * of_motif.uniform(0, 255, (4, 4, 3)) + 0.25 * of_image.uniform(0, 255, (4, 4, 3))
-    file.parent.mkdir(parents=True, exist_ok=True)
     size = (int(of_image.integers(36, 60)), int(of_image.integers(36, 60)))
-    Image.fromarray(blotches.astype(np.uint8)).resize(size).save(file, quality=95)
+    (folder / path).parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(blotches.astype(np.uint8)).resize(size).save(folder / path, quality=95)
 
 
 def adapt(recipe: Path, hub: Path) -> None:

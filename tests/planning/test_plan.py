@@ -14,7 +14,7 @@ import pytest
 from probe.errors import UsageError
 from probe.planning import Inputs, Inventory, Plan, Planner, Stage, Step, make_plan, shell_script, slurm_script
 from probe.planning.duration import Estimate
-from probe.planning.machine import find_machine
+from probe.planning.machine import MACHINES, find_machine
 from probe.recipes import read_recipe
 from probe.workspace import Workspace
 
@@ -157,7 +157,7 @@ def test_the_slurm_script_submits_an_array_a_stage_that_waits_for_the_one_before
     sbatch = tmp_path / "sbatch"
     sbatch.write_text(SBATCH)
     sbatch.chmod(0o755)
-    script = slurm_script(Plan(STEPS, [], 2), "probe plan --slurm", devices=4)
+    script = slurm_script(Plan(STEPS, [], 2), "probe plan --slurm", devices=4, gpu=True)
     path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
     subprocess.run(["bash", "-c", script], cwd=tmp_path, env=os.environ | {"PATH": path}, check=True)
     assert (tmp_path / "log").read_text().splitlines() == ["draw a", "extract", "fit"]
@@ -166,3 +166,12 @@ def test_the_slurm_script_submits_an_array_a_stage_that_waits_for_the_one_before
     assert "dependency" not in draw
     assert "--array=0-1%4 --gres=gpu:1 --dependency=afterany:17" in extract
     assert "--dependency=afterany:17" in fit
+
+
+def test_on_cpus_no_job_asks_for_a_gpu():
+    assert "--gres" not in slurm_script(Plan(STEPS, [], 2), "probe plan --slurm", devices=4, gpu=False)
+
+
+@pytest.mark.parametrize("name", ["h100", "H100", "RTX4090"])
+def test_a_machine_is_found_however_it_is_written(name: str):
+    assert find_machine(name) is MACHINES[name.lower()]

@@ -61,6 +61,11 @@ WRONG = [
     ({"statistic": "epoch", "rows": ["C"], "than": ["Oracle"]}, "'Oracle' of beside.yaml selects no epoch"),
     ({"each": []}, "each: list the names that take the place of `{}`"),
     ({"each": ["A", "B"]}, "claim 'A is best' is there twice; with `each`, `{}` tells claims apart"),
+    ({"split": "val", "rows": ["C"], "than": ["C"], "metric": "mAP@100"}, "validation computes mMP@5 and R@1, not mAP"),
+    ({"split": "val", "rows": ["C"], "index": "separate"}, "validation searches the merged index alone"),
+    ({"compare": "best", "than": None, "against": {"index": "separate"}}, "compare: best: `against` takes each row"),
+    ({"least": 5, "most": 1}, "least 5 is more than most 1"),
+    ({"kind": None}, "'kind' is missing, which says how it compares; known: above, "),
     ({"least": True}, "`least` is a number, not true"),
     (
         {"kind": "gain", "rows": None, "than": None, "more": GAIN, "less": {"rows": ["A"]}},
@@ -94,11 +99,11 @@ def test_each_makes_a_claim_of_each_name_in_all_of_its_texts(tmp_path: Path):
 
 
 def test_a_value_is_taken_from_where_the_claim_says_unless_its_row_says_otherwise(tmp_path: Path):
-    row = {"row": "C", "column": "Sky", "metric": "R@1", "index": "separate", "split": "val"}
+    row = {"row": "C", "column": "Sky", "metric": "R@1", "split": "val"}
     [claim] = claims_of(tmp_path, ABOVE | {"than": [row], "columns": ["Coins"], "metric": "mAP@100"})
     assert claim.operands == [
         Operand("beside", "A", "Coins", "mAP@100"),
-        Operand("beside", "C", "Sky", "R@1", "separate", "val"),
+        Operand("beside", "C", "Sky", "R@1", None, "val"),
     ]
 
 

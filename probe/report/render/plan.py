@@ -18,10 +18,10 @@ def show_plan(plan: Plan, machine: Machine, gpus: int, console: Console) -> None
         console.print(Text(f"{number:>{width}}. {step.command}"), soft_wrap=True)
         console.print(Text(f"{'':{width}}  {told(step)}"), style="dim")
     if not plan.steps:
-        console.print("nothing is left to run: all tables are complete")
+        console.print("there is nothing to run")
         return
     unknown = f", and {plan.unknown} of unknown length" if plan.unknown else ""
-    devices = f" on {gpus} of it" if gpus > 1 else ""
+    devices = f" on {gpus} devices" if gpus > 1 else ""
     console.print(
         f"{len(plan.steps)} command(s) for {plan.tables} table(s): {rounded(plan.seconds(gpus))}{devices} "
         f"({machine.name}){unknown}; {plan.bytes / 1e9:,.1f} GB of features"
