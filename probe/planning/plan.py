@@ -40,6 +40,9 @@ class Step:
     """Of the features that it stores; None where their number or length is not known."""
     completes: tuple[str, ...] = ()
     """Tables that lack nothing after it."""
+    writes: str = ""
+    """The backbone whose stores, or the table whose runs it writes, others beside its own among them; empty: what no
+    other step writes."""
 
 
 @dataclass(frozen=True)
@@ -55,14 +58,22 @@ class Plan:
     def of_stage(self, stage: Stage) -> list[Step]:
         return [step for step in self.steps if step.stage == stage]
 
+    def tasks(self, stage: Stage) -> list[list[Step]]:
+        """What can be done side by side: steps one after the other that write the same stores or runs."""
+        tasks: dict[str, list[Step]] = {}
+        for step in self.of_stage(stage):
+            tasks.setdefault(step.writes or step.command, []).append(step)
+        return list(tasks.values())
+
     @property
     def bytes(self) -> int:
         """Of all features whose size is known."""
         return sum(step.bytes or 0 for step in self.steps)
 
     def seconds(self, devices: int = 1) -> float:
-        """Of all steps whose time is known, as many side by side as there are devices, stage after stage."""
-        return sum(side_by_side([s.time.seconds for s in self.of_stage(stage) if s.time], devices) for stage in Stage)
+        """Of all steps whose time is known, as many tasks side by side as there are devices, stage after stage."""
+        stages = ([sum(s.time.seconds for s in task if s.time) for task in self.tasks(stage)] for stage in Stage)
+        return sum(side_by_side(times, devices) for times in stages)
 
     @property
     def unknown(self) -> int:
@@ -105,6 +116,7 @@ def _extraction(extraction: Extraction, tables: Collection[str], inventory: Inve
         frozenset(tables),
         planner.extraction_time(extraction, images),
         None if images is None or dim is None else images * dim * 2,
+        writes=extraction.backbone.name,
     )
 
 
@@ -131,13 +143,25 @@ def _ordered(inputs: list[Step], fits: dict[str, Step]) -> list[Step]:
 
 
 def _timed(steps: list[Step], inventories: Mapping[str, Inventory], planner: Planner) -> list[Step]:
-    """With the times of the fits, each of the runs that no fit before it has made."""
-    timed, before = [], set[str]()
+    """With the times of the fits, each of the runs that no fit before it makes."""
+    tables = [next(iter(step.tables)) for step in steps if step.stage == Stage.fit]
+    planned = {table: planner.planned_runs(inventories[table]) for table in tables}
+    first, timed, before = _first_sharing(planned), [], set[str]()
     for step in steps:
         if step.stage == Stage.fit:
             (table,) = step.tables
-            planned = planner.planned_runs(inventories[table])
-            step = replace(step, time=planner.fit_time([run for key, run in planned.items() if key not in before]))
-            before |= planned.keys()
+            time = planner.fit_time([run for key, run in planned[table].items() if key not in before])
+            step = replace(step, time=time, writes=first[table])
+            before |= planned[table].keys()
         timed.append(step)
     return timed
+
+
+def _first_sharing(runs: Mapping[str, Collection[str]]) -> dict[str, str]:
+    """Table -> the first of the tables with which it shares runs, or runs with one that does. `runs`: by table."""
+    first, made_by, order = {table: table for table in runs}, dict[str, str](), list(runs)
+    for table, keys in runs.items():
+        for other in {made_by.setdefault(key, table) for key in keys}:
+            into, joined = sorted((first[table], first[other]), key=order.index)
+            first = {each: into if name == joined else name for each, name in first.items()}
+    return first

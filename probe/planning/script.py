@@ -27,19 +27,22 @@ def shell_script(plan: Plan, made_by: str) -> str:
 
 
 def slurm_script(plan: Plan, made_by: str, devices: int, gpu: bool) -> str:
-    """For bash; it submits an array of jobs for each stage, `devices` at once, which waits for the stage before.
+    """For bash; it submits an array of jobs for each stage, `devices` at once, which waits for the stage before. What
+    writes the same stores or runs is one job.
 
     `gpu`: whether a job asks for one.
     """
     lines, waits = _head(made_by), ""
     for stage in Stage:
-        steps = plan.of_stage(stage)
-        if not steps:
+        tasks = plan.tasks(stage)
+        if not tasks:
             continue
         resources = " --gres=gpu:1" if gpu and stage != Stage.draw else ""
-        array = f"--job-name=probe-{stage} --array=0-{len(steps) - 1}%{devices}{resources}"
+        array = f"--job-name=probe-{stage} --array=0-{len(tasks) - 1}%{devices}{resources}"
         lines += [f"{stage}=$(sbatch --parsable {array}{waits} <<'JOB'", "#!/usr/bin/env bash", "commands=("]
-        lines += [f"  {shlex.quote(step.command)}  # {told(step)}" for step in steps]
+        for task in tasks:
+            commands = shlex.quote("; ".join(step.command for step in task))
+            lines += [f"  {commands}  # {'; then '.join(map(told, task))}"]
         lines += [")", 'eval "${commands[$SLURM_ARRAY_TASK_ID]}"', "JOB", ")"]
         waits = f" --dependency=afterany:${stage}"
     return "\n".join(lines) + "\n"

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from probe.errors import UsageError
 from probe.planning import Inputs, Inventory, Plan, Planner, Stage, Step, make_plan, shell_script, slurm_script
 from probe.planning.duration import Estimate
 from probe.planning.machine import MACHINES, find_machine
+from probe.planning.plan import _first_sharing
 from probe.recipes import read_recipe
 from probe.workspace import Workspace
 
@@ -80,6 +82,21 @@ def test_runs_that_tables_share_take_their_time_once(tmp_path: Path):
     assert (after.time and after.time.seconds, after.completes) == (0.0, ("uned_supp_s4",))
 
 
+def test_what_writes_the_same_stores_or_runs_is_never_side_by_side(tmp_path: Path):
+    found = plan_of(("guiec-6th-place", "uned_table6", "uned_table4", "unifex_table5", "uned_supp_s4"), tmp_path)
+    extracted = [[words(step) for step in task] for task in found.tasks(Stage.extract)]
+    of_vit_h = "probe extract {} --backbone openclip-vit-h14-projected"
+    assert [of_vit_h.format("m4d-35k"), of_vit_h.format("uned") + " --split val --split test"] in extracted
+    fitted = [{table for step in task for table in step.completes} for task in found.tasks(Stage.fit)]
+    assert {"uned_table4", "uned_supp_s4"} in fitted
+    assert {"unifex_table5"} in fitted
+
+
+def test_tables_that_share_runs_with_one_between_them_are_one_task():
+    runs = {"a": ["1"], "b": ["2"], "c": ["3"], "d": ["3", "1"], "e": []}
+    assert _first_sharing(runs) == {"a": "a", "b": "b", "c": "a", "d": "a", "e": "e"}
+
+
 def test_a_table_is_completed_when_all_that_it_needs_was_run_and_not_later(plan: Plan):
     for place, step in enumerate(plan.steps):
         for table in step.completes:
@@ -109,6 +126,7 @@ def test_side_by_side_a_stage_takes_no_less_than_its_longest_command():
     assert whole.seconds() == 130
     assert whole.seconds(devices=2) == 70
     assert whole.seconds(devices=100) == 70
+    assert Plan([replace(step, writes="store") for step in steps], [], 1).seconds(devices=3) == 120
 
 
 def test_a_machine_that_is_not_known_gets_the_nearest():
@@ -118,8 +136,9 @@ def test_a_machine_that_is_not_known_gets_the_nearest():
 
 STEPS = [
     Step("echo 'draw a' >> log", Stage.draw, frozenset("t")),
-    Step("echo extract >> log", Stage.extract, frozenset("tu")),
+    Step("echo extract >> log", Stage.extract, frozenset("tu"), writes="clip"),
     Step("false", Stage.extract, frozenset("u")),
+    Step("echo 'extract more' >> log", Stage.extract, frozenset("t"), writes="clip"),
     Step("echo fit >> log", Stage.fit, frozenset("t"), completes=("t",)),
 ]
 SBATCH = """#!/usr/bin/env bash
@@ -135,7 +154,7 @@ def test_the_shell_script_runs_all_and_tells_what_failed(tmp_path: Path):
     steps = [Step("bash -c '{}'".format(s.command.replace("'", '"')), s.stage, s.tables) for s in STEPS]
     script = shell_script(Plan(steps, [], 2), "probe plan --sh")
     done = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert (tmp_path / "log").read_text().splitlines() == ["draw a", "extract", "fit"]
+    assert (tmp_path / "log").read_text().splitlines() == ["draw a", "extract", "extract more", "fit"]
     assert done.returncode == 1
     assert "failed: bash -c false" in done.stderr
 
@@ -160,7 +179,7 @@ def test_the_slurm_script_submits_an_array_a_stage_that_waits_for_the_one_before
     script = slurm_script(Plan(STEPS, [], 2), "probe plan --slurm", devices=4, gpu=True)
     path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
     subprocess.run(["bash", "-c", script], cwd=tmp_path, env=os.environ | {"PATH": path}, check=True)
-    assert (tmp_path / "log").read_text().splitlines() == ["draw a", "extract", "fit"]
+    assert (tmp_path / "log").read_text().splitlines() == ["draw a", "extract", "extract more", "fit"]
     draw, extract, fit = (tmp_path / "submitted").read_text().splitlines()
     assert "--array=0-0%4" in draw
     assert "dependency" not in draw
