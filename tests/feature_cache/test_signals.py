@@ -142,6 +142,7 @@ def test_signals_come_when_the_block_has_ended_and_then_the_usual_handlers_are_b
     assert signal.getsignal(signal.SIGINT) is usual
 
 
+@pytest.mark.slow
 def test_a_second_ctrl_c_while_a_writer_stops_leaves_the_parts_whole(tmp_path: Path) -> None:
     """A process of its own gets two SIGINT at random instants of a merge. Where Python swallows them, as it does in the
     callback of a weak reference, the process ends by itself."""
@@ -155,7 +156,7 @@ def interrupt():
     time.sleep(float(sys.argv[3]))
     os.kill(os.getpid(), 2)
 threading.Thread(target=interrupt, daemon=True).start()
-for _ in range(50):
+for _ in range(20):
     with StoreWriter.resume(path) as writer:
         writer._merge([FeatureStore(file) for file in written_files(path)], lambda rows: None)
         path.unlink()
