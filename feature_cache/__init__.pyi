@@ -1,3 +1,4 @@
+from .disk import require_regular as require_regular
 from .errors import MissingIdsError as MissingIdsError
 from .errors import SpecMismatchError as SpecMismatchError
 from .errors import StoreError as StoreError
@@ -15,6 +16,7 @@ from .layout import is_store as is_store
 from .listing import Listed as Listed
 from .listing import describe as describe
 from .listing import find_stores as find_stores
+from .parquet import read_parquet as read_parquet
 from .spec import Spec as Spec
 from .spec import differences as differences
 from .spec import fingerprint as fingerprint

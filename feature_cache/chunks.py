@@ -1,26 +1,28 @@
-"""The features' chunks as they lie in the file, read and written past HDF5's slow checksum and its one lock.
+"""The chunks of a column as they lie in the file, each with its digest.
 
-The bytes are HDF5's, its Fletcher-32 at the end of each chunk included. Reading runs in threads; rows whose checksum is
-not right are never handed on.
+Chunks of the features are read past HDF5 and its one lock, in threads, straight into the result. Rows whose digest is
+not right are never handed on. Stores of format 1 have HDF5's checksum in place of digests, and are read by HDF5.
 
-    reader = ChunkReader(dataset(file, "features"))
+    reader = ChunkReader(dataset(file, "features"), digests)
     reader.between(1000, 2000)             # (1000, D)
-    writer = ChunkWriter(dataset(new, "features"))
+    writer = ChunkWriter(dataset(new, "size"))
     writer.append(rows)
     writer.close()
+    writer.digests
 """
 
+import math
 import os
 import threading
+import zlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import h5py
 import numpy as np
 
-from feature_cache.fletcher import Fletcher32
+from feature_cache.digests import chunk_digest
 
-CHECKSUM_BYTES = 4
 CHUNKS_PER_TASK = 8
 THREADS = min(8, os.cpu_count() or 1)
 
@@ -28,26 +30,28 @@ THREADS = min(8, os.cpu_count() or 1)
 class ChunkReader:
     """The chunks of the features of an open file; `starts` are their first rows, `step` the rows of each but the last.
 
-    Safe to call from several threads.
+    `digests` (chunks,) uint64, None for a store of format 1. Safe to call from several threads.
     """
 
-    def __init__(self, features: h5py.Dataset) -> None:
+    def __init__(self, features: h5py.Dataset, digests: np.ndarray | None) -> None:
         self.rows, self.dim = features.shape
         self.dtype = features.dtype
         self.step = chunk_rows(features)
         self.starts = range(0, self.rows, self.step)
+        self._features, self._digests = features, digests
         self._bytes = self.step * self.dim * self.dtype.itemsize
         self._descriptor = features.file.id.get_vfd_handle()
         self._offsets: dict[int, int] = {}
         self._of_thread = threading.local()
-        features.id.chunk_iter(self._note)
+        if digests is not None:
+            features.id.chunk_iter(self._note)
 
     def _note(self, chunk: h5py.h5d.StoreInfo) -> None:
-        if chunk.filter_mask == 0 and chunk.size == self._bytes + CHECKSUM_BYTES:
+        if chunk.filter_mask == 0 and chunk.size == self._bytes:
             self._offsets[chunk.chunk_offset[0]] = chunk.byte_offset
 
     def between(self, start: int, stop: int) -> np.ndarray:
-        """(stop - start, D): those rows. Raises OSError when a chunk does not match its checksum."""
+        """(stop - start, D): those rows. Raises OSError when a chunk does not match its digest."""
         result = np.empty((stop - start, self.dim), self.dtype)
 
         def fill(chunk: int) -> None:
@@ -68,7 +72,7 @@ class ChunkReader:
         self._read(start, self._of_thread.scratch)
         return self._of_thread.scratch[: self.rows - start]
 
-    def each(self, starts: Sequence[int], work: Callable[[int], None]) -> None:
+    def each(self, starts: Sequence[int], work: Callable[[int], object]) -> None:
         """Calls `work` with each of the starts, in threads."""
 
         def several(first: int) -> None:
@@ -85,54 +89,74 @@ class ChunkReader:
 
     def _read(self, start: int, rows: np.ndarray) -> None:
         """Fills `rows` (step, D) with a whole chunk."""
-        if not hasattr(self._of_thread, "checksum"):
-            self._of_thread.checksum = Fletcher32(self._bytes)
-        buffer, stored = rows.reshape(-1).view(np.uint8), bytearray(CHECKSUM_BYTES)
-        offset = self._offsets.get(start)
-        if offset is None or not _read_fully(self._descriptor, buffer.data, memoryview(stored), offset):
+        if self._digests is None:
+            self._features.read_direct(rows[: self.rows - start], np.s_[start : start + self.step])
+            return
+        offset, chunk = self._offsets.get(start), rows.reshape(-1).view(np.uint8)
+        if offset is None or not _read_fully(self._descriptor, chunk.data, offset):
             raise OSError(f"the features from row {start:,} on are not in the file")
-        if self._of_thread.checksum(buffer) != int.from_bytes(stored, "little"):
-            raise OSError(
-                f"the features of rows {start:,} to {min(start + self.step, self.rows) - 1:,} do not match "
-                "their checksum"
-            )
+        if chunk_digest("features", start, chunk) != self._digests[start // self.step]:
+            last = min(start + self.step, self.rows) - 1
+            raise OSError(f"the features of rows {start:,} to {last:,} do not match their digest")
 
 
 class ChunkWriter:
-    """Appends rows to empty features of an open file. What does not fill a chunk waits for more, or for `close`."""
+    """Appends rows to an empty column of an open file. What does not fill a chunk waits for more, or for `close`."""
 
-    def __init__(self, features: h5py.Dataset) -> None:
-        self._features = features
-        self._step = chunk_rows(features)
-        self._written = self._waiting = 0
-        size = self._step * features.shape[1] * features.dtype.itemsize
-        self._checksum = Fletcher32(size)
-        self._chunk = np.zeros(size + CHECKSUM_BYTES, np.uint8)
-        self._rows = self._chunk[:size].view(features.dtype).reshape(self._step, features.shape[1])
+    def __init__(self, data: h5py.Dataset) -> None:
+        self._data = data
+        self._column = column_of(data)
+        self._rows = np.zeros((chunk_rows(data), *data.shape[1:]), data.dtype)
+        self._waiting = 0
+        self.digests: list[int] = []
+        """Of the chunks that are written."""
 
     def append(self, rows: np.ndarray) -> None:
-        """Adds (n, D) rows."""
+        """Adds (n, ...) rows."""
         while len(rows):
-            taken = min(self._step - self._waiting, len(rows))
+            taken = min(len(self._rows) - self._waiting, len(rows))
             self._rows[self._waiting : self._waiting + taken] = rows[:taken]
             self._waiting += taken
             rows = rows[taken:]
-            if self._waiting == self._step:
+            if self._waiting == len(self._rows):
                 self._write()
 
     def close(self) -> None:
         """Writes what waits."""
         if self._waiting:
-            self._rows[self._waiting :] = 0
             self._write()
 
     def _write(self) -> None:
-        checksum = self._checksum(self._chunk[:-CHECKSUM_BYTES])
-        self._chunk[-CHECKSUM_BYTES:] = np.frombuffer(checksum.to_bytes(CHECKSUM_BYTES, "little"), np.uint8)
-        self._features.resize(self._written + self._waiting, axis=0)
-        self._features.id.write_direct_chunk((self._written, 0), self._chunk)
-        self._written += self._waiting
+        start = len(self._data)
+        self._data.resize(start + self._waiting, axis=0)
+        self._rows[self._waiting :] = np.zeros((), self._rows.dtype)
+        chunk = self._rows.reshape(-1).view(np.uint8)
+        if self._data.compression:
+            chunk = np.frombuffer(zlib.compress(chunk.data, 1), np.uint8)  # as HDF5 does it
+        self._data.id.write_direct_chunk(_offset(self._data, start), chunk)
+        self.digests.append(chunk_digest(self._column, start, chunk))
         self._waiting = 0
+
+
+def read_chunk(data: h5py.Dataset, start: int, digest: int) -> np.ndarray:
+    """(n, ...): the rows of one chunk of any column. Raises OSError when it does not match its digest."""
+    mask, chunk = data.id.read_direct_chunk(_offset(data, start))
+    if mask or chunk_digest(column_of(data), start, chunk) != digest:
+        raise OSError(f"the rows from {start:,} on do not match their digest")
+    shape = (chunk_rows(data), *data.shape[1:])
+    if data.compression:
+        size = math.prod(shape) * data.dtype.itemsize
+        chunk = zlib.decompressobj().decompress(chunk, size)
+    return np.frombuffer(chunk, data.dtype).reshape(shape)[: len(data) - start]
+
+
+def _offset(data: h5py.Dataset, start: int) -> tuple[int, ...]:
+    return (start, *(0 for _ in data.shape[1:]))
+
+
+def column_of(data: h5py.Dataset) -> str:
+    """The name of a dataset at the root."""
+    return str(data.name).removeprefix("/")
 
 
 def chunk_rows(data: h5py.Dataset) -> int:
@@ -142,12 +166,12 @@ def chunk_rows(data: h5py.Dataset) -> int:
     return data.chunks[0]
 
 
-def _read_fully(descriptor: int, buffer: memoryview, tail: memoryview, offset: int) -> bool:
-    """Fills the buffer and the tail from there on; false where the file ends before."""
-    while buffer or tail:
-        got = os.preadv(descriptor, [buffer, tail], offset)
+def _read_fully(descriptor: int, buffer: memoryview, offset: int) -> bool:
+    """Fills the buffer from there on; false where the file ends before."""
+    while buffer:
+        got = os.preadv(descriptor, [buffer], offset)
         if got == 0:
             return False
         offset += got
-        buffer, tail = buffer[got:], tail[max(0, got - len(buffer)) :]
+        buffer = buffer[got:]
     return True

@@ -20,8 +20,9 @@ import h5py
 import numpy as np
 
 from feature_cache import parquet
+from feature_cache.disk import require_regular
 from feature_cache.errors import StoreError, first_line
-from feature_cache.layout import DAMAGE, FORMAT, Rows
+from feature_cache.layout import DAMAGE, FORMAT, Rows, dataset, require_stored
 from feature_cache.spec import Spec
 from feature_cache.writer import StoreWriter
 
@@ -158,6 +159,7 @@ def _add(writer: StoreWriter, rows: Rows, file: Path) -> None:
 
 def memory_map(path: Path) -> np.ndarray:
     """The array of a .npy file, left on disk. Raises StoreError for anything else, pickles and archives too."""
+    require_regular(path)
     try:
         return np.lib.format.open_memmap(path, mode="r")
     except Exception as error:  # NumPy parses the header as Python, and raises whatever that raises
@@ -173,12 +175,16 @@ def _clip_retrieval(folder: Path, id_column: str | None) -> list[Shard]:
 
 
 def _hdf5(path: Path) -> Shard:
+    require_regular(path)
     try:
         file = h5py.File(path, "r", locking=False)
         if file.attrs.get("format") == FORMAT.encode():
             raise StoreError(f"{path} is a feature store already; copy it to where stores lie.")
-        found = {name: value for name, value in file.items() if isinstance(value, h5py.Dataset)}
+        own = (str(name) for name in file if isinstance(file.get(name, getlink=True), h5py.HardLink))
+        found = {name: dataset(file, name) for name in own if isinstance(file[name], h5py.Dataset)}
         ids, features = (_the_only(found, fits, what) for what, fits in (("ids", _is_text), ("vectors", _is_matrix)))
+        for data in (ids, features):
+            require_stored(data)
         return Shard(path, [str(image) for image in ids.asstr("utf-8")[:]], features)
     except DAMAGE as error:
         raise StoreError(
@@ -208,10 +214,11 @@ def read_ids(path: Path, column: str | None = None) -> list[str]:
     """Ids from a text file, one a line, a JSON list or a Parquet column."""
     if path.suffix == ".parquet":
         return parquet.ids(path, column)
+    require_regular(path)
     try:
         text = path.read_text(encoding="utf-8-sig")
         found = json.loads(text) if path.suffix == ".json" else text.removesuffix("\n").split("\n") if text else []
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise StoreError(f"--ids {path} cannot be read ({error}).") from error
     if not isinstance(found, list) or not all(isinstance(image, str) for image in found):
         raise StoreError(f"--ids {path} is not a JSON list of texts.")

@@ -1,36 +1,43 @@
-"""The HDF5 layout that a store and its part files share, and the only place that names datasets and attributes.
+"""The HDF5 layout that a store and its part files share, and how it is read and checked.
 
-`features` (N, D), `id` (N,) UTF-8, `size` (N, 2), `content` (N,) and `failed` (M,) of (id, reason), all Fletcher-32
-checked; the metadata has HDF5's own checksums. Texts have a fixed width, the longest of the file, so that nothing lies
-in HDF5's unchecked heap. A file comes into being under a temporary name and is renamed when it is whole, so one that
-bears its final name is never half-written.
-
-    with replacing(path, spec, dim=768, dtype="float16", widths=widths(ids, failures)) as new:
-        new.append(Rows(ids, features, sizes))
+`features` (N, D), `id` (N,) UTF-8, `size` (N, 2), `content` (N,) and `failed` (M,) of (id, reason), each with a digest
+of every chunk beside it and a seal over all digests; the metadata has HDF5's own checksums. Texts have a fixed width,
+the longest of the file, so that nothing lies in HDF5's unchecked heap.
+    with opening(path) as file:
+        read_ids(file), read_column(file, "size"), features_of(file).between(0, 1000)
 """
 
+import errno
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+import zlib
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
 
-from feature_cache.chunks import ChunkWriter
-from feature_cache.disk import GuardedFile
+from feature_cache.chunks import ChunkReader, chunk_rows, column_of, read_chunk
+from feature_cache.digests import COLUMNS, seal
+from feature_cache.disk import require_regular
 from feature_cache.errors import StoreError, first_line
-from feature_cache.spec import Spec, canonical_json, fingerprint
 
 FORMAT = "feature-cache"
-VERSION = 1
+VERSION = 2
+SEALED = 2  # the first version with digests
 CHUNK_BYTES = 1 << 20
-TEXT_BLOCK_BYTES = 64 << 20
+MOST_DEFLATED = 1040  # bytes that a byte of gzip can stand for
+TYPES = {"features": ("float16", "float32"), "size": ("int32",), "content": ("uint64",)}
 DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError)  # what h5py raises on damaged files
+
+
+REPLACE = "delete it and extract again, or restore a copy"
+VERIFY = "`probe cache verify` tells which rows; or restore a copy"
+# what says nothing of the file itself
+OF_THE_SYSTEM = (errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.ESTALE)
 
 
 @dataclass(frozen=True)
@@ -57,76 +64,6 @@ class Failure(NamedTuple):
     reason: str
 
 
-class Widths(NamedTuple):
-    """Bytes of UTF-8 that a file has room for in each text."""
-
-    id: int
-    reason: int
-
-
-class NewFile:
-    """A file that is being written; see `replacing`."""
-
-    def __init__(self, file: h5py.File) -> None:
-        self._file = file
-        self._features = ChunkWriter(dataset(file, "features"))
-
-    def append(self, rows: Rows) -> None:
-        """Adds rows at the end."""
-        self._features.append(rows.features)
-        ids = dataset(self._file, "id")
-        contents = np.zeros(len(rows.ids), np.uint64) if rows.contents is None else rows.contents
-        columns = {"size": rows.sizes, "content": contents}
-        columns["id"] = np.array([image.encode() for image in rows.ids], ids.dtype)
-        for name, values in columns.items():
-            _extend(dataset(self._file, name), values)
-
-    def append_failures(self, failures: Sequence[Failure]) -> None:
-        """Adds images that gave no features."""
-        data = dataset(self._file, "failed")
-        _extend(data, np.array([(failure.id.encode(), _reason(failure)) for failure in failures], data.dtype))
-
-    def seal(self) -> None:
-        """Nothing more will come: counts, and the mark that the file is complete."""
-        self._features.close()
-        self._file.attrs["count"] = len(dataset(self._file, "id"))
-        self._file.attrs["failed_count"] = len(dataset(self._file, "failed"))
-        self._file.flush()
-        self._file.attrs["complete"] = True
-
-
-@contextmanager
-def replacing(path: Path, spec: Spec, dim: int, dtype: str, widths: Widths) -> Iterator[NewFile]:
-    """A new file that takes the place of `path` when the block ends well, and leaves no trace when it does not.
-
-    Raises StoreError when the disk does not take it.
-    """
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with GuardedFile(temporary) as disk:
-            with h5py.File(disk, "w", libver=("v110", "v110")) as file:
-                _create(file, spec, dim, dtype, widths)
-                new = NewFile(file)
-                yield new
-                new.seal()
-            disk.settle()
-        temporary.replace(path)
-        _sync_folder(path.parent)
-    except OSError as error:
-        raise StoreError(f"{path} could not be written ({first_line(error)}); make room and start again.") from error
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def widths(ids: Iterable[str], failures: Iterable[Failure]) -> Widths:
-    """What a file of these ids and failures needs."""
-    failures = list(failures)
-    longest_id = max(map(len, map(str.encode, chain(ids, (failure.id for failure in failures)))), default=0)
-    longest_reason = max((len(_reason(failure)) for failure in failures), default=0)
-    return Widths(max(longest_id, 1), max(longest_reason, 1))
-
-
 def not_finite(features: np.ndarray) -> np.ndarray:
     """The rows of (n, D) float16 or float32 features that hold NaN or infinity: numbers whose exponent is all ones."""
     exponent = np.array(np.inf, features.dtype).view(f"u{features.itemsize}")
@@ -148,25 +85,30 @@ def not_ids(texts: list[str]) -> list[str]:
 
 
 @contextmanager
-def opening(path: Path) -> Iterator[h5py.File]:
+def opening(path: Path, remedy: str = VERIFY) -> Iterator[h5py.File]:
     """The file, open for reading and checked: a finished file of this format and version, whose spec is unharmed."""
+    require_regular(path)
     try:
         file = h5py.File(path, "r", locking=False)
     except FileNotFoundError as error:
         raise StoreError(f"There is no feature store at {path}; extract the features first.") from error
     except DAMAGE as error:
+        if isinstance(error, OSError) and error.errno in OF_THE_SYSTEM:
+            raise StoreError(
+                f"{path} cannot be opened ({os.strerror(error.errno or 0)}); it may be whole, so mend that first."
+            ) from error
         if isinstance(error, IsADirectoryError) or "signature not found" in str(error):
             raise StoreError(f"{path} is not an HDF5 file; delete it and extract again.") from error
-        raise _damaged(path, error, "delete it and extract again, or restore a copy") from error
+        raise _damaged(path, error, REPLACE) from error
     with file:
         try:
             _check(file, path)
         except DAMAGE as error:
-            raise _damaged(path, error, "delete it and extract again, or restore a copy") from error
+            raise _damaged(path, error, REPLACE) from error
         try:
             yield file
         except DAMAGE as error:
-            raise _damaged(path, error, "`probe cache verify` tells which rows; or restore a copy") from error
+            raise _damaged(path, error, remedy) from error
 
 
 def is_store(path: Path) -> bool:
@@ -179,10 +121,39 @@ def is_store(path: Path) -> bool:
 
 
 def dataset(file: h5py.File, name: str) -> h5py.Dataset:
-    found = file[name]
-    if not isinstance(found, h5py.Dataset):
-        raise KeyError(f"{name} is not a dataset")
+    """A dataset that lies in the file itself: links and external storage would be read from anywhere."""
+    found = file[name] if isinstance(file.get(name, getlink=True), h5py.HardLink) else None
+    if not isinstance(found, h5py.Dataset) or found.is_virtual or found.external:
+        raise KeyError(f"{name} is not a dataset of this file")
     return found
+
+
+def features_of(file: h5py.File) -> ChunkReader:
+    return ChunkReader(dataset(file, "features"), _digests(file, "features"))
+
+
+def column_chunks(file: h5py.File, name: str) -> Iterator[tuple[slice, np.ndarray | None]]:
+    """The rows of a column other than the features, chunk by chunk; None for a chunk that is not what was written."""
+    data, digests = dataset(file, name), _digests(file, name)
+    step = chunk_rows(data)
+    for start in range(0, len(data), step):
+        part = slice(start, min(start + step, len(data)))
+        try:
+            values = data[part] if digests is None else read_chunk(data, start, digests[start // step])
+        except (*DAMAGE, zlib.error):
+            values = None
+        yield part, values
+
+
+def read_column(file: h5py.File, name: str) -> np.ndarray:
+    """All rows. Raises OSError when a chunk does not match its digest."""
+    data = dataset(file, name)
+    rows = np.empty(data.shape, data.dtype)
+    for part, values in column_chunks(file, name):
+        if values is None:
+            raise OSError(f"`{name}` of rows {part.start:,} to {part.stop - 1:,} does not match its digest")
+        rows[part] = values
+    return rows
 
 
 def read_text(file: h5py.File, attribute: str) -> str:
@@ -194,69 +165,79 @@ def read_text(file: h5py.File, attribute: str) -> str:
 
 def read_ids(file: h5py.File) -> list[str]:
     """All ids in row order."""
-    data = dataset(file, "id")
-    block = max(1, TEXT_BLOCK_BYTES // data.dtype.itemsize)
-    blocks = (data[start : start + block] for start in range(0, len(data), block))
-    return [image.decode() for raw in blocks for image in raw.tolist()]
+    return [image.decode() for image in read_column(file, "id").tolist()]
 
 
 def read_failures(file: h5py.File) -> list[Failure]:
-    return [Failure(image.decode(), reason.decode()) for image, reason in dataset(file, "failed")[:].tolist()]
+    return [Failure(image.decode(), reason.decode()) for image, reason in read_column(file, "failed").tolist()]
 
 
 def _damaged(path: Path, error: BaseException, remedy: str) -> StoreError:
     return StoreError(f"{path} is damaged ({first_line(error)}); {remedy}.")
 
 
-def _extend(data: h5py.Dataset, values: np.ndarray) -> None:
-    start = len(data)
-    data.resize(start + len(values), axis=0)
-    data[start:] = values
+def digests_of(column: str) -> str:
+    return f"{column}_digest"
 
 
-def _reason(failure: Failure) -> bytes:
-    """A decoder's message may hold anything, such as a file name that is not Unicode."""
-    return failure.reason.replace("\0", "\\0").encode(errors="backslashreplace")
+def _digests(file: h5py.File, column: str) -> np.ndarray | None:
+    """(chunks,) uint64; None in a version that has none."""
+    return dataset(file, digests_of(column))[:] if is_sealed(file) else None
 
 
-def _create(file: h5py.File, spec: Spec, dim: int, dtype: str, widths: Widths) -> None:
-    texts = {field: h5py.string_dtype("utf-8", width) for field, width in widths._asdict().items()}
-    rows = max(1, CHUNK_BYTES // (dim * np.dtype(dtype).itemsize))
-    file.create_dataset("features", (0, dim), dtype, maxshape=(None, dim), chunks=(rows, dim), fletcher32=True)
-    file.create_dataset("size", (0, 2), "int32", maxshape=(None, 2), chunks=(8192, 2), fletcher32=True)
-    file.create_dataset("content", (0,), "uint64", maxshape=(None,), chunks=(16384,), fletcher32=True)
-    for name, kind in (("id", texts["id"]), ("failed", np.dtype(list(texts.items())))):
-        rows = max(1, CHUNK_BYTES // kind.itemsize)
-        file.create_dataset(
-            name, (0,), kind, maxshape=(None,), chunks=(rows,), fletcher32=True, compression="gzip", compression_opts=1
-        )
-    for name, value in (("format", FORMAT), ("spec", canonical_json(spec)), ("fingerprint", fingerprint(spec))):
-        file.attrs.create(name, value.encode(), dtype=h5py.string_dtype("utf-8", len(value.encode())))
-    file.attrs["version"] = VERSION
-    file.attrs["complete"] = False
+def is_sealed(file: h5py.File) -> bool:
+    """Whether the file has digests."""
+    return bool(int(np.asarray(file.attrs["version"])) >= SEALED)
+
+
+def sealed_facts(file: h5py.File) -> str:
+    """What else than the columns the seal is of."""
+    features = dataset(file, "features")
+    about = [file.attrs[name] for name in ("version", "count", "failed_count")]
+    return f"{read_text(file, 'fingerprint')} {features.shape} {features.dtype} {about}"
 
 
 def _check(file: h5py.File, path: Path) -> None:
     attributes: dict[str, Any] = dict(file.attrs)
     if attributes.get("format") != FORMAT.encode():
         raise StoreError(f"{path} is an HDF5 file but not a feature store; name another file.")
-    if attributes["version"] != VERSION:
+    if attributes["version"] not in range(1, VERSION + 1):
         raise StoreError(
-            f"{path} has format version {attributes['version']} and this release reads version {VERSION}; "
+            f"{path} has format version {attributes['version']} and this release reads versions 1 to {VERSION}; "
             "use the release of probe that wrote it, or extract again."
         )
     if not attributes.get("complete"):
         raise StoreError(f"{path} was never finished; delete it and extract again.")
     if hashlib.sha256(attributes["spec"]).hexdigest().encode() != attributes["fingerprint"]:
         raise OSError("its spec does not match its fingerprint")
-    counts = {len(dataset(file, name)) for name in ("features", "id", "size", "content")} | {int(attributes["count"])}
-    if len(counts) != 1 or len(dataset(file, "failed")) != attributes["failed_count"]:
+    columns = {name: dataset(file, name) for name in COLUMNS}
+    for name, data in columns.items():
+        _require_form(name, data)
+    counts = {len(data) for name, data in columns.items() if name != "failed"} | {int(attributes["count"])}
+    if len(counts) != 1 or len(columns["failed"]) != attributes["failed_count"]:
         raise OSError("its datasets disagree on the number of rows")
+    if is_sealed(file):
+        digests = {name: dataset(file, digests_of(name))[:] for name in COLUMNS}
+        if seal(sealed_facts(file), digests) != read_text(file, "seal"):
+            raise OSError("its digests do not match their seal")
 
 
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _require_form(name: str, data: h5py.Dataset) -> None:
+    """Raises OSError for a column that no writer made, such as one of more rows than the file could hold."""
+    texts = [data.dtype[field] for field in data.dtype.names or ()] if name == "failed" else [data.dtype]
+    if name in ("id", "failed"):
+        fits = data.ndim == 1 and bool(texts) and all(kind.kind == "S" and kind.itemsize for kind in texts)
+    else:
+        fits = (
+            data.ndim == (1 if name == "content" else 2) and data.dtype.name in TYPES[name] and 0 not in data.shape[1:]
+        )
+    if not fits:
+        raise OSError(f"its `{name}` is no column of a feature store")
+    require_stored(data)
+
+
+def require_stored(data: h5py.Dataset) -> None:
+    """Raises OSError for a dataset that claims more than the file has room for."""
+    packed = data.id.get_storage_size() * (MOST_DEFLATED if data.compression else 1)
+    if packed < data.size * data.dtype.itemsize:
+        raise OSError(f"`{column_of(data)}` claims more rows than the file could hold")

@@ -31,13 +31,21 @@ class Listed:
 def find_stores(folder: Path) -> list[Path]:
     """Paths of all stores below a folder, sorted; also of those of which only parts exist."""
     found: set[Path] = set()
-    for place, folders, files in os.walk(folder):
+    for place, folders, files in os.walk(folder, onerror=_refuse):
         unfinished = [name for name in folders if name.endswith(f".h5{PARTS}")]
         folders[:] = [name for name in folders if name not in unfinished]
         names = [name.removesuffix(PARTS) for name in unfinished]
         names += [name for name in files if name.endswith(".h5") and not name.startswith(".")]
         found |= {Path(place, name) for name in names}
     return sorted(path for path in found if written_files(path))
+
+
+def _refuse(error: OSError) -> None:
+    """A folder that is not there has no stores; of one that cannot be looked into nobody knows."""
+    if not isinstance(error, FileNotFoundError | NotADirectoryError):
+        raise StoreError(
+            f"{error.filename} cannot be looked into ({error.strerror}); ask for the right to it."
+        ) from error
 
 
 def describe(path: Path) -> Listed:
@@ -48,6 +56,7 @@ def describe(path: Path) -> Listed:
     parts = len(files) - path.exists()
     try:
         store, problem = FeatureStore(files[0]), None
+        _ = store.failed
     except StoreError as error:
         store, problem = None, str(error)
     return Listed(path, store, parts, sum(map(_size, files)), writer_of(path), problem)

@@ -1,18 +1,34 @@
-"""Ids and vectors in the columns of a Parquet file. Polars reads it, and is imported when it is needed.
+"""Parquet files that others made: tables, and ids and vectors in columns. Polars is imported when it is needed.
 
-ids(Path("clip.parquet"))                     # of the first column that is called as ids are
-ParquetVectors(Path("clip.parquet"))[0:1000]         # (1000, D)
+None is read that claims more rows than it has bytes: half a megabyte can stand for forty million equal rows.
+
+read_parquet(Path("manifest.parquet"))
+ids(Path("clip.parquet"))                       # of the first column that is called as ids are
+ParquetVectors(Path("clip.parquet"))[0:1000]    # (1000, D)
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from feature_cache.disk import require_regular
 from feature_cache.errors import StoreError, first_line
 
+if TYPE_CHECKING:
+    import polars as pl
+
+FEW = 10_000  # rows that any file may have
 ID_COLUMNS = ("image_path", "id", "image", "path", "key")
+
+
+def read_parquet(path: Path, columns: Sequence[str] | None = None) -> "pl.DataFrame":
+    """These columns, or all. Raises StoreError for a file that cannot be read."""
+    import polars as pl
+
+    _require_rows(path)
+    return _polars(path, lambda: pl.read_parquet(path, columns=list(columns) if columns else None, glob=False))
 
 
 def ids(path: Path, column: str | None = None) -> list[str]:
@@ -26,7 +42,7 @@ def ids(path: Path, column: str | None = None) -> list[str]:
             f"{path} has no column of ids among {', '.join(schema)}; call one of text {', '.join(ID_COLUMNS[:-1])} or "
             f"{ID_COLUMNS[-1]}, or import the file and name it with --id-column."
         )
-    found = _polars(path, lambda: pl.read_parquet(path, columns=[column])[column])
+    found = read_parquet(path, [column])[column]
     if found.null_count():
         raise StoreError(f"{path}: row {found.is_null().arg_max():,} has no id in the column {column}.")
     return found.to_list()
@@ -42,6 +58,7 @@ class ParquetVectors:
         import polars as pl
 
         self.path = path
+        _require_rows(path)
         self.frame = pl.scan_parquet(path).select(_vector_column(path, column))
         self.rows = int(_polars(path, lambda: self.frame.select(pl.len()).collect().item()))
         self.dim: int | None = None
@@ -81,6 +98,17 @@ def _vector_column(path: Path, column: str | None) -> str:
             "keep one, or import the file and name it with --vector-column."
         )
     return column or vectors[0]
+
+
+def _require_rows(path: Path) -> None:
+    """Raises StoreError where the file claims more rows than it could tell apart."""
+    import polars as pl
+
+    require_regular(path)
+    rows = _polars(path, lambda: pl.scan_parquet(path, glob=False).select(pl.len()).collect().item())
+    size = path.stat().st_size
+    if rows > max(FEW, size):
+        raise StoreError(f"{path} claims {rows:,} rows in {size:,} bytes, which cannot all differ; write it again.")
 
 
 def _schema(path: Path) -> dict[str, Any]:

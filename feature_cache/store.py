@@ -20,9 +20,19 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from feature_cache.chunks import ChunkReader
 from feature_cache.errors import MissingIdsError, StoreError
-from feature_cache.layout import Failure, Rows, dataset, opening, read_failures, read_ids, read_text
+from feature_cache.layout import (
+    Failure,
+    Rows,
+    dataset,
+    features_of,
+    is_sealed,
+    opening,
+    read_column,
+    read_failures,
+    read_ids,
+    read_text,
+)
 from feature_cache.spec import Spec
 
 CHUNKS_PER_BLOCK = 32
@@ -31,9 +41,9 @@ CHUNKS_PER_BLOCK = 32
 class FeatureStore:
     """One backbone's features for one image source; checked when it is opened.
 
-    `rows` (N), `dim` (D), `dtype`, `spec` (what produced it) and `fingerprint` are known at once; the columns are read
-    when they are first asked for. Raises StoreError when the file is absent, foreign, unfinished, damaged or of another
-    format version.
+    `rows` (N), `dim` (D), `dtype`, `spec` (what produced it), `fingerprint` and `is_sealed` (whether it has digests)
+    are known at once; the columns are read when they are first asked for. Raises StoreError when the file is absent,
+    foreign, unfinished, damaged or of another format version.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -42,6 +52,7 @@ class FeatureStore:
             self._identity = _identity(file)
             self.spec: Spec = json.loads(read_text(file, "spec"))
             self.fingerprint = read_text(file, "fingerprint")
+            self.is_sealed = is_sealed(file)
             features = dataset(file, "features")
             self.rows, self.dim = int(features.shape[0]), int(features.shape[1])
             self.dtype: np.dtype = features.dtype
@@ -51,6 +62,16 @@ class FeatureStore:
 
     def __contains__(self, image: str) -> bool:
         return image in self._row_of
+
+    @property
+    def not_covered(self) -> str | None:
+        """What its checks do not see, and what to do; None where they see all."""
+        if self.is_sealed:
+            return None
+        return (
+            "it is of format 1: its checksums do not see a hole of zeros or two chunks that changed places; "
+            "`probe cache merge` writes it anew"
+        )
 
     @cached_property
     def ids(self) -> list[str]:
@@ -68,13 +89,13 @@ class FeatureStore:
     def sizes(self) -> np.ndarray:
         """(N, 2) int32: width and height of each original image, 0 where not known."""
         with self._reading() as file:
-            return dataset(file, "size")[:]
+            return read_column(file, "size")
 
     @cached_property
     def contents(self) -> np.ndarray:
         """(N,) uint64: digest of each image file as it was, 0 where not known."""
         with self._reading() as file:
-            return dataset(file, "content")[:]
+            return read_column(file, "content")
 
     @cached_property
     def _row_of(self) -> dict[str, int]:
@@ -95,7 +116,7 @@ class FeatureStore:
     def blocks(self, rows: int | None = None) -> Iterator[Rows]:
         """All rows in file order, `rows` at a time, by default some megabytes."""
         with self._reading() as file:
-            reader = ChunkReader(dataset(file, "features"))
+            reader = features_of(file)
             step = rows or reader.step * CHUNKS_PER_BLOCK
             for start in range(0, self.rows, step):
                 part = slice(start, min(start + step, self.rows))
@@ -104,7 +125,7 @@ class FeatureStore:
     def between(self, start: int, stop: int) -> np.ndarray:
         """(stop - start, D) features of the rows from `start` on."""
         with self._reading() as file:
-            return ChunkReader(dataset(file, "features")).between(start, stop)
+            return features_of(file).between(start, stop)
 
     def load(self, ids: Sequence[str] | None = None) -> np.ndarray:
         """(n, D) features of `ids`, in their order (an id may be asked for twice); of all rows without `ids`.
@@ -119,7 +140,7 @@ class FeatureStore:
         rows = wanted[order]
         result = np.empty((len(wanted), self.dim), self.dtype)
         with self._reading() as file:
-            reader = ChunkReader(dataset(file, "features"))
+            reader = features_of(file)
 
             def pick(start: int) -> None:
                 first, last = np.searchsorted(rows, (start, start + reader.step))

@@ -1,9 +1,9 @@
 """Reads every byte of a store and says which rows are bad; takes those out, so that only they are extracted again.
 
-The checksums are those of the columns' chunks, so one flipped bit costs the rows of one chunk.
+The digests are those of the columns' chunks, so one flipped bit costs the rows of one chunk.
 
     report = verify("features/pocket/clip.h5")
-    report.problems                               # ['rows 455 to 909: the checksum of `features` does not match']
+    report.problems                               # ['rows 455 to 909: `features` does not match its digest']
     repair("features/pocket/clip.h5")             # writes the store, and its parts, anew without their bad rows
 """
 
@@ -14,19 +14,20 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from feature_cache.chunks import ChunkReader, chunk_rows
+from feature_cache.chunks import ChunkReader
 from feature_cache.layout import (
-    DAMAGE,
+    REPLACE,
     Rows,
+    column_chunks,
     dataset,
+    features_of,
     not_finite,
     not_ids,
     opening,
     read_failures,
-    replacing,
-    widths,
 )
 from feature_cache.lock import writer_lock
+from feature_cache.new_file import replacing, widths
 from feature_cache.store import FeatureStore
 from feature_cache.writer import written_files
 
@@ -46,6 +47,8 @@ class Verification:
     """(N): None where unreadable."""
     failures_lost: bool
     """The list of the images that gave no features is unreadable."""
+    not_covered: str | None
+    """What its checks do not see, and what to do; None where they see all."""
 
     @property
     def bad_ids(self) -> list[str | None]:
@@ -65,33 +68,33 @@ def verify(path: str | Path, advance: Advance = lambda rows: None) -> Verificati
 
     def mark(part: slice, column: str) -> None:
         bad[part] = True
-        problems.append(f"rows {part.start:,} to {part.stop - 1:,}: the checksum of `{column}` does not match")
+        problems.append(f"rows {part.start:,} to {part.stop - 1:,}: `{column}` does not match its digest")
 
-    with opening(store.path) as file:
-        for part, values in _chunks(dataset(file, "id")):
+    with opening(store.path, REPLACE) as file:
+        for part, values in column_chunks(file, "id"):
             if values is None:
                 mark(part, "id")
             else:
                 ids[part] = [image.decode(errors="surrogateescape") for image in values.tolist()]
-        for part, values in _features(dataset(file, "features")):
+        for part, values in _features(features_of(file)):
             if values is None:
                 mark(part, "features")
             else:
-                infinite = part.start + not_finite(values)
-                bad[infinite] = True
-                problems += [f"row {row:,} ({ids[row]}): a feature is not a finite number" for row in infinite]
+                for rows, what in _doubtful_features(values, store.is_sealed):
+                    bad[part.start + rows] = True
+                    problems += [f"row {row:,} ({ids[row]}): {what}" for row in part.start + rows]
             advance(part.stop - part.start)
         for name in ("size", "content"):
-            for part, values in _chunks(dataset(file, name)):
+            for part, values in column_chunks(file, name):
                 if values is None:
                     mark(part, name)
-        failures_lost = any(values is None for _, values in _chunks(dataset(file, "failed")))
+        failures_lost = any(values is None for _, values in column_chunks(file, "failed"))
     if failures_lost:
-        problems.append("the list of images that gave no features does not match its checksum")
+        problems.append("the list of images that gave no features does not match its digest")
     for row, what in _doubtful_ids(ids):
         bad[row] = True
         problems.append(f"row {row:,} ({ids[row]}): {what}")
-    return Verification(store.path, problems, bad, ids, failures_lost)
+    return Verification(store.path, problems, bad, ids, failures_lost, store.not_covered)
 
 
 def repair(path: str | Path, advance: Advance = lambda rows: None) -> list[Verification]:
@@ -114,8 +117,8 @@ def _write_good_rows(store: FeatureStore, report: Verification) -> None:
     ids = ["" if bad or image is None else image for image, bad in zip(report.ids, report.bad, strict=True)]
     with opening(store.path) as old:
         failures = [] if report.failures_lost else read_failures(old)
-        features = ChunkReader(dataset(old, "features"))
-        sizes, contents = dataset(old, "size"), dataset(old, "content")
+        features = features_of(old)
+        sizes, contents = _readable(old, "size"), _readable(old, "content")
         with replacing(store.path, store.spec, store.dim, store.dtype.name, widths(ids, failures)) as new:
             for part in _good_runs(features, report.bad):
                 rows = features.between(part.start, part.stop)
@@ -131,9 +134,8 @@ def _good_runs(features: ChunkReader, bad: np.ndarray) -> Iterator[slice]:
             yield slice(first, last)
 
 
-def _features(data: h5py.Dataset) -> Iterator[tuple[slice, np.ndarray | None]]:
+def _features(reader: ChunkReader) -> Iterator[tuple[slice, np.ndarray | None]]:
     """All features chunk by chunk; None for a chunk that cannot be read."""
-    reader = ChunkReader(data)
     for start in reader.starts:
         part = slice(start, min(start + reader.step, reader.rows))
         try:
@@ -143,15 +145,20 @@ def _features(data: h5py.Dataset) -> Iterator[tuple[slice, np.ndarray | None]]:
         yield part, values
 
 
-def _chunks(data: h5py.Dataset) -> Iterator[tuple[slice, np.ndarray | None]]:
-    """All of another column chunk by chunk; None likewise."""
-    for start in range(0, len(data), chunk_rows(data)):
-        part = slice(start, min(start + chunk_rows(data), len(data)))
-        try:
-            values = data[part]
-        except DAMAGE:
-            values = None
-        yield part, values
+def _readable(file: h5py.File, name: str) -> np.ndarray:
+    """(N, ...) all rows of a column; zeros in place of those that cannot be read."""
+    data = dataset(file, name)
+    rows = np.zeros(data.shape, data.dtype)
+    for part, values in column_chunks(file, name):
+        if values is not None:
+            rows[part] = values
+    return rows
+
+
+def _doubtful_features(values: np.ndarray, is_sealed: bool) -> Iterator[tuple[np.ndarray, str]]:
+    yield not_finite(values), "a feature is not a finite number"
+    if not is_sealed:
+        yield np.flatnonzero(~values.any(axis=1)), "its features are zeros, as a hole in the file is"
 
 
 def _doubtful_ids(ids: list[str | None]) -> Iterator[tuple[int, str]]:

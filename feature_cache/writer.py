@@ -20,8 +20,9 @@ from types import TracebackType
 import numpy as np
 
 from feature_cache.errors import SpecMismatchError, StoreError
-from feature_cache.layout import Failure, Rows, not_finite, not_ids, replacing, widths
+from feature_cache.layout import Failure, Rows, not_finite, not_ids
 from feature_cache.lock import writer_lock
+from feature_cache.new_file import replacing, widths
 from feature_cache.spec import Spec, differences
 from feature_cache.store import FeatureStore
 
@@ -115,14 +116,17 @@ class StoreWriter:
         self.finish()
         return len(self._stored) - before
 
-    def finish(self, advance: Callable[[int], None] = lambda rows: None) -> None:
-        """Merges everything into the store and removes the parts. With nothing new, the store is left untouched.
+    def finish(self, advance: Callable[[int], None] = lambda rows: None, *, renew: bool = False) -> None:
+        """Merges everything into the store and removes the parts. With nothing new, the store is left untouched; with
+        `renew`, one of an earlier format is written anew all the same.
 
-        `advance` is told of every few thousand rows that are merged.
+        `advance` is told of every few thousand rows that are merged. Raises StoreError for a store of an earlier format
+        that seems to have a hole.
         """
-        files = written_files(self.path)
-        if files not in ([], [self.path]):
-            self._merge([FeatureStore(file) for file in files], advance)
+        sources = [FeatureStore(file) for file in written_files(self.path)]
+        has_news = any(source.path != self.path for source in sources)
+        if has_news or (renew and not all(source.is_sealed for source in sources)):
+            self._merge(sources, advance)
         if self.parts_folder.exists():
             shutil.rmtree(self.parts_folder)
 
@@ -131,6 +135,8 @@ class StoreWriter:
         with replacing(self.path, self.spec, sources[0].dim, self.dtype, room) as new:
             for source in sources:
                 for block in source.blocks():
+                    if not source.is_sealed:
+                        _require_no_hole(block, source)
                     new.append(block)
                     advance(len(block.ids))
             new.append_failures(sorted(self.failed.values()))
@@ -142,8 +148,10 @@ class StoreWriter:
     def _take_stock(self, path: Path) -> None:
         found = FeatureStore(path)
         self._require_spec(found, self.path if path == self.path else self.parts_folder)
-        images = {*found.ids, *(failure.id for failure in found.failed)}
-        if path != self.path and images <= self._stored | self.failed.keys():
+        is_merged = self._stored.issuperset(found.ids) and all(
+            failure.id in self._stored or failure == self.failed.get(failure.id) for failure in found.failed
+        )
+        if path != self.path and is_merged:
             path.unlink()  # killed after the merge and before this part was removed
             return
         self.dim = found.dim
@@ -232,6 +240,15 @@ def _require_fitting(rows: Rows) -> None:
         given = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
         raise StoreError(
             f"{count} ids need features ({count}, D), sizes ({count}, 2), contents ({count},); got {given}."
+        )
+
+
+def _require_no_hole(rows: Rows, source: FeatureStore) -> None:
+    zeros = ~rows.features.any(axis=1)
+    if zeros.any():
+        raise StoreError(
+            f"{source.path}: the features of {rows.ids[int(np.argmax(zeros))]} are zeros, as a hole in the file is; "
+            "take such rows out with `probe cache drop --damaged`, and extract them again."
         )
 
 

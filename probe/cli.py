@@ -6,6 +6,7 @@ probe backbones · extract DATA --backbone NAME · fit RECIPE · evaluate WHAT �
 probe data list · cache list
 """
 
+import errno
 import os
 import sys
 from typing import Any
@@ -24,6 +25,7 @@ from probe.commands.fit import fit
 from probe.commands.plan import plan
 from probe.commands.report import report
 from probe.commands.table import table
+from probe.terminal import visible
 
 # Threads that wait spin some microseconds, then sleep. A training step waits hundreds of times for less than that:
 # sleeping at once (OMP_WAIT_POLICY=PASSIVE) makes it twice as slow, and spinning on costs others on a shared machine.
@@ -39,7 +41,7 @@ class Commands(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         from feature_cache import StoreError
-        from probe.errors import ProbeError
+        from probe.errors import ProbeError, system_sentence
 
         os.environ.setdefault("GOMP_SPINCOUNT", SPINS)  # before PyTorch is loaded, which reads it once
         try:
@@ -47,11 +49,23 @@ class Commands(TyperGroup):
         except (ProbeError, StoreError) as error:
             if ctx.meta["debug"]:
                 raise
-            typer.secho(f"error: {error}", fg="red", err=True)
-            raise typer.Exit(getattr(error, "exit_code", 1)) from error
+            raise _failed(str(error), getattr(error, "exit_code", 1)) from error
+        except OSError as error:
+            if ctx.meta["debug"] or error.errno in (None, errno.EPIPE):  # a closed pipe is no error of ours
+                raise
+            raise _failed(system_sentence(error)) from error
+        except MemoryError as error:
+            if ctx.meta["debug"]:
+                raise
+            raise _failed("there is not enough memory; close other programs, or take less at once.") from error
         except KeyboardInterrupt as error:
             typer.secho("interrupted: what is finished is kept; the same command goes on from there.", err=True)
             raise typer.Exit(130) from error
+
+
+def _failed(sentence: str, code: int = 1) -> typer.Exit:
+    typer.secho(f"error: {visible(sentence)}", fg="red", err=True)
+    return typer.Exit(code)
 
 
 app = typer.Typer(

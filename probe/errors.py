@@ -4,6 +4,7 @@ The command line prints the sentence and exits with the error's code; a tracebac
 """
 
 import difflib
+import errno
 from collections.abc import Iterable
 
 SHOWN = 20  # known names in an error
@@ -27,6 +28,25 @@ def nearest(name: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, known, n=1)
     more = f" and {len(known) - SHOWN} more" if len(known) > SHOWN else ""
     return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known[:SHOWN])}{more}."
+
+
+ADVICE = {
+    errno.ENOSPC: "make room and give the same command again",
+    errno.EDQUOT: "make room and give the same command again",
+    errno.EROFS: "name a folder that can be written to, with --out, --cache or --data-root",
+    errno.EACCES: "ask for the right to it, or name another folder, with --out, --cache or --data-root",
+    errno.EPERM: "ask for the right to it, or name another folder, with --out, --cache or --data-root",
+    errno.ENAMETOOLONG: "shorten the name",
+    errno.EMFILE: "let this process open more files (ulimit -n)",
+    errno.ENFILE: "let this machine open more files, or close some",
+}
+
+
+def system_sentence(error: OSError) -> str:
+    """What the system said, where, and what to do."""
+    said = (error.strerror or first_line(error)).rstrip(".")
+    place = f"{error.filename}: " if error.filename else ""
+    return f"{place}{said}; {ADVICE.get(error.errno or 0, 'mend that and give the same command again')}."
 
 
 def first_line(error: BaseException) -> str:

@@ -12,14 +12,15 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.text import Text
+
+from probe.terminal import PlainConsole
 
 SECONDS_BETWEEN_LINES = 10.0
 WINDOW = 30.0  # seconds over which the rate is taken; also rich's
 
-console = Console(stderr=True, highlight=False)
+console = PlainConsole(stderr=True)
 
 Advance = Callable[..., None]
 OnProgress = Callable[[int, int], None]  # done and total, from (0, total) on
@@ -31,7 +32,7 @@ def silent(done: int, total: int) -> None:
 
 def say(message: str) -> None:
     """One line on standard error, as it is: never wrapped, so that a path or a command can be copied."""
-    console.print(message, soft_wrap=True, markup=False)
+    console.print(message, soft_wrap=True)
 
 
 @contextmanager

@@ -1,14 +1,45 @@
-"""Standard output: what a command answers with, tables above all. Everything else goes to standard error.
+"""What is printed: answers on standard output, everything else on standard error, and nothing that a text commands.
 
-printer().print(table)
+Names, ids and reasons come from files of anybody's: what looks like markup or an emoji is printed as it is, and a
+control character as its number.
+
+    printer().print(table)
 """
 
-from rich.console import Console
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 
 WIDE = 500  # a table takes what it needs of it
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # but tab and line feed
+
+
+def visible(text: str) -> str:
+    """`\\x1b` in place of an escape, and likewise."""
+    return CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+
+
+def literal(text: str) -> str:
+    """As a cell of CSV: with an apostrophe where a spreadsheet would take it for a formula."""
+    return f"'{text}" if text.startswith(FORMULA) else text
+
+
+class PlainConsole(Console):
+    """A console that only the program commands."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(highlight=False, markup=False, emoji=False, **options)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=visible(segment.text))
 
 
 def printer() -> Console:
     """Standard output; as wide as the table where it is not a terminal."""
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=WIDE)
+    console = PlainConsole()
+    return console if console.is_terminal else PlainConsole(width=WIDE)

@@ -11,9 +11,12 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
+from feature_cache import require_regular
 from probe.errors import UsageError, first_line, nearest
 
 Model = TypeVar("Model", bound=BaseModel)
+DEEPEST = 50
+MOST_NODES = 1_000_000
 UNKNOWN_KEY = "unknown_key"
 NO_LIST = ("list_type", "tuple_type", "set_type", "frozen_set_type")
 NO_KEYS = ("dict_type", "model_type", "model_attributes_type")
@@ -44,9 +47,11 @@ class Strict(BaseModel):
 def parse_yaml(text: str) -> Any:
     """The one reader of YAML; by libyaml where PyYAML has it, which is ten times as fast.
 
-    Raises ValueError, also for a key that is there twice, of which YAML's loaders keep the last.
+    Raises ValueError, also for a key that is there twice, of which YAML's loaders keep the last, and for what is nested
+    so deep, or repeats itself by aliases so often, that reading it would not end.
     """
     try:
+        _refuse_bombs(text)
         loader = LOADER(text)
         try:
             root = loader.get_single_node()
@@ -56,6 +61,34 @@ def parse_yaml(text: str) -> Any:
             loader.dispose()
     except yaml.YAMLError as error:
         raise ValueError(str(error)) from error
+
+
+def _refuse_bombs(text: str) -> None:
+    """Counts nodes as they would be with every alias written out. Raises YAMLError for too many, or too deep ones."""
+    open_nodes: list[tuple[str | None, int]] = []  # the anchor of each collection that is open, and what was before it
+    sizes: dict[str, int] = {}
+    count = 0
+    for event in yaml.parse(text, Loader=LOADER):
+        where = f"line {event.start_mark.line + 1}: "
+        if isinstance(event, yaml.AliasEvent):
+            if event.anchor not in sizes:
+                raise yaml.YAMLError(f"{where}*{event.anchor} is nothing that ended before it")
+            count += sizes[event.anchor]
+        elif isinstance(event, yaml.ScalarEvent):
+            count += 1
+            if event.anchor:
+                sizes[event.anchor] = 1
+        elif isinstance(event, yaml.CollectionStartEvent):
+            count += 1
+            open_nodes.append((event.anchor, count))
+        elif isinstance(event, yaml.CollectionEndEvent):
+            anchor, before = open_nodes.pop()
+            if anchor:
+                sizes[anchor] = count - before + 1
+        if len(open_nodes) > DEEPEST:
+            raise yaml.YAMLError(f"{where}it is nested more than {DEEPEST} deep")
+        if count > MOST_NODES:
+            raise yaml.YAMLError(f"{where}with its aliases written out it has more than {MOST_NODES:,} values")
 
 
 def _refuse_keys_twice(root: yaml.Node | None) -> None:
@@ -85,6 +118,7 @@ def read_strict(path: Path, model: type[Model], what: str) -> Model:
 
 def read_keys(path: Path, what: str) -> dict[str, Any]:
     """The keys of a YAML file, not yet checked. Raises UsageError where there are none."""
+    require_regular(path)
     try:
         content = parse_yaml(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -2,10 +2,10 @@ import io
 import re
 
 import pytest
-from rich.console import Console
 
 import probe.progress
 from probe.progress import clock, track, track_if_long
+from probe.terminal import PlainConsole
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_work_that_stops_early_says_nothing_of_an_end(capsys: pytest.CaptureFixt
 
 def test_on_a_terminal_a_bar_shows_the_count_the_rate_and_the_note(monkeypatch: pytest.MonkeyPatch) -> None:
     screen = io.StringIO()
-    monkeypatch.setattr(probe.progress, "console", Console(file=screen, force_terminal=True, width=120))
+    monkeypatch.setattr(probe.progress, "console", PlainConsole(file=screen, force_terminal=True, width=120))
     with track("extract pets", 30, "images") as advance:
         advance(10, "one part")
         advance(20, "all parts")
@@ -76,7 +76,7 @@ def test_a_description_is_shown_as_it_is_whatever_its_brackets(
     monkeypatch: pytest.MonkeyPatch, name: str, terminal: bool
 ) -> None:
     screen = io.StringIO()
-    monkeypatch.setattr(probe.progress, "console", Console(file=screen, force_terminal=terminal, width=120))
+    monkeypatch.setattr(probe.progress, "console", PlainConsole(file=screen, force_terminal=terminal, width=120))
     with track(f"extract {name}", 1, "images") as advance:
         advance(1)
     assert f"extract {name}" in screen.getvalue()
@@ -105,7 +105,7 @@ def test_of_what_takes_less_than_a_second_nothing_is_shown(
 
 def test_on_a_terminal_too_short_work_shows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     screen, now = io.StringIO(), [0.0]
-    monkeypatch.setattr(probe.progress, "console", Console(file=screen, force_terminal=True, width=120))
+    monkeypatch.setattr(probe.progress, "console", PlainConsole(file=screen, force_terminal=True, width=120))
     monkeypatch.setattr(probe.progress.time, "monotonic", lambda: now[0])
     with track("search", 10, "comparisons", patience=1.0) as advance:
         advance(10)

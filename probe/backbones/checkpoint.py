@@ -14,6 +14,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from feature_cache import require_regular
 from probe.backbones.torchscript import is_torchscript, read_torchscript
 from probe.errors import ProbeError, UsageError, first_line
 
@@ -63,6 +64,16 @@ def fit(module: torch.nn.Module, state: State, weights: Path) -> None:
         for key, value in state.items()
         if key in expected and value.shape != expected[key].shape
     ]
+    kinds = [
+        f"{key} is {value.dtype}, not {expected[key].dtype}"
+        for key, value in state.items()
+        if key in expected and value.is_floating_point() != expected[key].is_floating_point()
+    ]
+    if kinds:
+        raise UsageError(
+            f"{weights} holds quantised weights, or another kind of numbers ({_listed(kinds)}); save them as "
+            "floating-point numbers first."
+        )
     report_differences(weights, missing, unexpected, shapes)
     module.load_state_dict(state, strict=False)
 
@@ -84,6 +95,7 @@ def _listed(keys: Iterable[str]) -> str:
 
 
 def _content(weights: Path) -> object:
+    require_regular(weights)
     try:
         if weights.suffix == ".safetensors":
             return load_file(weights)
@@ -95,9 +107,9 @@ def _content(weights: Path) -> object:
 
 
 def _unwrapped(content: object) -> object:
-    while isinstance(content, dict):
-        inner = next((content[key] for key in WRAPPERS if isinstance(content.get(key), dict)), None)
-        if inner is None:
+    for _ in WRAPPERS:
+        inner = [content[key] for key in WRAPPERS if isinstance(content, dict) and isinstance(content.get(key), dict)]
+        if not inner:
             break
-        content = inner
+        content = inner[0]
     return content

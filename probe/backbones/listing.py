@@ -47,7 +47,6 @@ def print_catalogue(backbones: list[Backbone], console: Console) -> None:
         "weights: cached, in the local hub cache; fetch, on the hub; file, to be named with --weights; none needed.\n"
         "More of one: probe backbones NAME. Any other model: timm:NAME, open_clip:MODEL/TAG, hf:REPOSITORY, hf:FOLDER.",
         style="dim",
-        markup=False,
         soft_wrap=True,
     )
 

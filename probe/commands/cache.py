@@ -66,14 +66,15 @@ def info(store: Store, cache: Cache = DEFAULT.cache) -> None:
         "image files": _known_contents(opened),
         "fingerprint": opened.fingerprint,
     }
+    lines |= {"not covered": opened.not_covered} if opened.not_covered else {}
     for name, value in lines.items():
-        console.print(f"{name}: {value}", markup=False, soft_wrap=True)
+        console.print(f"{name}: {value}", soft_wrap=True)
     console.print(f"failed: {len(opened.failed):,}")
     for reason, count in Counter(failure.reason for failure in opened.failed).most_common(SHOWN):
         example = next(failure.id for failure in opened.failed if failure.reason == reason)
-        console.print(f"  {count:,} x {reason} (such as {example})", markup=False, soft_wrap=True)
+        console.print(f"  {count:,} x {reason} (such as {example})", soft_wrap=True)
     console.print("spec:")
-    console.print(yaml.safe_dump(opened.spec, sort_keys=False, allow_unicode=True, indent=2), markup=False, end="")
+    console.print(yaml.safe_dump(opened.spec, sort_keys=False, allow_unicode=True, indent=2), end="")
 
 
 @app.command(epilog="Example: probe cache verify")
@@ -97,6 +98,8 @@ def verify(
                 continue
             if not report.problems:
                 say(f"{file}: {len(report.bad):,} rows, all good")
+                if report.not_covered:
+                    say(f"  as far as that can be told: {report.not_covered}")
                 continue
             faulty += 1
             say(f"{file}: {int(report.bad.sum()):,} of {len(report.bad):,} rows are bad")
@@ -129,7 +132,7 @@ def merge(
     if any(source.path.samefile(path) for source in sources if path.exists()):
         raise UsageError(f"{path} cannot be merged into itself; name another store.")
     with StoreWriter.resume(path) as writer:
-        writer.finish()
+        writer.finish(renew=True)
         for source in sources:
             say(f"{source.path}: {writer.absorb(source):,} of {len(source):,} images are new")
     say(f"{path}: {len(FeatureStore(path)):,} images")

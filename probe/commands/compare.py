@@ -63,7 +63,7 @@ def compare(
     differences = compared(first, second, seed=seed)
     printer().print(_grid(f"{metric}, {index.value} index: A - B", differences))
     for letter, side in (("A", runs), ("B", against)):
-        printer().print(f"{letter}: {', '.join(_name(run) for run in side)}", markup=False, soft_wrap=True)
+        printer().print(f"{letter}: {', '.join(_name(run) for run in side)}", soft_wrap=True)
 
 
 def _read(runs: Sequence[Path], metric: str, index: str) -> "QueryValues":

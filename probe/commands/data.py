@@ -105,7 +105,7 @@ def check(
         sound &= checked.is_sound
         summaries.append(summary_line(checked) + (f"; all of them in {findings}" if checked.findings else ""))
     for line in summaries:
-        printer().print(line, markup=False, soft_wrap=True)
+        printer().print(line, soft_wrap=True)
     if not sound:
         raise typer.Exit(1)
 

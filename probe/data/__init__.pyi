@@ -43,7 +43,9 @@ from .listing import print_tables as print_tables
 from .loading import ImageBatch as ImageBatch
 from .loading import Prepare as Prepare
 from .loading import Undecodable as Undecodable
+from .loading import Unread as Unread
 from .loading import choose_workers as choose_workers
+from .loading import decoding_processes as decoding_processes
 from .loading import load_batches as load_batches
 from .manifest import COLUMNS as COLUMNS
 from .manifest import ORIGIN as ORIGIN

@@ -6,6 +6,7 @@ An id that passes through a tar (`shard-0000.tar/000012.jpg`) names a member; an
         content = read_image(root, "shard-0000.tar/000012.jpg")
 """
 
+import errno
 import hashlib
 import os
 import re
@@ -55,7 +56,11 @@ def _listing(place: Path) -> Collection[str]:
 def read_image(root: Path, image: str) -> bytes:
     """Raises OSError or KeyError when the image is gone."""
     path, member = _locate(root, image)
-    return path.read_bytes() if member is None else tar.read_member(path, member)
+    if member is not None:
+        return tar.read_member(path, member)
+    if not path.is_file() and path.exists():
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))  # a pipe would be waited for
+    return path.read_bytes()
 
 
 def content_digest(content: bytes) -> int:

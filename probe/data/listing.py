@@ -39,7 +39,6 @@ def print_datasets(datasets: list[Dataset], data_root: Path, console: Console) -
         f"{len(datasets)} data sets, looked for below {data_root}; all that is known of one: probe data list NAME.\n"
         "published: images / classes of each split; queries in index, where they differ; ~ as rounded in print.",
         style="dim",
-        markup=False,
         soft_wrap=True,
     )
 
@@ -147,9 +146,9 @@ def print_tables(tables: list[StatisticsTable], console: Console) -> None:
             _add_row(table, row, printed.columns)
         console.print(table)
         if printed.note:
-            console.print(printed.note, style="dim", markup=False, soft_wrap=True)
+            console.print(printed.note, style="dim", soft_wrap=True)
         console.print()
-    console.print("In parentheses: as printed. !: differs from it.", style="dim", markup=False, soft_wrap=True)
+    console.print("In parentheses: as printed. !: differs from it.", style="dim", soft_wrap=True)
 
 
 def _add_row(table: Table, row: StatisticsRow, columns: tuple[Column, ...]) -> None:
@@ -209,7 +208,7 @@ def print_curated(report: CurationReport, console: Console) -> None:
     if report.shares:
         console.print(_shares(report))
     for line in [*_near_duplicates(report), *_differences(report)]:
-        console.print(line, markup=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
 
 
 def _verdict(comparisons: list[CountComparison]) -> str:

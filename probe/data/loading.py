@@ -1,16 +1,21 @@
 """Images read, decoded and prepared in worker processes: batch after batch, in order, a bounded number of them ahead.
 
-Workers only read, decode and assemble. They never touch Polars (its threads do not survive a fork), and they are nice:
-where the forward pass is on the same cores, it goes first and they fill what it leaves.
+What the system says of a file (gone, no rights, no more open files, no memory) is told apart from what a decoder says
+of its bytes: only the latter is a property of the image. Workers only read, decode and assemble. They never touch
+Polars (its threads do not survive a fork), and they are nice: where the forward pass is on the same cores, it goes
+first and they fill what it leaves.
 
     for batch in load_batches(images, root, encoder.prepare, batch=64, workers=2):
         batch.ids, batch.prepared, batch.failures
 """
 
 import os
+import resource
 import signal
+import time
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -21,8 +26,12 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from probe.data.images import content_digest, read_image
+from probe.errors import ProbeError, UsageError, first_line
 
 NICENESS = 10
+OPEN_FILES = 128
+OPEN_FILES_OF_WORKER = 16
+PAUSES = (0.05, 0.5)  # seconds before an image that was not handed over is asked for again
 MOST_WORKERS = 32  # more only wait for the disk or the GPU
 
 Prepare = Callable[[Path | BinaryIO], tuple[np.ndarray, tuple[int, int]]]
@@ -30,7 +39,14 @@ Prepare = Callable[[Path | BinaryIO], tuple[np.ndarray, tuple[int, int]]]
 
 
 class Undecodable(NamedTuple):
-    """An image that could not be read or decoded, and why."""
+    """An image that a decoder could not read, and why: it never will."""
+
+    id: str
+    reason: str
+
+
+class Unread(NamedTuple):
+    """An image that the system did not hand over, in several tries, and why: next time it may."""
 
     id: str
     reason: str
@@ -49,9 +65,12 @@ class ImageBatch:
     contents: list[int]
     """64-bit digests of the files."""
     failures: list[Undecodable]
+    """Whose bytes a decoder could not read."""
+    unread: list[Unread]
+    """Whose bytes the system did not hand over."""
 
     def __len__(self) -> int:
-        return len(self.ids) + len(self.failures)
+        return len(self.ids) + len(self.failures) + len(self.unread)
 
     def pin_memory(self) -> Self:
         """Called by PyTorch, in a thread of its own, where the forward pass is on a GPU."""
@@ -74,7 +93,39 @@ def load_batches(
     for which a worker would be started in vain."""
     batches = _Batches(images, root, prepare, batch)
     workers = min(workers, len(batches)) if len(batches) > 1 else 0
+    if workers:
+        _require_open_files(workers)
     return iter(DataLoader(batches, None, num_workers=workers, worker_init_fn=_settle, pin_memory=pinned))
+
+
+@contextmanager
+def decoding_processes() -> Iterator[None]:
+    """A block that takes batches: of a decoding process that ends in it, PyTorch tells wherever the main one is.
+
+    Raises ProbeError for it.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error) and "shared memory" not in str(error):
+            raise
+        raise ProbeError(
+            f"a decoding process ended ({first_line(error)}), mostly for want of memory, or as /dev/shm is full or "
+            "closed; the work so far is kept. Use fewer --workers; with 0 the main process decodes."
+        ) from error
+
+
+def _require_open_files(workers: int) -> None:
+    """Each batch on its way takes open files; without enough of them processes wait for ever. Raises UsageError."""
+    allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = OPEN_FILES + workers * OPEN_FILES_OF_WORKER
+    if allowed != resource.RLIM_INFINITY and allowed < needed:
+        if most != resource.RLIM_INFINITY and most < needed:
+            raise UsageError(
+                f"this process may open {most:,} files, and decoding in {workers} process(es) takes up to {needed:,}; "
+                "raise the limit (ulimit -n), or decode in the main process with --workers 0."
+            )
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, most))
 
 
 class _Batches(Dataset):
@@ -92,14 +143,17 @@ class _Batches(Dataset):
             return self._decoded(index)
 
     def _decoded(self, index: int) -> ImageBatch:
-        batch = ImageBatch([], None, [], [], [])
+        batch = ImageBatch([], None, [], [], [], [])
         prepared = []
         for image in self.images[index * self.batch : (index + 1) * self.batch]:
             try:
-                content = read_image(self.root, image)
+                content = _read(self.root, image)
                 array, size = self.prepare(BytesIO(content))
             except Exception as error:  # decoders raise anything on hostile bytes; the reason is recorded
-                batch.failures.append(Undecodable(image, f"{type(error).__name__}: {error}"))
+                if _is_of_the_system(error):
+                    batch.unread.append(Unread(image, _reason(error)))
+                else:
+                    batch.failures.append(Undecodable(image, _reason(error)))
                 continue
             batch.ids.append(image)
             batch.sizes.append(size)
@@ -107,6 +161,31 @@ class _Batches(Dataset):
             prepared.append(torch.from_numpy(array.copy()))
         batch.prepared = torch.stack(prepared) if prepared else None
         return batch
+
+
+class _NotReadError(Exception):
+    """Made of what the last try raised."""
+
+
+def _read(root: Path, image: str) -> bytes:
+    """Raises _NotReadError; a file that is gone, or may not be read, for a moment is tried again."""
+    for pause in (*PAUSES, None):
+        try:
+            return read_image(root, image)
+        except (OSError, KeyError, UsageError) as error:  # a member that is gone, a damaged tar
+            if pause is None:
+                raise _NotReadError(_reason(error)) from error
+        time.sleep(pause)
+    raise AssertionError("unreachable")
+
+
+def _is_of_the_system(error: Exception) -> bool:
+    """Decoders raise OSError too, and then without a number."""
+    return isinstance(error, _NotReadError | MemoryError) or (isinstance(error, OSError) and error.errno is not None)
+
+
+def _reason(error: Exception) -> str:
+    return str(error) if isinstance(error, _NotReadError | UsageError) else f"{type(error).__name__}: {error}"
 
 
 def _settle(_: int) -> None:

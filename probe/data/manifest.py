@@ -20,6 +20,7 @@ from typing import Self
 
 import polars as pl
 
+from feature_cache import StoreError, read_parquet, require_regular
 from probe.data.escape import on_disk
 from probe.data.labels import LISTS, from_text, plainest, to_text
 from probe.errors import UsageError, first_line, nearest
@@ -134,12 +135,15 @@ def read_manifest(path: Path, roots: dict[str, Path] | None = None, data_root: P
 
     Raises CurationError for a curated manifest that its curation.json does not describe.
     """
+    require_regular(path)
     try:
         is_parquet = path.suffix == ".parquet"
         if not is_parquet:
             _require_utf8(path)
-        frame = pl.read_parquet(path, glob=False) if is_parquet else pl.read_csv(path, infer_schema=False, glob=False)
-    except (OSError, pl.exceptions.PolarsError) as error:
+        frame = read_parquet(path) if is_parquet else pl.read_csv(path, infer_schema=False, glob=False)
+    except StoreError as error:
+        raise UsageError(f"{path} cannot be read as a manifest: {error}") from error
+    except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         fault = (path.suffix != ".parquet" and path.is_file() and _csv_fault(path)) or first_line(error)
         raise UsageError(f"{path} cannot be read as a manifest: {fault}.") from error
     if not is_parquet and "label" in frame.columns:

@@ -1,11 +1,12 @@
 """Reading members of tar files where they lie: an index of offsets made once, then one seek for each image.
 
 Nothing is unpacked and no link is followed, so a member's name cannot lead anywhere on the disk. Only uncompressed tars
-can be read from the middle.
+can be read from the middle. A tar is read to the end of its file: a damaged header is not its end.
 
     read_member(Path("shard-0000.tar"), "000012.jpg")       # bytes
 """
 
+import errno
 import json
 import tarfile
 import unicodedata
@@ -15,6 +16,7 @@ from pathlib import Path
 from probe.errors import UsageError
 
 SUFFIX = ".tar"
+BLOCK_BYTES = 1 << 20
 
 Place = tuple[int, int]  # offset and size
 
@@ -22,7 +24,7 @@ Place = tuple[int, int]  # offset and size
 def members(path: Path) -> dict[str, Place]:
     """Name (NFC) -> where its bytes are, of the regular files of a tar; of equal names the last counts, as in tar.
 
-    Raises UsageError for a file that is no tar, is compressed, or is cut off.
+    Raises UsageError for a file that is no tar, is compressed, damaged, or cut off.
     """
     status = path.stat()
     return _members(path, status.st_mtime_ns, status.st_size)
@@ -55,24 +57,46 @@ def sample_key(name: str) -> str:
 
 
 @cache
-def _members(path: Path, _modified: int, _size: int) -> dict[str, Place]:
+def _members(path: Path, _modified: int, size: int) -> dict[str, Place]:
+    found: dict[str, Place] = {}
     try:
         with tarfile.open(path, "r:") as tar:
-            return {
-                unicodedata.normalize("NFC", member.name.removeprefix("./")): (member.offset_data, member.size)
-                for member in tar
-                if member.isreg() and not member.issparse()
-            }
-    except (tarfile.TarError, OSError, EOFError) as error:
+            for member in tar:
+                if member.offset_data + member.size > size:
+                    raise tarfile.TarError(f"the member at byte {member.offset:,} is longer than the file")
+                if member.isreg() and not member.issparse():
+                    name = unicodedata.normalize("NFC", member.name.removeprefix("./"))
+                    found[name] = (member.offset_data, member.size)
+            _require_end(path, tar.offset)
+    except (tarfile.TarError, OSError, EOFError, ValueError, OverflowError) as error:
         raise UsageError(
             f"{path} cannot be read as an uncompressed tar ({error}); unpack it, or replace it by a whole one."
         ) from error
+    return found
+
+
+def _require_end(path: Path, offset: int) -> None:
+    """Raises TarError unless the file goes on with nothing but zeros, two blocks at least: `tarfile` takes any header
+    that it cannot read for the end."""
+    with path.open("rb") as file:
+        file.seek(offset)
+        position = offset
+        while block := file.read(BLOCK_BYTES):
+            if block.count(0) < len(block):
+                raise tarfile.TarError(f"there is no header of a member at byte {offset:,}, and the file goes on")
+            position += len(block)
+    if position - offset < 2 * tarfile.BLOCKSIZE:
+        raise tarfile.TarError(f"it is cut off at byte {position:,}, without the blocks that end a tar")
 
 
 def _bytes(path: Path, offset: int, size: int) -> bytes:
+    """Raises OSError where the file ends before."""
     with path.open("rb") as file:
         file.seek(offset)
-        return file.read(size)
+        content = file.read(size)
+    if len(content) < size:
+        raise OSError(errno.EIO, "the tar ends before its member", str(path))
+    return content
 
 
 def _json_label(path: Path, name: str, content: bytes) -> str | None:

@@ -216,7 +216,7 @@ def read_embeddings(
 
 
 class _Stored:
-    """The features of a feature store, its checksums checked as they are read."""
+    """The features of a feature store, its digests checked as they are read."""
 
     def __init__(self, store: FeatureStore) -> None:
         self._store, self.shape, self.dtype = store, (store.rows, store.dim), store.dtype

@@ -19,9 +19,9 @@ from pydantic import BaseModel, NonNegativeInt, ValidationError
 
 from feature_cache import fingerprint
 from probe.errors import UsageError, first_line
-from probe.evaluate.neighbours import read_neighbours, write_neighbours
+from probe.evaluate.neighbours import NEIGHBOURS_FILE, write_neighbours
 from probe.metrics import METRICS, SplitScores
-from probe.runs import ScoredFolder, code_of, scoring_modules, write_scored
+from probe.runs import CONFIG, ScoredFolder, code_of, scoring_modules, write_scored
 from probe.search import Distance
 from probe.storage import new_folder
 from probe.validation import describe, parse_yaml
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
     from probe.search import Vectors
 
-CONFIG = "config.yaml"
 NEIGHBOURS = 10
 
 
@@ -76,7 +75,7 @@ class EvaluationFolder(ScoredFolder):
 
     @cached_property
     def settings(self) -> EvaluationSettings:
-        file = self.path / CONFIG
+        file = self.sound(CONFIG)
         try:
             return EvaluationSettings.model_validate(parse_yaml(file.read_text(encoding="utf-8")))
         except ValidationError as error:
@@ -92,7 +91,7 @@ class EvaluationFolder(ScoredFolder):
     def neighbours(self) -> pl.DataFrame:
         """(Q, 4) image, source, domain, neighbours: of each query a list of image, source, similarity, hit."""
         try:
-            return read_neighbours(self.path)
+            return pl.read_parquet(self.sound(NEIGHBOURS_FILE))
         except (OSError, pl.exceptions.PolarsError) as error:
             raise UsageError(
                 f"{self.path} has no neighbours that can be read ({first_line(error)}); evaluate with --neighbours."
@@ -108,7 +107,7 @@ def evaluate_once(source: EmbeddingSource, settings: EvaluationSettings, folder:
     if done := next((each for each in found if each.done), None):
         return done
     path = folder / f"{file_name(source.name)}_{settings.split}_{key}"
-    _evaluate(source, settings, path, source.description | written)
+    _evaluate(source, settings, path, source.description | written | {"sealed": True})
     return EvaluationFolder(path)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import polars as pl
 
-PARQUET = "neighbours.parquet"
+NEIGHBOURS_FILE = "neighbours.parquet"
 BLOCK = 16384  # queries whose JSON is text at one time
 OF_NEIGHBOUR = {"neighbours": "image", "neighbour_sources": "source", "similarities": "similarity", "hits": "hit"}
 
@@ -19,7 +19,7 @@ OF_NEIGHBOUR = {"neighbours": "image", "neighbour_sources": "source", "similarit
 def write_neighbours(per_query: pl.DataFrame, folder: Path, count: int) -> None:
     """The first `count` neighbours of each query, or as many as its row has."""
     rows = neighbour_rows(per_query, count)
-    rows.write_parquet(folder / PARQUET)
+    rows.write_parquet(folder / NEIGHBOURS_FILE)
     with (folder / "neighbours.json").open("wb") as file:
         file.write(b"[\n")
         for start in range(0, len(rows), BLOCK):
@@ -27,10 +27,6 @@ def write_neighbours(per_query: pl.DataFrame, folder: Path, count: int) -> None:
             rows[start : start + BLOCK].write_ndjson(lines)
             file.write(b",\n" * (start > 0) + lines.getvalue().rstrip(b"\n").replace(b"\n", b",\n"))
         file.write(b"\n]\n")
-
-
-def read_neighbours(folder: Path) -> pl.DataFrame:
-    return pl.read_parquet(folder / PARQUET)
 
 
 def neighbour_rows(per_query: pl.DataFrame, count: int) -> pl.DataFrame:

@@ -2,9 +2,10 @@
 
 Images go through in the order of the plan and in fixed batches, so an interrupted and resumed extraction gives the same
 bits as an undisturbed one. A part is written in halves, one on its way to the disk while the other fills, so a crash
-costs a part at most. An image that cannot be decoded is recorded with its reason; too many stop the run.
+costs a part at most. An image that cannot be decoded is recorded with its reason; one that the system did not hand over
+is not, and the next extraction tries it again. Too many of both stop the run.
 
-    failures = extract(task, encoder, backbone.spec(), Settings(batch=64))
+    extracted = extract(task, encoder, backbone.spec(), Settings(batch=64))
 """
 
 import signal
@@ -12,13 +13,14 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from feature_cache import Failure, Rows, StoreWriter
 from probe.backbones import Encoder
-from probe.data import ImageBatch, choose_workers, load_batches
+from probe.data import ImageBatch, Unread, choose_workers, decoding_processes, load_batches
 from probe.errors import ProbeError
 from probe.extract.plan import Settings, Task
 from probe.progress import say, track
@@ -26,15 +28,32 @@ from probe.progress import say, track
 SLOW_MERGE = 200_000  # images; a fraction of a gigabyte of features
 
 
-def extract(task: Task, encoder: Encoder, spec: dict[str, Any], settings: Settings) -> list[Failure]:
-    """Brings the task's store up to date; returns all images of the source that could not be decoded.
+@dataclass(frozen=True)
+class Extracted:
+    """What an extraction has no features of."""
 
-    Raises ProbeError when too many fail, KeyboardInterrupt after Ctrl-C; what was extracted is kept in both cases.
+    failures: list[Failure]
+    """All images of the source that could not be decoded."""
+    unread: list[Unread]
+    """Those that the system did not hand over this time."""
+
+
+def extract(task: Task, encoder: Encoder, spec: dict[str, Any], settings: Settings) -> Extracted:
+    """Brings the task's store up to date.
+
+    Raises ProbeError when too many images fail, or a decoding process ends; KeyboardInterrupt after Ctrl-C. What was
+    extracted is kept in all cases.
     """
     writer = StoreWriter(task.store, spec, dtype=settings.dtype, retry_failed=settings.retry_failed)
     allowed = max(1, int(settings.max_failures * (len(task.todo) + task.stored + task.failed)))
-    with writer, _WriteBehind(writer, settings) as behind, _deferred_interrupt() as interrupted:
+    with (
+        decoding_processes(),
+        writer,
+        _WriteBehind(writer, settings) as behind,
+        _deferred_interrupt() as interrupted,
+    ):
         done, failed = writer.done, set(writer.failed)
+        unread: list[Unread] = []
         todo = [image for image in task.todo if image not in done]
         if len(todo) < len(task.todo):
             say(f"{task.source}: {len(task.todo) - len(todo):,} images were extracted by an interrupted run")
@@ -44,14 +63,15 @@ def extract(task: Task, encoder: Encoder, spec: dict[str, Any], settings: Settin
                 advance(len(batch))
                 failed.difference_update(batch.ids)
                 failed.update(failure.id for failure in batch.failures)
-                if len(failed) > allowed or interrupted.is_set():
+                unread += batch.unread
+                if len(failed) + len(unread) > allowed or interrupted.is_set():
                     behind.finish()
                     if interrupted.is_set():
                         raise KeyboardInterrupt
-                    raise ProbeError(_too_many_failures(task, list(writer.failed.values()), allowed))
+                    raise ProbeError(_too_many(task, list(writer.failed.values()), unread, allowed))
             behind.finish()
         _finish(writer, task)
-        return sorted(writer.failed.values())
+        return Extracted(sorted(writer.failed.values()), unread)
 
 
 def _batches(todo: list[str], task: Task, encoder: Encoder, settings: Settings) -> Iterator[ImageBatch]:
@@ -149,7 +169,12 @@ def _deferred_interrupt() -> Iterator[threading.Event]:
         signal.signal(signal.SIGINT, previous)
 
 
-def _too_many_failures(task: Task, failures: list[Failure], allowed: int) -> str:
+def _too_many(task: Task, failures: list[Failure], unread: list[Unread], allowed: int) -> str:
+    if len(unread) > len(failures):
+        return (
+            f"{len(unread):,} images of {task.source} could not be read, more than the {allowed:,} allowed; the first "
+            f"is {unread[0].id} ({unread[0].reason}). Mend that and start again; the work so far is kept."
+        )
     first = sorted(failures)[0]
     return (
         f"{len(failures):,} images of {task.source} could not be decoded, more than the {allowed:,} allowed; "

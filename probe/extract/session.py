@@ -10,9 +10,9 @@ from pathlib import Path
 
 from feature_cache import Failure, FeatureStore, StoreWriter, written_files
 from probe.backbones import Backbone
-from probe.data import Manifest, only
+from probe.data import Manifest, Unread, only
 from probe.device import choose_device, gpu_name
-from probe.errors import UsageError
+from probe.errors import ProbeError, UsageError
 from probe.extract.plan import Settings, Task, plan_extraction
 from probe.extract.speed import Speed, record
 from probe.precision import Precision, PrecisionChoice, choose_precision
@@ -61,14 +61,21 @@ def extract_sources(
         settings = replace(settings, workers=workers)
     settings = replace(settings, pinned=device.type == "cuda")
     encoder = load_encoder(backbone, device, precision)
+    unread: list[Unread] = []
     for task in pending:
         undisturbed, start = written_files(task.store) in ([], [task.store]), time.monotonic()
-        failures = extract(task, encoder, spec, settings)
+        extracted = extract(task, encoder, spec, settings)
         if undisturbed:
             seconds = time.monotonic() - start
             speed = Speed(backbone.name, device.type, len(task.todo), seconds, precision, gpu_name(device.type))
             record(workspace.cache, speed)
-        _report(task, failures)
+        _report(task, extracted.failures)
+        unread += extracted.unread
+    if unread:
+        raise ProbeError(
+            f"{len(unread):,} image(s) could not be read, and are not in the store; the first is {unread[0].id} "
+            f"({unread[0].reason}). Mend that and give the same command again."
+        )
 
 
 def _asked(settings: Settings) -> str:

@@ -7,11 +7,11 @@ the same however many queries it has. Typed and checked wherever it is read: not
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import polars as pl
-from pydantic import NonNegativeInt, RootModel, model_serializer, model_validator
+from pydantic import Field, NonNegativeInt, RootModel, model_serializer, model_validator
 
 from probe.errors import UsageError
 from probe.validation import Strict
@@ -21,11 +21,12 @@ PROTOCOLS = ("clean", "official")
 DECIMALS = 3  # of the official protocol
 PUBLISHED_ORDER = ("food2k", "cars196", "sop", "inshop", "inat", "met", "gldv2", "rp2k")
 """UnED's domains as the published code lists them (`knn_eval_names`), and adds them up: sums round by their order."""
+FARTHEST = 10.0  # from 0, of a value that a metric can have
 MEAN = "Mean"
 """The column of the balanced mean, beside the domains'."""
 
-Values = dict[str, float | None]
-"""By metric, as fractions; None where no query has anything to find."""
+Values = dict[str, Annotated[float, Field(ge=-FARTHEST, le=FARTHEST)] | None]
+"""By metric, as fractions; None where no query has anything to find. The official protocol's leave 0 to 1."""
 
 
 class DomainScores(Strict):
@@ -75,6 +76,15 @@ class Scores(Strict):
 
 class SplitScores(RootModel[dict[Literal["clean", "official"], dict[Literal["merged", "separate"], Scores]]]):
     """Of one split: by protocol and by index, those of them that were asked for."""
+
+    @model_validator(mode="after")
+    def _clean_ones_are_shares(self) -> "SplitScores":
+        for index, scores in self.root.get("clean", {}).items():
+            for values in (scores.mean, *(domain.values for domain in scores.domains.values())):
+                wrong = [name for name, value in values.items() if value is not None and not 0 <= value <= 1]
+                if wrong:
+                    raise ValueError(f"the {index} {wrong[0]} is {values[wrong[0]]:g}, which is no share")
+        return self
 
     def of(self, protocol: str, index: str) -> Scores:
         """Raises UsageError for what was not scored."""

@@ -119,7 +119,7 @@ def _read(file: Path, key: str) -> Significance | None:
     """None where the file is of other runs, or damaged."""
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-        if content["key"] != key:
+        if content["key"] != key or content.pop("digest") != fingerprint(content):
             return None
         intervals = {
             row: {column: (low, high) for column, (low, high) in of_row.items()}
@@ -133,4 +133,4 @@ def _read(file: Path, key: str) -> Significance | None:
 def _write(file: Path, key: str, found: Significance) -> None:
     content = {"key": key, "intervals": found.intervals, "tied": sorted(found.tied), "notes": found.notes}
     file.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(file, json.dumps(content).encode())
+    write_whole(file, json.dumps(content | {"digest": fingerprint(content)}).encode())

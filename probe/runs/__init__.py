@@ -5,10 +5,11 @@ from probe.runs.code import code_of, modules_of, scoring_modules
 from probe.runs.directory import Environment, RunDirectory
 from probe.runs.index import RunIndex
 from probe.runs.run import Run
-from probe.runs.scored import PER_QUERY, ScoredFolder, write_scored
+from probe.runs.scored import CONFIG, PER_QUERY, ScoredFolder, write_scored
 from probe.runs.sweeps import SweepError, sweep
 
 __all__ = [
+    "CONFIG",
     "PER_QUERY",
     "Environment",
     "Run",

@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import xxhash
+from safetensors import SafetensorError, safe_open
+
 from probe.errors import first_line
 from probe.fit import EpochRecord, TrainingState
 from probe.progress import say
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
     import torch
 
 FILE = "checkpoint.safetensors"
+UNREADABLE = (OSError, SafetensorError, ValueError, KeyError, TypeError)
 
 
 @dataclass(frozen=True)
@@ -37,8 +41,10 @@ class RunCheckpoint:
 
         self.folder.mkdir(parents=True, exist_ok=True)
         held = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+        text = json.dumps(state.model_dump(mode="json"))
+        metadata = {"key": self.key, "state": text, "digest": _digest(held, text)}
         with replacing_file(self.folder / FILE) as temporary:
-            save_file(held, temporary, {"key": self.key, "state": json.dumps(state.model_dump(mode="json"))})
+            save_file(held, temporary, metadata)
 
     @property
     def history(self) -> list[EpochRecord]:
@@ -58,26 +64,27 @@ class RunCheckpoint:
 
     def read(self) -> "tuple[dict[str, torch.Tensor], TrainingState] | None":
         """What was written last; None when there is nothing. What cannot be read is said and not used."""
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
         state = self._state()
+        if state is None:
+            return None
         try:
-            return None if state is None else (load_file(self.folder / FILE), state)
-        except (OSError, SafetensorError) as error:
+            with safe_open(self.folder / FILE, "pt") as file:
+                metadata, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            if metadata["digest"] != _digest(tensors, metadata["state"]):
+                raise ValueError("it is not what was written")
+            return tensors, state
+        except UNREADABLE as error:
             self._say_damaged(error)
             return None
 
     def _state(self) -> TrainingState | None:
-        from safetensors import SafetensorError, safe_open
-
         try:
             with safe_open(self.folder / FILE, "pt") as file:
                 metadata = file.metadata()
             return TrainingState.model_validate_json(metadata["state"]) if metadata["key"] == self.key else None
         except FileNotFoundError:
             return None
-        except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
+        except UNREADABLE as error:
             self._say_damaged(error)
             return None
 
@@ -86,3 +93,14 @@ class RunCheckpoint:
 
     def remove(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _digest(tensors: "dict[str, torch.Tensor]", state: str) -> str:
+    """Of everything that training goes on from."""
+    import torch
+
+    found = xxhash.xxh3_128(state.encode())
+    for name, tensor in sorted(tensors.items()):
+        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        found.update(tensor.flatten().view(torch.uint8).numpy().data)
+    return found.hexdigest()

@@ -40,7 +40,7 @@ from probe.fit import (
     is_closed_form,
     read_run_config,
 )
-from probe.runs.scored import SCORES, ScoredFolder, write_scored
+from probe.runs.scored import CONFIG, SCORES, ScoredFolder, write_scored
 from probe.storage import new_folder
 from probe.validation import describe, parse_yaml
 
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
     from probe.fit import Fitted
 
-CONFIG, ENVIRONMENT, HISTORY = "config.yaml", "environment.json", "history.jsonl"
+ENVIRONMENT, HISTORY = "environment.json", "history.jsonl"
 HEAD, LOSS = "head.safetensors", "loss.safetensors"
 TENSORBOARD = "tensorboard"
 PACKAGES = ("probe", "torch", "numpy", "polars", "h5py", "scikit-learn", "timm")
@@ -91,6 +91,8 @@ class Provenance(BaseModel):
     features: Features
     code: dict[str, str] | None = None
     """A digest of each source file that its numbers depend on; None for a run of an earlier version of probe."""
+    sealed: bool = False
+    """Whether there are digests of its files; not of an earlier version's."""
 
     @model_validator(mode="after")
     def _features_are_those_of_the_configuration(self) -> Self:
@@ -178,7 +180,7 @@ class RunDirectory(ScoredFolder):
     @cached_property
     def provenance(self) -> Provenance:
         """Its config.yaml."""
-        file = self.path / CONFIG
+        file = self.sound(CONFIG)
         try:
             return Provenance.model_validate(parse_yaml(file.read_text(encoding="utf-8")))
         except ValidationError as error:
@@ -220,7 +222,7 @@ class RunDirectory(ScoredFolder):
     @cached_property
     def history(self) -> list[EpochRecord]:
         """Of each epoch; empty for a head in closed form."""
-        file = self.path / HISTORY
+        file = self.sound(HISTORY)
         try:
             records = [EpochRecord.model_validate_json(line) for line in file.read_text(encoding="utf-8").splitlines()]
         except ValidationError as error:
@@ -234,7 +236,7 @@ class RunDirectory(ScoredFolder):
     @property
     def texts(self) -> dict[str, str]:
         """By file name, what a person reads of how the run was made; what is missing is left out."""
-        files = [self.path / name for name in (CONFIG, ENVIRONMENT)]
+        files = [self.sound(name) for name in (CONFIG, ENVIRONMENT)]
         try:
             return {file.name: file.read_text(encoding="utf-8") for file in files if file.is_file()}
         except (OSError, ValueError) as error:
@@ -246,4 +248,4 @@ class RunDirectory(ScoredFolder):
         """(N, D) -> (N, d), in eval mode."""
         from probe.heads import load_head
 
-        return load_head(self.config.head, self.path / HEAD, self.features.dim, device)
+        return load_head(self.config.head, self.sound(HEAD), self.features.dim, device)

@@ -101,7 +101,9 @@ class Run:
     def write(self, fitted: "Fitted", device: str) -> None:
         """Fills its directory; then the checkpoint goes. `device`: the kind that it was fitted on."""
         features = Features(dim=fitted.in_dim, spec=fitted.spec)
-        provenance = Provenance(key=self.key, config=self.config, inputs=self.inputs, features=features, code=self.code)
+        provenance = Provenance(
+            key=self.key, config=self.config, inputs=self.inputs, features=features, code=self.code, sealed=True
+        )
         environment = Environment.here(device, fitted.seconds, fitted.seconds_a_step, self.made_for)
         RunDirectory.write(self.path, provenance, fitted, environment, self.checkpoint.folder / TENSORBOARD)
         self.checkpoint.remove()

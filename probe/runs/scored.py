@@ -1,13 +1,14 @@
 """A folder that holds scores: what the directory of a run and the folder of an evaluation have in common.
 
 metrics.json is written last and marks the folder as finished; per_query.parquet (merged index) and
-per_query_separate.parquet have a row a query.
+per_query_separate.parquet have a row a query; digests.json has a digest of each file, which is checked when it is read.
 
     folder = ScoredFolder(path)
     folder.values("merged", "mMP@5").means()["Mean"]      # 0.612
 """
 
 import json
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
@@ -16,10 +17,13 @@ from pydantic import BaseModel, ValidationError
 
 from probe.errors import UsageError, first_line
 from probe.metrics import QUERY, QueryValues, metrics_of, parse_metric
+from probe.runs.sealed import DIGESTS, digest_of, read_digests, seal
 from probe.validation import Model, describe
 
+CONFIG = "config.yaml"
 SCORES = "metrics.json"
 PER_QUERY = {"merged": "per_query.parquet", "separate": "per_query_separate.parquet"}
+SEALED = "sealed: true"  # a line of config.yaml
 NEIGHBOURS = ("neighbours", "neighbour_sources", "similarities", "hits")
 """Columns of lists, one a query, of its nearest neighbours, best first."""
 
@@ -60,6 +64,35 @@ class ScoredFolder:
                 f"{self.path} is not a finished run; name folders that `probe fit` or `probe evaluate` made."
             )
 
+    def sound(self, name: str) -> Path:
+        """The path of a file, which is what was written. Folders of earlier versions have no digests to tell by."""
+        file = self.path / name
+        try:
+            if self._digests is not None and self._digests.get(name) != digest_of(file):
+                self._fail(file, "it is not what was written")
+        except FileNotFoundError:
+            pass  # whoever reads it says so
+        except OSError as error:
+            self._fail(file, first_line(error))
+        return file
+
+    @cached_property
+    def _digests(self) -> dict[str, str] | None:
+        try:
+            return read_digests(self.path)
+        except FileNotFoundError:
+            if SEALED in self._config_text().splitlines():
+                self._fail(self.path / DIGESTS, "it is not there")
+            return None
+        except (OSError, ValueError) as error:
+            self._fail(self.path / DIGESTS, first_line(error))
+
+    def _config_text(self) -> str:
+        try:
+            return (self.path / CONFIG).read_text(encoding="utf-8")
+        except (OSError, ValueError):
+            return ""  # whoever reads it says so
+
     def per_query(self, index: str) -> pl.DataFrame:
         """(Q, ...) QUERY, n, NEIGHBOURS, and a column of values for each metric."""
         schema = self._schema(index)
@@ -89,7 +122,7 @@ class ScoredFolder:
         return found.st_size, found.st_mtime_ns, found.st_ino
 
     def _read_json(self, model: type[Model], name: str = SCORES) -> Model:
-        file = self.path / name
+        file = self.sound(name)
         try:
             return model.model_validate_json(file.read_bytes())
         except ValidationError as error:
@@ -103,7 +136,7 @@ class ScoredFolder:
         if not file.is_file():
             raise UsageError(f"{file} is not there: the {index} index was not scored, or the file was deleted.")
         try:
-            return dict(pl.read_parquet_schema(file))
+            return dict(pl.read_parquet_schema(self.sound(file.name)))
         except (OSError, pl.exceptions.PolarsError) as error:
             self._fail(file, first_line(error))
 
@@ -135,9 +168,10 @@ class ScoredFolder:
 
 
 def write_scored(folder: Path, scores: BaseModel, per_query: dict[str, pl.DataFrame]) -> None:
-    """The per-query files, and metrics.json last; with sorted keys and full precision, so that equal results are equal
-    files."""
+    """The per-query files, metrics.json, with sorted keys and full precision, so that equal results are equal files,
+    and the digests of all that is there."""
     for index, queries in per_query.items():
         queries.write_parquet(folder / PER_QUERY[index])
     text = json.dumps(scores.model_dump(), indent=1, sort_keys=True, allow_nan=False)
     (folder / SCORES).write_text(f"{text}\n", encoding="utf-8")
+    seal(folder)

@@ -2,12 +2,16 @@ import io
 import tarfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from probe.data import tar as tar_module
 from probe.data.folder import image_folder
 from probe.data.images import has_image, read_image
 from probe.data.resolve import resolve_data
+from probe.data.tar import members
 from probe.errors import UsageError
+from tests.conftest import slow
 
 
 def tar(path: Path, files: dict[str, bytes], mode: str = "w") -> Path:
@@ -101,7 +105,10 @@ def test_what_is_no_tar_is_an_error_that_names_it(tmp_path: Path, content: bytes
 def test_a_tar_that_was_cut_off_is_an_error_that_names_it(tmp_path: Path) -> None:
     path = tar(tmp_path / "0.tar", {"1.jpg": bytes(5000), "2.jpg": bytes(5000)})
     path.write_bytes(path.read_bytes()[:8000])
-    with pytest.raises(UsageError, match=r"0\.tar cannot be read as an uncompressed tar \(unexpected end of data\)"):
+    with pytest.raises(
+        UsageError,
+        match=r"0\.tar cannot be read as an uncompressed tar \(the member at byte 5,632 is longer than the file\)",
+    ):
         image_folder(tmp_path)
 
 
@@ -115,3 +122,80 @@ def test_a_label_that_cannot_be_read_is_an_error_that_names_it(tmp_path: Path, c
 def test_one_tar_is_not_taken_for_a_manifest(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is one tar; name the folder that it lies in"):
         resolve_data(str(tar(tmp_path / "0.tar", {"1.jpg": b""})), tmp_path)
+
+
+def whole(path: Path, files: int = 12) -> dict[str, bytes]:
+    """What the tar at `path` holds."""
+    rng = np.random.default_rng(0)
+    content = {f"class {i % 3}/{i}.jpg": rng.bytes(int(rng.integers(0, 1500))) for i in range(files)}
+    tar(path, content)
+    return content
+
+
+def require_right_or_refused(path: Path, expected: dict[str, bytes]) -> bool:
+    """Whether it was refused. Contents have no digest in a tar; names and sizes must be right."""
+    try:
+        found = members(path)
+    except UsageError:
+        return True
+    assert {name: size for name, (_, size) in found.items()} == {name: len(data) for name, data in expected.items()}
+    return False
+
+
+@pytest.mark.parametrize("seed", [0, slow(1), slow(2)])
+def test_a_flipped_bit_in_any_header_is_an_error_and_loses_no_image_silently(tmp_path: Path, seed: int) -> None:
+    path = tmp_path / "0.tar"
+    expected = whole(path)
+    content, rng = path.read_bytes(), np.random.default_rng(seed)
+    with tarfile.open(path) as archive:
+        headers = [member.offset for member in archive]
+    refused = 0
+    for i, header in enumerate(headers * 3):
+        changed = bytearray(content)
+        changed[header + int(rng.integers(512))] ^= 1 << int(rng.integers(8))
+        copy = tmp_path / f"{i}.tar"
+        copy.write_bytes(changed)
+        refused += require_right_or_refused(copy, expected)
+    assert refused > len(headers)
+
+
+def test_a_tar_cut_off_anywhere_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "0.tar"
+    expected = whole(path)
+    content = path.read_bytes()
+    end = max(offset + size for offset, size in members(path).values())
+    with tarfile.open(path) as archive:
+        boundaries = [member.offset for member in archive][1:]
+    for i, length in enumerate([*boundaries, *range(1, end, 701), end, end + 512]):
+        copy = tmp_path / f"cut {i}.tar"
+        copy.write_bytes(content[:length])
+        assert require_right_or_refused(copy, expected), length
+
+
+def test_a_hole_and_what_follows_the_end_are_errors(tmp_path: Path) -> None:
+    path = tmp_path / "0.tar"
+    whole(path)
+    content = path.read_bytes()
+    with tarfile.open(path) as archive:
+        header = [member.offset for member in archive][5]
+    for i, changed in enumerate((content[:header] + bytes(1024) + content[header + 1024 :], content + content)):
+        copy = tmp_path / f"changed {i}.tar"
+        copy.write_bytes(changed)
+        with pytest.raises(UsageError, match="and the file goes on"):
+            members(copy)
+
+
+def test_a_member_that_claims_more_than_the_file_holds_is_an_error(tmp_path: Path) -> None:
+    member = tarfile.TarInfo("1.jpg")
+    member.size = 1 << 62
+    (tmp_path / "0.tar").write_bytes(member.tobuf(tarfile.GNU_FORMAT) + bytes(2048))
+    with pytest.raises(UsageError, match="is longer than the file"):
+        members(tmp_path / "0.tar")
+
+
+def test_a_tar_that_was_cut_off_since_it_was_indexed_is_not_read_short(tmp_path: Path) -> None:
+    path = tar(tmp_path / "0.tar", {"1.jpg": b"x" * 5000})
+    place = members(path)["1.jpg"]
+    path.write_bytes(path.read_bytes()[:3000])
+    with pytest.raises(OSError, match="the tar ends before its member"):
+        tar_module._bytes(path, *place)

@@ -1,10 +1,15 @@
+import errno
 import io
 import os
 import random
 import signal
+import subprocess
+import sys
 import time
 import traceback
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -14,10 +19,12 @@ import pytest
 import torch
 from PIL import Image
 
-from feature_cache import FeatureStore, SpecMismatchError
+from feature_cache import FeatureStore, SpecMismatchError, StoreWriter
 from probe.backbones.catalogue import Backbone
 from probe.backbones.encoder import Encoder
+from probe.data import loading
 from probe.data.folder import image_folder
+from probe.data.images import read_image
 from probe.data.manifest import Manifest
 from probe.errors import ProbeError
 from probe.extract.local import extract
@@ -219,16 +226,6 @@ def test_a_batch_without_a_single_image_goes_through(photos: Photos, start) -> N
     assert (len(store), len(store.failed)) == (0, 5)
 
 
-def test_an_image_that_vanished_after_planning_is_recorded(photos: Photos, start, encoder: Encoder) -> None:
-    folder = photos("shoes", 4)
-    extraction = start(folder)
-    task = extraction.task()
-    (folder / "class 1/01.png").unlink()
-    (failure,) = extract(task, encoder, extraction.backbone.spec(), FAST)
-    assert failure.id == "class 1/01.png"
-    assert "No such file" in failure.reason
-
-
 def test_too_many_failures_stop_the_run_and_keep_the_work(photos: Photos, start) -> None:
     folder = photos("shoes", 12)
     break_images(folder)
@@ -339,3 +336,138 @@ def test_a_source_is_named_as_it_is_whatever_its_brackets(
 ) -> None:
     session(start(photos("shoes [old]", 3)))
     assert "shoes [old]: 3 images in " in capsys.readouterr().err
+
+
+def test_an_image_that_is_gone_for_a_moment_is_tried_again_and_stored(
+    start: Callable[[Path], Extraction], photos: Photos, undisturbed: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = photos("shoes", 8)
+    expected, tries = undisturbed(folder), Counter[str]()
+
+    def read(root: Path, image: str) -> bytes:
+        tries[image] += 1
+        if tries[image] == 1 and image.endswith("5.png"):
+            raise OSError(errno.EIO, "Input/output error")
+        return read_image(root, image)
+
+    monkeypatch.setattr(loading, "read_image", read)
+    assert content(start(folder).run()) == expected
+    assert tries["class 1/05.png"] == 2
+
+
+@pytest.mark.parametrize("problem", ["gone", "a folder", "too many open files", "no memory"])
+def test_what_the_system_says_of_an_image_is_not_recorded_and_the_next_extraction_stores_it(
+    problem: str,
+    start: Callable[[Path], Extraction],
+    photos: Photos,
+    undisturbed: Callable,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    folder = photos("shoes", 8)
+    expected, extraction, image = undisturbed(folder), start(folder), folder / "class 1/05.png"
+    task, spec = extraction.task(), extraction.backbone.spec(FAST.dtype)
+    with monkeypatch.context() as patch:
+        patch.setattr(loading, "PAUSES", (0.0,))
+        if problem in ("gone", "a folder"):
+            image.rename(tmp_path / "05.png")
+        if problem == "a folder":
+            image.mkdir()
+        if problem in ("too many open files", "no memory"):
+
+            def fail(root: Path, name: str) -> bytes:
+                if name.endswith("05.png"):
+                    raise OSError(errno.EMFILE, "Too many open files") if "open" in problem else MemoryError
+                return read_image(root, name)
+
+            patch.setattr(loading, "read_image", fail)
+        found = extract(task, extraction.encoder, spec, FAST)
+    assert [unread.id for unread in found.unread] == ["class 1/05.png"]
+    assert (found.failures, FeatureStore(task.store).failed, len(FeatureStore(task.store))) == ([], [], 7)
+    if problem == "gone":
+        assert "No such file" in found.unread[0].reason
+    if problem == "a folder":
+        image.rmdir()
+    if problem in ("gone", "a folder"):
+        (tmp_path / "05.png").rename(image)
+    store = extraction.run()
+    assert store.load(expected[0]).tobytes() == expected[1]
+
+
+def test_too_many_images_that_cannot_be_read_stop_the_run_and_the_work_is_kept(
+    start: Callable[[Path], Extraction], photos: Photos, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loading, "PAUSES", ())
+    folder = photos("shoes", 12)
+    extraction = start(folder)
+    task, store = extraction.task(), extraction.store
+    for name in ("2/06", "2/10", "3/07"):
+        (folder / f"class {name}.png").unlink()
+    with pytest.raises(ProbeError, match=r"images of shoes could not be read, more than the 1 allowed; the first is"):
+        extract(task, extraction.encoder, extraction.backbone.spec(FAST.dtype), FAST)
+    with StoreWriter.resume(store) as writer:
+        assert writer.done
+        assert not writer.failed
+
+
+def test_the_command_ends_with_an_error_that_names_an_image_that_could_not_be_read(
+    start: Callable[[Path], Extraction], photos: Photos, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    extraction = start(photos("shoes", 8))
+
+    def read(root: Path, name: str) -> bytes:
+        if name.endswith("05.png"):
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return read_image(root, name)
+
+    monkeypatch.setattr(loading, "read_image", read)
+    monkeypatch.setattr(loading, "PAUSES", ())
+    said = r"1 image\(s\) could not be read.*class 1/05.png \(PermissionError.*same command"
+    with pytest.raises(ProbeError, match=said):
+        extract_sources([extraction.manifest], extraction.backbone, extraction.workspace, FAST, "cpu")
+    assert len(FeatureStore(extraction.store)) == 7
+
+
+def test_a_decoding_process_that_is_killed_is_one_sentence_and_the_run_goes_on_from_there(
+    start: Callable[[Path], Extraction], photos: Photos, undisturbed: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = photos("shoes", 12)
+    expected, extraction = undisturbed(folder), start(folder)
+    main = os.getpid()
+
+    def read(root: Path, name: str) -> bytes:
+        if name.endswith("10.png") and os.getpid() != main:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return read_image(root, name)
+
+    monkeypatch.setattr(loading, "read_image", read)
+    with pytest.raises(ProbeError, match=r"a decoding process ended .*Use fewer --workers") as error:
+        extraction.run(replace(FAST, workers=1))
+    assert "\n" not in str(error.value)
+    monkeypatch.undo()
+    assert content(extraction.run()) == expected
+
+
+def test_a_limit_of_open_files_is_raised_or_refused_before_anything_hangs(photos: Photos) -> None:
+    folder = photos("shoes", 4)
+    code = f"""
+import resource, sys
+from pathlib import Path
+from io import BytesIO
+import numpy as np
+from probe.data import load_batches, image_folder
+from probe.errors import UsageError
+resource.setrlimit(resource.RLIMIT_NOFILE, (40, int(sys.argv[1])))
+images = image_folder(Path({str(folder)!r})).frame["image"].to_list()
+prepare = lambda file: (np.frombuffer(file.read(1), np.uint8), (1, 1))
+try:
+    print(sum(len(batch.ids) for batch in load_batches(images, Path({str(folder)!r}), prepare, batch=1, workers=1)))
+except UsageError as error:
+    print(error)
+"""
+    said = [
+        subprocess.run([sys.executable, "-c", code, most], capture_output=True, text=True, timeout=120).stdout
+        for most in ("4096", "41")
+    ]
+    assert said[0] == "4\n"
+    assert "may open 41 files, and decoding in 1 process(es) takes up to" in said[1]

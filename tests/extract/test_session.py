@@ -105,7 +105,10 @@ def test_every_undecodable_image_is_recorded_with_its_own_reason(
     broken = {
         "bomb.png": (bomb.getvalue(), "DecompressionBombError: Image size (225000000 pixels) exceeds limit"),
         "empty.jpg": (b"", "UnidentifiedImageError: cannot identify image file, it is empty"),
-        "page.jpg": (b"<html>", "UnidentifiedImageError: cannot identify image file, it begins with b'<html>'"),
+        "page.jpg": (
+            b"<html>",
+            "UnidentifiedImageError: cannot identify image file, it begins as none of",
+        ),
         "half.jpg": (buffer.getvalue()[:-700], "OSError: image file is truncated"),
     }
     for name, (content, _) in broken.items():

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import feature_cache.layout
+import feature_cache.new_file
 import feature_cache.store
 from feature_cache import Failure, FeatureStore, Rows, StoreError, StoreWriter, export_npy, read_foreign
 
@@ -32,7 +32,7 @@ def lines(path: Path) -> list[str]:
 def test_the_array_is_the_features_bit_for_bit_and_the_list_is_the_ids(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: str
 ) -> None:
-    monkeypatch.setattr(feature_cache.layout, "CHUNK_BYTES", DIM * 2)
+    monkeypatch.setattr(feature_cache.new_file, "CHUNK_BYTES", DIM * 2)
     monkeypatch.setattr(feature_cache.store, "CHUNKS_PER_BLOCK", 3)
     store = written(tmp_path / "store.h5", dtype=dtype)
     seen: list[int] = []
@@ -103,7 +103,7 @@ def test_another_ending_than_npy_is_refused(tmp_path: Path, name: str) -> None:
 
 
 def test_a_damaged_store_leaves_no_half_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(feature_cache.layout, "CHUNK_BYTES", DIM * 2)
+    monkeypatch.setattr(feature_cache.new_file, "CHUNK_BYTES", DIM * 2)
     monkeypatch.setattr(feature_cache.store, "CHUNKS_PER_BLOCK", 3)
     store = written(tmp_path / "store.h5")
     content = bytearray(store.path.read_bytes())

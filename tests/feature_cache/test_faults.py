@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 import pytest
 
-import feature_cache.layout
+import feature_cache.new_file
 from feature_cache import Failure, FeatureStore, Rows, SpecMismatchError, StoreError, StoreWriter
 from probe.errors import UsageError
 from probe.extract.match import require_features
@@ -49,7 +49,7 @@ def write(path: Path, ids: list[str], spec: dict[str, Any] = SPEC, finish: bool 
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A store with several chunks in every column; the last ones are not full."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(feature_cache.layout, "CHUNK_BYTES", 1 << 16)
+        patch.setattr(feature_cache.new_file, "CHUNK_BYTES", 1 << 16)
         yield write(tmp_path_factory.mktemp("whole") / "store.h5", IDS)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import feature_cache.layout
+import feature_cache.new_file
 import feature_cache.store
 from feature_cache import Failure, FeatureStore, Rows, SpecMismatchError, StoreError, StoreWriter, drop, verify
 from feature_cache.listing import describe, find_stores
@@ -126,7 +126,7 @@ def ours(tmp_path: Path) -> Path:
 def test_another_store_s_new_rows_go_behind_ours_in_their_order(
     ours: Path, monkeypatch: pytest.MonkeyPatch, first: int, new: int, block: int
 ) -> None:
-    monkeypatch.setattr(feature_cache.layout, "CHUNK_BYTES", block)
+    monkeypatch.setattr(feature_cache.new_file, "CHUNK_BYTES", block)
     monkeypatch.setattr(feature_cache.store, "CHUNKS_PER_BLOCK", 3)
     theirs = ours.with_name("theirs.h5")
     write(theirs, IDS[first:][::-1])
@@ -167,7 +167,7 @@ def test_a_store_that_is_refused_leaves_nothing_behind_however_late_that_is_noti
     ours: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What came before the difference is of other images, too, so it must not get in with the next merge."""
-    monkeypatch.setattr(feature_cache.layout, "CHUNK_BYTES", DIM * 2)
+    monkeypatch.setattr(feature_cache.new_file, "CHUNK_BYTES", DIM * 2)
     monkeypatch.setattr(feature_cache.store, "CHUNKS_PER_BLOCK", 3)
     theirs = ours.with_name("theirs.h5")
     write(theirs, [*IDS[25:], IDS[7]], version=1)

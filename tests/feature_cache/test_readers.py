@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 import pytest
 
-import feature_cache.layout
+import feature_cache.new_file
 from feature_cache import Failure, FeatureStore, Rows, StoreError, StoreWriter
 
 SPEC = {"model": "tiny"}
@@ -129,7 +129,7 @@ def shuffle(path: Path, end: Path) -> int:
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FeatureStore:
     """A store of many chunks that has been used, so that what it remembers goes to the other processes as well."""
-    monkeypatch.setattr(feature_cache.layout, "CHUNK_BYTES", CHUNK)
+    monkeypatch.setattr(feature_cache.new_file, "CHUNK_BYTES", CHUNK)
     store = FeatureStore(write(tmp_path / "store.h5", names("photos", 1000)))
     require_right(store, random.Random(0))
     assert len(store.load(store.ids[::-3])) == 334

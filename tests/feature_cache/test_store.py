@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import feature_cache.layout
+import feature_cache.new_file
 from feature_cache import (
     Failure,
     FeatureStore,
@@ -51,7 +51,7 @@ def read_everything(path: Path) -> tuple:
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FeatureStore]:
     """A store of several chunks; the last one is not full."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(feature_cache.layout, "CHUNK_BYTES", 7 * 6 * 2)
+        patch.setattr(feature_cache.new_file, "CHUNK_BYTES", 7 * 6 * 2)
         yield written(tmp_path_factory.mktemp("store") / "store.h5", rows_of(IDS))
 
 
@@ -220,7 +220,7 @@ def test_another_format_version_is_an_error_that_names_both(tmp_path: Path) -> N
     path = written(tmp_path / "store.h5", rows_of(IDS)).path
     with h5py.File(path, "r+") as file:
         file.attrs["version"] = 99
-    with pytest.raises(StoreError, match="has format version 99 and this release reads version 1"):
+    with pytest.raises(StoreError, match="has format version 99 and this release reads versions 1 to 2"):
         FeatureStore(path)
 
 

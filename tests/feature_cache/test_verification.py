@@ -10,9 +10,10 @@ import h5py
 import numpy as np
 import pytest
 
-import feature_cache.layout
+import feature_cache.new_file
 from feature_cache import Failure, FeatureStore, Rows, StoreError, StoreWriter, repair, verify
 from tests.conftest import slow
+from tests.feature_cache.formats import reseal
 from tests.feature_cache.test_lock import holder
 
 SPEC = {"model": "tiny"}
@@ -35,7 +36,7 @@ def all_rows() -> Rows:
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A store with several chunks in every column; the last ones are not full."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(feature_cache.layout, "CHUNK_BYTES", 1 << 14)
+        patch.setattr(feature_cache.new_file, "CHUNK_BYTES", 1 << 14)
         path = tmp_path_factory.mktemp("whole") / "store.h5"
         with StoreWriter(path, SPEC) as writer:
             writer.add(all_rows(), FAILED)
@@ -102,9 +103,10 @@ def require_holds(path: Path, rows: np.ndarray, failed: list[Failure]) -> None:
 
 
 def edit(path: Path, column: str, row: int, value: object) -> None:
-    """Writes one value as HDF5 does, checksum and all."""
+    """Writes one value, digest and all."""
     with h5py.File(path, "r+") as file:
         file[column][row] = value  # pyright: ignore
+    reseal(path)
 
 
 def test_a_whole_store_has_no_problems_and_all_of_it_is_read(whole: Path) -> None:
@@ -131,7 +133,7 @@ def test_a_flipped_bit_makes_bad_exactly_the_rows_of_its_chunk(store: Path, colu
     report = verify(store)
     np.testing.assert_array_equal(report.bad, bad)
     first, last = np.flatnonzero(bad)[[0, -1]]
-    assert report.problems == [f"rows {first:,} to {last:,}: the checksum of `{column}` does not match"]
+    assert report.problems == [f"rows {first:,} to {last:,}: `{column}` does not match its digest"]
     known = [None if hidden else image for image, hidden in zip(IDS, bad & (column == "id"), strict=True)]
     assert report.ids == known
     assert len(report.bad_ids) == bad.sum()
@@ -144,13 +146,13 @@ def test_a_flipped_bit_in_the_list_of_failures_is_found_and_spoils_no_row(store:
     damage(store, "failed", chunk)
     report = verify(store)
     assert report.failures_lost
-    assert report.problems == ["the list of images that gave no features does not match its checksum"]
+    assert report.problems == ["the list of images that gave no features does not match its digest"]
     assert not report.bad.any()
     require_readable_and_right(store, ~report.bad)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_a_feature_that_is_not_finite_is_found_though_its_checksum_is_right(store: Path, value: float) -> None:
+def test_a_feature_that_is_not_finite_is_found_though_its_digest_is_right(store: Path, value: float) -> None:
     for row in (0, 7_001, N - 1):
         edit(store, "features", row, [1, value, 2, 3])
     report = verify(store)
@@ -167,7 +169,7 @@ def test_an_id_that_occurs_twice_is_found(store: Path) -> None:
 
 
 @pytest.mark.parametrize("raw", [b"\xff\xfe.jpg", b""], ids=["no UTF-8", "empty"])
-def test_what_is_no_id_is_found_though_its_checksum_is_right(store: Path, raw: bytes) -> None:
+def test_what_is_no_id_is_found_though_its_digest_is_right(store: Path, raw: bytes) -> None:
     edit(store, "id", 5, raw)
     report = verify(store)
     assert np.flatnonzero(report.bad).tolist() == [5]

@@ -124,3 +124,14 @@ def test_help_names_every_command_and_each_has_its_own(shell: Shell):
     for command in ("backbones", "extract", "fit", "evaluate", "table"):
         assert command in text
         assert "Usage" in shell(f"probe {command} --help").stdout
+
+
+def test_a_folder_that_cannot_be_written_to_is_one_sentence(shell: Shell):
+    text = message(shell, "probe table unifex_appendix_table5 --out /proc/out", 1)
+    assert text.startswith("error: /proc/out")
+    assert "mend that and give the same command again" in text or "ask for the right to it" in text
+
+
+def test_a_name_that_is_too_long_is_one_sentence(shell: Shell):
+    text = message(shell, f"probe table unifex_appendix_table5 --out {'x' * 300}", 1)
+    assert "File name too long; shorten the name." in text

@@ -23,6 +23,7 @@ from probe.report.render.markdown import markdown
 from probe.report.table import Table, build_table
 from probe.runs import Run, RunIndex, sweep
 from probe.runs import run as run_module
+from probe.runs.sealed import seal
 from tests.report.test_table import terminal_text
 from tests.report.world import RECIPE, World
 
@@ -109,7 +110,8 @@ def test_runs_of_an_earlier_version_are_stale(world: World, monkeypatch: pytest.
 def test_runs_that_do_not_say_what_code_made_them_are_of_an_earlier_version(world: World):
     for file in fitted(world).workspace.runs.glob("*/config.yaml"):
         record = yaml.safe_load(file.read_text())
-        del record["code"]
+        del record["code"], record["sealed"]
+        (file.parent / "digests.json").unlink()
         file.write_text(yaml.safe_dump(record | {"key": "0" * 64}))
         file.parent.rename(file.parent.with_name(file.parent.name[:-12] + "0" * 12))
     assert table_of(world).stale == ["stale: 4 run(s) of Full, Random were made by an earlier version of probe"]
@@ -132,6 +134,7 @@ def test_a_row_that_lacks_a_seed_takes_what_its_others_took(world: World):
     fitted(world)
     for file in world.workspace.runs.glob("*_random-projection_*/environment.json"):
         file.write_text(json.dumps(json.loads(file.read_text()) | {"seconds": 600.0}))
+        seal(file.parent)
     table = table_of(changed(world, "[0, 1, 2]", "[0, 1, 2, 3, 4]"))
     assert not table.stale
     assert str(table.times[table.commands[-1]]) == f"about 20 min, {DONE_HERE}"

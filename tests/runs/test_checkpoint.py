@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -111,6 +112,23 @@ def test_a_damaged_checkpoint_is_said_and_the_run_starts_again(
     data = FitData(cached, CPU, PLENTY)
     assert_equal_bits(fit(linear(epochs=2), data, checkpoint), fitted(linear(epochs=2), cached))
     assert "cannot be read" in capsys.readouterr().err
+
+
+def test_a_flipped_bit_anywhere_in_a_checkpoint_is_said_and_it_is_not_used(
+    cached: CachedFeatures, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint = RunCheckpoint(tmp_path / ".run.partial", "k")
+    interrupted(linear(epochs=2), cached, checkpoint, 1)
+    file, rng = checkpoint.folder / FILE, np.random.default_rng(0)
+    whole = file.read_bytes()
+    for position in [*range(0, 400, 7), *rng.integers(len(whole), size=100).tolist()]:
+        changed = bytearray(whole)
+        changed[position] ^= 1 << int(rng.integers(8))
+        file.write_bytes(changed)
+        found = checkpoint.read()
+        key_is_another = found is None and not capsys.readouterr().err
+        assert found is None
+        assert not key_is_another or position < 400, "only the key's own letters make it another run's"
 
 
 def test_a_checkpoint_of_another_key_is_not_used(cached: CachedFeatures, tmp_path: Path) -> None:

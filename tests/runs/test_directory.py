@@ -1,6 +1,7 @@
 import ast
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 import yaml
@@ -22,9 +24,11 @@ from probe.fit import EpochRecord, Fitted, RunConfig, SplitRows, Training, read_
 from probe.metrics import INDEXES, METRICS, PROTOCOLS
 from probe.runs import PER_QUERY, Run, RunDirectory, SweepError, sweep
 from probe.runs import run as run_module
+from probe.runs.sealed import seal
 from tests.fit.world import BACKBONE, CPU, DIM, World, features_of, fitted, linear, untrained
 
-FILES = {"config.yaml", "history.jsonl", "metrics.json", "head.safetensors", "environment.json", *PER_QUERY.values()}
+FILES = {"config.yaml", "history.jsonl", "metrics.json", "head.safetensors", "environment.json", "digests.json"}
+FILES |= {*PER_QUERY.values()}
 SHORT = linear(epochs=2)
 
 
@@ -237,6 +241,7 @@ def test_a_history_that_is_missing_or_damaged_is_one_sentence(run: Run, short: F
 def test_a_history_without_an_epoch_is_one_sentence(run: Run, short: Fitted) -> None:
     run.write(short, "cpu")
     (run.path / "history.jsonl").write_text("")
+    seal(run.path)
     with pytest.raises(UsageError, match=r"history\.jsonl cannot be read \(it has no epoch\)"):
         _ = RunDirectory(run.path).history
 
@@ -245,6 +250,7 @@ def test_scores_that_were_not_computed_are_one_sentence(run: Run, short: Fitted)
     run.write(short, "cpu")
     file = run.path / "metrics.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"test": {}}))
+    seal(run.path)
     with pytest.raises(UsageError, match="no clean scores in the merged index"):
         RunDirectory(run.path).scores.test.of("clean", "merged")
 
@@ -257,6 +263,7 @@ def test_a_configuration_of_other_features_than_the_ones_that_were_read_is_one_s
     record = yaml.safe_load(file.read_text())
     record["features"]["spec"] = {}
     file.write_text(yaml.safe_dump(record))
+    seal(run.path)
     with pytest.raises(UsageError, match="no spec of the features of") as error:
         _ = RunDirectory(run.path).config
     assert "\n" not in str(error.value)
@@ -268,6 +275,7 @@ def test_a_configuration_whose_part_is_gone_says_which(run: Run, short: Fitted) 
     record = yaml.safe_load(file.read_text())
     record["config"]["loss"]["kind"] = "gone:MyLoss"
     file.write_text(yaml.safe_dump(record))
+    seal(run.path)
     with pytest.raises(UsageError, match=r"loss 'gone:MyLoss' cannot be loaded .*; put back what it names") as error:
         _ = RunDirectory(run.path).config
     assert "\n" not in str(error.value)
@@ -282,6 +290,7 @@ def test_features_that_cannot_be_are_one_sentence(dim: int, spec: dict[str, Any]
     record = yaml.safe_load(file.read_text())
     record["features"] = {"dim": dim, "spec": {name: of | spec for name, of in record["features"]["spec"].items()}}
     file.write_text(yaml.safe_dump(record))
+    seal(run.path)
     with pytest.raises(UsageError, match=r"config\.yaml cannot be read \(features") as error:
         _ = RunDirectory(run.path).config
     assert "\n" not in str(error.value)
@@ -291,6 +300,7 @@ def test_features_that_cannot_be_are_one_sentence(dim: int, spec: dict[str, Any]
 def test_a_valid_file_of_another_form_is_one_sentence(file: str, run: Run, short: Fitted) -> None:
     run.write(short, "cpu")
     (run.path / file).write_bytes(ANOTHER_FORM[file])
+    seal(run.path)
     with pytest.raises(UsageError, match=file) as error:
         READS[file](RunDirectory(run.path))
     assert "\n" not in str(error.value)
@@ -315,8 +325,51 @@ def test_a_valid_file_of_another_form_is_one_sentence(file: str, run: Run, short
 def test_per_query_values_of_another_form_are_one_sentence(change: Any, problem: str, run: Run, short: Fitted) -> None:
     run.write(short, "cpu")
     change(short.per_query["merged"]).write_parquet(run.path / "per_query.parquet")
+    seal(run.path)
     with pytest.raises(UsageError, match=rf"per_query\.parquet cannot be read \({problem}\); delete .* and fit again"):
         RunDirectory(run.path).per_query("merged")
+
+
+@pytest.mark.parametrize("file", sorted(READS))
+def test_a_flipped_bit_in_any_file_is_one_sentence_and_no_number(file: str, run: Run, short: Fitted) -> None:
+    run.write(short, "cpu")
+    rng, whole = np.random.default_rng(0), (run.path / file).read_bytes()
+    for position in rng.integers(len(whole), size=20).tolist():
+        changed = bytearray(whole)
+        changed[position] ^= 1 << int(rng.integers(8))
+        (run.path / file).write_bytes(changed)
+        with pytest.raises(UsageError, match=rf"{file} cannot be read \(it is not what was written\); delete .*"):
+            READS[file](RunDirectory(run.path))
+
+
+def test_digests_that_are_damaged_or_gone_are_one_sentence(run: Run, short: Fitted) -> None:
+    run.write(short, "cpu")
+    digests = run.path / "digests.json"
+    for content in (digests.read_bytes().replace(b'"files"', b'"filez"'), b"{}", bytes(100), None):
+        digests.unlink() if content is None else digests.write_bytes(content)
+        with pytest.raises(UsageError, match=r"digests\.json cannot be read"):
+            _ = RunDirectory(run.path).scores
+
+
+def test_another_runs_scores_are_not_taken(run: Run, short: Fitted, cached: CachedFeatures) -> None:
+    run.write(short, "cpu")
+    other = Run(linear(epochs=2, lr=0.02), run.inputs, run.folder)
+    other.write(fitted(other.config, cached), "cpu")
+    shutil.copy(other.path / "metrics.json", run.path / "metrics.json")
+    with pytest.raises(UsageError, match="it is not what was written"):
+        _ = RunDirectory(run.path).scores
+
+
+@pytest.mark.parametrize("value", [-0.1, 40.2, 1e300])
+def test_scores_that_no_metric_can_have_are_one_sentence(value: float, run: Run, short: Fitted) -> None:
+    run.write(short, "cpu")
+    scores = json.loads((run.path / "metrics.json").read_text())
+    scores["test"]["clean"]["merged"]["mean"]["mMP@5"] = value
+    (run.path / "metrics.json").write_text(json.dumps(scores))
+    seal(run.path)
+    with pytest.raises(UsageError, match=r"metrics\.json cannot be read .*mMP@5") as error:
+        _ = RunDirectory(run.path).scores
+    assert "\n" not in str(error.value)
 
 
 def test_no_other_package_knows_the_files_of_a_run() -> None:
@@ -334,7 +387,8 @@ def test_no_other_package_knows_the_files_of_a_run() -> None:
 def test_a_run_of_before_is_read_though_it_does_not_say_what_code_made_it(run: Run, short: Fitted) -> None:
     run.write(short, "cpu")
     content = yaml.safe_load((run.path / "config.yaml").read_text())
-    del content["code"]
+    del content["code"], content["sealed"]
+    (run.path / "digests.json").unlink()
     (run.path / "config.yaml").write_text(yaml.safe_dump(content))
     environment = json.loads((run.path / "environment.json").read_text())
     (run.path / "environment.json").write_text(json.dumps({"device": environment["device"]}))

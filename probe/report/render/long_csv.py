@@ -10,6 +10,7 @@ from typing import Any
 
 from probe.report.render.entries import Entry, entry_of
 from probe.report.table import Cell, Table, TableRow
+from probe.terminal import literal
 
 HEADER = (
     *("group", "row", "column", "metric", "measured", "std", "low", "high", "seeds"),
@@ -33,7 +34,8 @@ def long_csv(table: Table) -> str:
             for metric in table.recipe.display.metrics:
                 entry = entry_of(table, row, column, metric)
                 if entry.measured is not None or entry.printed is not None:
-                    writer.writerow([row.group, row.name, column, metric, *_values(row, entry)])
+                    names = map(literal, (row.group, row.name, column, metric))
+                    writer.writerow([*names, *_values(row, entry)])
     return text.getvalue()
 
 

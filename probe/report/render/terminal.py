@@ -32,13 +32,13 @@ def show(table: Table, console: Console) -> None:
     styled += [(line, "yellow") for line in (*table.stale, *table.missing)]
     for line, style in [*styled, *((line, "dim") for line in table.notes)]:
         if line:
-            console.print(line, style=style, markup=False, soft_wrap=True)
+            console.print(line, style=style, soft_wrap=True)
     if table.commands:
         console.print("to complete this table:")
     for command in table.commands:
-        console.print(f"  {command}", style="cyan", markup=False, soft_wrap=True)
+        console.print(f"  {command}", style="cyan", soft_wrap=True)
         if time := time_text(table, command):
-            console.print(f"    {time}", style="dim", markup=False, soft_wrap=True)
+            console.print(f"    {time}", style="dim", soft_wrap=True)
 
 
 def _grid(table: Table, between: str) -> RichTable:

@@ -1,0 +1,52 @@
+"""What is printed commands neither the terminal nor a spreadsheet."""
+
+import io
+from pathlib import Path
+
+import pytest
+from rich.table import Table
+from rich.text import Text
+
+from probe.progress import console, say
+from probe.terminal import CONTROL, PlainConsole, literal, visible
+
+
+def printed(*things: object, **options: object) -> str:
+    stream = io.StringIO()
+    PlainConsole(file=stream, width=200).print(*things, **options)  # type: ignore[arg-type]
+    return stream.getvalue()
+
+
+def test_a_name_that_looks_like_markup_or_an_emoji_is_printed_as_it_is() -> None:
+    assert printed("/data/:car:/[red]x.jpg") == "/data/:car:/[red]x.jpg\n"
+    table = Table()
+    table.add_column("[bold]name")
+    table.add_row("[red]:smile:")
+    assert "[bold]name" in printed(table)
+    assert "[red]:smile:" in printed(table)
+
+
+def test_control_characters_are_printed_as_their_numbers() -> None:
+    evil = "a\x1b]0;title\x07b\x9bc\rd\x00"
+    expected = r"a\x1b]0;title\x07b\x9bc\x0dd\x00"
+    assert visible(evil) == expected
+    assert printed(evil, soft_wrap=True).startswith(r"a\x1b]0;title")
+    assert not CONTROL.search(printed(evil))
+    table = Table()
+    table.add_column()
+    table.add_row(Text(evil))
+    assert "\x1b" not in printed(table)
+    assert visible("tab\tand\nline") == "tab\tand\nline"
+
+
+def test_what_is_said_is_plain_too(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.StringIO()
+    monkeypatch.setattr(console, "file", stream)
+    say("images/\x1b[31m:car:.jpg is gone")
+    assert stream.getvalue() == "images/\\x1b[31m:car:.jpg is gone\n"
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@a", "\t=1"])
+def test_a_cell_that_a_spreadsheet_would_compute_is_text(text: str, tmp_path: Path) -> None:
+    assert literal(text) == f"'{text}"
+    assert literal(f"a{text}") == f"a{text}"
