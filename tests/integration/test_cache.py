@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from feature_cache import FeatureStore, StoreWriter
+from tests.feature_cache.formats import reseal
 from tests.integration.commands import Shell, photos
 
 STORE = "photos/descriptor"
@@ -160,6 +161,7 @@ def test_only_the_lost_images_are_extracted_again(shell: Shell):
     ids, features = store.ids, store.load()
     with h5py.File(path, "r+") as file:
         file["features"][[3, 17], 0] = np.inf  # pyright: ignore
+    reseal(path)
     done = shell(f"probe cache verify {STORE}", 1)
     assert f"images: {ids[3]}, {ids[17]}" in told(done)
     shell(remedy(done))
