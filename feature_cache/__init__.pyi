@@ -1,4 +1,5 @@
 from .disk import require_regular as require_regular
+from .disk import sync as sync
 from .errors import MissingIdsError as MissingIdsError
 from .errors import SpecMismatchError as SpecMismatchError
 from .errors import StoreError as StoreError

@@ -7,8 +7,7 @@ not right are never handed on. Stores of format 1 have HDF5's checksum in place 
     reader.between(1000, 2000)             # (1000, D)
     writer = ChunkWriter(dataset(new, "size"))
     writer.append(rows)
-    writer.close()
-    writer.digests
+    digests = writer.close()
 """
 
 import math
@@ -108,8 +107,7 @@ class ChunkWriter:
         self._column = column_of(data)
         self._rows = np.zeros((chunk_rows(data), *data.shape[1:]), data.dtype)
         self._waiting = 0
-        self.digests: list[int] = []
-        """Of the chunks that are written."""
+        self._digests: list[int] = []
 
     def append(self, rows: np.ndarray) -> None:
         """Adds (n, ...) rows."""
@@ -121,10 +119,11 @@ class ChunkWriter:
             if self._waiting == len(self._rows):
                 self._write()
 
-    def close(self) -> None:
-        """Writes what waits."""
+    def close(self) -> np.ndarray:
+        """Writes what waits; returns the digests (chunks,) uint64 of all that was written."""
         if self._waiting:
             self._write()
+        return np.array(self._digests, np.uint64)
 
     def _write(self) -> None:
         start = len(self._data)
@@ -134,7 +133,7 @@ class ChunkWriter:
         if self._data.compression:
             chunk = np.frombuffer(zlib.compress(chunk.data, 1), np.uint8)  # as HDF5 does it
         self._data.id.write_direct_chunk(_offset(self._data, start), chunk)
-        self.digests.append(chunk_digest(self._column, start, chunk))
+        self._digests.append(chunk_digest(self._column, start, chunk))
         self._waiting = 0
 
 

@@ -64,6 +64,15 @@ def require_regular(path: Path) -> None:
         raise StoreError(f"{path} is no regular file; name one that is.")
 
 
+def sync(path: Path) -> None:
+    """Waits until the disk has the file, or which files are in the folder."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 @contextmanager
 def uninterrupted() -> Iterator[None]:
     """The signals that Python handles are handled when the block has ended. Only the main thread's are."""
@@ -71,8 +80,8 @@ def uninterrupted() -> Iterator[None]:
         yield
         return
     arrived: list[int] = []
-    usual = {number: signal.getsignal(number) for number in signal.valid_signals()}
-    usual = {number: usual[number] for number in sorted(usual, key=signal.SIGINT.__eq__) if callable(usual[number])}
+    numbers = sorted(signal.valid_signals(), key=signal.SIGINT.__eq__)
+    usual = {number: handler for number in numbers if callable(handler := signal.getsignal(number))}
     try:
         for number in usual:
             signal.signal(number, lambda number, frame: arrived.append(number))

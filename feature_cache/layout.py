@@ -3,6 +3,7 @@
 `features` (N, D), `id` (N,) UTF-8, `size` (N, 2), `content` (N,) and `failed` (M,) of (id, reason), each with a digest
 of every chunk beside it and a seal over all digests; the metadata has HDF5's own checksums. Texts have a fixed width,
 the longest of the file, so that nothing lies in HDF5's unchecked heap.
+
     with opening(path) as file:
         read_ids(file), read_column(file, "size"), features_of(file).between(0, 1000)
 """
@@ -32,12 +33,10 @@ CHUNK_BYTES = 1 << 20
 MOST_DEFLATED = 1040  # bytes that a byte of gzip can stand for
 TYPES = {"features": ("float16", "float32"), "size": ("int32",), "content": ("uint64",)}
 DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError)  # what h5py raises on damaged files
-
-
-REPLACE = "delete it and extract again, or restore a copy"
-VERIFY = "`probe cache verify` tells which rows; or restore a copy"
 # what says nothing of the file itself
 OF_THE_SYSTEM = (errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.ESTALE)
+REPLACE = "delete it and extract again, or restore a copy"
+VERIFY = "`probe cache verify` tells which rows; or restore a copy"
 
 
 @dataclass(frozen=True)
@@ -147,13 +146,22 @@ def column_chunks(file: h5py.File, name: str) -> Iterator[tuple[slice, np.ndarra
 
 def read_column(file: h5py.File, name: str) -> np.ndarray:
     """All rows. Raises OSError when a chunk does not match its digest."""
+    rows, lost = read_what_is_left(file, name)
+    if lost:
+        raise OSError(f"`{name}` of rows {lost[0].start:,} to {lost[0].stop - 1:,} does not match its digest")
+    return rows
+
+
+def read_what_is_left(file: h5py.File, name: str) -> tuple[np.ndarray, list[slice]]:
+    """All rows, with zeros for those of the slices, which are not what was written."""
     data = dataset(file, name)
-    rows = np.empty(data.shape, data.dtype)
+    rows, lost = np.zeros(data.shape, data.dtype), []
     for part, values in column_chunks(file, name):
         if values is None:
-            raise OSError(f"`{name}` of rows {part.start:,} to {part.stop - 1:,} does not match its digest")
-        rows[part] = values
-    return rows
+            lost.append(part)
+        else:
+            rows[part] = values
+    return rows, lost
 
 
 def read_text(file: h5py.File, attribute: str) -> str:

@@ -6,7 +6,6 @@ So one that bears its final name is never half-written, whatever signal came and
         new.append(Rows(ids, features, sizes))
 """
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import chain
@@ -18,7 +17,7 @@ import numpy as np
 
 from feature_cache.chunks import ChunkWriter
 from feature_cache.digests import COLUMNS, seal
-from feature_cache.disk import GuardedFile, uninterrupted
+from feature_cache.disk import GuardedFile, sync, uninterrupted
 from feature_cache.errors import StoreError, first_line
 from feature_cache.layout import (
     CHUNK_BYTES,
@@ -68,12 +67,11 @@ class NewFile:
     def seal(self) -> str:
         """Nothing more will come: digests, counts, and the mark that the file is complete. Returns the seal."""
         with uninterrupted():
-            for name, column in self._columns.items():
-                column.close()
-                self._file[digests_of(name)] = np.array(column.digests, np.uint64)
+            digests = {name: column.close() for name, column in self._columns.items()}
+            for name, of_chunks in digests.items():
+                self._file[digests_of(name)] = of_chunks
             self._file.attrs["count"] = len(dataset(self._file, "id"))
             self._file.attrs["failed_count"] = len(dataset(self._file, "failed"))
-            digests = {name: np.array(column.digests, np.uint64) for name, column in self._columns.items()}
             found = seal(sealed_facts(self._file), digests)
             _write_text(self._file, "seal", found)
             self._file.flush()
@@ -102,7 +100,7 @@ def replacing(path: Path, spec: Spec, dim: int, dtype: str, widths: Widths) -> I
             disk.settle()
         _require_whole(temporary, sealed)
         temporary.replace(path)
-        _sync_folder(path.parent)
+        sync(path.parent)
     except OSError as error:
         raise StoreError(f"{path} could not be written ({first_line(error)}); make room and start again.") from error
     finally:
@@ -159,11 +157,3 @@ def _create(file: h5py.File, spec: Spec, dim: int, dtype: str, widths: Widths) -
 
 def _write_text(file: h5py.File, attribute: str, value: str) -> None:
     file.attrs.create(attribute, value.encode(), dtype=h5py.string_dtype("utf-8", len(value.encode())))
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -58,9 +58,8 @@ class ParquetVectors:
         import polars as pl
 
         self.path = path
-        _require_rows(path)
+        self.rows = _require_rows(path)
         self.frame = pl.scan_parquet(path).select(_vector_column(path, column))
-        self.rows = int(_polars(path, lambda: self.frame.select(pl.len()).collect().item()))
         self.dim: int | None = None
         first = self[slice(0, 1)]
         self.dtype, self.dim = first.dtype, first.shape[-1]
@@ -100,15 +99,15 @@ def _vector_column(path: Path, column: str | None) -> str:
     return column or vectors[0]
 
 
-def _require_rows(path: Path) -> None:
-    """Raises StoreError where the file claims more rows than it could tell apart."""
+def _require_rows(path: Path) -> int:
+    """Their number. Raises StoreError where the file claims more of them than it could tell apart."""
     import polars as pl
 
-    require_regular(path)
     rows = _polars(path, lambda: pl.scan_parquet(path, glob=False).select(pl.len()).collect().item())
     size = path.stat().st_size
     if rows > max(FEW, size):
         raise StoreError(f"{path} claims {rows:,} rows in {size:,} bytes, which cannot all differ; write it again.")
+    return rows
 
 
 def _schema(path: Path) -> dict[str, Any]:
@@ -121,6 +120,7 @@ def _polars(path: Path, read: Callable[[], Any]) -> Any:
     """What `read` gives; whatever Polars raises for it, panics too, as a StoreError."""
     import polars as pl
 
+    require_regular(path)
     try:
         return read()
     except (Exception, pl.exceptions.PanicException) as error:

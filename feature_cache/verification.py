@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import h5py
 import numpy as np
 
 from feature_cache.chunks import ChunkReader
@@ -19,12 +18,12 @@ from feature_cache.layout import (
     REPLACE,
     Rows,
     column_chunks,
-    dataset,
     features_of,
     not_finite,
     not_ids,
     opening,
     read_failures,
+    read_what_is_left,
 )
 from feature_cache.lock import writer_lock
 from feature_cache.new_file import replacing, widths
@@ -118,7 +117,7 @@ def _write_good_rows(store: FeatureStore, report: Verification) -> None:
     with opening(store.path) as old:
         failures = [] if report.failures_lost else read_failures(old)
         features = features_of(old)
-        sizes, contents = _readable(old, "size"), _readable(old, "content")
+        (sizes, _), (contents, _) = read_what_is_left(old, "size"), read_what_is_left(old, "content")
         with replacing(store.path, store.spec, store.dim, store.dtype.name, widths(ids, failures)) as new:
             for part in _good_runs(features, report.bad):
                 rows = features.between(part.start, part.stop)
@@ -143,16 +142,6 @@ def _features(reader: ChunkReader) -> Iterator[tuple[slice, np.ndarray | None]]:
         except OSError:
             values = None
         yield part, values
-
-
-def _readable(file: h5py.File, name: str) -> np.ndarray:
-    """(N, ...) all rows of a column; zeros in place of those that cannot be read."""
-    data = dataset(file, name)
-    rows = np.zeros(data.shape, data.dtype)
-    for part, values in column_chunks(file, name):
-        if values is not None:
-            rows[part] = values
-    return rows
 
 
 def _doubtful_features(values: np.ndarray, is_sealed: bool) -> Iterator[tuple[np.ndarray, str]]:

@@ -30,6 +30,19 @@ def silent(done: int, total: int) -> None:
     """Shows nothing."""
 
 
+def counting(report: OnProgress, total: int) -> Callable[[int], None]:
+    """What is told how much more is done, and tells `report` how much is done in all."""
+    done = 0
+
+    def advance(n: int) -> None:
+        nonlocal done
+        done += n
+        report(done, total)
+
+    advance(0)
+    return advance
+
+
 def say(message: str) -> None:
     """One line on standard error, as it is: never wrapped, so that a path or a command can be copied."""
     console.print(message, soft_wrap=True)

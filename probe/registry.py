@@ -110,29 +110,30 @@ class Registry(Generic[Class]):
         if not isinstance(kind, str):
             return known(given)
         try:
-            config = self.find(kind).Config  # type: ignore[attr-defined]
+            member = self.find(kind)
         except UsageError as error:
             raise ValueError(str(error)) from error
         if ":" not in kind:
             return known(given)
+        config = member.Config  # type: ignore[attr-defined]
         try:
             checked = config.model_validate(given)
         except ValidationError as error:
             raise with_nearest_keys(error, config) from error
         except PydanticUserError as error:
             raise ValueError(f"the options of '{kind}' cannot be checked: {first_line(error)}") from error
-        self._require_constructor(kind, checked)
+        self._require_constructor(member, checked)
         return checked
 
-    def _require_constructor(self, kind: str, config: Any) -> None:
+    def _require_constructor(self, member: Class, config: Any) -> None:
         """Raises ValueError where a user's own class does not take what the built-in ones take."""
         if self._example:
             try:
-                self._example(self.find(kind), config)
+                self._example(member, config)
             except TypeError as error:
                 raise ValueError(
-                    f"{self.what} '{kind}' cannot be made from its configuration ({first_line(error)}); give its "
-                    f"constructor the arguments of {self._base_name}"
+                    f"{self.what} '{config.kind}' cannot be made from its configuration ({first_line(error)}); give "
+                    f"its constructor the arguments of {self._base_name}"
                 ) from error
 
     def _users_own(self, name: str) -> Class:

@@ -20,6 +20,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
+from feature_cache import sync
+
 WRITER = re.compile(r"(?P<host>[^.]*)-(?P<process>[0-9]+)")  # the end of a temporary name: whose it is
 SYNCS = 16  # files on their way to the disk at once, which journals take together
 
@@ -36,7 +38,7 @@ def replacing_file(path: Path) -> Iterator[Path]:
     temporary = _temporary(path)
     try:
         yield temporary
-        _sync(temporary)
+        sync(temporary)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -53,7 +55,7 @@ def new_folder(path: Path) -> Iterator[Path]:
         temporary.mkdir(parents=True)
         yield temporary
         with ThreadPoolExecutor(SYNCS) as pool:
-            list(pool.map(_sync, (file for file in temporary.rglob("*") if file.is_file())))
+            list(pool.map(sync, (file for file in temporary.rglob("*") if file.is_file())))
         earlier = path.with_name(f".{path.name}.earlier.{_writer()}")
         if path.exists():
             path.rename(earlier)
@@ -92,12 +94,3 @@ def _is_running(process: int) -> bool:
     except PermissionError:  # another user's
         return True
     return True
-
-
-def _sync(file: Path) -> None:
-    """Waits until the disk has the file."""
-    descriptor = os.open(file, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

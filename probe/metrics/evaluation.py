@@ -21,7 +21,7 @@ from probe.metrics.metric import METRICS, Metric, parse_metric, require_official
 from probe.metrics.relevance import class_numbers, relevant_counts, relevant_hits
 from probe.metrics.scores import INDEXES, PROTOCOLS, Scores, SplitScores, summarize
 from probe.metrics.split import SearchGroup, SplitSearches
-from probe.progress import OnProgress, track_if_long
+from probe.progress import OnProgress, counting, track_if_long
 from probe.search import Distance, Neighbours, Vectors, paired_similarities, search
 
 NEIGHBOURS = 10
@@ -111,16 +111,8 @@ class _Scorer:
         searched = {index: "merged" if split.has_one_domain else index for index in indexes}
         groups = {index: split.groups(index) for index in dict.fromkeys(searched.values())}
         total = sum(group.comparisons for each in groups.values() for group in each)
-        done = 0
         with ExitStack() as stack:
-            report = progress or stack.enter_context(track_if_long("search", "comparisons"))
-            report(0, total)
-
-            def advance(comparisons: int) -> None:
-                nonlocal done
-                done += comparisons
-                report(done, total)
-
+            advance = counting(progress or stack.enter_context(track_if_long("search", "comparisons")), total)
             found = {index: self._score_groups(each, advance) for index, each in groups.items()}
         return {index: found[same] for index, same in searched.items()}
 

@@ -169,7 +169,7 @@ class RunDirectory(ScoredFolder):
     def require_done(self) -> None:
         if not self.done and self.provenance:  # which says what is no run at all
             raise UsageError(
-                f"{self.path} is an unfinished run: {SCORES}, which is written last, is missing; fit again."
+                f"{self.path} is an unfinished run: {SCORES}, the mark of a finished one, is missing; fit again."
             )
 
     @property

@@ -1,6 +1,6 @@
 """A folder that holds scores: what the directory of a run and the folder of an evaluation have in common.
 
-metrics.json is written last and marks the folder as finished; per_query.parquet (merged index) and
+metrics.json marks the folder as finished; per_query.parquet (merged index) and
 per_query_separate.parquet have a row a query; digests.json has a digest of each file, which is checked when it is read.
 
     folder = ScoredFolder(path)

@@ -1,6 +1,6 @@
 """The digests of a folder's files, so that a flipped bit, or a file of another folder, is not taken for a result.
 
-`digests.json` is written last but one, and has a digest of its own, which zeros do not satisfy.
+`digests.json` is written last, and has a digest of its own, which zeros do not satisfy.
 
     seal(folder)
     read_digests(folder)["metrics.json"] == digest_of(folder / "metrics.json")

@@ -16,7 +16,7 @@ import torch
 from probe.data import CLASS, IMAGE
 from probe.errors import UsageError
 from probe.extract import FeatureRows
-from probe.progress import OnProgress, silent
+from probe.progress import OnProgress, counting, silent
 from probe.search.batch import workers
 from probe.search.exact import paired_similarities, search
 from probe.search.vectors import Vectors
@@ -62,14 +62,7 @@ def _near_queries(
     features: np.ndarray, queries: np.ndarray, cosine: float, device: torch.device, on_progress: OnProgress
 ) -> Pairs:
     """features (N, D), queries (Q, D)."""
-    done, total = 0, len(features) * len(queries)
-
-    def advance(comparisons: int) -> None:
-        nonlocal done
-        done += comparisons
-        on_progress(done, total)
-
-    on_progress(0, total)
+    advance = counting(on_progress, len(features) * len(queries))
     vectors, index = (torch.from_numpy(each).to(device) for each in (features, queries))
     nearest = search(vectors, index, 1, NO_PAIRS, advance=advance)
     rows = np.flatnonzero(nearest.similarities[:, 0] > cosine)

@@ -54,22 +54,24 @@ class Writes:
         monkeypatch.setattr(GuardedFile, "write", write)
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def raising() -> Iterator[None]:
-    """SIGTERM raises too, as a program may want it."""
+    """SIGINT raises, also where the tests run in the background, and SIGTERM too, as a program may want it."""
 
     def stop(number: int, frame: object) -> None:
         raise SystemExit(143)
 
-    usual = signal.signal(signal.SIGTERM, stop)
+    handlers = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: stop}
+    usual = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     yield
-    signal.signal(signal.SIGTERM, usual)
+    for number, handler in usual.items():
+        signal.signal(number, handler)
 
 
 @pytest.mark.parametrize(("what", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)])
 @pytest.mark.parametrize("step", [23, slow(1)])
 def test_a_signal_at_any_write_of_the_merge_leaves_the_parts_and_the_next_merge_is_whole(
-    tmp_path: Path, what: int, error: type[BaseException], step: int, raising: None
+    tmp_path: Path, what: int, error: type[BaseException], step: int
 ) -> None:
     at = 1 - step
     while True:
