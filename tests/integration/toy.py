@@ -159,7 +159,7 @@ def draw(folder: Path, path: str, motif: str) -> None:
 
 def adapt(recipe: Path, hub: Path) -> None:
     """Gives the recipe rows of its own for its encoders, and their weights to the hub's cache. It shows all metrics,
-    and specialists train for a fifth of the paper's 30 epochs."""
+    has two seeds at most, and its specialists train for a fifth of the paper's 30 epochs."""
     content = yaml.safe_load(recipe.read_text())
     own = read_rows(recipe) if "backbones" in content else {}
     for name in dict.fromkeys([*own, *(row["backbone"] for row in content["rows"] if "backbone" in row)]):
@@ -169,6 +169,8 @@ def adapt(recipe: Path, hub: Path) -> None:
     for row in content["rows"]:
         if row.get("specialists"):
             row["training"] = {"epochs": 6}
+    if seeds := content.get("defaults", {}).get("seeds"):
+        content["defaults"]["seeds"] = seeds[:2]
     shown = content.setdefault("show", {})
     shown["metrics"] = list(dict.fromkeys([*METRICS, *shown.get("metrics", ())]))
     recipe.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
