@@ -4,7 +4,6 @@ probe plan unifex_table5 uned_table4 --machine h100 --gpus 8
 """
 
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer

@@ -1,8 +1,8 @@
 """Training sets which are not on this machine, drawn by the curation recipes beside the recipes: the commands, and what
 they cannot be drawn without.
 
-curation_commands(["m4d-35k"], Path("recipes"), workspace)     # ["probe data curate recipes/curation/m4d-35k.yaml"]
-undrawable(["m4d-35k"], Path("recipes"), workspace)            # ["m4d-35k is drawn from data that is not, ..."]
+    curation_commands(["m4d-35k"], Path("recipes"), workspace)     # ["probe data curate recipes/curation/m4d-35k.yaml"]
+    undrawable(["m4d-35k"], Path("recipes"), workspace)            # ["m4d-35k is drawn from data that is not, ..."]
 """
 
 import shlex

@@ -3,8 +3,8 @@
 A claim of several comparisons holds where all of them do. The one that decides is told: of those that fail the
 clearest, else the least sure, whose p is that of the whole (all must hold: nothing is corrected for their number).
 
-check_claims(inventory)[0].measured.verdict                     # Verdict.HOLDS
-claims_table(inventory).rows[0].cell("here", "here").text       # "holds ≈"
+    check_claims(inventory)[0].measured.verdict                     # Verdict.HOLDS
+    claims_table(inventory).rows[0].cell("here", "here").text       # "holds ≈"
 """
 
 import math
