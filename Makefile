@@ -43,7 +43,7 @@ docs: .venv/docs    ## docs/ and the docstrings as pages, site/index.html; every
 dist: .venv/dev     ## dist/: the wheel and the sdist, checked, and the wheel run outside the clone
 	@rm -rf dist
 	@$(UV) build --quiet --python $(BIN)/python
-	@$(PYTEST) tests/distribution.py
+	@$(PYTEST) tests/integration/distribution.py
 
 setup: .venv/dev    ## all that tests and lint need
 
