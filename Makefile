@@ -3,12 +3,13 @@
 PYTHON ?= python3
 BIN    := .venv/bin
 UV      = $(or $(shell command -v uv),$(BIN)/uv)
-INSTALL = $(UV) pip install --quiet --compile-bytecode --python $(BIN)/python -c constraints.txt
+INSTALL = $(UV) pip install --quiet --python $(BIN)/python -c constraints.txt
 TABLE  ?=
 BENCH   ?= $(patsubst benchmarks/%.py,%,$(shell grep -l '^def main' benchmarks/*.py))
-# Bytecode is written whatever the machine's setting is: the tests start a hundred commands. Blocks of memory are kept
-# between batches: page faults are half of a forward pass on a virtual machine.
-PYTEST := PYTHONDONTWRITEBYTECODE= MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=100000000000 HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+# Bytecode is written whatever the machine's setting is: the tests start a hundred commands.
+export PYTHONDONTWRITEBYTECODE :=
+# Blocks of memory are kept between batches: page faults are half of a forward pass on a virtual machine.
+PYTEST := MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=100000000000 HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: table test test-all lint format coverage bench docs dist setup clean
 
@@ -37,13 +38,12 @@ bench: .venv/dev    ## measurements side by side with peers and limits; one of t
 	@for name in $(BENCH); do $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 docs: .venv/docs    ## docs/ and the docstrings as pages, site/index.html; every link is checked
-	@$(BIN)/mkdocs build --strict --quiet
-	@echo "written to site/index.html"
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 dist: .venv/dev     ## dist/: the wheel and the sdist, checked, and the wheel run outside the clone
 	@rm -rf dist
 	@$(UV) build --quiet --python $(BIN)/python
-	@$(PYTEST) tests/integration/distribution.py
+	@$(PYTEST) -n 0 tests/integration/distribution.py
 
 setup: .venv/dev    ## all that tests and lint need
 
@@ -63,6 +63,7 @@ setup: .venv/dev    ## all that tests and lint need
 	@$(INSTALL) -e .
 	@touch $@
 
+.venv/dev: private INSTALL += --compile-bytecode
 .venv/dev .venv/docs: .venv/runtime
 	@echo "Adding the $(@F) tools to .venv (once) ..."
 	@$(INSTALL) -e '.[$(@F)]'

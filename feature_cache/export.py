@@ -1,6 +1,6 @@
 """Features for other programs: one .npy array and, beside it, the ids, one a line.
 
-    export_npy(FeatureStore("features/pocket/clip.h5"), Path("clip.npy"))      # clip.npy (N, D) and clip.ids.txt
+export_npy(FeatureStore("features/pocket/clip.h5"), Path("clip.npy"))      # clip.npy (N, D) and clip.ids.txt
 """
 
 from collections.abc import Callable

@@ -1,7 +1,7 @@
 """What lies in a folder of stores, the damaged and the unfinished ones too.
 
-    for path in find_stores(Path("features")):
-        print(describe(path))
+for path in find_stores(Path("features")):
+    print(describe(path))
 """
 
 import os

@@ -1,6 +1,6 @@
 """Which device does the work, and why.
 
-    choose_device("auto")     # (device("cpu"), "no CUDA device is visible; 2 threads")
+choose_device("auto")     # (device("cpu"), "no CUDA device is visible; 2 threads")
 """
 
 from enum import StrEnum

@@ -1,6 +1,6 @@
 """How much memory is free, on a device and in the machine, and how much of it features may take.
 
-    share, reason = feature_budget(torch.device("cpu"))
+share, reason = feature_budget(torch.device("cpu"))
 """
 
 import os

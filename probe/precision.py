@@ -1,6 +1,6 @@
 """Which number format the forward pass uses, and why.
 
-    choose_precision("auto", torch.device("cpu"))     # ("bf16", "the CPU multiplies bfloat16 by itself (avx512_bf16)")
+choose_precision("auto", torch.device("cpu"))     # ("bf16", "the CPU multiplies bfloat16 by itself (avx512_bf16)")
 """
 
 from enum import StrEnum

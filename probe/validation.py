@@ -1,6 +1,6 @@
 """Pydantic's verdict on a file as one sentence for the person who wrote it, with the nearest known key.
 
-    raise UsageError(f"{path}: {describe(error, RecipeFile)}")
+raise UsageError(f"{path}: {describe(error, RecipeFile)}")
 """
 
 from collections.abc import Collection

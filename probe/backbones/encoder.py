@@ -1,7 +1,7 @@
 """A backbone that has been loaded: `prepare` runs in worker processes, the call itself on the device.
 
-    encoder = load_encoder(backbone, device, "bf16")
-    features = encoder(torch.stack([torch.from_numpy(encoder.prepare(path)[0]) for path in paths]))    # (B, D)
+encoder = load_encoder(backbone, device, "bf16")
+features = encoder(torch.stack([torch.from_numpy(encoder.prepare(path)[0]) for path in paths]))    # (B, D)
 """
 
 from pathlib import Path

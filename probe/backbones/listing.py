@@ -1,7 +1,7 @@
 """The catalogue as people read it: one line a backbone, or all that is known of one. Loads no PyTorch.
 
-    print_catalogue(bundled_rows(), Console())
-    print_backbone(find_backbone("siglip-so400m-14-384"), Console())
+print_catalogue(bundled_rows(), Console())
+print_backbone(find_backbone("siglip-so400m-14-384"), Console())
 """
 
 from collections.abc import Iterator

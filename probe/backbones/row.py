@@ -1,6 +1,6 @@
 """A row of the catalogue: what a backbone is, as data.
 
-    BackboneRow(library="timm", model="resnet50.a1_in1k", px=224, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+BackboneRow(library="timm", model="resnet50.a1_in1k", px=224, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 """
 
 from typing import Annotated, Any, Literal

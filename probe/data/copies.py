@@ -1,7 +1,7 @@
 """A source's images may lie in several folders, of which the first counts: which of the others has what is missing.
 
-    other_copy("gldv2", root, missing, wanted, data_root)
-    # "/data/landmarks has 3 of them: add --source-root gldv2=/data/landmarks"
+other_copy("gldv2", root, missing, wanted, data_root)
+# "/data/landmarks has 3 of them: add --source-root gldv2=/data/landmarks"
 """
 
 from collections.abc import Collection

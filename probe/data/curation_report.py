@@ -1,6 +1,6 @@
 """What is told of a training set that was drawn: on the screen, and in curation.json beside it.
 
-    curated.report.sources[0].steps      # [DrawStep(step="split train", images=8, classes=2), ...]
+curated.report.sources[0].steps      # [DrawStep(step="split train", images=8, classes=2), ...]
 """
 
 from decimal import ROUND_HALF_UP, Decimal

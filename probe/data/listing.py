@@ -1,8 +1,8 @@
 """Data sets as people read them: the catalogue, all that is known of one, the papers' statistics, those of a manifest.
 
-    print_datasets(all_datasets(), Path("/data"), printer())
-    print_dataset(find_dataset("sop"), Path("/data"), printer())
-    print_table(table, printer())
+print_datasets(all_datasets(), Path("/data"), printer())
+print_dataset(find_dataset("sop"), Path("/data"), printer())
+print_table(table, printer())
 """
 
 from collections.abc import Iterator

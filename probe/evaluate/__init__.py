@@ -1,7 +1,7 @@
 """Anything with embeddings, scored: heads, soups, ensembles, embeddings made elsewhere.
 
-    source = head_source(runs, features_for(runs, "sample", "test", workspace), "test", None, "auto")
-    evaluate_once(source, EvaluationSettings(split="test"), workspace.evaluations).scores
+source = head_source(runs, features_for(runs, "sample", "test", workspace), "test", None, "auto")
+evaluate_once(source, EvaluationSettings(split="test"), workspace.evaluations).scores
 """
 
 from probe.evaluate.external import external_source

@@ -1,7 +1,7 @@
 """Several finished heads as one: the soup, a head with the mean of their weights, and the ensemble of their embeddings.
 
-    head = soup(runs, device)                                  # heads of one shape over the same features
-    embeddings = ensemble([embed(head, rows, device), ...])    # any heads, on the same rows
+head = soup(runs, device)                                  # heads of one shape over the same features
+embeddings = ensemble([embed(head, rows, device), ...])    # any heads, on the same rows
 """
 
 from collections.abc import Sequence, Set

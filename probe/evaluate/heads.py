@@ -1,9 +1,9 @@
 """Scoring finished heads, one or several as one, on other data, or on another split: `probe evaluate`.
 
-    runs = [RunDirectory(path)]
-    features = features_for(runs, "pocket", "test", workspace)
-    source = head_source(runs, features, "test", None, "auto")
-    evaluate_once(source, EvaluationSettings(split="test", distance=distance_of(runs)), workspace.evaluations).scores
+runs = [RunDirectory(path)]
+features = features_for(runs, "pocket", "test", workspace)
+source = head_source(runs, features, "test", None, "auto")
+evaluate_once(source, EvaluationSettings(split="test", distance=distance_of(runs)), workspace.evaluations).scores
 """
 
 import shlex

@@ -1,6 +1,6 @@
 """Which cached features a run reads, as plain data: of one backbone or several, in which views, with sizes or without.
 
-    Selection(backbone=["clip-b16", "dinov2-b14"], append=["width", "height", "aspect"])
+Selection(backbone=["clip-b16", "dinov2-b14"], append=["width", "height", "aspect"])
 """
 
 from typing import Any, Literal, get_args

@@ -1,6 +1,6 @@
 """One extraction from plan to report, over all sources of some manifests. Without work to do, no model is loaded.
 
-    extract_sources([manifest], backbone, workspace, Settings(batch=64), device_choice="auto")
+extract_sources([manifest], backbone, workspace, Settings(batch=64), device_choice="auto")
 """
 
 import time

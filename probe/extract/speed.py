@@ -1,7 +1,7 @@
 """How fast images were extracted here: a line in `<cache>/speeds.jsonl` for each undisturbed extraction, for estimates.
 
-    record(workspace.cache, Speed("clip-vit-b16", "cpu", 3250, 410.2))
-    read_speeds(workspace.cache)[-1].rate        # images a second
+record(workspace.cache, Speed("clip-vit-b16", "cpu", 3250, 410.2))
+read_speeds(workspace.cache)[-1].rate        # images a second
 """
 
 import json

@@ -1,7 +1,7 @@
 """One backbone's stores over the sources of some manifest rows. A join that misses anything raises.
 
-    stores = BackboneStores("clip-b16", manifest, manifest.split("test"), asked, workspace)
-    stores.fill(manifest.split("test"), features)      # features (N, D), in the order of the rows
+stores = BackboneStores("clip-b16", manifest, manifest.split("test"), asked, workspace)
+stores.fill(manifest.split("test"), features)      # features (N, D), in the order of the rows
 """
 
 from collections.abc import Iterator

@@ -1,8 +1,8 @@
 """Fitting heads: from a configuration and cached features to a head and its scores, in memory.
 
-    from probe.fit import FitData, fit, read_run_config
+from probe.fit import FitData, fit, read_run_config
 
-    fitted = fit(read_run_config(mapping), FitData(features, device, budget))
+fitted = fit(read_run_config(mapping), FitData(features, device, budget))
 """
 
 from probe.fit.checkpoint import Checkpoint, TrainingState

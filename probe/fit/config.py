@@ -1,7 +1,7 @@
 """One run as plain data: which features, which head, how it is trained, which seed. Checked before any work starts.
 
-    read_run_config({"backbone": "descriptor", "head": {"kind": "full-dimension"}})      # a ClosedFormConfig
-    read_run_config({"backbone": "descriptor", "head": {"kind": "linear"}, "loss": {"kind": "arcface"}, "training": {}})
+read_run_config({"backbone": "descriptor", "head": {"kind": "full-dimension"}})      # a ClosedFormConfig
+read_run_config({"backbone": "descriptor", "head": {"kind": "linear"}, "loss": {"kind": "arcface"}, "training": {}})
 """
 
 from typing import TYPE_CHECKING, Annotated, Any

@@ -1,7 +1,7 @@
 """The domains that runs name, held against those that their images are of, before any feature is loaded.
 
-    training_images(features)                       # {"cars": 6346, "food": 472349}
-    require_domains([run.config], features)         # UsageError for `domain: car`
+training_images(features)                       # {"cars": 6346, "food": 472349}
+require_domains([run.config], features)         # UsageError for `domain: car`
 """
 
 from collections.abc import Collection, Mapping, Sequence

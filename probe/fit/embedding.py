@@ -1,6 +1,6 @@
 """A head applied to all rows of a split, block by block, wherever their features are.
 
-    embed(head, data.val)      # (N, d) float32, in the rows' order
+embed(head, data.val)      # (N, d) float32, in the rows' order
 """
 
 from collections.abc import Sequence

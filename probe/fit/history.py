@@ -1,6 +1,6 @@
 """What training leaves of each epoch: a line of history.jsonl.
 
-    EpochRecord.model_validate_json(line).val["mMP@5"]
+EpochRecord.model_validate_json(line).val["mMP@5"]
 """
 
 import json

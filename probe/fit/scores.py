@@ -1,8 +1,8 @@
 """What a fitted head scores and the facts that go with it: the metrics.json of a run.
 
-    scores = RunScores.model_validate_json(text)
-    scores.test.of("clean", "merged").mean["mMP@5"]
-    scores.selected_epoch                               # None in closed form
+scores = RunScores.model_validate_json(text)
+scores.test.of("clean", "merged").mean["mMP@5"]
+scores.selected_epoch                               # None in closed form
 """
 
 from typing import Any

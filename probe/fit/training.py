@@ -1,7 +1,7 @@
 """How a head is trained, as plain data, checked before any work starts. Documented in docs/fitting.md.
 
-    Training.model_validate({"sampler": "round-robin", "optimizer": "sgd", "epochs": 3})     # flat, as in a recipe
-    Training(...).sampler.kind, Training(...).length.count
+Training.model_validate({"sampler": "round-robin", "optimizer": "sgd", "epochs": 3})     # flat, as in a recipe
+Training(...).sampler.kind, Training(...).length.count
 """
 
 from collections.abc import Mapping

@@ -1,6 +1,6 @@
 """Average pooling over channels.
 
-    AveragePooling(1152, 64)(features)     # (B, 1152) -> (B, 64), each the mean of 18 consecutive channels
+AveragePooling(1152, 64)(features)     # (B, 1152) -> (B, 64), each the mean of 18 consecutive channels
 """
 
 from typing import Literal, Self

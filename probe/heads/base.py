@@ -1,10 +1,10 @@
 """What every head is: a module with its options beside it, told to the registry in its own file; and it on disk.
 
-    @HEADS.register
-    class AveragePooling(FixedHead):
-        class Config(FixedHead.Config):
-            kind: Literal["average-pooling"] = "average-pooling"
-            dim: PositiveInt = 64
+@HEADS.register
+class AveragePooling(FixedHead):
+    class Config(FixedHead.Config):
+        kind: Literal["average-pooling"] = "average-pooling"
+        dim: PositiveInt = 64
 """
 
 from abc import abstractmethod

@@ -1,8 +1,8 @@
 """GUIEC's 6th place: batch normalisation, dropout and a linear layer, reduced after training.
 
-    head = BatchNormLinear(1152, dim=64, hidden=256, generator=generator)
-    head.train()(features)      # (B, 256), for the loss
-    head.eval()(features)       # (B, 64), for the search
+head = BatchNormLinear(1152, dim=64, hidden=256, generator=generator)
+head.train()(features)      # (B, 256), for the loss
+head.eval()(features)       # (B, 64), for the search
 """
 
 from typing import ClassVar, Literal

@@ -1,6 +1,6 @@
 """Initial values of a linear map, D -> d, drawn from a generator on its device: (d, D) weights and (d,) biases.
 
-    weight = lecun_normal(1024, 64, torch.Generator().manual_seed(0))
+weight = lecun_normal(1024, 64, torch.Generator().manual_seed(0))
 """
 
 import math

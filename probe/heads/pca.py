@@ -1,7 +1,7 @@
 """PCA, plain and with whitening, as UnED uses it to bring off-the-shelf features to 64 dimensions.
 
-    head = PCAWhitening(1152, dim=64).fit(train_features)
-    head(features)      # (B, D) -> (B, 64)
+head = PCAWhitening(1152, dim=64).fit(train_features)
+head(features)      # (B, D) -> (B, 64)
 """
 
 from collections.abc import Iterator, Sequence

@@ -1,6 +1,6 @@
 """A random projection: a linear layer as it is initialised, one draw a seed.
 
-    RandomProjection(1152, 64, generator, distribution="gaussian", bias=False)
+RandomProjection(1152, 64, generator, distribution="gaussian", bias=False)
 """
 
 from typing import Literal

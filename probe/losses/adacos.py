@@ -1,6 +1,6 @@
 """AdaCos: softmax of cosines whose scale needs no tuning.
 
-    AdaCos(classes, dim, dynamic=True, generator=generator)
+AdaCos(classes, dim, dynamic=True, generator=generator)
 """
 
 import math

@@ -1,6 +1,6 @@
 """AdaFace: a margin that follows the embedding's length, which stands for the image's quality.
 
-    AdaFace(classes, dim, margin=0.5, scale=30.0, h=0.333, t_alpha=0.01, generator=generator)
+AdaFace(classes, dim, margin=0.5, scale=30.0, h=0.333, t_alpha=0.01, generator=generator)
 """
 
 import math

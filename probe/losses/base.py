@@ -1,10 +1,10 @@
 """What every loss is: a module with its options beside it, told to the registry in its own file.
 
-    @LOSSES.register
-    class CosFace(MarginSoftmax):
-        class Config(MarginSoftmax.Config):
-            kind: Literal["cosface"] = "cosface"
-            margin: float = 0.35
+@LOSSES.register
+class CosFace(MarginSoftmax):
+    class Config(MarginSoftmax.Config):
+        kind: Literal["cosface"] = "cosface"
+        margin: float = 0.35
 """
 
 from abc import abstractmethod

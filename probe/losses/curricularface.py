@@ -1,6 +1,6 @@
 """CurricularFace: ArcFace that turns to hard negatives as training goes on.
 
-    CurricularFace(classes, dim, margin=0.5, scale=30.0, t_alpha=0.01, generator=generator)
+CurricularFace(classes, dim, margin=0.5, scale=30.0, t_alpha=0.01, generator=generator)
 """
 
 from typing import Annotated, Literal, Unpack

@@ -1,6 +1,6 @@
 """ArcFace with a margin of each class's own, the larger the fewer training images the class has.
 
-    DynamicArcFace(CosineMargins().of(class_sizes), dim=64, scale=30.0, sub_centers=3, generator=generator)
+DynamicArcFace(CosineMargins().of(class_sizes), dim=64, scale=30.0, sub_centers=3, generator=generator)
 """
 
 from typing import Annotated, Literal, Self, Unpack

@@ -1,6 +1,6 @@
 """Li-ArcFace: logits that are linear in the angle, so that no margin wraps around.
 
-    LiArcFace(classes, dim, margin=0.5, scale=30.0, generator=generator)
+LiArcFace(classes, dim, margin=0.5, scale=30.0, generator=generator)
 """
 
 import math

@@ -1,6 +1,6 @@
 """Margins of classes by how many training images they have: the rarest gets the largest.
 
-    CosineMargins(least=0.2, most=0.5).of(torch.tensor([3, 100, 10]))      # (3,) float32, in radians
+CosineMargins(least=0.2, most=0.5).of(torch.tensor([3, 100, 10]))      # (3,) float32, in radians
 """
 
 import math

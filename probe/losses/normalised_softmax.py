@@ -1,6 +1,6 @@
 """Normalised softmax: cosines in place of products, no margin.
 
-    NormalisedSoftmax(classes, dim, scale=16.0, generator=generator)
+NormalisedSoftmax(classes, dim, scale=16.0, generator=generator)
 """
 
 from typing import Literal

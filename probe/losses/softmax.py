@@ -1,6 +1,6 @@
 """Softmax cross-entropy of a linear classifier: the loss that has neither a normalised embedding nor a margin.
 
-    loss = Softmax(classes=34_800, dim=64, generator=generator)
+loss = Softmax(classes=34_800, dim=64, generator=generator)
 """
 
 from typing import Literal

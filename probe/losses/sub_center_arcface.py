@@ -1,6 +1,6 @@
 """Sub-Center ArcFace: ArcFace with several centres a class, the nearest of which counts.
 
-    SubCenterArcFace(classes, dim, margin=0.5, scale=30.0, sub_centers=3, generator=generator)
+SubCenterArcFace(classes, dim, margin=0.5, scale=30.0, sub_centers=3, generator=generator)
 """
 
 from typing import Literal

@@ -1,6 +1,6 @@
 """Spearman's rank correlation: whether two lists of values have the same order.
 
-    spearman([61.3, 59.2, 55.0], [70.1, 69.9, 64.2])      # 1.0
+spearman([61.3, 59.2, 55.0], [70.1, 69.9, 64.2])      # 1.0
 """
 
 import statistics

@@ -1,7 +1,7 @@
 """Makes what a recipe lacks: extracts features, fits runs. What is done is skipped.
 
-    complete(recipe, workspace, "auto")              # a recipe that needs nothing from outside, from end to end
-    fit_recipe(Inventory(recipe, workspace), "auto")
+complete(recipe, workspace, "auto")              # a recipe that needs nothing from outside, from end to end
+fit_recipe(Inventory(recipe, workspace), "auto")
 """
 
 from probe.data import resolve_data

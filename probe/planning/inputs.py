@@ -1,7 +1,7 @@
 """The inputs that the recipes of one command share, each read once: data sets, and the features joined to them.
 
-    inputs = Inputs(workspace)
-    inputs.features(inputs.rows_of("pocket", row), row.selection, specs)      # the second time, the same object
+inputs = Inputs(workspace)
+inputs.features(inputs.rows_of("pocket", row), row.selection, specs)      # the second time, the same object
 """
 
 from collections.abc import Collection

@@ -1,8 +1,8 @@
 """A recipe on this machine: its manifest, the features that are here, its runs, and the commands for what is missing.
 
-    inventory = Inventory(recipe, workspace)
-    inventory.commands        # ["probe extract pocket --backbone mobilenetv1 ...", "probe fit recipes/pocket.yaml ..."]
-    inventory.runs_of["ArcFace"][0].done
+inventory = Inventory(recipe, workspace)
+inventory.commands        # ["probe extract pocket --backbone mobilenetv1 ...", "probe fit recipes/pocket.yaml ..."]
+inventory.runs_of["ArcFace"][0].done
 """
 
 import shlex

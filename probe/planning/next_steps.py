@@ -1,7 +1,7 @@
 """What to extract of training sets that were drawn: what the tables that train on them read.
 
-    next_steps(["m4d-35k"], Path("recipes"), workspace)
-    # {"probe extract m4d-35k --backbone siglip-so400m-14-384@train": ["unifex_table4", "unifex_table5", ...], ...}
+next_steps(["m4d-35k"], Path("recipes"), workspace)
+# {"probe extract m4d-35k --backbone siglip-so400m-14-384@train": ["unifex_table4", "unifex_table5", ...], ...}
 """
 
 from collections.abc import Collection

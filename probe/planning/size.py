@@ -1,7 +1,7 @@
 """How large a data set is: from its manifest where that is here, else from the counts that its publishers print.
 
-    size_of_manifest(manifest).training(None)      # (328_400, 34_800): images and classes
-    printed_size("uned").images(["val", "test"])   # printed_size is None for a data set without printed counts
+size_of_manifest(manifest).training(None)      # (328_400, 34_800): images and classes
+printed_size("uned").images(["val", "test"])   # printed_size is None for a data set without printed counts
 """
 
 from collections.abc import Collection

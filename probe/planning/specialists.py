@@ -1,7 +1,7 @@
 """The runs of a row with specialists: grouped by seed, and how many steps each domain's specialist took.
 
-    by_seed(runs)                    # [[cars of seed 0, food of seed 0], [cars of seed 1, food of seed 1]]
-    measured_steps(by_seed(runs)[0])                    # {"cars196": 539, "food2k": 11070}
+by_seed(runs)                    # [[cars of seed 0, food of seed 0], [cars of seed 1, food of seed 1]]
+measured_steps(by_seed(runs)[0])                    # {"cars196": 539, "food2k": 11070}
 """
 
 import math

@@ -1,6 +1,6 @@
 """The status of a recipe on this machine: which of its runs are stale, and how long what is missing takes.
 
-    Planner(workspace).status(inventory).stale     # ["stale: 3 run(s) of ArcFace were made with other features"]
+Planner(workspace).status(inventory).stale     # ["stale: 3 run(s) of ArcFace were made with other features"]
 """
 
 from collections.abc import Iterator, Mapping, Sequence

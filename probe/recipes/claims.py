@@ -1,6 +1,6 @@
 """A file of claims: each checked, by itself and against the recipes whose rows it compares.
 
-    read_recipe(Path("recipes/claims.yaml")).claims.recipes["uned_table4"]
+read_recipe(Path("recipes/claims.yaml")).claims.recipes["uned_table4"]
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence

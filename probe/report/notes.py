@@ -1,6 +1,6 @@
 """What a reader has to know of a table's runs, a line each: images and queries left out, training that did not help.
 
-    notes(inventory)        # ["characters: 3 queries have nothing to find and are left out"]
+notes(inventory)        # ["characters: 3 queries have nothing to find and are left out"]
 """
 
 from collections.abc import Iterator

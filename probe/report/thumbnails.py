@@ -1,7 +1,7 @@
 """Thumbnails of a manifest's images, made on demand, from files or from tar shards.
 
-    thumbnails = Thumbnails(manifest, px=96)
-    thumbnails.get("pocket", "coins/1.jpg")       # a PIL image whose longer side is 96 px; None where the image is gone
+thumbnails = Thumbnails(manifest, px=96)
+thumbnails.get("pocket", "coins/1.jpg")       # a PIL image whose longer side is 96 px; None where the image is gone
 """
 
 import io

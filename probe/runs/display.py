@@ -1,8 +1,8 @@
 """The progress of a sweep on the screen: images a second, the time left, the current runs, and what they scored.
 
-    with SweepDisplay(pending) as display:
-        display.images(6400)
-        display.epoch("descriptor_linear_arcface_seed0", record, epochs=10)
+with SweepDisplay(pending) as display:
+    display.images(6400)
+    display.epoch("descriptor_linear_arcface_seed0", record, epochs=10)
 """
 
 import time

@@ -1,9 +1,9 @@
 """The finished runs in a folder, by what they are made of: their configurations are read, never their names.
 
-    index = RunIndex(workspace.runs)
-    index.superseded(run)                 # "with other features": how a run in place of this one was made
-    index.of_manifest(manifest.digest)    # finished runs on these data
-    index.damaged                         # {path: "... cannot be read ..."}
+index = RunIndex(workspace.runs)
+index.superseded(run)                 # "with other features": how a run in place of this one was made
+index.of_manifest(manifest.digest)    # finished runs on these data
+index.damaged                         # {path: "... cannot be read ..."}
 """
 
 from collections import defaultdict

@@ -1,7 +1,7 @@
 """A run's history as TensorBoard events, written as the epochs end; `tensorboard` is an extra of this package.
 
-    events = Events(run.checkpoint.folder / TENSORBOARD)      # moves to <run>/tensorboard with the run
-    events.write(record)                                      # a line of history.jsonl
+events = Events(run.checkpoint.folder / TENSORBOARD)      # moves to <run>/tensorboard with the run
+events.write(record)                                      # a line of history.jsonl
 """
 
 import shutil

@@ -1,6 +1,6 @@
 """A part of a search as its stages see it: some queries, an index, what is left out, and how much is done at once.
 
-    batch = QueryBatch(space, queries.take(some), index, k, positions(same_image, some, None), device, Blocks())
+batch = QueryBatch(space, queries.take(some), index, k, positions(same_image, some, None), device, Blocks())
 """
 
 import threading

@@ -1,6 +1,6 @@
 """Equal vectors of an index, of which only the first few can be among anyone's k best, as ties go to the earlier row.
 
-    kept = without_late_copies(index, copies=6)  # a collapsed index of a million vectors shrinks to six
+kept = without_late_copies(index, copies=6)  # a collapsed index of a million vectors shrinks to six
 """
 
 import numpy as np

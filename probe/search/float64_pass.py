@@ -1,6 +1,6 @@
 """Products in float64, for the queries that float32 leaves open: what is level with their k-th best is scored exactly.
 
-    rows, similarities = decide(batch)
+rows, similarities = decide(batch)
 """
 
 import numpy as np

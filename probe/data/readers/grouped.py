@@ -1,6 +1,6 @@
 """JSON that groups images under their class: {class: [image, ...]}, to any depth (Food-101, DeepFashion).
 
-    Grouped.Config(file="meta/train.json", keys=["class"], image="images/{image}.jpg", label="{class}", part="train")
+Grouped.Config(file="meta/train.json", keys=["class"], image="images/{image}.jpg", label="{class}", part="train")
 """
 
 from collections.abc import Iterator

@@ -1,6 +1,6 @@
 """Matlab files: a struct array whose fields are the columns (Stanford Cars), or cell arrays of text (INSTRE).
 
-    Matlab.Config(file="cars.mat", variable="annotations", image="cars_train/{fname}", label="{class}", part="train")
+Matlab.Config(file="cars.mat", variable="annotations", image="cars_train/{fname}", label="{class}", part="train")
 """
 
 from pathlib import Path

@@ -1,6 +1,6 @@
 """Reading a text file that someone published: UTF-8, or an error that names the line.
 
-    text(Path("list_eval_partition.txt"))
+text(Path("list_eval_partition.txt"))
 """
 
 import codecs

@@ -1,7 +1,7 @@
 """What an optimizer is: torch's, with a configuration; what is done with all alike, and their state as named tensors.
 
-    optimizer = build_optimizer(objective.parameters(), Training(optimizer="sgd"))
-    set_rate(optimizer, 1e-3)       # before each step
+optimizer = build_optimizer(objective.parameters(), Training(optimizer="sgd"))
+set_rate(optimizer, 1e-3)       # before each step
 """
 
 from collections.abc import Iterable

@@ -1,6 +1,6 @@
 """What a schedule is: it gives each step of a run its learning rate, before the warm-up (plan.py) scales it.
 
-    rate = build_schedule(training).rate(step=0, steps=25_660)
+rate = build_schedule(training).rate(step=0, steps=25_660)
 """
 
 from abc import abstractmethod

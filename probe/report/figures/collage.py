@@ -1,6 +1,6 @@
 """Domain collage (UnED, Fig. S1): a strip of test images for each domain, of as many classes as possible.
 
-    draw(inventory, table)        # a Figure, or None without the manifest or its images
+draw(inventory, table)        # a Figure, or None without the manifest or its images
 """
 
 import hashlib

@@ -1,6 +1,6 @@
 """Learning curves: training loss and validation mMP@5 over the epochs, a line a row, a band over its seeds.
 
-    draw(inventory, table)        # a Figure, or None where no trained run is finished
+draw(inventory, table)        # a Figure, or None where no trained run is finished
 """
 
 import textwrap

@@ -1,6 +1,6 @@
 """Per-domain heat map (UnED, Table S4): rows x domains, measured values and, beside them, the printed ones.
 
-    draw(inventory, table)        # a Figure, or None where there are not two rows and two domains
+draw(inventory, table)        # a Figure, or None where there are not two rows and two domains
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
 """The provenance of a number: each run's configuration, inputs and environment, as its directory has them.
 
-    for record in provenance(inventory, "recipe-1"):
-        record.title, record.files["config.yaml"]
+for record in provenance(inventory, "recipe-1"):
+    record.title, record.files["config.yaml"]
 """
 
 from dataclasses import dataclass

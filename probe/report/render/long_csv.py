@@ -1,6 +1,6 @@
 """A table as CSV, one line a value, unrounded: for spreadsheets and scripts.
 
-    Path("out/tables/quickstart.csv").write_text(long_csv(table))
+Path("out/tables/quickstart.csv").write_text(long_csv(table))
 """
 
 import csv

@@ -1,6 +1,6 @@
 """A table as Markdown: a column for each domain and metric, printed values and differences in lines of their own.
 
-    Path("out/tables/quickstart.md").write_text(markdown(table))
+Path("out/tables/quickstart.md").write_text(markdown(table))
 """
 
 from probe.report.agreement import agreement_line

@@ -1,6 +1,6 @@
 """The overview of many tables, a line each: how many rows are measured, the time of the rest, what is missing first.
 
-    show_overview(tables, planner.machine, gpus=1, console=printer())
+show_overview(tables, planner.machine, gpus=1, console=printer())
 """
 
 import math

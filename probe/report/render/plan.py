@@ -1,6 +1,6 @@
 """A plan in the terminal: its commands, numbered, each with its time and size below it, and the sums.
 
-    show_plan(plan, planner.machine, gpus=1, console=printer())
+show_plan(plan, planner.machine, gpus=1, console=printer())
 """
 
 from rich.console import Console

@@ -1,6 +1,6 @@
 """A table in the terminal, with the reasons for what is missing and the commands that complete it.
 
-    show(table, printer())
+show(table, printer())
 """
 
 from rich import box
