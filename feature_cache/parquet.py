@@ -2,9 +2,9 @@
 
 None is read that claims more rows than it has bytes: half a megabyte can stand for forty million equal rows.
 
-    read_parquet(Path("manifest.parquet"))
-    ids(Path("clip.parquet"))                       # of the first column that is called as ids are
-    ParquetVectors(Path("clip.parquet"))[0:1000]    # (1000, D)
+read_parquet(Path("manifest.parquet"))
+ids(Path("clip.parquet"))                       # of the first column that is called as ids are
+ParquetVectors(Path("clip.parquet"))[0:1000]    # (1000, D)
 """
 
 from collections.abc import Callable, Sequence

@@ -3,8 +3,8 @@
 While work goes on, both are of the last half minute, so that a slow start does not blur them; at the end the rate is
 that of the whole.
 
-    with track("extract sample", total=3000, unit="images") as advance:
-        advance(64)
+with track("extract sample", total=3000, unit="images") as advance:
+    advance(64)
 """
 
 import time

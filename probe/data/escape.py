@@ -3,8 +3,8 @@ as they are: `#U` and four digits for each character, `#L` and six beyond U+FFFF
 
 RP2K's folders are Chinese, and its archive is extracted either way; an image's id has the characters themselves (NFC).
 
-    escaped("train/农夫/1.jpg")                   # train/#U519c#U592b/1.jpg
-    on_disk(root, "train/农夫/1.jpg")             # root/train/#U519c#U592b/1.jpg, where that is there
+escaped("train/农夫/1.jpg")                   # train/#U519c#U592b/1.jpg
+on_disk(root, "train/农夫/1.jpg")             # root/train/#U519c#U592b/1.jpg, where that is there
 """
 
 import re

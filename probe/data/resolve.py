@@ -3,7 +3,7 @@
 The name of a known data set means that data set in whatever folder one is: a manifest of its name below the data root,
 else its published annotations. A folder that is called so is meant by its path, `./sop`.
 
-    resolve_data("pocket", data_root)     # <data_root>/pocket/manifest.csv
+resolve_data("pocket", data_root)     # <data_root>/pocket/manifest.csv
 """
 
 from pathlib import Path

@@ -1,6 +1,6 @@
 """Where a class matrix starts: (n, d) rows drawn from a generator, on its device.
 
-    weight = class_matrix("lecun-uniform", 316_446, 64, torch.Generator().manual_seed(0))
+weight = class_matrix("lecun-uniform", 316_446, 64, torch.Generator().manual_seed(0))
 
 In a cosine only a row's direction counts; but Adam moves every entry by about the learning rate, whatever its size, so
 that it turns short rows further.

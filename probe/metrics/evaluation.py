@@ -3,8 +3,8 @@
 The index is merged (every query searches the images of all domains) or separate (those of its own domain).
 docs/evaluation.md defines all.
 
-    evaluation = evaluate(frame, embeddings)
-    evaluation.scores.of("clean", "merged").mean["mMP@5"]
+evaluation = evaluate(frame, embeddings)
+evaluation.scores.of("clean", "merged").mean["mMP@5"]
 """
 
 from collections.abc import Callable, Sequence

@@ -4,8 +4,8 @@ A run's steps are estimated by measured ones, as a function of what there is to 
 length of the embeddings, images; its searches by those of runs on the same data. Work on another device tells nothing.
 Good to a factor of two or three; an estimate says what it is based on, and of what machine it is.
 
-    estimator = Estimator(runs, speeds, this_machine())
-    str(estimator.extraction(backbone, images=328_400))     # "about 4 h, as finished work took on 2 CPU cores"
+estimator = Estimator(runs, speeds, this_machine())
+str(estimator.extraction(backbone, images=328_400))     # "about 4 h, as finished work took on 2 CPU cores"
 """
 
 import math

@@ -1,7 +1,7 @@
 """A recipe on this machine: its manifest, the features that are here, its runs, and the commands for what is missing.
 
 inventory = Inventory(recipe, workspace)
-inventory.commands        # ["probe extract pocket --backbone mobilenetv1 ...", "probe fit recipes/pocket.yaml ..."]
+inventory.commands            # ["probe extract pocket --backbone mobilenetv1 ...", "probe fit recipes/pocket.yaml ..."]
 inventory.runs_of["ArcFace"][0].done
 """
 

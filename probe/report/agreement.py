@@ -2,7 +2,7 @@
 
 Where the benchmark is another one than the paper's, the order is all that can be compared.
 
-    rank_agreement(table)[0]     # Agreement("Mean", "mMP@5", 0.93, 12)
+rank_agreement(table)[0]     # Agreement("Mean", "mMP@5", 0.93, 12)
 """
 
 import math

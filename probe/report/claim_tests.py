@@ -3,9 +3,9 @@
 Within one column, signs of the per-query values are flipped, as in all paired tests here. Gains in two domains are of
 different queries: theirs are compared by Welch's test. The answers are kept in a file, with digests of the runs' files.
 
-    tests = ClaimTests(file)
-    tests.p([Combination((one,), (other,))], runs_of)     # [0.0005]
-    tests.write()
+tests = ClaimTests(file)
+tests.p([Combination((one,), (other,))], runs_of)     # [0.0005]
+tests.write()
 """
 
 import math

@@ -1,9 +1,9 @@
 """Single queries: what a row of the table retrieved for each and how well, from the per-query values of its runs; and
 what the images are.
 
-    seed = first_finished_seed(inventory, row)
-    frame = queries(row, seed, "merged")
-    frame["image", "label", "neighbours", "hits", "mMP@5"]
+seed = first_finished_seed(inventory, row)
+frame = queries(row, seed, "merged")
+frame["image", "label", "neighbours", "hits", "mMP@5"]
 """
 
 from collections.abc import Iterable, Sequence

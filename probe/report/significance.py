@@ -3,8 +3,8 @@
 Made of the per-query values of finished runs. Where these are missing or damaged, a note says so, and the row has no
 interval and no mark. The answer is kept in a file, with a digest of the runs' files, because the draws take a while.
 
-    found = compare_rows({"ArcFace": [run.path], "Softmax": [other.path]}, "ArcFace", "mMP@5", "merged")
-    found.tied                                  # {"Softmax"}
+found = compare_rows({"ArcFace": [run.path], "Softmax": [other.path]}, "ArcFace", "mMP@5", "merged")
+found.tied                                  # {"Softmax"}
 """
 
 import json

@@ -2,8 +2,8 @@
 
 It averages over seeds and compares rows; every number comes from a finished run, a count or the print.
 
-    table = build_table(Inventory(recipe, workspace))
-    table.rows[0].cell("Mean", "mMP@5").mean
+table = build_table(Inventory(recipe, workspace))
+table.rows[0].cell("Mean", "mMP@5").mean
 """
 
 import math

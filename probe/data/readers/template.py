@@ -2,7 +2,7 @@
 
 `{column}` is a field, `{column[0]}` its first character, `{column[:3]}` its first three.
 
-    render("train/{id[0]}/{id[1]}/{id[2]}/{id}.jpg")     # train/a/b/c/abcdef0123456789.jpg
+render("train/{id[0]}/{id[1]}/{id[2]}/{id}.jpg")     # train/a/b/c/abcdef0123456789.jpg
 """
 
 import re

@@ -2,9 +2,9 @@
 
 Each kind is one file of this package with a `FIGURE`, a FigureKind; a new file is a new kind, nothing lists them.
 
-    for figure in draw_figures(inventory, table, photographs=False):
-        figure.name, figure.svg, figure.png
-    write_figures(inventory, Path("out/figures"))       # quickstart_curves.svg, quickstart_curves.png, ...
+for figure in draw_figures(inventory, table, photographs=False):
+    figure.name, figure.svg, figure.png
+write_figures(inventory, Path("out/figures"))       # quickstart_curves.svg, quickstart_curves.png, ...
 """
 
 import importlib

@@ -1,7 +1,7 @@
 """Strips of images with a name before each, as one figure: right ones framed green with a tick, wrong ones red with a
 cross.
 
-    mosaic([Strip("coins", [Tile(picture), Tile(other, hit=True, label="coins"), None])])
+mosaic([Strip("coins", [Tile(picture), Tile(other, hit=True, label="coins"), None])])
 """
 
 from collections.abc import Mapping, Sequence

@@ -2,8 +2,8 @@
 
 Its security policy forbids requests, and allows its one script by digest, so that nothing in a name can ever run.
 
-    html(table)                                                     # one table
-    document("report.html", ["page.js", "gallery.js"], sections=...)    # the report
+html(table)                                                     # one table
+document("report.html", ["page.js", "gallery.js"], sections=...)    # the report
 """
 
 import base64

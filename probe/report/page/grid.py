@@ -1,8 +1,8 @@
 """The grid of a table in HTML: a column for each domain and metric, and for printed values and differences if there are
 any. Every cell has a text to read and a key to sort by.
 
-    grid = build_grid(table)
-    grid.columns[0].label, grid.rows[0].cells[0].text
+grid = build_grid(table)
+grid.columns[0].label, grid.rows[0].cells[0].text
 """
 
 import math

@@ -3,8 +3,8 @@
 A difference is measured minus printed, in points. There is one where both are scores on the same benchmark; for a
 linear probe of a backbone that the paper fine-tunes, it is what fine-tuning is worth.
 
-    entry = entry_of(table, table.rows[0], "Mean", "mMP@5")
-    [line.text(entry) for line in lines(table, table.rows[0])]      # "61.3 ± 0.4", "61.7", "-0.4"
+entry = entry_of(table, table.rows[0], "Mean", "mMP@5")
+[line.text(entry) for line in lines(table, table.rows[0])]      # "61.3 ± 0.4", "61.7", "-0.4"
 """
 
 import math

@@ -2,7 +2,7 @@
 
 A new format is a function from a table to text, registered in FORMATS under the suffix of its files.
 
-    write_files(table, Path("out/tables"))       # quickstart.md, quickstart.csv, .tex, .html
+write_files(table, Path("out/tables"))       # quickstart.md, quickstart.csv, .tex, .html
 """
 
 from collections.abc import Callable

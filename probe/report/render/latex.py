@@ -3,7 +3,7 @@ r"""A table as LaTeX, to be read with \input into a document that has the packag
 A column for each domain and metric; printed values and differences in lines of their own. Names and notes are escaped;
 a character that LaTeX's standard fonts lack is written as its code point, `U+4E2D`.
 
-    Path("out/tables/quickstart.tex").write_text(latex(table))
+Path("out/tables/quickstart.tex").write_text(latex(table))
 """
 
 import unicodedata

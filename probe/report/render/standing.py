@@ -3,7 +3,7 @@
 The recipe says what (`show.mark`); by default the best measured means stand out. Measured and printed values compete
 among themselves, column by column, and two that read alike stand alike.
 
-    standing_of(table, table.rows[0], "Mean", "mMP@5", "printed")       # ("best", "best of group")
+standing_of(table, table.rows[0], "Mean", "mMP@5", "printed")       # ("best", "best of group")
 """
 
 import math
