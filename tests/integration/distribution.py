@@ -71,8 +71,3 @@ def test_outside_the_clone_the_recipes_that_come_with_it_are_found_by_name_and_b
     assert "PCA-whitening" in fitted
     assert "probe fit recipes/unifex_table5.yaml" in started(installed, "table unifex_table5")
     assert started(installed, "fit recipes/quickstart.yaml --row PCA-whitening") == fitted
-
-
-def test_outside_the_clone_all_recipes_that_come_with_it_are_meant_where_none_is_named(installed: Shell):
-    planned = started(installed, "plan --machine h100 --sh")
-    assert all(f"probe fit recipes/{name}.yaml" in planned for name in ("uned_table4", "unifex_table5"))
