@@ -2,55 +2,72 @@
 
 PYTHON ?= python3
 BIN    := .venv/bin
+UV      = $(or $(shell command -v uv),$(BIN)/uv)
+INSTALL = $(UV) pip install --quiet --python $(BIN)/python -c constraints.txt
 TABLE  ?=
 BENCH   ?= $(patsubst benchmarks/%.py,%,$(shell grep -l '^def main' benchmarks/*.py))
-# Bytecode is written whatever the machine's setting is: the tests start a hundred commands. Blocks of memory are kept
-# between batches: page faults are half of a forward pass on a virtual machine.
-PYTEST := PYTHONDONTWRITEBYTECODE= MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=100000000000 HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+# Bytecode is written whatever the machine's setting is: the tests start a hundred commands.
+export PYTHONDONTWRITEBYTECODE :=
+# Blocks of memory are kept between batches: page faults are half of a forward pass on a virtual machine.
+PYTEST := MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=100000000000 HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: table test test-all lint format coverage bench setup clean
+.PHONY: table test test-all lint format coverage bench docs dist setup clean
 
-table: setup        ## run the bundled quickstart, print what is measured and missing; one table: make table TABLE=unifex_table5
+table: .venv/runtime  ## run the bundled quickstart, print what is measured and missing; one table: make table TABLE=unifex_table5
 	@$(BIN)/probe table $(TABLE)
 
-test: setup         ## before a commit: every claim, in under four minutes on two cores
+test: .venv/dev     ## before a commit: every claim, in under four minutes on two cores
 	@$(PYTEST) -m "not slow"
 
-test-all: setup     ## the rest, on top of `make test`: endurance runs, thousands of examples, whole pages run
+test-all: .venv/dev ## the rest, on top of `make test`: endurance runs, thousands of examples, whole pages run
 	@EXAMPLES=many $(PYTEST) -m "slow or hypothesis"
 
-lint: setup         ## ruff and pyright
+lint: .venv/dev     ## ruff and pyright
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/pyright
 
-format: setup
+format: .venv/dev
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-coverage: setup     ## write docs/coverage.md from docs/coverage.yaml
+coverage: .venv/dev ## write docs/coverage.md from docs/coverage.yaml
 	@$(BIN)/python -m tests.coverage
 
-bench: setup        ## measurements side by side with peers and limits; one of them: make bench BENCH=store
+bench: .venv/dev    ## measurements side by side with peers and limits; one of them: make bench BENCH=store
 	@for name in $(BENCH); do $(BIN)/python -m benchmarks.$$name || exit 1; done
 
-setup: .venv/installed
+docs: .venv/docs    ## docs/ and the docstrings as pages, site/index.html; every link is checked
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-# uv installs the stack in well under a minute; where it is missing, pip brings it into the new environment.
-.venv/installed: pyproject.toml constraints.txt
+dist: .venv/dev     ## dist/: the wheel and the sdist, checked, and the wheel run outside the clone
+	@rm -rf dist
+	@$(UV) build --quiet --python $(BIN)/python
+	@$(PYTEST) -n 0 tests/integration/distribution.py
+
+setup: .venv/dev    ## all that tests and lint need
+
+# Three stamps, so that nobody installs more than what is asked for: what `probe` needs, the development tools, the
+# documentation's. uv installs the first in well under a minute; where it is missing, pip brings it into .venv.
+.venv/runtime: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "error: $(PYTHON) is older than 3.11; name a newer one: make PYTHON=python3.12"; exit 1; }
 	@echo "Setting up .venv (once) ..."
 	@if command -v uv >/dev/null; then \
 	  test -x $(BIN)/python || uv venv --quiet --python $(PYTHON) .venv; \
-	  uv pip install --quiet --compile-bytecode --python $(BIN)/python -c constraints.txt -e '.[dev]'; \
 	else \
 	  test -x $(BIN)/python || $(PYTHON) -m venv .venv \
 	    || { echo "error: $(PYTHON) cannot make virtual environments; install python3-venv or uv."; exit 1; }; \
-	  $(BIN)/python -m pip install --quiet uv && \
-	  $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -c constraints.txt -e '.[dev]'; \
+	  $(BIN)/python -m pip install --quiet uv; \
 	fi
+	@$(INSTALL) -e .
 	@touch $@
 
-clean:              ## remove the environment and this folder's results (caches and data are kept)
-	rm -rf .venv out
+.venv/dev: private INSTALL += --compile-bytecode
+.venv/dev .venv/docs: .venv/runtime
+	@echo "Adding the $(@F) tools to .venv (once) ..."
+	@$(INSTALL) -e '.[$(@F)]'
+	@touch $@
+
+clean:              ## remove the environment, the built files and this folder's results (caches and data are kept)
+	rm -rf .venv out dist site

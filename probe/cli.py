@@ -9,7 +9,7 @@ probe data list · cache list
 import errno
 import os
 import sys
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -71,12 +71,31 @@ def _failed(sentence: str, code: int = 1) -> typer.Exit:
 app = typer.Typer(
     cls=Commands,
     no_args_is_help=True,
+    context_settings={"help_option_names": ["--help", "-h"]},
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     help="Linear probing over cached frozen features, for universal image retrieval.",
     epilog="Every command takes --debug, which shows the traceback of an error.",
 )
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"probe {version('probe')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None: ...
+
+
 app.command(epilog="Example: probe backbones siglip-so400m-14-384")(backbones)
 app.add_typer(data_commands, name="data")
 app.command(epilog="Example: probe extract ~/photos --backbone timm:resnet50 --weights resnet50.safetensors")(extract)

@@ -15,7 +15,7 @@ import ast
 import hashlib
 import importlib
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -77,12 +77,9 @@ def _code(
         if not (of_probe(module) if _is_own(module) else _is_of(module, file, packages, folders)):
             continue
         passed.add(module)
-        imports = _imports(module)
-        if _only_passes_on(module, file):  # imported as a whole, so anything of it may be used
-            imports = [(source, alias.name) for source, alias in _passed_on(module, file)]
-        else:
+        if not _only_passes_on(module, file):
             found[module] = _name(module, file), source_digest(file)
-        todo |= {each for name in imports for each in _defining(*name)}
+        todo |= _needed(module)
     return tuple(sorted(found.values()))
 
 
@@ -113,11 +110,19 @@ def _only_passes_on(module: str, file: Path | None) -> bool:
 
 
 @cache
-def _imports(module: str) -> Sequence[tuple[str, str | None]]:
-    """Modules that it imports, and of each the name that it takes from there: None for the module as a whole."""
+def _needed(module: str) -> frozenset[str]:
+    """The modules that its imports lead to."""
     file = _file(module)
     if file is None or file.suffix != ".py":
-        return []
+        return frozenset()
+    # an `__init__` of probe that is imported as a whole: anything of it may be used
+    whole = _only_passes_on(module, file)
+    imports = _passed_on(module, file).values() if whole else _imports(module, file)
+    return frozenset(each for name in imports for each in _defining(*name))
+
+
+def _imports(module: str, file: Path) -> Sequence[tuple[str, str | None]]:
+    """Modules that it imports, and of each the name that it takes from there: None for the module as a whole."""
     nodes = list(ast.walk(plain_source(file)))
     whole = [(alias.name, None) for node in nodes if isinstance(node, ast.Import) for alias in node.names]
     of_names = [
@@ -145,18 +150,23 @@ def _defining(module: str, name: str | None) -> Iterator[str]:
     elif file is None or name is None or not _only_passes_on(module, file):
         yield module
     else:
-        passed_on = {alias.asname or alias.name: (source, alias.name) for source, alias in _passed_on(module, file)}
+        passed_on = _passed_on(module, file)
         if name in passed_on:
             yield from _defining(*passed_on[name])
         elif "def __getattr__(" in file.read_text(encoding="utf-8"):  # lazy, and told to nobody
             yield getattr(getattr(importlib.import_module(module), name, None), "__module__", module)
 
 
-def _passed_on(module: str, file: Path) -> Iterator[tuple[str, ast.alias]]:
-    """What an `__init__` imports, for type checkers too: where it is lazy, only they are told."""
-    for node in ast.walk(ast.parse(file.read_bytes())):
-        if isinstance(node, ast.ImportFrom):
-            yield from ((_absolute(node, module, file), alias) for alias in node.names)
+@cache
+def _passed_on(module: str, file: Path) -> Mapping[str, tuple[str, str]]:
+    """What an `__init__` imports, by name: from which module, and what it is called there. For type checkers too:
+    where it is lazy, only they are told."""
+    return {
+        alias.asname or alias.name: (_absolute(node, module, file), alias.name)
+        for node in ast.walk(ast.parse(file.read_bytes()))
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
 
 
 @cache

@@ -1,8 +1,10 @@
 """Where things live: data that came from outside, features (costly, shared between projects), and results.
 
-Features and data default to the user's data folder; results to `out` in the current folder.
+Features and data default to the user's data folder; results to `out` in the current folder. Recipes are those of
+`recipes` in the current folder, and what is not there comes with probe.
 
     Workspace(data_root, cache, out).store("pocket", "mobilenetv1")   # <cache>/pocket/mobilenetv1.h5
+    or_bundled(Path("recipes/quickstart.yaml"))                       # outside the clone, the one that comes with probe
 """
 
 import hashlib
@@ -10,6 +12,9 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
+
+RECIPES = Path("recipes")  # of the current folder
+BUNDLED_RECIPES = Path(__file__).parent / "recipes" / "bundled"  # in the clone, a link to its `recipes`
 
 
 def user_data_folder() -> Path:
@@ -75,3 +80,16 @@ class Workspace:
 def file_name(name: str) -> str:
     """A name as one path component: `open_clip:ViT-B-16/openai` -> `open_clip-ViT-B-16-openai`."""
     return re.sub(r"[^\w.+@-]+", "-", name).strip("-.") or "unnamed"
+
+
+def or_bundled(path: Path) -> Path:
+    """The file or folder itself; where there is none of a path below `recipes`, the one that comes with probe."""
+    if path.exists() or not path.is_relative_to(RECIPES):
+        return path
+    bundled = BUNDLED_RECIPES / path.relative_to(RECIPES)
+    return bundled if bundled.exists() else path
+
+
+def as_named(path: Path) -> Path:
+    """What a command calls a file that `or_bundled` gave: one that comes with probe is below `recipes`."""
+    return RECIPES / path.relative_to(BUNDLED_RECIPES) if path.is_relative_to(BUNDLED_RECIPES) else path

@@ -3,19 +3,18 @@
 probe backbones · backbones siglip-so400m-14-384
 """
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from probe.commands.options import Catalogue
 
 
 def backbones(
     name: Annotated[
         str | None, typer.Argument(metavar="[NAME]", help="A name of the catalogue, or timm:NAME and the like.")
     ] = None,
-    catalogue: Annotated[
-        Path | None, typer.Option(help="A YAML file with a `backbones:` section of your own.", exists=True)
-    ] = None,
+    catalogue: Catalogue = None,
 ) -> None:
     """List the backbones that there are, or tell everything of one: preprocessing, feature, where its weights are."""
     from probe.backbones import all_backbones, find_backbone, print_backbone, print_catalogue

@@ -13,7 +13,7 @@ import typer
 from probe.commands.options import DEFAULT, Cache, DataRoot, Datasets, Device
 from probe.device import DeviceChoice
 from probe.errors import UsageError
-from probe.workspace import Workspace
+from probe.workspace import Workspace, or_bundled
 
 if TYPE_CHECKING:
     from probe.data import Curation, Manifest
@@ -53,6 +53,7 @@ def curate(
     from probe.progress import say
     from probe.terminal import printer
 
+    recipe = or_bundled(recipe)
     curations = read_curations(recipe)
     workspace = Workspace(data_root, cache, DEFAULT.out, datasets)
     if row is not None:

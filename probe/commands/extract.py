@@ -8,7 +8,18 @@ from typing import Annotated
 
 import typer
 
-from probe.commands.options import DEFAULT, Cache, DataRoot, Datasets, Device, Out, Split, StoredAs, ViewChoice
+from probe.commands.options import (
+    DEFAULT,
+    Cache,
+    Catalogue,
+    DataRoot,
+    Datasets,
+    Device,
+    Out,
+    Split,
+    StoredAs,
+    ViewChoice,
+)
 from probe.device import DeviceChoice
 from probe.precision import PrecisionChoice
 from probe.workspace import Workspace
@@ -23,9 +34,7 @@ def extract(
     weights: Annotated[
         Path | None, typer.Option(help="A local checkpoint (.safetensors, or .pt) instead of the hub's.")
     ] = None,
-    catalogue: Annotated[
-        Path | None, typer.Option(help="A YAML file with a `backbones:` section of your own.", exists=True)
-    ] = None,
+    catalogue: Catalogue = None,
     source_root: Annotated[
         list[str] | None, typer.Option(help="SOURCE=FOLDER: where a source's images lie; repeatable.")
     ] = None,

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from probe.device import DeviceChoice
-from probe.workspace import Workspace
+from probe.workspace import Workspace, or_bundled
 
 
 class StoredAs(StrEnum):
@@ -91,6 +91,12 @@ DataRoot = Annotated[
 Datasets = Annotated[
     Path | None,
     typer.Option(envvar="PROBE_DATASETS", help="A YAML file with data sets of your own (docs/datasets.md)."),
+]
+Catalogue = Annotated[
+    Path | None,
+    typer.Option(
+        help="A YAML file with a `backbones:` section of your own.", callback=lambda path: path and or_bundled(path)
+    ),
 ]
 Cache = Annotated[
     Path,

@@ -4,7 +4,6 @@ probe plan unifex_table5 uned_table4 --machine h100 --gpus 8
 """
 
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -42,7 +41,7 @@ def plan(
         raise UsageError("--sh runs one command after the other; --slurm runs as many at once as there are --gpus.")
     workspace = Workspace(data_root, cache, out, datasets)
     inputs, planner = Inputs(workspace), Planner(workspace, machine)
-    read = [read_recipe(path) for path in find_recipes(recipes or [Path("recipes")])]
+    read = [read_recipe(path) for path in find_recipes(recipes)]
     found = make_plan([Inventory(recipe, workspace, inputs) for recipe in read], planner)
     made_by = " ".join(["probe", *sys.argv[1:]])
     for reason in found.missing if sh or slurm else ():

@@ -54,6 +54,6 @@ def inventories(recipes: list[Path] | None, workspace: Workspace) -> "list[Inven
     from probe.planning import Inputs, Inventory
     from probe.recipes import find_recipes, read_recipe
 
-    read = [read_recipe(path) for path in find_recipes(recipes or [Path("recipes")])]
+    read = [read_recipe(path) for path in find_recipes(recipes)]
     inputs = Inputs(workspace)
     return [Inventory(recipe, workspace, inputs) for recipe in read]

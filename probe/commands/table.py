@@ -39,9 +39,8 @@ def table(
     from probe.terminal import printer
 
     workspace = Workspace(data_root, cache, out, datasets)
-    named = recipes or [Path("recipes")]
-    read = [read_recipe(path) for path in find_recipes(named)]
-    by_folder = any(path.is_dir() for path in named)
+    read = [read_recipe(path) for path in find_recipes(recipes)]
+    by_folder = not recipes or any(path.is_dir() for path in recipes)
     for recipe in read:
         if recipe.self_contained:
             complete(recipe, workspace, device)

@@ -19,7 +19,7 @@ Dropout = Annotated[float, Field(ge=0, lt=1)]
 
 
 class LinearHead(TrainedHead):
-    """(B, D) float32 -> (B, d): [L2 ->] [dropout ->] x Wᵀ + b [-> L2].
+    """(B, D) float32 -> (B, d): `[L2 ->] [dropout ->] x Wᵀ + b [-> L2]`.
 
     `weight` (d, D) and `bias` (d,) are the initial values; they become parameters. `generator` lives on the device of
     the features and is used in training mode only, for dropout.

@@ -17,7 +17,7 @@ from probe.backbones import Backbone
 from probe.data import SPLITS, Manifest, find_dataset, is_known
 from probe.planning.inputs import ValidationRule, validation_rule
 from probe.recipes import Recipe
-from probe.workspace import Workspace
+from probe.workspace import Workspace, as_named
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Extraction:
             words += ["--val", str(self.rule.share)]
             words += ["--val-seed", str(self.rule.seed)] if self.rule.seed else []
         if self.backbone.catalogue:
-            words += ["--catalogue", str(self.backbone.catalogue)]
+            words += ["--catalogue", str(as_named(self.backbone.catalogue))]
         if row.weights:
             words += ["--weights", row.weights]
         return shlex.join(words + workspace.options("data_root", "cache"))

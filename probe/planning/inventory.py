@@ -19,7 +19,7 @@ from probe.planning.inputs import Inputs, validation_rule
 from probe.planning.specialists import by_seed, measured_steps
 from probe.recipes import Recipe, Row, curation_commands, require_distinct_columns, undrawable
 from probe.runs import Run
-from probe.workspace import Workspace
+from probe.workspace import Workspace, as_named
 
 
 class Inventory:
@@ -185,7 +185,7 @@ class Inventory:
     def fit_command(self) -> str:
         """What fits the missing runs."""
         options = self.workspace.options("data_root", "cache", "out")
-        return shlex.join(["probe", "fit", str(self.recipe.path), *self.recipe.options, *options])
+        return shlex.join(["probe", "fit", str(as_named(self.recipe.path)), *self.recipe.options, *options])
 
     def features_of(self, row: Row) -> CachedFeatures | None:
         """None where they are missing, and for a row without runs."""

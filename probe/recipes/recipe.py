@@ -39,8 +39,8 @@ from probe.recipes.static import (
     statistics_table,
 )
 from probe.validation import Strict, checked, read_keys
+from probe.workspace import BUNDLED_RECIPES, RECIPES, or_bundled
 
-FOLDER = Path("recipes")  # of the current folder
 CLAIMS = "claims"  # a kind of recipe
 
 
@@ -122,20 +122,22 @@ class Recipe:
 
 
 def find_recipe(named: Path) -> Path:
-    """A recipe's file: the file itself, or the one of that name in `recipes/`. Raises UsageError, with the nearest
-    name, where there is none of that name."""
-    if named.exists() or named.suffix or len(named.parts) != 1:
-        return named
-    known = sorted(path.stem for path in FOLDER.glob("*.yaml"))
-    if named.name in known:
-        return FOLDER / f"{named}.yaml"
-    near = nearest(named.name, known) if known else f"there is no folder '{FOLDER}' here; name its file."
-    raise UsageError(f"there is no recipe '{named}'; {near}")
+    """A recipe's file, or a folder of them: the path itself, or the file of that name in `recipes/`; what is not there
+    comes with probe. Raises UsageError, with the nearest name, where there is none of that name."""
+    path = or_bundled(named)
+    if path.exists() or named.suffix or len(named.parts) != 1:
+        return path
+    file = or_bundled(RECIPES / f"{named}.yaml")
+    if file.exists():
+        return file
+    known = sorted({path.stem for folder in (RECIPES, BUNDLED_RECIPES) for path in folder.glob("*.yaml")})
+    raise UsageError(f"there is no recipe '{named}'; {nearest(named.name, known)}")
 
 
-def find_recipes(named: list[Path]) -> list[Path]:
-    """Recipes by name or file, and all of those in folders, in order. Raises UsageError where there are none."""
-    paths = [find_recipe(path) for path in named]
+def find_recipes(named: list[Path] | None) -> list[Path]:
+    """Recipes by name or file, and all of those in folders, in order; by default, of `recipes/`. Raises UsageError
+    where there are none."""
+    paths = [find_recipe(path) for path in named or [RECIPES]]
     found = [file for path in paths for file in (sorted(path.glob("*.yaml")) if path.is_dir() else [path])]
     if not found:
         raise UsageError(f"there are no recipes (*.yaml) in {', '.join(map(str, paths))}; name a recipe.")

@@ -1,8 +1,8 @@
 """Training sets which are not on this machine, drawn by the curation recipes beside the recipes: the commands, and what
 they cannot be drawn without.
 
-curation_commands(["m4d-35k"], Path("recipes"), workspace)     # ["probe data curate recipes/curation/m4d-35k.yaml"]
-undrawable(["m4d-35k"], Path("recipes"), workspace)            # ["m4d-35k is drawn from data that is not, ..."]
+    curation_commands(["m4d-35k"], Path("recipes"), workspace)     # ["probe data curate recipes/curation/m4d-35k.yaml"]
+    undrawable(["m4d-35k"], Path("recipes"), workspace)            # ["m4d-35k is drawn from data that is not, ..."]
 """
 
 import shlex
@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from probe.data import Curation, lacking_data, read_curations
-from probe.workspace import Workspace
+from probe.workspace import Workspace, as_named
 
 FOLDER = "curation"  # beside the recipes
 
@@ -23,7 +23,7 @@ def curation_commands(names: Sequence[str], recipes: Path, workspace: Workspace)
     for file, curations in _curations(recipes):
         drawn = [curation.name for curation in curations]
         asked = [name for name in drawn if name in names]
-        command = ["probe", "data", "curate", str(file)]
+        command = ["probe", "data", "curate", str(as_named(file))]
         options = workspace.options("data_root")
         if asked == drawn:
             commands.append(command + options)

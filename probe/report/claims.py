@@ -3,8 +3,8 @@
 A claim of several comparisons holds where all of them do. The one that decides is told: of those that fail the
 clearest, else the least sure, whose p is that of the whole (all must hold: nothing is corrected for their number).
 
-check_claims(inventory)[0].measured.verdict                     # Verdict.HOLDS
-claims_table(inventory).rows[0].cell("here", "here").text       # "holds ≈"
+    check_claims(inventory)[0].measured.verdict                     # Verdict.HOLDS
+    claims_table(inventory).rows[0].cell("here", "here").text       # "holds ≈"
 """
 
 import math
@@ -21,6 +21,7 @@ from probe.report.claim_tests import ClaimTests, MeasuredRuns
 from probe.report.significance import LEVEL
 from probe.report.table import Cell, Table, TableRow, oracle_scores, seed_folders, size_cells
 from probe.runs import Run
+from probe.workspace import as_named
 
 PRINT, HERE, DIFFERENCE, P, ROWS = VERDICTS
 UNSURE = "≈"
@@ -81,7 +82,7 @@ def claims_table(inventory: Inventory) -> Table:
     commands = []
     if any(each.measurable and each.measured.missing for each in checked):
         options = workspace.options("data_root", "cache", "out")
-        commands.append(shlex.join(["probe", "plan", str(recipe.path), *options]))
+        commands.append(shlex.join(["probe", "plan", str(as_named(recipe.path)), *options]))
     notes = [
         f"not borne out by the print: {each.claim.claim}: {_text(each.claim, each.printed)} of {_rows(each.printed)}"
         for each in checked

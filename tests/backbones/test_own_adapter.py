@@ -45,7 +45,14 @@ def test_its_features_are_what_its_module_gives(folder: Path) -> None:
 
 
 def forget_sources() -> None:
-    for cached in (source.source_digest, source.plain_source, source._imports, source._file, source._code):
+    for cached in (
+        source.source_digest,
+        source.plain_source,
+        source._needed,
+        source._passed_on,
+        source._file,
+        source._code,
+    ):
         cached.cache_clear()
 
 

@@ -74,10 +74,11 @@ class Shell:
         out, err = process.communicate()
         assert process.returncode == 0, "\n".join([*told, out, err])
 
-    def python(self, code: str) -> None:
-        """Runs a script."""
+    def python(self, code: str) -> str:
+        """Runs a script; what it prints."""
         done = self._forked(_run_script, code)
         assert done.returncode == 0, f"{code}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
 
     def _forked(self, work: Callable[..., None], *args: Any) -> subprocess.CompletedProcess[str]:
         with tempfile.TemporaryDirectory() as folder:

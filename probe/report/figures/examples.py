@@ -26,7 +26,7 @@ from probe.report.figures.mosaic import PX, Strip, Tile, mosaic
 from probe.report.queries import BETWEEN, KEY, descriptions, first_finished_seed, queries
 from probe.report.table import Table
 from probe.report.thumbnails import Key, Thumbnails
-from probe.workspace import file_name
+from probe.workspace import as_named, file_name
 
 METRIC = "mMP@5"
 NEIGHBOURS = 5
@@ -83,7 +83,7 @@ def chosen_rows(inventory: Inventory, names: Sequence[str]) -> list[Row]:
         if not rows[name].runs:
             raise UsageError(f"--rows: '{name}' is printed only: nothing was retrieved; name a row with runs.")
         if not first_finished_seed(inventory, rows[name]):
-            what_to_run = f"`probe table {inventory.recipe.path}` prints what to run."
+            what_to_run = f"`probe table {as_named(inventory.recipe.path)}` prints what to run."
             raise UsageError(f"--rows: no seed of '{name}' is finished; {what_to_run}")
     return [rows[name] for name in names]
 
