@@ -25,7 +25,7 @@ from probe.commands.fit import fit
 from probe.commands.plan import plan
 from probe.commands.report import report
 from probe.commands.table import table
-from probe.terminal import visible
+from probe.terminal import replace_what_cannot_be_encoded, visible
 
 # Threads that wait spin some microseconds, then sleep. A training step waits hundreds of times for less than that:
 # sleeping at once (OMP_WAIT_POLICY=PASSIVE) makes it twice as slow, and spinning on costs others on a shared machine.
@@ -116,6 +116,7 @@ app.command(epilog="Example: probe figures recipes/quickstart.yaml")(figures)
 
 def main() -> None:
     """Entry point of `probe`."""
+    replace_what_cannot_be_encoded()
     try:
         app()
     except Exception as error:

@@ -6,7 +6,10 @@ control character as its number.
     printer().print(table)
 """
 
+import codecs
+import io
 import re
+import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -15,12 +18,27 @@ from rich.segment import Segment
 
 WIDE = 500  # a table takes what it needs of it
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
+ASCII = {"≈": "~", "±": "+-", "×": "x", "–": "-", "…": "...", "→": "->", "·": "-", "█": "#"}
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # but tab and line feed
 
 
 def visible(text: str) -> str:
     """`\\x1b` in place of an escape, and likewise."""
     return CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+
+
+def replace_what_cannot_be_encoded() -> None:
+    """On standard output and standard error, in place of an exception where these are not UTF-8."""
+
+    def replacement(error: UnicodeError) -> tuple[str, int]:
+        if not isinstance(error, UnicodeEncodeError):
+            raise error
+        return "".join(ASCII.get(char, "?") for char in error.object[error.start : error.end]), error.end
+
+    codecs.register_error("probe", replacement)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="probe")
 
 
 def literal(text: str) -> str:

@@ -59,8 +59,21 @@ def parse_yaml(text: str) -> Any:
             return None if root is None else loader.construct_document(root)
         finally:
             loader.dispose()
+    except yaml.MarkedYAMLError as error:
+        raise ValueError(_with_place(error, text)) from error
     except yaml.YAMLError as error:
         raise ValueError(str(error)) from error
+
+
+def _with_place(error: yaml.MarkedYAMLError, text: str) -> str:
+    """What is wrong, with line and column, and what was being read where that began elsewhere."""
+    mark, begun = error.problem_mark, error.context_mark
+    if mark is None:
+        return str(error)
+    tab = " (a tab; indent with blanks)" if text.split("\n")[mark.line][mark.column :].startswith("\t") else ""
+    elsewhere = error.context and begun and begun.line != mark.line
+    context = f", {error.context} that begins in line {begun.line + 1}" if elsewhere else ""
+    return f"line {mark.line + 1}, column {mark.column + 1}: {error.problem}{tab}{context}"
 
 
 def _refuse_bombs(text: str) -> None:

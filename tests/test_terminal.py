@@ -1,6 +1,9 @@
 """What is printed commands neither the terminal nor a spreadsheet."""
 
 import io
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -44,6 +47,19 @@ def test_what_is_said_is_plain_too(capsys: pytest.CaptureFixture[str], monkeypat
     monkeypatch.setattr(console, "file", stream)
     say("images/\x1b[31m:car:.jpg is gone")
     assert stream.getvalue() == "images/\\x1b[31m:car:.jpg is gone\n"
+
+
+@pytest.mark.parametrize(
+    ("encoding", "expected"), [("utf-8", "≈ 1 ± 2 … 饮"), ("latin-1", "~ 1 ± 2 ... ?"), ("ascii", "~ 1 +- 2 ... ?")]
+)
+def test_what_the_output_cannot_encode_is_replaced(encoding: str, expected: str) -> None:
+    code = (
+        "from probe.progress import say; from probe.terminal import *; replace_what_cannot_be_encoded();"
+        "printer().print('≈ 1 ± 2 … 饮'); say('≈ 1 ± 2 … 饮')"
+    )
+    variables = os.environ | {"PYTHONIOENCODING": encoding}
+    done = subprocess.run([sys.executable, "-c", code], env=variables, capture_output=True, encoding=encoding)
+    assert (done.stdout.strip(), done.stderr.strip()) == (expected, expected)
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@a", "\t=1"])

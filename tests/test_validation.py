@@ -28,6 +28,27 @@ def test_what_is_too_deep_or_too_often_is_a_value_error(text: str, problem: str)
         parse_yaml(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (
+            "title: T\nrows\n  - x\na: 1",
+            "^line 4, column 1: could not find .* ':', while scanning .* begins in line 2$",
+        ),
+        (
+            "a:\n\tb: 1",
+            r"^line 2, column 1: found character that cannot start any token \(a tab; indent with blanks\)$",
+        ),
+        ("a: b: c", "^line 1, column 5: mapping values are not allowed in this context$"),
+        ("a: [1, 2\nb: 3", r"^line 2, column 2: did not find expected ',' or '\]', while .* that begins in line 1$"),
+        ("a: 'x\nb: 1", "^line 2, column 5: found unexpected end of stream, while .* that begins in line 1$"),
+    ],
+)
+def test_an_error_has_line_column_and_reason(text: str, problem: str) -> None:
+    with pytest.raises(ValueError, match=problem):
+        parse_yaml(text)
+
+
 def test_aliases_and_merges_as_people_write_them_are_read() -> None:
     assert parse_yaml("a: &a {x: 1}\nb: {<<: *a, y: [*a, *a]}") == {"a": {"x": 1}, "b": {"x": 1, "y": [{"x": 1}] * 2}}
 

@@ -1,15 +1,19 @@
 """A checkpoint file into a module: every key and shape must match, and a report says what did not.
 
-Tensors are all that is read: safetensors, PyTorch's format with `weights_only=True`, or a TorchScript archive that is
-not run, so nothing that a file brings along is ever executed.
+Tensors are all that is read, by what the file is and not by its name: safetensors, PyTorch's format with
+`weights_only=True`, or a TorchScript archive that is not run, so nothing that a file brings along is ever executed.
 
     fit(module, read_state(Path("model.pth")), Path("model.pth"))
 """
 
+import argparse
+import pathlib
 import pickle
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, TypeGuard
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -17,29 +21,46 @@ from safetensors.torch import load_file
 from feature_cache import require_regular
 from probe.backbones.torchscript import is_torchscript, read_torchscript
 from probe.errors import ProbeError, UsageError, first_line
+from probe.progress import say
 
 State = dict[str, torch.Tensor]
 
-WRAPPERS = ("state_dict", "model", "model_state", "model_state_dict")
+STATES = (
+    *("state_dict_ema", "model_ema", "ema_model", "ema_state_dict", "ema", "params_ema", "teacher"),
+    *("state_dict", "model_state_dict", "model_state", "model", "module", "network", "net", "params"),
+)
+"""What a checkpoint calls its weights, the averaged ones first, as timm takes them."""
+WRAPPERS = ("module.", "_orig_mod.", "model.", "backbone.", "encoder.", "net.")
+"""What parallel training, compilation and trainers put in front of every name."""
+HARMLESS: list[Any] = [
+    *(argparse.Namespace, pathlib.PosixPath, pathlib.PurePosixPath, np.ndarray, np.dtype),
+    *(type(np.dtype(kind)) for kind in ("bool", "int32", "int64", "uint8", "float16", "float32", "float64")),
+    (np.float64(0).__reduce__()[0], "numpy.core.multiarray.scalar"),
+    (np.float64(0).__reduce__()[0], "numpy._core.multiarray.scalar"),
+    (np.empty(0).__reduce__()[0], "numpy.core.multiarray._reconstruct"),
+    (np.empty(0).__reduce__()[0], "numpy._core.multiarray._reconstruct"),
+]
+"""What else than tensors PyTorch may make while it reads: none of these runs what the file says."""
+FOREIGN = {
+    b"version https://git-lfs": "a Git LFS pointer in place of the weights; run `git lfs pull` where it lies",
+    b"<!doctype": "a web page; download the file itself",
+    b"<html": "a web page; download the file itself",
+}
 SHOWN = 5
 
 
 def read_state(weights: Path, prefix: str | None = None) -> State:
     """Names and tensors of a checkpoint; below `prefix` only, and without it, where one is given.
 
-    A wrapper around the state dict and the `module.` of parallel training are taken off. Raises ProbeError for a file
-    that cannot be read, UsageError for one without a state dict or without the prefix.
+    What is around the state dict (STATES) and in front of all its names (WRAPPERS) is taken off; where there are
+    several states, one line says which is taken. Raises ProbeError for a file that cannot be read, UsageError for one
+    without a state dict or without the prefix.
     """
-    state = _unwrapped(_content(weights))
-    if not isinstance(state, dict) or not all(
-        isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in state.items()
-    ):
-        raise UsageError(
-            f"{weights} holds no state dict (names and tensors), at its top level or under "
-            f"{', '.join(WRAPPERS)}; save one from it."
-        )
-    if state and all(key.startswith("module.") for key in state):
-        state = below(state, "module.")
+    state = _state_of(_content(weights), weights)
+    while wrapper := next((each for each in WRAPPERS if state and all(key.startswith(each) for key in state)), None):
+        if prefix is not None and below(state, prefix):
+            break
+        state = below(state, wrapper)
     if prefix is None:
         return state
     chosen = below(state, prefix)
@@ -83,10 +104,20 @@ def report_differences(weights: Path, missing: Sequence[str], unexpected: Sequen
     named = {"missing": missing, "unexpected": unexpected, "of another shape": shapes}
     report = [f"{len(keys):,} {what} ({_listed(keys)})" for what, keys in named.items() if keys]
     if report:
-        raise UsageError(
-            f"{weights} does not fit the model: {'; '.join(report)}; check the model's name, its options, and whose "
-            "weights these are."
+        prefixes = _prefixes(missing, unexpected)
+        remedy = (
+            f"all that is missing lies below {' and below '.join(prefixes)}, which a catalogue row can name as `prefix`"
+            if prefixes
+            else "check the model's name, its options, and whose weights these are"
         )
+        raise UsageError(f"{weights} does not fit the model: {'; '.join(report)}; {remedy}.")
+
+
+def _prefixes(missing: Sequence[str], unexpected: Sequence[str]) -> list[str]:
+    """Those in front of all missing keys among the unexpected ones."""
+    given = set(unexpected)
+    found = [key.removesuffix(missing[0]) for key in unexpected if missing and key.endswith(f".{missing[0]}")]
+    return [f"'{prefix}'" for prefix in found if all(f"{prefix}{key}" in given for key in missing)]
 
 
 def _listed(keys: Iterable[str]) -> str:
@@ -97,19 +128,69 @@ def _listed(keys: Iterable[str]) -> str:
 def _content(weights: Path) -> object:
     require_regular(weights)
     try:
-        if weights.suffix == ".safetensors":
+        with weights.open("rb") as file:
+            head = file.read(512)
+        _require_weights(weights, head)
+        if head[8:9] == b"{" or weights.suffix == ".safetensors":  # after eight bytes for the length of the names
             return load_file(weights)
         if is_torchscript(weights):
             return read_torchscript(weights)
-        return torch.load(weights, map_location="cpu", weights_only=True)
-    except (OSError, EOFError, SafetensorError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        with torch.serialization.safe_globals(HARMLESS):
+            return torch.load(weights, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ProbeError(f"{weights} cannot be read as weights: {_obstacle(weights)}.") from error
+    except (OSError, EOFError, SafetensorError, RuntimeError, ValueError, KeyError) as error:
         raise ProbeError(f"{weights} cannot be read as weights: {first_line(error)}.") from error
 
 
-def _unwrapped(content: object) -> object:
-    for _ in WRAPPERS:
-        inner = [content[key] for key in WRAPPERS if isinstance(content, dict) and isinstance(content.get(key), dict)]
-        if not inner:
+def _require_weights(weights: Path, head: bytes) -> None:
+    """Raises ProbeError for what is often found in the place of weights. `head`: its first bytes."""
+    text = head.lstrip().lower()
+    foreign = next((what for start, what in FOREIGN.items() if text.startswith(start)), None)
+    if text.startswith(b"{"):
+        foreign = "JSON, such as the index of weights in several shards; merge the shards into one file"
+    if foreign:
+        raise ProbeError(f"{weights} is {foreign}.")
+
+
+def _obstacle(weights: Path) -> str:
+    """Why PyTorch read no tensors from a file."""
+    try:
+        with torch.serialization.safe_globals(HARMLESS):
+            code = torch.serialization.get_unsafe_globals_in_checkpoint(weights)
+    except (OSError, RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError):
+        code = []
+    if not code:
+        return "it is no checkpoint of PyTorch's, or a damaged one; get it again, or save it as safetensors"
+    return (
+        f"it needs code to be run ({_listed(code)}), which is never done; where you trust it, load it with what wrote "
+        "it, and save its state_dict() alone"
+    )
+
+
+def _state_of(content: object, weights: Path) -> State:
+    """The names and tensors in it, at the top or below names of STATES."""
+    path = []
+    while isinstance(content, Mapping) and not _is_state(content):
+        states = [key for key in STATES if isinstance(content.get(key), Mapping) and content[key]]
+        if not states:
             break
-        content = inner[0]
-    return content
+        others = [str(key) for key, value in content.items() if key != states[0] and _is_state(value) and value]
+        path.append(states[0])
+        if others:
+            say(f"{weights}: the weights are those of {'.'.join(path)}, not of {', '.join(others)}")
+        content = content[states[0]]
+    if _is_state(content):
+        return dict(content)
+    held = content.items() if isinstance(content, Mapping) else ()
+    has = _listed(f"{key} ({type(value).__name__})" for key, value in held) or type(content).__name__
+    raise UsageError(
+        f"{weights} holds no state dict (names and tensors), at its top level or under {', '.join(STATES)}; it has "
+        f"{has}: save one from it."
+    )
+
+
+def _is_state(content: object) -> TypeGuard[Mapping[str, torch.Tensor]]:
+    return isinstance(content, Mapping) and all(
+        isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in content.items()
+    )

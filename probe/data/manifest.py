@@ -8,10 +8,8 @@ several labels; `label` then holds a list in every row. No row is ever dropped: 
     manifest.split("test").height
 """
 
-import csv
 import hashlib
 import json
-import re
 from dataclasses import dataclass, field
 from functools import cached_property, reduce
 from operator import xor
@@ -21,16 +19,16 @@ from typing import Self
 import polars as pl
 
 from feature_cache import StoreError, read_parquet, require_regular
+from probe.data.csv_file import read_csv
 from probe.data.escape import on_disk
 from probe.data.labels import LISTS, from_text, plainest, to_text
-from probe.errors import UsageError, first_line, nearest
+from probe.errors import UsageError, nearest
 from probe.storage import replacing_file
 
 COLUMNS = ("image", "source", "label", "domain", "split", "role")
 SPLITS = ("train", "val", "test")
 ROLES = ("train", "query", "index", "both")
 ORIGIN = "curation.json"  # beside a curated manifest, whose folder holds no images
-QUOTED_FIELD = re.compile(r'(?:^|(?<=,))"(?:[^"]|"")*"(?=[,\r\n]|$)')
 BLOCK = 1 << 16  # rows whose text is one string at a time
 
 
@@ -137,16 +135,10 @@ def read_manifest(path: Path, roots: dict[str, Path] | None = None, data_root: P
     """
     require_regular(path)
     try:
-        is_parquet = path.suffix == ".parquet"
-        if not is_parquet:
-            _require_utf8(path)
-        frame = read_parquet(path) if is_parquet else pl.read_csv(path, infer_schema=False, glob=False)
-    except StoreError as error:
-        raise UsageError(f"{path} cannot be read as a manifest: {error}") from error
-    except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
-        fault = (path.suffix != ".parquet" and path.is_file() and _csv_fault(path)) or first_line(error)
-        raise UsageError(f"{path} cannot be read as a manifest: {fault}.") from error
-    if not is_parquet and "label" in frame.columns:
+        frame = read_parquet(path) if path.suffix == ".parquet" else read_csv(path)
+    except (StoreError, ValueError) as error:
+        raise UsageError(f"{path} cannot be read as a manifest: {str(error).rstrip('.')}.") from error
+    if path.suffix != ".parquet" and "label" in frame.columns:
         frame = frame.with_columns(from_text(frame["label"], str(path)))
     name = path.stem if path.stem != "manifest" else path.absolute().parent.name
     manifest = Manifest(frame, where=str(path), name=name)
@@ -190,37 +182,6 @@ def _recorded_roots(origin: Path, manifest: Manifest) -> dict[str, str]:
     return roots
 
 
-def _require_utf8(path: Path) -> None:
-    with path.open("rb") as file:
-        if b"\0" in file.readline(1024):  # every other byte of ASCII names
-            raise UsageError(f"{path} holds UTF-16 or UTF-32 text; save the file as UTF-8.")
-
-
-def _csv_fault(path: Path) -> str | None:
-    """The first thing that is wrong in a CSV file, and where."""
-    with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            try:
-                line.decode()
-            except UnicodeDecodeError as error:
-                return f"line {number} is invalid utf-8 (byte 0x{line[error.start]:02x}); save the file as UTF-8"
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        lines: list[str] = []  # of the record at hand
-        reader = csv.reader((lines.append(line) or line for line in file), strict=True)
-        try:
-            header = next(reader, [])
-            lines.clear()
-            for number, row in enumerate(reader, 1):
-                if '"' in QUOTED_FIELD.sub("", "".join(lines)):
-                    return f"line {reader.line_num} has a quote in a bare field; put the field in quotes and double it"
-                if len(row) > len(header):
-                    return f"row {number} has more fields ({len(row)}) than the header ({len(header)})"
-                lines.clear()
-        except csv.Error as error:
-            return f"line {reader.line_num} is malformed ({error})"
-    return None
-
-
 def _validated(frame: pl.DataFrame, where: str) -> pl.DataFrame:
     _require_columns(frame, where)
     frame = _composed(frame.select(COLUMNS))
@@ -255,8 +216,9 @@ def _require_columns(frame: pl.DataFrame, where: str) -> None:
 
 
 def _composed(frame: pl.DataFrame) -> pl.DataFrame:
-    """Image ids in NFC, which ASCII is."""
+    """Image ids in NFC, which ASCII is, and without `./` in front."""
     image = pl.col("image")
+    frame = frame.with_columns(image.str.strip_prefix("./"))
     if frame.select((image.str.len_bytes() == image.str.len_chars()).all()).item():
         return frame
     return frame.with_columns(image.str.normalize("NFC"))

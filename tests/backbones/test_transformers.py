@@ -14,6 +14,8 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import (
     AutoImageProcessor,
+    BertConfig,
+    BertModel,
     BitImageProcessor,
     BitImageProcessorPil,
     CLIPConfig,
@@ -26,7 +28,11 @@ from transformers import (
     DINOv3ViTImageProcessor,
     DINOv3ViTModel,
     EfficientNetImageProcessor,
+    IJepaConfig,
+    IJepaModel,
+    LevitConfig,
     LevitImageProcessor,
+    LevitModel,
     Owlv2ImageProcessor,
     SiglipConfig,
     SiglipImageProcessor,
@@ -34,6 +40,9 @@ from transformers import (
     ViTConfig,
     ViTForImageClassification,
     ViTImageProcessor,
+    ViTMAEConfig,
+    ViTMAEModel,
+    ViTModel,
 )
 
 from probe.backbones.catalogue import find_backbone
@@ -58,8 +67,12 @@ TEXT = {
     "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 4, "vocab_size": 60,
     "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 1,
 }  # fmt: skip
-CROP = {"size": {"shortest_edge": 40}, "crop_size": {"height": 32, "width": 32}}
-SQUASH = {"size": {"height": 32, "width": 32}}
+LEVIT: dict[str, Any] = {
+    "image_size": 64, "hidden_sizes": [16, 32, 48], "num_attention_heads": [1, 2, 3], "depths": [1, 1, 1],
+    "key_dim": [8, 8, 8],
+}  # fmt: skip
+CROP: dict[str, Any] = {"size": {"shortest_edge": 40}, "crop_size": {"height": 32, "width": 32}}
+SQUASH: dict[str, Any] = {"size": {"height": 32, "width": 32}}
 
 # Model, processor, and the feature that `hf:` takes of it.
 MODELS: dict[str, tuple[Callable[[], Any], Callable[..., Any], dict[str, Any], str]] = {
@@ -77,6 +90,11 @@ MODELS: dict[str, tuple[Callable[[], Any], Callable[..., Any], dict[str, Any], s
         DINOv3ViTImageProcessor, SQUASH, "pooled",
     ),
     "vit": (lambda: ViTForImageClassification(ViTConfig(**VISION)), ViTImageProcessor, SQUASH, "cls"),
+    "ijepa": (lambda: IJepaModel(IJepaConfig(**VISION)), ViTImageProcessor, SQUASH, "mean"),
+    "levit": (
+        lambda: LevitModel(LevitConfig(**LEVIT)), LevitImageProcessor,
+        {"size": {"shortest_edge": 64}, "crop_size": {"height": 64, "width": 64}}, "pooled",
+    ),
 }  # fmt: skip
 
 
@@ -86,7 +104,7 @@ def saved(folder: Path, name: str) -> Any:
     make_model, make_processor, sizes, _ = MODELS[name]
     model = make_model().eval()
     for parameter in model.parameters():  # fresh weights are too small for images to differ
-        torch.nn.init.normal_(parameter, std=0.2)
+        torch.nn.init.normal_(parameter, mean=float(parameter.ndim == 1), std=0.2)
     model.save_pretrained(folder)
     make_processor(**sizes).save_pretrained(folder)
     return model
@@ -98,6 +116,8 @@ def expected_of(model: Any, name: str, pixels: torch.Tensor) -> torch.Tensor:
             return model.vision_model(pixel_values=pixels).pooler_output
         if name == "vit":
             return model.vit(pixel_values=pixels).last_hidden_state[:, 0]
+        if name == "ijepa":
+            return model(pixel_values=pixels).last_hidden_state.mean(dim=1)
         return model(pixel_values=pixels).pooler_output
 
 
@@ -147,7 +167,7 @@ def test_a_folder_and_the_same_repository_make_the_same_features_and_say_so(
     assert local == cached
 
 
-@pytest.mark.parametrize("name", ["clip", "siglip", "dinov2", "vit"])
+@pytest.mark.parametrize("name", ["clip", "siglip", "dinov2", "vit", "levit"])
 def test_pixels_equal_the_processors_own_with_its_pil_backend(tmp_path: Path, images: list[Path], name: str) -> None:
     saved(tmp_path / "model", name)
     backbone = find_backbone(f"hf:{tmp_path / 'model'}")
@@ -206,15 +226,50 @@ def test_both_backends_of_the_library_halve_a_margin_downwards(
     np.testing.assert_array_equal(pixels_of(processor, image), expected)
 
 
-@pytest.mark.parametrize("processor_class", [LevitImageProcessor, EfficientNetImageProcessor, Owlv2ImageProcessor])
-def test_a_processor_that_does_more_than_its_configuration_says_is_refused(
-    tmp_path: Path, processor_class: Any
+@pytest.mark.parametrize(
+    ("processor_class", "field"), [(EfficientNetImageProcessor, "include_top"), (Owlv2ImageProcessor, "do_pad")]
+)
+def test_a_processor_that_does_more_than_a_row_can_say_is_refused_with_its_fields(
+    tmp_path: Path, processor_class: Any, field: str
 ) -> None:
     saved(tmp_path / "model", "dinov2")
     processor_class().save_pretrained(tmp_path / "model")
-    said = rf"its {processor_class.__name__} gives other pixels than its preprocessor_config\.json says; write it"
+    said = rf"its {processor_class.__name__}(Pil)? gives other pixels than a row can say \(it has {field}, too\); write"
     with pytest.raises(UsageError, match=said):
         find_backbone(f"hf:{tmp_path / 'model'}")
+
+
+def test_a_model_that_masks_patches_at_random_is_refused(tmp_path: Path) -> None:
+    ViTMAEModel(ViTMAEConfig(**VISION)).save_pretrained(tmp_path / "mae")
+    ViTImageProcessor(**SQUASH).save_pretrained(tmp_path / "mae")
+    with pytest.raises(UsageError, match="mae gives other features each time, as models do that mask patches"):
+        load_encoder(find_backbone(f"hf:{tmp_path / 'mae'}"), CPU)
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        (lambda: BertModel(BertConfig(**SIZES)), r"\(BertModel\) does not take images of 32 x 32 pixels: .*input_ids"),
+        (
+            lambda: ViTModel(ViTConfig(**dict(VISION, image_size=64))),
+            r"\(ViTModel\) does not .* \(32\*32\) doesn't match",
+        ),
+    ],
+    ids=["text", "another size"],
+)
+def test_a_model_that_does_not_take_these_images_is_refused(tmp_path: Path, model: Callable, said: str) -> None:
+    model().save_pretrained(tmp_path / "model")
+    ViTImageProcessor(**SQUASH).save_pretrained(tmp_path / "model")
+    with pytest.raises(UsageError, match=said):
+        find_backbone(f"hf:{tmp_path / 'model'}")
+
+
+def test_timms_models_in_transformers_clothes_are_sent_to_timm(tmp_path: Path) -> None:
+    saved(tmp_path, "vit")
+    config = {"model_type": "timm_wrapper", "architecture": "vit_tiny_patch16_224"}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UsageError, match=r"is timm's vit_tiny_patch16_224; name it timm:vit_tiny_patch16_224\.$"):
+        find_backbone(f"hf:{tmp_path}")
 
 
 def test_the_text_tower_may_lack_anything_and_the_image_tower_nothing(tmp_path: Path) -> None:

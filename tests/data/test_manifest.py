@@ -2,6 +2,7 @@ import hashlib
 import json
 import re
 import unicodedata
+from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
@@ -102,7 +103,7 @@ def test_an_empty_field_is_refused_with_its_row(tmp_path: Path, column: str, val
     [
         *(
             ("image", image, "an image path that is not relative to the source's root")
-            for image in ("/etc/passwd", "../secret.jpg", "cat/../../x.jpg", "cat/..", "./x.jpg", "cat\\1.jpg", "..")
+            for image in ("/etc/passwd", "../secret.jpg", "cat/../../x.jpg", "cat/..", "a/./x.jpg", "cat\\1.jpg", "..")
         ),
         ("split", "training", "a split other than train, val, test"),
         ("split", "Test", "a split other than train, val, test"),
@@ -166,6 +167,47 @@ HEADER = ",".join(COLUMNS)
 def test_a_malformed_csv_is_refused(tmp_path: Path, content: bytes, what: str) -> None:
     (tmp_path / "manifest.csv").write_bytes(content)
     assert what in refusal(tmp_path / "manifest.csv")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text.replace(",", ";"),
+        lambda text: text.replace(",", "\t"),
+        lambda text: text.replace("\n", "\r"),
+        lambda text: text.replace(HEADER, HEADER.replace(",", " , ")),
+        lambda text: "".join(
+            f"{number - 1 if number else ''},{line}\n" for number, line in enumerate(text.splitlines())
+        ),
+        lambda text: text + "\n\n",
+        lambda text: text + ",,,,,\n" * 2,
+        lambda text: text.replace("\ncat/", "\n./cat/"),
+    ],
+    ids=["semicolons", "tabs", "\\r", "blanks in the header", "pandas' index", "blank lines", "empty fields", "./"],
+)
+def test_a_csv_as_other_programs_save_it_has_the_same_rows(tmp_path: Path, change: Callable[[str], str]) -> None:
+    plain = file_of(tmp_path, FRAME).read_text()
+    (tmp_path / "theirs.csv").write_text(change(plain), newline="")
+    assert change(plain) != plain
+    assert read_manifest(tmp_path / "theirs.csv").frame.equals(FRAME)
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"PK\x03\x04" + bytes(30), "it is a workbook, such as Excel's; save its sheet as CSV"),
+        (f"{HEADER},label\na.jpg,s,l,d,test,both,m\n".encode(), "it has the column 'label' twice"),
+        (f",{HEADER}\nx,a.jpg,s,l,d,test,both\n".encode(), "it has a column without a name"),
+        (
+            f"{HEADER}\na.jpg,s,l,d,test,both\n\nb.jpg,s,l,d,test,both\n".encode(),
+            "an empty field in 1 row(s), the first in",
+        ),
+    ],
+    ids=["workbook", "twice", "no name", "a blank line between"],
+)
+def test_a_csv_that_cannot_be_read_is_called_what_it_is(tmp_path: Path, content: bytes, what: str) -> None:
+    (tmp_path / "theirs.csv").write_bytes(content)
+    assert what in refusal(tmp_path / "theirs.csv")
 
 
 def test_a_file_that_is_no_parquet_or_not_there_is_refused(tmp_path: Path) -> None:
