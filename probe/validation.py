@@ -70,9 +70,11 @@ def _with_place(error: yaml.MarkedYAMLError, text: str) -> str:
     mark, begun = error.problem_mark, error.context_mark
     if mark is None:
         return str(error)
-    tab = " (a tab; indent with blanks)" if text.split("\n")[mark.line][mark.column :].startswith("\t") else ""
-    elsewhere = error.context and begun and begun.line != mark.line
-    context = f", {error.context} that begins in line {begun.line + 1}" if elsewhere else ""
+    lines = [*text.split("\n"), ""]  # the end of the text is on a line of its own
+    tab = " (a tab; indent with blanks)" if lines[mark.line][mark.column :].startswith("\t") else ""
+    context = ""
+    if error.context and begun and begun.line != mark.line:
+        context = f", {error.context} that begins in line {begun.line + 1}"
     return f"line {mark.line + 1}, column {mark.column + 1}: {error.problem}{tab}{context}"
 
 

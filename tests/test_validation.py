@@ -41,6 +41,8 @@ def test_what_is_too_deep_or_too_often_is_a_value_error(text: str, problem: str)
         ),
         ("a: b: c", "^line 1, column 5: mapping values are not allowed in this context$"),
         ("a: [1, 2\nb: 3", r"^line 2, column 2: did not find expected ',' or '\]', while .* that begins in line 1$"),
+        ("a: }", r"^line 1, column 4: did not find expected node content"),
+        ("{\n", r"^line 2, column 1: did not find expected node content"),
         ("a: 'x\nb: 1", "^line 2, column 5: found unexpected end of stream, while .* that begins in line 1$"),
     ],
 )

@@ -191,7 +191,8 @@ def build(row: BackboneRow, weights: Path | None) -> torch.nn.Module:
     if row.feature in ("cls", "mean") and hasattr(model, "pooler"):
         model.pooler = None
     module = _Feature(model, row)
-    _require_same_twice(module, row)
+    if weights is not None:
+        _require_same_twice(module, row)
     return module
 
 
