@@ -11,7 +11,6 @@ import multiprocessing
 import os
 import re
 import resource
-import shutil
 import signal
 import traceback
 from collections.abc import Iterator, Sequence
@@ -30,7 +29,9 @@ OUTCOMES = ("caught", "harmless", "another", "wrong", "traceback", "hang", "cras
 BAD = OUTCOMES[3:]
 EACH_PROCESS = 500
 MEMORY = 2 << 30  # beyond what a process has when it begins
-WORDS = re.compile(r"cannot be read|not what was written|damaged|starts again|is not there|unfinished|no row is|is not compared")
+WORDS = re.compile(
+    "cannot be read|not what was written|damaged|starts again|is not there|unfinished|no row is|is not compared"
+)
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,8 @@ def damage(name: str, world: World, folder: Path, seed: int, cases: Sequence[int
         process = FORK.Process(target=_read_all, args=(name, folder, seed, rest[:EACH_PROCESS], theirs))
         process.start()
         theirs.close()
+        if problem := ours.recv():
+            raise RuntimeError(f"{name}: whole files are not read: {problem}")
         expected = rest[:EACH_PROCESS]
         try:
             while expected and ours.poll(LONGEST):
@@ -86,13 +89,13 @@ def damaged_file(name: str, home: Path, seed: int, number: int) -> tuple[Path, b
 def _read_all(name: str, home: Path, seed: int, cases: Sequence[int], pipe: Connection) -> None:
     os.setpgid(0, 0)
     settle(home)
-    kept = home.with_name(f"{home.name}.kept")
-    shutil.rmtree(kept, ignore_errors=True)
     format = FORMATS[name]
     files = {path: path.read_bytes() for path in Path().glob(format.file)}
     truth = format.read()
-    if truth.code or not files:
-        raise RuntimeError(f"{name}: whole files are not read: {truth.text}")
+    if truth.code or not files or format.read().result != truth.result:
+        pipe.send(truth.text or "nothing is there, or each time it reads otherwise")
+        return
+    pipe.send(None)
     _limit_memory()
     for number in cases:
         for path, content in files.items():

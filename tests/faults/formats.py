@@ -7,8 +7,10 @@ others' has none, and may say something else when it is damaged: `plain`, anothe
 """
 
 import csv
+import glob
 import io
 import json
+import shlex
 import shutil
 import tarfile
 import tempfile
@@ -37,7 +39,7 @@ from probe.runs import ScoredFolder
 from tests.faults.process import as_command, captured, content
 from tests.faults.world import EVALUATE, RUN, STORE, annotation_files
 
-FIRST = "out/runs/descriptor_linear_arcface_seed0_photos_"
+SCORE = f"evaluate {RUN} --data photos"
 VARYING = ("environment.json", "digests.json")  # hold times
 
 
@@ -71,12 +73,13 @@ def says(words: str, *outputs: str, fresh: tuple[str, ...] = ()) -> Callable[[],
     """A command: its standard output and what it writes. `fresh`: what is removed before."""
 
     def read() -> Reading:
+        line = " ".join(shlex.join(glob.glob(word)) or word for word in words.split())
         for pattern in (*fresh, *outputs):
             for path in Path().glob(pattern):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
         with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
             with captured(out, err):
-                code = as_command(words)
+                code = as_command(line)
             printed, said = content(out), content(err)
         return Reading(code, printed + said, (printed, written(*outputs)))
 
@@ -202,15 +205,12 @@ OWN = {
     "store, as exported": Format(STORE, says("cache export photos/descriptor exported.npy", "exported*")),
     "part": Format("parts/000000.h5", gives(merged_part), "interrupted"),
     "metrics.json": Format(f"{RUN}/metrics.json", says("table recipe.yaml", "out/tables")),
-    "config.yaml": Format(f"{RUN}/config.yaml", says("table recipe.yaml", "out/tables")),
-    "environment.json": Format(f"{RUN}/environment.json", says("table recipe.yaml", "out/tables")),
+    "config.yaml": Format(f"{RUN}/config.yaml", says(SCORE, fresh=("out/evaluations",))),
+    "environment.json": Format(f"{RUN}/environment.json", says("report recipe.yaml", "out/report.html")),
     "digests.json": Format(f"{RUN}/digests.json", says("table recipe.yaml", "out/tables")),
     "per_query.parquet": Format(f"{RUN}/per_query.parquet", gives(queries)),
     "history.jsonl": Format(f"{RUN}/history.jsonl", says("report recipe.yaml", "out/report.html")),
-    "head.safetensors": Format(
-        f"{RUN}/head.safetensors",
-        says(f"evaluate {FIRST}* --data photos", fresh=("out/evaluations",)),
-    ),
+    "head.safetensors": Format(f"{RUN}/head.safetensors", says(SCORE, fresh=("out/evaluations",))),
     "checkpoint": Format(
         "out/runs/.*.partial/checkpoint.safetensors",
         says("fit recipe.yaml --row ArcFace --seeds 0", RUN),
@@ -243,7 +243,9 @@ OTHERS = {
         "clip.npy", gives(partial(imported, "clip.npy", ids="clip.txt")), plain=plain_npy, exact=True
     ),
     "ids, txt": Format("clip.txt", gives(partial(imported, "clip.npy", ids="clip.txt")), plain=plain_ids, exact=True),
-    "ids, json": Format("clip.json", gives(partial(imported, "clip.npy", ids="clip.json")), plain=plain_ids, exact=True),
+    "ids, json": Format(
+        "clip.json", gives(partial(imported, "clip.npy", ids="clip.json")), plain=plain_ids, exact=True
+    ),
     "features, hdf5": Format("clip.hdf5", gives(partial(imported, "clip.hdf5")), plain=plain_hdf5, exact=True),
     "features, parquet": Format("clip.parquet", gives(partial(imported, "clip.parquet")), plain=plain_bytes),
     "embeddings, npz": Format("clip.npz", gives(partial(embedded, "clip.npz")), plain=plain_bytes),

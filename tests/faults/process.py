@@ -87,9 +87,7 @@ class Process:
         self, words: str, home: Path, limits: dict[int, int] | None = None, before: Callable[[], None] = lambda: None
     ) -> None:
         self._out, self._err = (tempfile.TemporaryFile("w+") for _ in range(2))
-        self._process = FORK.Process(
-            target=_work, args=(words, home, self._out, self._err, limits or {}, before)
-        )
+        self._process = FORK.Process(target=_work, args=(words, home, self._out, self._err, limits or {}, before))
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         self._process.start()  # with SIGINT blocked, until the command begins
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)

@@ -17,6 +17,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+import polars as pl
 import torch
 from PIL import Image
 from safetensors.torch import save_file
@@ -66,7 +67,7 @@ rows:
 """
 DATASETS = """\
 sources:
-  shelves: {folders: [shop]}
+  shelves: {folders: [shop], holds: [bread]}
 datasets:
   corner-shop:
     title: What a shop sells
@@ -98,11 +99,13 @@ class World:
             else:
                 shutil.copytree(before, home)
             for words in commands:
-                ended = run(words, home)
+                ended = run(words, home, _write_parquet)
                 if ended.code:
                     raise RuntimeError(f"probe {words} in {home} ended with {ended.code}:\n{ended.text}")
             before = home
         self._interrupt(self.folder / "interrupted")
+        shutil.copytree(self.folder / "photos", self.folder / "parts")
+        shutil.copytree(self.folder / "interrupted" / "parts", self.folder / "parts" / f"{STORE}.parts")
 
     def _interrupt(self, home: Path) -> None:
         """Leaves parts of a store in `parts`, and a run's checkpoint after its first epoch."""
@@ -121,6 +124,13 @@ class World:
         shutil.copytree(self.folder / step, home)
 
 
+def _write_parquet() -> None:
+    """In the process of a command, where Polars may be used."""
+    pl.read_csv("photos/manifest.csv").write_parquet("photos.parquet")
+    features = pl.Series("vector", np.load("clip.npy"), pl.Array(pl.Float32, DIM))
+    pl.DataFrame({"id": Path("clip.txt").read_text().split(), "vector": features}).write_parquet("clip.parquet")
+
+
 def annotation_files() -> dict[str, tuple[str, str]]:
     """Of each kind of reader that reads files: a data set with a table of that kind, and the table's file."""
     found: dict[str, tuple[str, str]] = {}
@@ -128,7 +138,7 @@ def annotation_files() -> dict[str, tuple[str, str]]:
         for table in dataset.row.tables:
             files = [name for name, content in PUBLISHED[dataset.name].files.items() if content is not None]
             file = next((name for name in files if f"/{table.file[0]}/" in f"/{name}/"), None)
-            if file:
+            if file and table.kind != "tree":  # whose files are images
                 found.setdefault(table.kind, (dataset.name, file))
     return found
 
