@@ -74,9 +74,9 @@ def ready_world(folder: Path) -> World:
 
 def targets(world: World, home: Path, seed: int, mutations: int, times: int) -> Iterator[tuple[str, Iterable[Case]]]:
     """Each with its cases, which are run as they are asked for."""
-    for name in FORMATS:
+    for name in FORMATS if mutations else ():
         yield name, damage.damage(name, world, home, seed, range(mutations))
-    for command, what in kills.pairs():
+    for command, what in kills.pairs() if times else ():
         yield f"{command}: {what}", kills.disturb(command, what, world, home, seed, range(times))
 
 

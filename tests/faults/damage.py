@@ -14,6 +14,7 @@ import resource
 import signal
 import traceback
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -73,17 +74,23 @@ def damage(name: str, world: World, folder: Path, seed: int, cases: Sequence[int
 
 
 def _end(group: int) -> None:
-    try:
+    with suppress(ProcessLookupError):
         os.killpg(group, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
 
 
-def damaged_file(name: str, home: Path, seed: int, number: int) -> tuple[Path, bytes]:
-    """Which file the case damages, and what it then holds."""
-    chance = Random(f"{seed} {name} {number}")
-    file = chance.choice(sorted(home.glob(FORMATS[name].file)))
-    return file, mutate(file.read_bytes(), chance)
+def damage_one(name: str, truth: Reading, seed: int, number: int) -> tuple[str, str]:
+    """The outcome of one case, and what was said; the files of the format are whole afterwards. `truth`: what is read
+    from them."""
+    format, chance = FORMATS[name], Random(f"{seed} {name} {number}")
+    whole = {path: path.read_bytes() for path in sorted(Path().glob(format.file))}
+    path = chance.choice(list(whole))
+    try:
+        path.write_bytes(mutate(whole[path], chance))
+        return _outcome(format, truth, path, whole[path])
+    finally:
+        for path, content in whole.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
 
 
 def _read_all(name: str, home: Path, seed: int, cases: Sequence[int], pipe: Connection) -> None:
@@ -91,19 +98,22 @@ def _read_all(name: str, home: Path, seed: int, cases: Sequence[int], pipe: Conn
     settle(home)
     format = FORMATS[name]
     files = {path: path.read_bytes() for path in Path().glob(format.file)}
-    truth = format.read()
-    if truth.code or not files or format.read().result != truth.result:
+    truth, again = _read_whole(format, files), _read_whole(format, files)
+    if truth.code or not files or again.result != truth.result:
         pipe.send(truth.text or "nothing is there, or each time it reads otherwise")
         return
     pipe.send(None)
     _limit_memory()
     for number in cases:
-        for path, content in files.items():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
-        path, content = damaged_file(name, Path(), seed, number)
+        pipe.send(damage_one(name, truth, seed, number))
+
+
+def _read_whole(format: Format, files: dict[Path, bytes]) -> Reading:
+    found = format.read()
+    for path, content in files.items():  # what goes when it has been used, as a checkpoint
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
-        pipe.send(_outcome(format, truth, path, files[path]))
+    return found
 
 
 def _limit_memory() -> None:

@@ -7,10 +7,8 @@ others' has none, and may say something else when it is damaged: `plain`, anothe
 """
 
 import csv
-import glob
 import io
 import json
-import shlex
 import shutil
 import tarfile
 import tempfile
@@ -37,7 +35,7 @@ from probe.evaluate.embeddings import read_embeddings
 from probe.recipes import read_recipe
 from probe.runs import ScoredFolder
 from tests.faults.process import as_command, captured, content
-from tests.faults.world import EVALUATE, RUN, STORE, annotation_files
+from tests.faults.world import EVALUATE, RUN, STORE, annotation_files, written_out
 
 SCORE = f"evaluate {RUN} --data photos"
 VARYING = ("environment.json", "digests.json")  # hold times
@@ -73,7 +71,7 @@ def says(words: str, *outputs: str, fresh: tuple[str, ...] = ()) -> Callable[[],
     """A command: its standard output and what it writes. `fresh`: what is removed before."""
 
     def read() -> Reading:
-        line = " ".join(shlex.join(glob.glob(word)) or word for word in words.split())
+        line = written_out(words, Path())
         for pattern in (*fresh, *outputs):
             for path in Path().glob(pattern):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()

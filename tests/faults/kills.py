@@ -13,6 +13,7 @@ import resource
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -22,7 +23,7 @@ import h5py
 from tests.faults.damage import Case
 from tests.faults.formats import VARYING
 from tests.faults.process import Ended, Process, run, wait_until
-from tests.faults.world import EVALUATE, EXTRACT, IMPORT, RUN, World
+from tests.faults.world import EVALUATE, EXTRACT, IMPORT, RUN, World, written_out
 
 IN_A_ROW = 3
 TIMES = re.compile(rb"\b[0-9.]+ (s|min|h|images/s|rows/s)\b")
@@ -77,6 +78,8 @@ class Disturbance:
     codes: tuple[int, ...]
     act: Callable[[Process, Random], None] = lambda process, chance: None
     limits: Callable[[Random], dict[int, int]] = lambda chance: {}
+    abrupt: bool = False
+    """Whether libraries may end the process in their own way, which is not promised to be a sentence."""
 
 
 def _twice(process: Process, chance: Random) -> None:
@@ -87,10 +90,8 @@ def _twice(process: Process, chance: Random) -> None:
 
 def _worker(process: Process, chance: Random) -> None:
     if workers := process.workers():
-        try:
+        with suppress(ProcessLookupError):  # it has ended
             os.kill(chance.choice(workers), signal.SIGKILL)
-        except ProcessLookupError:
-            pass  # it has ended
 
 
 def _small_files(chance: Random) -> dict[int, int]:
@@ -114,10 +115,11 @@ DISTURBANCES: dict[str, Disturbance] = {
     "worker killed": Disturbance((1,), _worker),
     "parent killed": Disturbance((-signal.SIGKILL,), lambda process, chance: process.send(signal.SIGKILL, group=False)),
     "disk full": Disturbance((1, 2), limits=_small_files),
-    "few files": Disturbance((1, 2), limits=_few_files),
-    "little memory": Disturbance((1, 2), limits=_little_memory),
+    "few files": Disturbance((1, 2), limits=_few_files, abrupt=True),
+    "little memory": Disturbance((1, 2), limits=_little_memory, abrupt=True),
 }
 KILLS = ("SIGKILL", "SIGTERM", "Ctrl-C", "Ctrl-C twice", "worker killed", "parent killed")
+LIMITS = ("disk full", "few files", "little memory")
 OUTCOMES = ("undisturbed", "stopped", "lost", "wrong", "traceback", "hang", "crash")
 """It was done before; it stopped and went on well; and what may not be."""
 BAD = OUTCOMES[2:]
@@ -125,20 +127,19 @@ BAD = OUTCOMES[2:]
 
 def pairs() -> list[tuple[str, str]]:
     """What is done to which command."""
-    with_workers = ("extract, workers", "fit, jobs")
-    return [
-        (command, what)
-        for command in COMMANDS
-        for what in DISTURBANCES
-        if (command in LONG or what not in KILLS) and (what != "worker killed" or command in with_workers)
-    ]
+    found = []
+    for command in COMMANDS:
+        with_workers = command in ("extract, workers", "fit, jobs")  # limits would be those of the campaign's server
+        kills = [what for what in KILLS if with_workers or what != "worker killed"] if command in LONG else []
+        found += [(command, what) for what in [*kills, *(what for what in LIMITS if not with_workers)]]
+    return found
 
 
 def disturb(name: str, what: str, world: World, folder: Path, seed: int, cases: Sequence[int]) -> Iterator[Case]:
     """The cases of one command and one disturbance, in turn. `folder`: where to work."""
     command = COMMANDS[name]
     world.copy(command.step, folder)
-    words = _found(command.words, folder)
+    words = written_out(command.words, folder)
     started = time.monotonic()
     ended = run(words, folder)
     usual = time.monotonic() - started
@@ -157,7 +158,7 @@ def _disturbed(
     seed, number, usual, expected = case
     chance = Random(f"{seed} {command.words} {what} {number}")
     world.copy(command.step, folder)
-    words = _found(command.words, folder)
+    words = written_out(command.words, folder)
     stopped = False
     for _ in range(chance.randint(1, IN_A_ROW)):
         started = time.monotonic()
@@ -191,6 +192,8 @@ def _is_done(command: Command, again: Ended) -> bool:
 def _problem(ended: Ended, what: str) -> tuple[str, str] | None:
     if ended.code is None:
         return "hang", ended.text
+    if what and DISTURBANCES[what].abrupt:
+        return None
     if ended.traceback:
         return "traceback", ended.text
     if what and ended.code and ended.code not in DISTURBANCES[what].codes:
@@ -226,11 +229,3 @@ def _columns(path: Path) -> bytes:
 def _printed(command: Command, ended: Ended) -> dict[str, bytes]:
     """Of a command that leaves nothing, what it prints."""
     return {} if command.leaves else {"printed": TIMES.sub(b"", ended.out.encode())}
-
-
-def _found(words: str, home: Path) -> str:
-    """With patterns as a shell writes them out."""
-    return " ".join(
-        " ".join(str(path.relative_to(home)) for path in home.glob(word)) if "*" in word else word
-        for word in words.split()
-    )

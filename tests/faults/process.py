@@ -8,6 +8,7 @@ Polars or threads of its own, which do not survive it: `prepare` loads, and comp
     ended.code, ended.text
 """
 
+import fcntl
 import gc
 import importlib
 import multiprocessing
@@ -19,10 +20,9 @@ import resource
 import shlex
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -81,23 +81,23 @@ def warm(recipe: Path) -> None:
 
 
 class Process:
-    """A command that runs, in a group of its own with its workers."""
+    """A command that runs, in a group of its own with its workers; what it says goes to pipes, which no limit fills."""
 
     def __init__(
         self, words: str, home: Path, limits: dict[int, int] | None = None, before: Callable[[], None] = lambda: None
     ) -> None:
-        self._out, self._err = (tempfile.TemporaryFile("w+") for _ in range(2))
-        self._process = FORK.Process(target=_work, args=(words, home, self._out, self._err, limits or {}, before))
+        (self._out, out), (self._err, err) = _pipe(), _pipe()
+        self._process = FORK.Process(target=_work, args=(words, home, out, err, limits or {}, before))
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         self._process.start()  # with SIGINT blocked, until the command begins
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        for number in (out, err):
+            os.close(number)
         self.pid = self._process.pid or 0
 
     def send(self, number: int, group: bool = True) -> None:
-        try:
+        with suppress(ProcessLookupError):  # it has ended, or has not begun
             (os.killpg if group else os.kill)(self.pid, number)
-        except ProcessLookupError:
-            pass  # it has ended, or has not begun
 
     def workers(self) -> list[int]:
         """The processes that it has started."""
@@ -112,7 +112,7 @@ class Process:
             self._process.join()
         for left in children(os.getpid(), group=self.pid):
             os.kill(left, signal.SIGKILL)
-        return Ended(code, content(self._out), content(self._err))
+        return Ended(code, _heard(self._out), _heard(self._err))
 
 
 def run(words: str, home: Path, before: Callable[[], None] = lambda: None) -> Ended:
@@ -182,22 +182,37 @@ def settle(home: Path) -> None:
     processes.get_context = lambda method: context("forkserver")  # type: ignore[assignment]
 
 
-def _work(
-    words: str, home: Path, out: IO[str], err: IO[str], limits: dict[int, int], before: Callable[[], None]
-) -> None:
+def _work(words: str, home: Path, out: int, err: int, limits: dict[int, int], before: Callable[[], None]) -> None:
     os.setpgid(0, 0)
     settle(home)
     before()
+    for number, stream in ((out, 1), (err, 2)):
+        os.dup2(number, stream)
+        os.close(number)
     for kind, most in limits.items():
         resource.setrlimit(kind, (most, resource.getrlimit(kind)[1]))
-    code = 1
-    with captured(out, err):
-        try:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-            code = as_command(words)
-        finally:
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        code = as_command(words)
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.exit(code)
+
+
+def _pipe() -> tuple[int, int]:
+    """To read from and to write to; it holds more than any command says."""
+    ends = os.pipe()
+    fcntl.fcntl(ends[1], fcntl.F_SETPIPE_SZ, 1 << 20)
+    return ends
+
+
+def _heard(pipe: int) -> str:
+    os.set_blocking(pipe, False)
+    said = b""
+    with suppress(BlockingIOError), os.fdopen(pipe, "rb", 0) as file:
+        while more := file.read(1 << 20):
+            said += more
+    return said.decode(errors="replace")
 
 
 def wait_until(instant: float) -> None:

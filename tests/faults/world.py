@@ -95,11 +95,11 @@ class World:
         for step, commands in STEPS.items():
             home = self.folder / step
             if before is None:
-                _write_sources(home)
+                write_sources(home)
             else:
                 shutil.copytree(before, home)
             for words in commands:
-                ended = run(words, home, _write_parquet)
+                ended = run(words, home, write_parquet)
                 if ended.code:
                     raise RuntimeError(f"probe {words} in {home} ended with {ended.code}:\n{ended.text}")
             before = home
@@ -124,8 +124,14 @@ class World:
         shutil.copytree(self.folder / step, home)
 
 
-def _write_parquet() -> None:
-    """In the process of a command, where Polars may be used."""
+def written_out(words: str, home: Path) -> str:
+    """A command line with its patterns as a shell writes them out."""
+    found = {word: " ".join(str(path.relative_to(home)) for path in home.glob(word)) for word in words.split()}
+    return " ".join(found[word] if "*" in word else word for word in words.split())
+
+
+def write_parquet() -> None:
+    """Parquet files of others; in the process of a command, where Polars may be used."""
     pl.read_csv("photos/manifest.csv").write_parquet("photos.parquet")
     features = pl.Series("vector", np.load("clip.npy"), pl.Array(pl.Float32, DIM))
     pl.DataFrame({"id": Path("clip.txt").read_text().split(), "vector": features}).write_parquet("clip.parquet")
@@ -154,7 +160,7 @@ def _leave_first_checkpoint() -> None:
     RunCheckpoint.write, RunCheckpoint.remove = first, lambda checkpoint: None
 
 
-def _write_sources(home: Path) -> None:
+def write_sources(home: Path) -> None:
     """Everything that a user would bring: photos with a manifest, features and weights of others, YAML of their own."""
     rng = np.random.default_rng(0)
     rows = []
