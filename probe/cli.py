@@ -113,8 +113,8 @@ app.command(epilog="Example: probe figures recipes/quickstart.yaml")(figures)
 
 def main() -> None:
     """Entry point of `probe`."""
-    sys.unraisablehook = _interrupt_again
     try:
+        sys.unraisablehook = _interrupt_again
         app()
     except KeyboardInterrupt:
         sys.exit(_interrupted().exit_code)

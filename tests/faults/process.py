@@ -193,6 +193,9 @@ def _work(words: str, home: Path, out: int, err: int, limits: dict[int, int], be
         resource.setrlimit(kind, (most, resource.getrlimit(kind)[1]))
     try:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    except KeyboardInterrupt:
+        sys.exit(130)  # before it began
+    try:
         code = as_command(words)
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
