@@ -157,7 +157,8 @@ def _leave_first_checkpoint() -> None:
         if not checkpoint.history:
             write(checkpoint, *state)
 
-    RunCheckpoint.write, RunCheckpoint.remove = first, lambda checkpoint: None
+    RunCheckpoint.write = first  # type: ignore[method-assign]
+    RunCheckpoint.remove = lambda checkpoint: None  # type: ignore[method-assign]
 
 
 def write_sources(home: Path) -> None:
