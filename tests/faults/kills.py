@@ -89,7 +89,11 @@ def _twice(process: Process, chance: Random) -> None:
 
 
 def _worker(process: Process, chance: Random) -> None:
-    if workers := process.workers():
+    patience = time.monotonic() + 5
+    while not (workers := process.workers()) and process.runs() and time.monotonic() < patience:
+        time.sleep(0.005)
+    if workers:
+        time.sleep(chance.uniform(0, 0.2))
         with suppress(ProcessLookupError):  # it has ended
             os.kill(chance.choice(workers), signal.SIGKILL)
 

@@ -99,6 +99,9 @@ class Process:
         with suppress(ProcessLookupError):  # it has ended, or has not begun
             (os.killpg if group else os.kill)(self.pid, number)
 
+    def runs(self) -> bool:
+        return self._process.is_alive()
+
     def workers(self) -> list[int]:
         """The processes that it has started."""
         server = multiprocessing.forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
