@@ -163,7 +163,8 @@ def memory_map(path: Path) -> np.ndarray:
     """The array of a .npy file, left on disk. Raises StoreError for anything else, pickles and archives too."""
     require_regular(path)
     try:
-        return np.lib.format.open_memmap(path, mode="r")
+        with np.errstate(over="ignore"):  # of a shape that no file holds, which is an error by itself
+            return np.lib.format.open_memmap(path, mode="r")
     except Exception as error:  # NumPy parses the header as Python, and raises whatever that raises
         raise StoreError(f"{path} is not a .npy file of numbers or texts ({first_line(error)}).") from error
 

@@ -149,7 +149,8 @@ def in_tar() -> object:
 def queries() -> object:
     (run,) = Path().glob(RUN)
     folder = ScoredFolder(run)
-    return folder.values("merged", "mMP@5").values.tobytes(), folder.per_query("merged").rows()
+    indexes = ("merged", "separate")
+    return [(folder.values(index, "mMP@5").values.tobytes(), folder.per_query(index).rows()) for index in indexes]
 
 
 def weights(path: str) -> object:
@@ -206,7 +207,7 @@ OWN = {
     "config.yaml": Format(f"{RUN}/config.yaml", says(SCORE, fresh=("out/evaluations",))),
     "environment.json": Format(f"{RUN}/environment.json", says("report recipe.yaml", "out/report.html")),
     "digests.json": Format(f"{RUN}/digests.json", says("table recipe.yaml", "out/tables")),
-    "per_query.parquet": Format(f"{RUN}/per_query.parquet", gives(queries)),
+    "per_query.parquet": Format(f"{RUN}/per_query*.parquet", gives(queries)),
     "history.jsonl": Format(f"{RUN}/history.jsonl", says("report recipe.yaml", "out/report.html")),
     "head.safetensors": Format(f"{RUN}/head.safetensors", says(SCORE, fresh=("out/evaluations",))),
     "checkpoint": Format(
@@ -214,7 +215,7 @@ OWN = {
         says("fit recipe.yaml --row ArcFace --seeds 0", RUN),
         "interrupted",
     ),
-    "evaluation": Format("out/evaluations/*/*.json", says(EVALUATE)),
+    "evaluation": Format("out/evaluations/*/[!n]*", says(EVALUATE)),
     "significance": Format("out/tables/.significance/*.json", says("table recipe.yaml", "out/tables/recipe.*")),
     "curated manifest": Format(
         "data/fewer/manifest.parquet",
