@@ -6,12 +6,16 @@ UV      = $(or $(shell command -v uv),$(BIN)/uv)
 INSTALL = $(UV) pip install --quiet --python $(BIN)/python -c constraints.txt
 TABLE  ?=
 BENCH   ?= $(patsubst benchmarks/%.py,%,$(shell grep -l '^def main' benchmarks/*.py))
+SEED      ?= 0
+MUTATIONS ?= 10000
+KILLS     ?= 1000
+TARGETS   ?=
 # Bytecode is written whatever the machine's setting is: the tests start a hundred commands.
 export PYTHONDONTWRITEBYTECODE :=
 # Blocks of memory are kept between batches: page faults are half of a forward pass on a virtual machine.
 PYTEST := MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=100000000000 HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: table test test-all lint format coverage bench docs dist setup clean
+.PHONY: table test test-all lint format coverage bench break docs dist setup clean
 
 table: .venv/runtime  ## run the bundled quickstart, print what is measured and missing; one table: make table TABLE=unifex_table5
 	@$(BIN)/probe table $(TABLE)
@@ -36,6 +40,10 @@ coverage: .venv/dev ## write docs/coverage.md from docs/coverage.yaml
 
 bench: .venv/dev    ## measurements side by side with peers and limits; one of them: make bench BENCH=store
 	@for name in $(BENCH); do $(BIN)/python -m benchmarks.$$name || exit 1; done
+
+break: .venv/dev    ## damage, kills and full disks, by the thousand: docs/reliability.md; make break MUTATIONS=500 KILLS=20
+	@HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 nice -n 10 $(BIN)/python -m tests.faults.campaign \
+	  --seed $(SEED) --mutations $(MUTATIONS) --kills $(KILLS) --targets $(TARGETS)
 
 docs: .venv/docs    ## docs/ and the docstrings as pages, site/index.html; every link is checked
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

@@ -22,9 +22,9 @@ from .spec import Spec as Spec
 from .spec import differences as differences
 from .spec import fingerprint as fingerprint
 from .store import FeatureStore as FeatureStore
-from .verification import Verification as Verification
-from .verification import repair as repair
-from .verification import verify as verify
+from .verify import Verification as Verification
+from .verify import repair as repair
+from .verify import verify as verify
 from .writer import StoreWriter as StoreWriter
 from .writer import drop as drop
 from .writer import written_files as written_files

@@ -13,6 +13,7 @@ import json
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Protocol
 
@@ -30,6 +31,7 @@ FOREIGN = "foreign"  # what the spec of an imported store has under `provenance`
 STORABLE = ("float16", "float32")
 HDF5_NAMES = ("index", "features")  # ILIAS's
 PART_BYTES = 256 << 20
+HEAP, HEAP_HEADER, HEAP_ENTRY = b"GCOL", 16, 16  # bytes of a heap's header, and of that of each entry
 
 
 class Matrix(Protocol):
@@ -161,7 +163,8 @@ def memory_map(path: Path) -> np.ndarray:
     """The array of a .npy file, left on disk. Raises StoreError for anything else, pickles and archives too."""
     require_regular(path)
     try:
-        return np.lib.format.open_memmap(path, mode="r")
+        with np.errstate(over="ignore"):  # of a shape that no file holds, which is an error by itself
+            return np.lib.format.open_memmap(path, mode="r")
     except Exception as error:  # NumPy parses the header as Python, and raises whatever that raises
         raise StoreError(f"{path} is not a .npy file of numbers or texts ({first_line(error)}).") from error
 
@@ -185,12 +188,33 @@ def _hdf5(path: Path) -> Shard:
         ids, features = (_the_only(found, fits, what) for what, fits in (("ids", _is_text), ("vectors", _is_matrix)))
         for data in (ids, features):
             require_stored(data)
+        _require_sound_heaps(path)
         return Shard(path, [str(image) for image in ids.asstr("utf-8")[:]], features)
     except DAMAGE as error:
         raise StoreError(
             f"{path} is neither .npy, .parquet, a folder of clip-retrieval, nor HDF5 with one dataset of vectors and "
             f"one of ids, such as `features` and `index` ({first_line(error)})."
         ) from error
+
+
+def _require_sound_heaps(path: Path) -> None:
+    """HDF5 keeps texts of any length in heaps, and walks from entry to entry: on one of no size it stays for ever.
+
+    Raises ValueError for an entry that does not end within its heap (HDF5's File Format Specification, III.E).
+    """
+    with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as content:
+        start = content.find(HEAP)
+        while start >= 0:
+            entry, end = start + HEAP_HEADER, start + int.from_bytes(content[start + 8 : start + 16], "little")
+            is_heap = content[start + 4] == 1 and end <= len(content)
+            while is_heap and entry + HEAP_ENTRY <= end:
+                size = int.from_bytes(content[entry + 8 : entry + 16], "little")
+                is_free = content[entry : entry + 2] == bytes(2)
+                step = size if is_free else HEAP_ENTRY + -(-size // 8) * 8
+                if not 0 < step <= end - entry:
+                    raise ValueError(f"the heap at byte {start:,} is damaged")
+                entry += step
+            start = content.find(HEAP, start + len(HEAP))
 
 
 def _the_only(found: dict[str, h5py.Dataset], fits: Callable[[h5py.Dataset], bool], what: str) -> h5py.Dataset:

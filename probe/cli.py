@@ -8,7 +8,9 @@ probe data list · cache list
 
 import errno
 import os
+import signal
 import sys
+import threading
 from typing import Annotated, Any
 
 import typer
@@ -59,13 +61,27 @@ class Commands(TyperGroup):
                 raise
             raise _failed("there is not enough memory; close other programs, or take less at once.") from error
         except KeyboardInterrupt as error:
-            typer.secho("interrupted: what is finished is kept; the same command goes on from there.", err=True)
-            raise typer.Exit(130) from error
+            raise _interrupted() from error
 
 
 def _failed(sentence: str, code: int = 1) -> typer.Exit:
     typer.secho(f"error: {visible(sentence)}", fg="red", err=True)
     return typer.Exit(code)
+
+
+def _interrupted() -> typer.Exit:
+    """A second Ctrl-C changes nothing any more."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    typer.secho("interrupted: what is finished is kept; the same command goes on from there.", err=True)
+    return typer.Exit(130)
+
+
+def _interrupt_again(swallowed: Any) -> None:
+    """A Ctrl-C in a callback that nothing may be raised from, a weak reference's, comes again a moment later."""
+    if swallowed.exc_type is KeyboardInterrupt:
+        threading.Timer(0.01, os.kill, (os.getpid(), signal.SIGINT)).start()
+    else:
+        sys.__unraisablehook__(swallowed)
 
 
 app = typer.Typer(
@@ -118,7 +134,10 @@ def main() -> None:
     """Entry point of `probe`."""
     replace_what_cannot_be_encoded()
     try:
+        sys.unraisablehook = _interrupt_again
         app()
+    except KeyboardInterrupt:
+        sys.exit(_interrupted().exit_code)
     except Exception as error:
         if "--debug" in sys.argv:
             raise

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from pydantic import ValidationError
 
+from feature_cache import require_regular
 from probe.backbones.hub import cached, fetch
 from probe.backbones.row import BackboneRow
 from probe.errors import UsageError, first_line, nearest
@@ -216,8 +217,9 @@ def bundled_rows() -> dict[str, BackboneRow]:
 
 def read_rows(path: Path) -> dict[str, BackboneRow]:
     """The `backbones:` section of a YAML file (a catalogue or a recipe)."""
+    require_regular(path)
     try:
-        content = parse_yaml(path.read_text())
+        content = parse_yaml(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UsageError(f"--catalogue {path} cannot be read: {first_line(error)}.") from error
     if not isinstance(content, dict) or not isinstance(content.get("backbones"), dict):

@@ -37,8 +37,11 @@ def is_torchscript(weights: Path) -> bool:
     """Whether a file is an archive that `torch.jit.save` wrote; other checkpoints have no constants of code."""
     if not is_zipfile(weights):
         return False
-    with ZipFile(weights) as archive:
-        return any(name.count("/") == 1 and name.endswith("/constants.pkl") for name in archive.namelist())
+    try:
+        with ZipFile(weights) as archive:
+            return any(name.count("/") == 1 and name.endswith("/constants.pkl") for name in archive.namelist())
+    except (BadZipFile, NotImplementedError) as error:
+        raise ProbeError(f"{weights} is a damaged archive ({first_line(error)}); fetch it again.") from error
 
 
 def read_torchscript(weights: Path) -> dict[str, torch.Tensor]:

@@ -23,7 +23,7 @@ from typing import BinaryIO, NamedTuple, Self
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from probe.data.images import content_digest, read_image
 from probe.errors import ProbeError, UsageError, first_line
@@ -160,6 +160,8 @@ class _Batches(Dataset):
             batch.contents.append(content_digest(content))
             prepared.append(torch.from_numpy(array.copy()))
         batch.prepared = torch.stack(prepared) if prepared else None
+        if batch.prepared is not None and get_worker_info():
+            batch.prepared.share_memory_()  # where PyTorch does it, for want of room the main process waits for ever
         return batch
 
 

@@ -40,6 +40,7 @@ HDF5 = (".h5", ".hdf5", ".hdf")
 KINDS = (".json", ".npy", ".npz", ".parquet", *HDF5)
 BLOCK_BYTES = 64 << 20
 SHOWN = 5
+UNPACKED = 100  # times its size: more is no embeddings
 
 
 @dataclass(frozen=True)
@@ -241,6 +242,9 @@ def _npz(path: Path) -> Shard:
     if not zipfile.is_zipfile(path):
         raise UsageError(f"{path} is no .npz archive, or is cut off; write it again with numpy.savez.")
     try:
+        with zipfile.ZipFile(path) as packed:
+            if sum(entry.file_size for entry in packed.infolist()) > UNPACKED * path.stat().st_size:
+                raise UsageError(f"{path} unpacks to more than {UNPACKED} times its size; write it with numpy.savez.")
         with np.load(path, allow_pickle=False) as archive:
             lacking = [name for name in ("embeddings", "ids") if name not in archive]
             if lacking:

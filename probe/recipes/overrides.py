@@ -23,6 +23,7 @@ SECTION_KEYS: dict[str, set[str]] = {
 } | {"training": set(Training.written_keys())}
 ROW_KEYS = {*Selection.model_fields, "distance"}  # backbone, views, append: not in a section
 PATHS = [*sorted(ROW_KEYS), *(f"{section}.{key}" for section, keys in SECTION_KEYS.items() for key in keys)]
+MOST_SEEDS = 10_000  # in a range that someone mistyped, numbers have no end
 OPEN = ("head", "loss", "training")  # sections of kinds that may be a user's own
 
 
@@ -69,6 +70,8 @@ def parse_seeds(text: str) -> list[int]:
         first, dash, last = part.strip().partition("-")
         if not first.isdecimal() or (dash and not last.isdecimal()) or (dash and int(last) < int(first)):
             raise UsageError(f"--seeds {text}: '{part}' is neither a seed nor a range of seeds; write 0-4 or 0,2,5.")
+        if len(seeds) + int(last or first) - int(first) >= MOST_SEEDS:
+            raise UsageError(f"--seeds {text} names more than {MOST_SEEDS:,} seeds, each of them a run; name fewer.")
         seeds += range(int(first), int(last or first) + 1)
     if len(set(seeds)) < len(seeds):
         raise UsageError(f"--seeds {text} names a seed twice; each seed is one run.")

@@ -155,6 +155,8 @@ def _work(pipe: Connection, runs: Runs, threads: int, settings: FitSettings) -> 
         try:
             fitter.fit(run, features)
             pipe.send(("done",))
+        except (BrokenPipeError, ConnectionResetError):
+            return  # the parent was killed
         except Exception as error:
             pipe.send(("failed", str(error) or type(error).__name__, traceback.format_exc()))
 

@@ -159,3 +159,12 @@ def test_an_archive_that_is_cut_off_is_refused_in_a_sentence(tmp_path: Path, cli
     path.write_bytes(content[: int(share * len(content))])
     with pytest.raises(ProbeError, match=r"clip\.pt .*cannot be read .*\.$"):
         read_state(path)
+
+
+def test_an_archive_whose_list_of_files_is_damaged_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "weights.pt"
+    torch.save({"weight": torch.ones(3)}, path)
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"PK\x01\x02", b"PK\x01\x03"))
+    with pytest.raises(ProbeError, match=r"weights\.pt is a damaged archive"):
+        read_state(path)

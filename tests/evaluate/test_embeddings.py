@@ -254,6 +254,11 @@ def test_pickles_are_never_loaded(tmp_path: Path) -> None:
     refused("cannot be read as .npz without pickle", tmp_path / "mine.npz")
 
 
+def test_an_archive_that_unpacks_to_far_more_than_its_size_is_refused(tmp_path: Path) -> None:
+    np.savez_compressed(tmp_path / "mine.npz", embeddings=np.zeros((100_000, DIM)), ids=np.array(IDS))
+    refused("unpacks to more than 100 times its size", tmp_path / "mine.npz")
+
+
 def test_what_is_no_file_of_embeddings_is_told_what_is(tmp_path: Path) -> None:
     accepted = r"UnED's JSON of descriptors \(.json\), .npy with --ids, .npz with .*, HDF5 .*, or .parquet"
     for name in ("mine.pkl", "mine.pt", "mine"):

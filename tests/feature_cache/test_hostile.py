@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 import pytest
 
-from feature_cache import FeatureStore, Rows, StoreError, StoreWriter
+from feature_cache import FeatureStore, Rows, StoreError, StoreWriter, read_foreign
 from tests.feature_cache.formats import write_format_1
 
 
@@ -73,3 +73,18 @@ def test_more_features_than_the_file_could_hold_are_refused(tmp_path: Path) -> N
         file.attrs["count"] = 1 << 40
     with pytest.raises(StoreError, match="claims more rows than the file could hold"):
         FeatureStore(path)
+
+
+@pytest.mark.parametrize("size", [0, 2**64 - 1])
+def test_a_heap_of_texts_that_hdf5_would_walk_for_ever_is_refused(tmp_path: Path, size: int) -> None:
+    path = tmp_path / "clip.h5"
+    with h5py.File(path, "w") as file:
+        file["features"], file["index"] = np.ones((3, 4), np.float32), np.array(["a", "b", "c"], h5py.string_dtype())
+    assert len(read_foreign(path)) == 3
+    content = path.read_bytes()
+    entry = content.index(b"GCOL") + 16
+    while content[entry : entry + 2] != bytes(2):  # the first that is free
+        entry += 16 + -(-int.from_bytes(content[entry + 8 : entry + 16], "little") // 8) * 8
+    path.write_bytes(content[: entry + 8] + size.to_bytes(8, "little") + content[entry + 16 :])
+    with pytest.raises(StoreError, match="heap at byte"):
+        read_foreign(path)

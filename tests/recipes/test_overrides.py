@@ -83,6 +83,11 @@ def test_other_seeds_are_a_clear_error(text: str) -> None:
         parse_seeds(text)
 
 
+def test_a_range_without_end_is_refused_at_once() -> None:
+    with pytest.raises(UsageError, match="more than 10,000 seeds"):
+        parse_seeds("0-99999999999")
+
+
 @pytest.mark.parametrize(
     ("setting", "message"),
     [

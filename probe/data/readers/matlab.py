@@ -34,11 +34,10 @@ class Matlab(Reader):
 
     def _array(self, path: Path) -> Any:
         from scipy.io import loadmat
-        from scipy.io.matlab import MatReadError
 
         try:
             found = loadmat(str(path))
-        except (OSError, ValueError, MatReadError, NotImplementedError, EOFError, TypeError) as error:
+        except Exception as error:  # SciPy parses as it goes, and raises anything on damaged bytes
             raise UsageError(
                 f"{path} cannot be read as a Matlab file ({first_line(error)}); download it again."
             ) from error

@@ -51,6 +51,13 @@ def matlab(annotations: object) -> bytes:
     return file.getvalue()
 
 
+def of_another_type() -> bytes:
+    """A field of a struct is of a class that there is not, at which SciPy raises UnboundLocalError."""
+    content = bytearray(matlab(np.array([(1.0,)], [("class", object)])))
+    content[content.rindex(b"\x06\0\0\0\x08\0\0\0") + 8] = 20
+    return bytes(content)
+
+
 MALFORMED: dict[str, tuple[Reader.Config, str | bytes]] = {
     "a number that no database has": (RECORDS, json.dumps([{"path": "a.jpg", "class_id": 10**25}])),
     "half a character in a path": (RECORDS, record("\ud800.jpg", 1)),
@@ -78,6 +85,7 @@ MALFORMED: dict[str, tuple[Reader.Config, str | bytes]] = {
     "text for the array": (CARS, matlab("annotations")),
     "a header cut off": (CARS, matlab(5)[:60]),
     "an array cut off": (CARS, matlab(np.zeros((50, 50)))[:300]),
+    "an array whose type is damaged": (CARS, of_another_type()),
     "a web page for the array": (CARS, b"<!DOCTYPE html><html></html>" * 20),
 }
 

@@ -1,0 +1,110 @@
+"""A share of the campaign (`make break`), and that nothing is left out of it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import pytest
+
+from feature_cache import Rows, StoreWriter
+from probe.data.readers.base import READERS
+from tests.conftest import slow
+from tests.documents import MAIN
+from tests.faults.damage import BAD, damage_one
+from tests.faults.formats import FORMATS, OTHERS, OWN, PUBLISHED_FORMATS
+from tests.faults.kills import COMMANDS
+from tests.faults.mutations import KINDS, mutate
+from tests.faults.world import DIM, STORE, write_parquet, write_sources
+
+ROOT = Path(__file__).resolve().parents[2]
+# What commands leave that no command reads.
+ONLY_WRITTEN = ("*.lock", "out/tables/recipe.*", "out/evaluations/*/neighbours.*", "*/curation.md", "*.csv")
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a user brings, and a store."""
+    home = tmp_path_factory.mktemp("faults")
+    write_sources(home)
+    ids = (home / "clip.txt").read_text().split()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(home)
+        write_parquet()
+        with StoreWriter(STORE, {"m": 1}, dtype="float32") as writer:
+            writer.add(Rows(ids, np.load("clip.npy"), np.full((len(ids), 2), 16), np.arange(1, len(ids) + 1)))
+            writer.finish()
+    assert np.load(home / "clip.npy").shape[1] == DIM
+    return home
+
+
+@pytest.mark.parametrize("name", ["store", *OTHERS, *PUBLISHED_FORMATS])
+@pytest.mark.parametrize("cases", [10, slow(300)])
+def test_a_damaged_file_is_told_or_harmless_or_says_something_else(
+    sources: Path, name: str, cases: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(sources)
+    format = FORMATS[name]
+    truth = format.read()
+    assert truth.code == 0, truth.text
+    for number in range(cases):
+        outcome, said = damage_one(name, truth, seed=1, number=number)
+        assert outcome not in BAD, f"{name}, seed 1, case {number}: {outcome}\n{said}"
+
+
+def test_mutations_of_a_seed_are_the_same_again_and_none_changes_nothing() -> None:
+    content = b'{"a": 1, "b": [2.5, 3]}' * 40
+    first, again = ([mutate(content, Random(f"{i}")) for i in range(200)] for _ in range(2))
+    assert first == again
+    assert content not in first
+    assert len(set(first)) > 190
+    assert all(kind(b"", Random(0)) is not None for kind in KINDS)
+
+
+def test_every_command_is_disturbed() -> None:
+    assert set(commands(MAIN)) == {name.partition(",")[0] for name in COMMANDS}
+
+
+def commands(command, path: str = "") -> list[str]:
+    below = getattr(command, "commands", None)
+    return (
+        [path] if below is None else [name for key in below for name in commands(below[key], f"{path} {key}".strip())]
+    )
+
+
+def test_every_kind_of_published_annotations_is_damaged() -> None:
+    of_files = {kind for kind in READERS.kinds if kind != "tree"}  # which reads the names of images
+    assert {name.removeprefix("annotations, ") for name in PUBLISHED_FORMATS} == of_files
+
+
+@pytest.mark.slow
+def test_a_small_campaign_finds_nothing_and_damages_every_file_that_commands_leave(tmp_path: Path) -> None:
+    """The world that the campaign has made has all files that its commands leave."""
+    words = ["--mutations", "10", "--kills", "1", "--out", str(tmp_path), "--seed", "1"]
+    kills = [
+        "extract: SIGKILL",
+        "cache import: SIGTERM",
+        "cache merge: Ctrl-C",
+        "fit: parent killed",
+        "table: disk full",
+    ]
+    targets = [*(name for name in OWN if name != "store"), *kills]
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.faults.campaign", *words, "--targets", *targets],
+        cwd=ROOT,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
+        capture_output=True,
+        text=True,
+    )
+    bad = tmp_path / "bad.txt"
+    assert done.returncode == 0, f"{done.stdout}\n{bad.read_text() if bad.exists() else done.stderr}"
+    home = tmp_path / "world" / "reported"
+    made = {file.relative_to(home) for file in home.rglob("*") if file.is_file()}
+    brought = {file.relative_to(tmp_path / "world" / "photos") for file in (tmp_path / "world" / "photos").rglob("*")}
+    read = {file.relative_to(home) for format in FORMATS.values() for file in home.glob(format.file)}
+    runs = {file for file in made if file.parent.parent.name == "runs"}  # of which one stands for all
+    names = {file.name for file in read}
+    left = {file for file in made - brought - read if not any(file.match(pattern) for pattern in ONLY_WRITTEN)}
+    assert {file for file in left if file not in runs or file.name not in names} == set()

@@ -1,0 +1,200 @@
+"""A world so small that a command takes a fraction of a second: 32 images, one store, three runs.
+
+It is built by the commands themselves, step after step, and each step is kept as a folder to copy: what is done to a
+command begins from the step before it. Everything random has a seed, and there is one thread, so that a command gives
+the same bytes again.
+
+    world = World(folder)
+    world.copy("extracted", home)     # photos, a recipe, and the store
+"""
+
+import json
+import shutil
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import polars as pl
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from feature_cache import FeatureStore, StoreWriter
+from probe.data.dataset import all_datasets
+from probe.runs.checkpoint import RunCheckpoint
+from tests.data.published import PUBLISHED
+from tests.faults.process import run
+
+CLASSES = {"train": 4, "val": 2, "test": 2}
+EACH, DIM = 4, 6
+RUN = "out/runs/descriptor_linear_arcface_seed0_photos_*"
+STORE = "features/photos/descriptor.h5"
+EXTRACT = "extract photos --backbone descriptor --batch 8 --part 8"
+EVALUATE = "evaluate clip.npy --ids clip.txt --data photos"
+IMPORT = "cache import clip.npy --ids clip.txt --source photos --name clip --dtype float32"
+
+# Each goes on from the one before it.
+STEPS: dict[str, list[str]] = {
+    "photos": ["data stats photos"],
+    "extracted": [f"{EXTRACT} --workers 0"],
+    "fitted": ["fit recipe.yaml"],
+    "reported": ["table recipe.yaml", EVALUATE, "data curate curation.yaml"],
+}
+
+RECIPE = """\
+title: Small
+data: photos
+defaults:
+  backbone: descriptor
+  head: {kind: linear, dim: 8}
+  loss: {kind: arcface}
+  training: {epochs: 3, batch: 8}
+  seeds: [0, 1]
+rows:
+  - {name: PCA-whitening, head: {kind: pca-whitening}, seeds: [0]}
+  - {name: ArcFace}
+"""
+CURATION = """\
+title: Fewer
+seed: 1
+sources:
+  - {data: photos, domain: things, classes: 3}
+rows:
+  - {name: fewer}
+"""
+DATASETS = """\
+sources:
+  shelves: {folders: [shop], holds: [bread]}
+datasets:
+  corner-shop:
+    title: What a shop sells
+    domain: groceries
+    source: shelves
+    folders: [shop]
+    tables:
+      - {kind: delimited, file: train.csv, image: "{file}", label: "{product}", part: train}
+"""
+CATALOGUE = """\
+backbones:
+  mine: {library: timm, model: resnet18, dim: 512, px: 224}
+"""
+
+
+@dataclass(frozen=True)
+class World:
+    """`folder` holds a folder for each step."""
+
+    folder: Path
+
+    def build(self) -> None:
+        """Runs the commands of all steps; the last is one in which a run and an extraction have been interrupted."""
+        before: Path | None = None
+        for step, commands in STEPS.items():
+            home = self.folder / step
+            if before is None:
+                write_sources(home)
+            else:
+                shutil.copytree(before, home)
+            for words in commands:
+                ended = run(words, home, write_parquet)
+                if ended.code:
+                    raise RuntimeError(f"probe {words} in {home} ended with {ended.code}:\n{ended.text}")
+            before = home
+        self._interrupt(self.folder / "interrupted")
+        shutil.copytree(self.folder / "photos", self.folder / "parts")
+        shutil.copytree(self.folder / "interrupted" / "parts", self.folder / "parts" / f"{STORE}.parts")
+
+    def _interrupt(self, home: Path) -> None:
+        """Leaves parts of a store in `parts`, and a run's checkpoint after its first epoch."""
+        shutil.copytree(self.folder / "extracted", home)
+        whole = FeatureStore(home / STORE)
+        with StoreWriter(home / "parts.h5", whole.spec) as writer:
+            for start in range(0, len(whole), 8):
+                writer.add(next(iter(whole.blocks())).select(np.arange(len(whole)) // 8 == start // 8))
+        writer.parts_folder.rename(home / "parts")
+        run("fit recipe.yaml --row ArcFace --seeds 0", home, before=_leave_first_checkpoint)
+        shutil.rmtree(next(home.glob(RUN)))
+
+    def copy(self, step: str, home: Path) -> None:
+        """What there is after a step, in place of what is at `home`."""
+        shutil.rmtree(home, ignore_errors=True)
+        shutil.copytree(self.folder / step, home)
+
+
+def written_out(words: str, home: Path) -> str:
+    """A command line with its patterns as a shell writes them out."""
+    found = {word: " ".join(str(path.relative_to(home)) for path in home.glob(word)) for word in words.split()}
+    return " ".join(found[word] if "*" in word else word for word in words.split())
+
+
+def write_parquet() -> None:
+    """Parquet files of others; in the process of a command, where Polars may be used."""
+    pl.read_csv("photos/manifest.csv").write_parquet("photos.parquet")
+    features = pl.Series("vector", np.load("clip.npy"), pl.Array(pl.Float32, DIM))
+    pl.DataFrame({"id": Path("clip.txt").read_text().split(), "vector": features}).write_parquet("clip.parquet")
+
+
+def annotation_files() -> dict[str, tuple[str, str]]:
+    """Of each kind of reader that reads files: a data set with a table of that kind, and the table's file."""
+    found: dict[str, tuple[str, str]] = {}
+    for dataset in all_datasets():
+        for table in dataset.row.tables:
+            files = [name for name, content in PUBLISHED[dataset.name].files.items() if content is not None]
+            file = next((name for name in files if f"/{table.file[0]}/" in f"/{name}/"), None)
+            if file and table.kind != "tree":  # whose files are images
+                found.setdefault(table.kind, (dataset.name, file))
+    return found
+
+
+def _leave_first_checkpoint() -> None:
+    """In the process of a run."""
+    write = RunCheckpoint.write
+
+    def first(checkpoint: RunCheckpoint, *state: Any) -> None:
+        if not checkpoint.history:
+            write(checkpoint, *state)
+
+    RunCheckpoint.write = first  # type: ignore[method-assign]
+    RunCheckpoint.remove = lambda checkpoint: None  # type: ignore[method-assign]
+
+
+def write_sources(home: Path) -> None:
+    """Everything that a user would bring: photos with a manifest, features and weights of others, YAML of their own."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for split, classes in CLASSES.items():
+        for number in range(classes):
+            base = rng.integers(0, 255, (16, 16, 3))
+            for image in range(EACH):
+                file = home / "photos" / f"{split}{number}" / f"{image}.png"
+                file.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(np.clip(base + rng.integers(-40, 40, base.shape), 0, 255).astype(np.uint8)).save(file)
+                role = "train" if split == "train" else "both"
+                rows.append(f"{split}{number}/{image}.png,photos,{split}{number},things,{split},{role}")
+    columns = "image,source,label,domain,split,role"
+    (home / "photos" / "manifest.csv").write_text("\n".join([columns, *rows]) + "\n")
+    ids = [row.partition(",")[0] for row in rows]
+    features = rng.standard_normal((len(ids), DIM)).astype(np.float32)
+    np.save(home / "clip.npy", features)
+    np.savez(home / "clip.npz", embeddings=features, ids=np.array(ids))
+    (home / "clip.txt").write_text("".join(f"{image}\n" for image in ids))
+    (home / "clip.json").write_text(json.dumps(ids))
+    with h5py.File(home / "clip.hdf5", "w") as file:
+        file["features"], file["index"] = features, np.array(ids, dtype=h5py.string_dtype())
+    torch.save({"weight": torch.arange(12.0).reshape(3, 4), "bias": torch.ones(3)}, home / "weights.pt")
+    save_file({"weight": torch.arange(12.0).reshape(3, 4), "bias": torch.ones(3)}, home / "weights.safetensors")
+    for name, _ in annotation_files().values():
+        PUBLISHED[name].write(home / "published")
+    with tarfile.open(home / "shard.tar", "w") as tar:
+        for file in sorted((home / "photos").rglob("*.png")):
+            tar.add(file, file.relative_to(home / "photos"))
+    for name, text in (
+        ("recipe.yaml", RECIPE),
+        ("curation.yaml", CURATION),
+        ("datasets.yaml", DATASETS),
+        ("catalogue.yaml", CATALOGUE),
+    ):
+        (home / name).write_text(text)
