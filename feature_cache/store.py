@@ -32,6 +32,7 @@ from feature_cache.layout import (
     read_failures,
     read_ids,
     read_text,
+    read_weights,
 )
 from feature_cache.spec import Spec
 
@@ -41,9 +42,10 @@ CHUNKS_PER_BLOCK = 32
 class FeatureStore:
     """One backbone's features for one image source; checked when it is opened.
 
-    `rows` (N), `dim` (D), `dtype`, `spec` (what produced it), `fingerprint` and `is_sealed` (whether it has digests)
-    are known at once; the columns are read when they are first asked for. Raises StoreError when the file is absent,
-    foreign, unfinished, damaged or of another format version.
+    `rows` (N), `dim` (D), `dtype`, `spec` (what produced it), `fingerprint`, `weights` (where those lay that produced
+    it; None where that was not told) and `is_sealed` (whether it has digests) are known at once; the columns are read
+    when they are first asked for. Raises StoreError when the file is absent, foreign, unfinished, damaged or of another
+    format version.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -52,6 +54,7 @@ class FeatureStore:
             self._identity = _identity(file)
             self.spec: Spec = json.loads(read_text(file, "spec"))
             self.fingerprint = read_text(file, "fingerprint")
+            self.weights = read_weights(file)
             self.is_sealed = is_sealed(file)
             features = dataset(file, "features")
             self.rows, self.dim = int(features.shape[0]), int(features.shape[1])

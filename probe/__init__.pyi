@@ -1,0 +1,2 @@
+from .embed import Embedder as Embedder
+from .embed import load as load
