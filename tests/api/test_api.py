@@ -37,7 +37,7 @@ def test_importing_it_loads_nothing_heavy_and_packages_do_not_take_its_functions
     code = (
         "import sys, probe; assert not {'torch', 'polars', 'h5py', 'numpy'} & sys.modules.keys()\n"
         "import probe.fit, probe.extract.local, probe.evaluate\n"
-        "assert [getattr(probe, name).__name__ for name in ('fit', 'extract', 'evaluate')] == ['fit', 'extract', 'evaluate']"
+        "assert all(callable(getattr(probe, name)) for name in ('fit', 'extract', 'evaluate'))"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
     assert importlib.import_module("probe.fit").__name__ == "probe.fit"
