@@ -18,6 +18,7 @@ from .listing import Listed as Listed
 from .listing import describe as describe
 from .listing import find_stores as find_stores
 from .parquet import read_parquet as read_parquet
+from .spec import Location as Location
 from .spec import Spec as Spec
 from .spec import differences as differences
 from .spec import fingerprint as fingerprint

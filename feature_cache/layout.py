@@ -10,6 +10,7 @@ the longest of the file, so that nothing lies in HDF5's unchecked heap.
 
 import errno
 import hashlib
+import json
 import os
 import zlib
 from collections.abc import Iterator, Sequence
@@ -25,11 +26,13 @@ from feature_cache.chunks import ChunkReader, chunk_rows, column_of, read_chunk
 from feature_cache.digests import COLUMNS, seal
 from feature_cache.disk import require_regular
 from feature_cache.errors import StoreError, first_line
+from feature_cache.spec import Location
 
 FORMAT = "feature-cache"
 VERSION = 2
 SEALED = 2  # the first version with digests
 CHUNK_BYTES = 1 << 20
+WEIGHTS = "weights"  # the attribute of where they lay
 MOST_DEFLATED = 1040  # bytes that a byte of gzip can stand for
 TYPES = {"features": ("float16", "float32"), "size": ("int32",), "content": ("uint64",)}
 DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError)  # what h5py raises on damaged files
@@ -171,6 +174,16 @@ def read_text(file: h5py.File, attribute: str) -> str:
     return value.decode()
 
 
+def read_weights(file: h5py.File) -> Location | None:
+    """Where the weights lay that made the features; None where that was not told."""
+    if WEIGHTS not in file.attrs:
+        return None
+    location = json.loads(read_text(file, WEIGHTS))
+    if not isinstance(location, dict) or not all(isinstance(value, str) for value in location.values()):
+        raise TypeError("what it says of its weights is not what was written")
+    return location
+
+
 def read_ids(file: h5py.File) -> list[str]:
     """All ids in row order."""
     return [image.decode() for image in read_column(file, "id").tolist()]
@@ -202,7 +215,8 @@ def sealed_facts(file: h5py.File) -> str:
     """What else than the columns the seal is of."""
     features = dataset(file, "features")
     about = [file.attrs[name] for name in ("version", "count", "failed_count")]
-    return f"{read_text(file, 'fingerprint')} {features.shape} {features.dtype} {about}"
+    weights = f" {read_text(file, WEIGHTS)}" if WEIGHTS in file.attrs else ""
+    return f"{read_text(file, 'fingerprint')} {features.shape} {features.dtype} {about}{weights}"
 
 
 def _check(file: h5py.File, path: Path) -> None:

@@ -10,6 +10,8 @@ import json
 from typing import Any
 
 Spec = dict[str, Any]
+Location = dict[str, str]
+"""Where weights lay when features were made with them, such as a file's path. It decides nothing."""
 
 
 def canonical_json(value: Any) -> str:

@@ -23,7 +23,7 @@ from feature_cache.errors import SpecMismatchError, StoreError
 from feature_cache.layout import Failure, Rows, not_finite, not_ids
 from feature_cache.lock import writer_lock
 from feature_cache.new_file import replacing, widths
-from feature_cache.spec import Spec, differences
+from feature_cache.spec import Location, Spec, differences
 from feature_cache.store import FeatureStore
 
 PARTS = ".parts"
@@ -35,13 +35,22 @@ class StoreWriter:
 
     Raises StoreError when another process is writing, SpecMismatchError when the store or a part is of another spec.
     `done` are the ids that need no work any more: stored, or recorded as failed; with `retry_failed` the latter count
-    as not done.
+    as not done. `weights`: where they lie, which decides nothing; by default, where the store says that they lay.
     """
 
-    def __init__(self, path: str | Path, spec: Spec, *, dtype: str = "float16", retry_failed: bool = False) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        spec: Spec,
+        *,
+        dtype: str = "float16",
+        retry_failed: bool = False,
+        weights: Location | None = None,
+    ) -> None:
         self.path = Path(path)
         self.spec = spec
         self.dtype = dtype
+        self.weights = weights
         self.parts_folder = _parts_folder(self.path)
         self.dim: int | None = None
         self.done: set[str] = set()
@@ -89,7 +98,8 @@ class StoreWriter:
             )
         self.dim = features.shape[1]
         part = self.parts_folder / f"{self._next_part():06d}.h5"
-        with replacing(part, self.spec, features.shape[1], self.dtype, widths(rows.ids, failures)) as new:
+        room = widths(rows.ids, failures)
+        with replacing(part, self.spec, features.shape[1], self.dtype, room, self.weights) as new:
             new.append(replace(rows, features=features))
             new.append_failures(failures)
         self._record(rows.ids, failures)
@@ -132,7 +142,7 @@ class StoreWriter:
 
     def _merge(self, sources: list[FeatureStore], advance: Callable[[int], None]) -> None:
         room = widths(self._stored, self.failed.values())
-        with replacing(self.path, self.spec, sources[0].dim, self.dtype, room) as new:
+        with replacing(self.path, self.spec, sources[0].dim, self.dtype, room, self.weights) as new:
             for source in sources:
                 for block in source.blocks():
                     if not source.is_sealed:
@@ -155,6 +165,7 @@ class StoreWriter:
             path.unlink()  # killed after the merge and before this part was removed
             return
         self.dim = found.dim
+        self.weights = self.weights or found.weights
         self._record(found.ids, found.failed)
 
     def _record(self, ids: Sequence[str], failures: Sequence[Failure]) -> None:

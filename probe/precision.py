@@ -6,7 +6,7 @@ choose_precision("auto", torch.device("cpu"))     # ("bf16", "the CPU multiplies
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
@@ -23,6 +23,11 @@ class Precision(StrEnum):
     def dtype_name(self) -> str:
         """PyTorch's name of it, which is the one that feature stores keep."""
         return {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}[self]
+
+    @classmethod
+    def of_dtype(cls, name: Any) -> "Precision | None":
+        """That of PyTorch's name; None for another."""
+        return next((precision for precision in cls if precision.dtype_name == name), None)
 
 
 class PrecisionChoice(StrEnum):

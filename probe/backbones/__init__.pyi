@@ -8,3 +8,4 @@ from .encoder import load_encoder as load_encoder
 from .listing import print_backbone as print_backbone
 from .listing import print_catalogue as print_catalogue
 from .row import BackboneRow as BackboneRow
+from .weights import WeightsLocation as WeightsLocation

@@ -21,6 +21,7 @@ from pydantic import ValidationError
 from feature_cache import require_regular
 from probe.backbones.hub import cached, fetch
 from probe.backbones.row import BackboneRow
+from probe.backbones.weights import WeightsLocation
 from probe.errors import UsageError, first_line, nearest
 from probe.precision import Precision
 from probe.registry import load_own
@@ -83,6 +84,13 @@ class Backbone:
         """The file that would be loaded without asking the network; None where there is none."""
         repository = self.row.hub_repository
         return self.weights or (cached(repository, self.row.hub_files) if repository else None)
+
+    @property
+    def weights_location(self) -> WeightsLocation | None:
+        """Of the file that will be loaded; None where there are no weights."""
+        if self.weights_file is None:
+            return None
+        return WeightsLocation.of(self.weights_file, None if self.weights else self.row.hub_repository)
 
     @cached_property
     def weights_sha256(self) -> str | None:

@@ -4,16 +4,14 @@ encoder = load_encoder(backbone, device, "bf16")
 features = encoder(torch.stack([torch.from_numpy(encoder.prepare(path)[0]) for path in paths]))    # (B, D)
 """
 
-from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
 
 from probe.backbones.catalogue import Backbone, adapter
-from probe.backbones.preprocessing import Preprocessing
+from probe.backbones.preprocessing import ImageFile, PrepareImage, Preprocessing
 from probe.backbones.row import BackboneRow
-from probe.data import Prepare
 from probe.precision import choose_precision
 
 
@@ -21,7 +19,7 @@ class Encoder(Protocol):
     """Batch of prepared images -> (B, dim) float32 features on the CPU."""
 
     dim: int
-    prepare: Prepare
+    prepare: PrepareImage
 
     def __call__(self, batch: torch.Tensor, /) -> torch.Tensor: ...
 
@@ -49,7 +47,7 @@ class DescriptorEncoder:
         from probe.backbones.descriptor import DIM
 
         self.dim = DIM
-        self.prepare: Prepare = _Describe(row)
+        self.prepare: PrepareImage = _Describe(row)
 
     def __call__(self, batch: torch.Tensor) -> torch.Tensor:
         return batch
@@ -59,7 +57,7 @@ class _Describe:
     def __init__(self, row: BackboneRow) -> None:
         self.pixels = Preprocessing(row)
 
-    def __call__(self, file: Path | BinaryIO) -> tuple[np.ndarray, tuple[int, int]]:
+    def __call__(self, file: ImageFile) -> tuple[np.ndarray, tuple[int, int]]:
         from probe.backbones.descriptor import describe
 
         pixels, size = self.pixels(file)

@@ -15,41 +15,42 @@ from probe.errors import ProbeError, UsageError, first_line
 TIMEOUT = 5.0  # seconds until the hub counts as out of reach
 
 
-def cached(repository: str, files: Sequence[str]) -> Path | None:
-    """The first of the files that is in the local cache."""
+def cached(repository: str, files: Sequence[str], revision: str | None = None) -> Path | None:
+    """The first of the files that is in the local cache. `revision`: a commit, by default the latest that is there."""
     from huggingface_hub import try_to_load_from_cache
 
-    found = (try_to_load_from_cache(repository, file) for file in files)
+    found = (try_to_load_from_cache(repository, file, revision=revision) for file in files)
     return next((Path(path) for path in found if isinstance(path, str)), None)
 
 
-def fetch(repository: str, files: Sequence[str], what: str, instead: str) -> Path:
+def fetch(repository: str, files: Sequence[str], what: str, instead: str, revision: str | None = None) -> Path:
     """The first of the files that there is, from the cache or the network.
 
     `what` the file is and what to do `instead` go into the error: UsageError where the hub cannot be reached or lacks
     the file, ProbeError where it refuses or the disk does.
     """
-    path = cached(repository, files)
+    path = cached(repository, files, revision)
     if path is None:
-        path = _download(repository, _available(repository, files, what, instead), what)
+        path = _download(repository, _available(repository, files, what, instead, revision), what, revision)
     return path
 
 
-def _available(repository: str, files: Sequence[str], what: str, instead: str) -> str:
+def _available(repository: str, files: Sequence[str], what: str, instead: str, revision: str | None) -> str:
     """The first of the files that the repository has; asks once, without the retries of a download."""
     from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url
     from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
 
     lacking = f"{what} are not in the local Hugging Face cache and the hub is out of reach"
+    at = f" --revision {revision}" if revision else ""
     remedy = (
-        f"run `hf download {repository} {files[0]}` where there is a network, and {instead} "
+        f"run `hf download {repository} {files[0]}{at}` where there is a network, and {instead} "
         f"or copy it with its repository's folder into the cache, {constants.HF_HUB_CACHE}."
     )
     if constants.HF_HUB_OFFLINE:
         raise UsageError(f"{lacking} (HF_HUB_OFFLINE is set); {remedy}")
     for file in files:
         try:
-            get_hf_file_metadata(hf_hub_url(repository, file), timeout=TIMEOUT)
+            get_hf_file_metadata(hf_hub_url(repository, file, revision=revision), timeout=TIMEOUT)
             return file
         except EntryNotFoundError:
             continue
@@ -67,12 +68,12 @@ def _available(repository: str, files: Sequence[str], what: str, instead: str) -
     raise UsageError(f"{what}: {repository} has none of {', '.join(files)}; {instead}")
 
 
-def _download(repository: str, file: str, what: str) -> Path:
+def _download(repository: str, file: str, what: str, revision: str | None) -> Path:
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError
 
     try:
-        return Path(hf_hub_download(repository, file, etag_timeout=TIMEOUT))
+        return Path(hf_hub_download(repository, file, revision=revision, etag_timeout=TIMEOUT))
     except (HfHubHTTPError, OSError) as error:
         where = f" in {os.environ['HF_HOME']}" if os.environ.get("HF_HOME") else ""
         raise ProbeError(

@@ -9,9 +9,8 @@ every pass, which is slower than fp32. Features come back as float32 whatever th
 
 import torch
 
-from probe.backbones.preprocessing import Preprocessing
+from probe.backbones.preprocessing import PrepareImage, Preprocessing
 from probe.backbones.row import BackboneRow
-from probe.data import Prepare
 from probe.errors import UsageError
 from probe.precision import Precision
 
@@ -26,7 +25,7 @@ class ModuleEncoder:
         self.device = device
         self.mean = torch.tensor(row.mean, device=device).view(3, 1, 1)
         self.std = torch.tensor(row.std, device=device).view(3, 1, 1)
-        self.prepare: Prepare = Preprocessing(row)
+        self.prepare: PrepareImage = Preprocessing(row)
         try:
             shape = tuple(self(torch.zeros(1, row.px, row.px, 3, dtype=torch.uint8)).shape)
         except (AssertionError, RuntimeError, ValueError) as error:  # what the libraries raise for another size

@@ -6,15 +6,22 @@ first.
     pixels, size = Preprocessing(row)(Path("shoe.jpg"))      # (px, px, 3) uint8, (width, height) of the original
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+from PIL import Image
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.functional import crop, get_image_size, pil_to_tensor, resize
 
 from probe.backbones.row import BackboneRow
 from probe.data import decode
+
+ImageFile = Path | BinaryIO | Image.Image
+"""An image file, or what `decode` makes of it."""
+PrepareImage = Callable[[ImageFile], tuple[np.ndarray, tuple[int, int]]]
+"""An image -> what an encoder takes, and the original's (width, height). Picklable."""
 
 
 class Preprocessing:
@@ -27,9 +34,9 @@ class Preprocessing:
         self.on_tensors = row.resampling == "tensor"
         self.floors = row.offset == "floor"
 
-    def __call__(self, file: Path | BinaryIO) -> tuple[np.ndarray, tuple[int, int]]:
+    def __call__(self, file: ImageFile) -> tuple[np.ndarray, tuple[int, int]]:
         """Raises OSError, SyntaxError or ValueError (Pillow's) for a file that cannot be decoded."""
-        image = decode(file)
+        image = file if isinstance(file, Image.Image) else decode(file)
         # torchvision's functions take PIL images and tensors alike, though they are annotated for tensors
         given: Any = pil_to_tensor(image) if self.on_tensors else image
         scaled: Any = resize(given, self.scaled, self.interpolation, antialias=True)

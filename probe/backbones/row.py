@@ -3,10 +3,11 @@
 BackboneRow(library="timm", model="resnet50.a1_in1k", px=224, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt
 
+from feature_cache import Spec
 from probe.errors import nearest
 from probe.validation import Strict
 
@@ -82,6 +83,14 @@ class BackboneRow(Strict):
     weights: str | None = None
     sha256: str | None = None
     about: str = ""
+
+    @classmethod
+    def of_spec(cls, spec: Spec) -> Self:
+        """The row whose features a spec describes. Raises ValidationError for a spec that no row has."""
+        fields = cls.model_fields
+        of_backbone = {key: value for key, value in spec.get("backbone", {}).items() if key in fields}
+        of_pixels = {key: value for key, value in spec.get("preprocessing", {}).items() if key in fields}
+        return cls.model_validate({"crop_offset": "round"} | of_backbone | of_pixels)
 
     @property
     def scaled(self) -> int:

@@ -27,7 +27,10 @@ from .dataset import find_dataset as find_dataset
 from .dataset import is_known as is_known
 from .dataset import read_dataset as read_dataset
 from .decoding import decode as decode
+from .decoding import to_rgb as to_rgb
 from .folder import image_folder as image_folder
+from .folder import image_ids as image_ids
+from .folder import shard_ids as shard_ids
 from .images import content_digest as content_digest
 from .images import has_image as has_image
 from .images import missing_images as missing_images

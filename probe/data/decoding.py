@@ -38,14 +38,19 @@ def decode(file: Path | BinaryIO) -> Image.Image:
         raise UnidentifiedImageError(f"cannot identify image file, {_beginning(file)}") from None
     with opened:
         opened.load()
-        image = _upright(opened)
-        if image.mode in ("F", "I") or image.mode.startswith("I;"):
-            image = _in_8_bits(image)
-        if image.has_transparency_data:
-            image = image.convert("RGBA")
-            white = Image.new("RGBA", image.size, "white")
-            image = Image.alpha_composite(white, image)
-        return image if image.mode == "RGB" else image.convert("RGB")
+        return to_rgb(opened)
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """An image as a library or a user has opened it -> RGB, as `decode` gives it."""
+    image = _upright(image)
+    if image.mode in ("F", "I") or image.mode.startswith("I;"):
+        image = _in_8_bits(image)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image)
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _upright(image: Image.Image) -> Image.Image:

@@ -33,13 +33,7 @@ TRAIN, VAL = 0.60, 0.15
 def image_folder(folder: Path) -> Manifest:
     """Every image below `folder`; its label is its first folder, its domain and source the name of `folder`."""
     folder = folder.resolve()
-    label_of = {}
-    for file in _files(folder):
-        label_of |= _labels_inside(folder, file) if _is_one_of(file, {tar.SUFFIX}) else {file: _label(file, folder)}
-    if not label_of:
-        raise UsageError(
-            f"{folder} holds neither a manifest.csv nor images ({', '.join(sorted(SUFFIXES))}), loose or in .tar files."
-        )
+    label_of = _labels(folder)
     images = sorted(label_of)
     labels = [label_of[image] for image in images]
     split_of = _divided(sorted(set(labels)))
@@ -61,6 +55,31 @@ def image_folder(folder: Path) -> Manifest:
 def image_files(folder: Path) -> list[str]:
     """The loose images below a folder, in no order."""
     return [file for file in _files(folder) if _is_one_of(file, SUFFIXES)]
+
+
+def image_ids(folder: Path) -> list[str]:
+    """The images below a folder, sorted, those in tars as `shard.tar/name`. Raises UsageError where there are none."""
+    return sorted(_labels(folder))
+
+
+def shard_ids(shard: Path) -> list[str]:
+    """The images in a tar, sorted, as `shard.tar/name`. Raises UsageError where there are none."""
+    found = sorted(_labels_inside(shard.parent, shard.name))
+    if not found:
+        raise UsageError(f"{shard} holds no images ({', '.join(sorted(SUFFIXES))}).")
+    return found
+
+
+def _labels(folder: Path) -> dict[str, str]:
+    """Image id -> label. Raises UsageError where there are no images."""
+    found = {}
+    for file in _files(folder):
+        found |= _labels_inside(folder, file) if _is_one_of(file, {tar.SUFFIX}) else {file: _label(file, folder)}
+    if not found:
+        raise UsageError(
+            f"{folder} holds neither a manifest.csv nor images ({', '.join(sorted(SUFFIXES))}), loose or in .tar files."
+        )
+    return found
 
 
 def _label(place: str, folder: Path) -> str:

@@ -1,5 +1,6 @@
 from .features import CachedFeatures as CachedFeatures
 from .features import FeatureRows as FeatureRows
+from .features import fuse as fuse
 from .local import extract as extract
 from .match import feature_differences as feature_differences
 from .match import require_features as require_features

@@ -14,12 +14,12 @@ from functools import cached_property
 import numpy as np
 import polars as pl
 
-from feature_cache import Spec
+from feature_cache import Location, Spec
 from probe.data import SPLITS, Manifest
 from probe.errors import UsageError
 from probe.extract.match import feature_differences
 from probe.extract.selection import Selection, Size
-from probe.extract.stores import BackboneStores, MissingFeaturesError
+from probe.extract.stores import BackboneStores, MissingFeaturesError, unit
 from probe.workspace import Workspace
 
 KEY = ["source", "image", "split"]
@@ -85,6 +85,11 @@ class CachedFeatures:
         """What produced the features, store by store."""
         return {name: stores.spec for name, stores in self._stores.items()}
 
+    @property
+    def weights(self) -> dict[str, Location]:
+        """Where the weights lay that produced them, by the stores that tell."""
+        return {name: stores.weights for name, stores in self._stores.items() if stores.weights}
+
     @cached_property
     def identity(self) -> dict[str, str]:
         """What a result depends on: the manifest, what made the features, and of which image files."""
@@ -142,8 +147,7 @@ class CachedFeatures:
             part.fill(frame, features[:, start : start + part.dim], self.selection.normalized)
             start += part.dim
         if self.selection.append:
-            usual_channel = np.sqrt(len(parts) / width)  # root mean square of `parts` unit vectors side by side
-            features[:, width:] = usual_channel * size_columns(self._sizes(frame), self.selection.append)
+            features[:, width:] = _appended(self._sizes(frame), self.selection, width)
         return features
 
     def _parts(self, split: str | None = None) -> list[BackboneStores]:
@@ -197,6 +201,21 @@ class CachedFeatures:
                         f"{a.where} and {b.where} are not two views of one backbone ({'; '.join(lines)}); "
                         "extract one of them anew."
                     )
+
+
+def fuse(parts: Sequence[np.ndarray], sizes: np.ndarray, selection: Selection) -> np.ndarray:
+    """(n, D_i) features of each of the selection's backbones, (n, 2) width and height in pixels -> (n, D) features as
+    CachedFeatures has them."""
+    columns = [unit(part) for part in parts] if selection.normalized else list(parts)
+    if selection.append:
+        columns.append(_appended(sizes, selection, sum(part.shape[1] for part in parts)))
+    return np.concatenate(columns, axis=1, dtype=np.float32)
+
+
+def _appended(sizes: np.ndarray, selection: Selection, width: int) -> np.ndarray:
+    """(n, 2) width and height -> (n, columns), to stand behind `width` columns of features."""
+    usual_channel = np.sqrt(len(selection.backbones) / width)  # root mean square of unit vectors side by side
+    return usual_channel * size_columns(sizes, selection.append)
 
 
 def size_columns(sizes: np.ndarray, columns: Sequence[Size]) -> np.ndarray:

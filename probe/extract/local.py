@@ -14,11 +14,10 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from feature_cache import Failure, Rows, StoreWriter
+from feature_cache import Failure, Location, Rows, Spec, StoreWriter
 from probe.backbones import Encoder
 from probe.data import ImageBatch, Unread, choose_workers, decoding_processes, load_batches
 from probe.errors import ProbeError
@@ -38,13 +37,13 @@ class Extracted:
     """Those that the system did not hand over this time."""
 
 
-def extract(task: Task, encoder: Encoder, spec: dict[str, Any], settings: Settings) -> Extracted:
-    """Brings the task's store up to date.
+def extract(task: Task, encoder: Encoder, spec: Spec, settings: Settings, weights: Location | None = None) -> Extracted:
+    """Brings the task's store up to date. `weights`: where the encoder's lie.
 
     Raises ProbeError when too many images fail, or a decoding process ends; KeyboardInterrupt after Ctrl-C. What was
     extracted is kept in all cases.
     """
-    writer = StoreWriter(task.store, spec, dtype=settings.dtype, retry_failed=settings.retry_failed)
+    writer = StoreWriter(task.store, spec, dtype=settings.dtype, retry_failed=settings.retry_failed, weights=weights)
     allowed = max(1, int(settings.max_failures * (len(task.todo) + task.stored + task.failed)))
     with (
         decoding_processes(),

@@ -61,10 +61,12 @@ def extract_sources(
         settings = replace(settings, workers=workers)
     settings = replace(settings, pinned=device.type == "cuda")
     encoder = load_encoder(backbone, device, precision)
+    location = backbone.weights_location
+    weights = location.model_dump(exclude_none=True) if location else None
     unread: list[Unread] = []
     for task in pending:
         undisturbed, start = written_files(task.store) in ([], [task.store]), time.monotonic()
-        extracted = extract(task, encoder, spec, settings)
+        extracted = extract(task, encoder, spec, settings, weights)
         if undisturbed:
             seconds = time.monotonic() - start
             speed = Speed(backbone.name, device.type, len(task.todo), seconds, precision, gpu_name(device.type))
@@ -107,10 +109,8 @@ def _precision(choice: str | None, backbone: Backbone, stores: list[Path], devic
         return Precision.fp32, "the only one it has"
     if choice in (None, PrecisionChoice.auto):
         for path in (file for store in stores for file in written_files(store)[:1]):
-            found = FeatureStore(path).spec.get("precision")
-            for precision in Precision:
-                if precision.dtype_name == found:
-                    return precision, "what is stored was made with it"
+            if precision := Precision.of_dtype(FeatureStore(path).spec.get("precision")):
+                return precision, "what is stored was made with it"
     if choice is None:
         return Precision.fp32, "the default"
     return choose_precision(choice, choose_device(device_choice)[0])

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 import polars as pl
 
-from feature_cache import FeatureStore, Spec
+from feature_cache import FeatureStore, Location, Spec
 from probe.data import Manifest
 from probe.errors import UsageError
 from probe.extract.match import feature_differences, require_features, require_images
@@ -52,6 +52,11 @@ class BackboneStores:
     def spec(self) -> Spec:
         """What produced the features; package versions are those of the first source."""
         return self._first.spec
+
+    @property
+    def weights(self) -> Location | None:
+        """Where the weights lay that produced them, of the first source that tells."""
+        return next((store.weights for store in self._stores.values() if store.weights), None)
 
     @property
     def dim(self) -> int:
@@ -101,7 +106,7 @@ class BackboneStores:
             for start in range(0, len(ids), BLOCK_ROWS):
                 chosen = in_file_order[start : start + BLOCK_ROWS]
                 block = store.load([ids[i] for i in chosen])
-                features[places[chosen]] = _unit(block) if normalized else block
+                features[places[chosen]] = unit(block) if normalized else block
 
     def _each_source(self, rows: pl.DataFrame) -> Iterator[tuple[FeatureStore, list[str], np.ndarray]]:
         """Each store with the ids that it is asked for and the places of their rows."""
@@ -130,7 +135,7 @@ class BackboneStores:
                 )
 
 
-def _unit(features: np.ndarray) -> np.ndarray:
+def unit(features: np.ndarray) -> np.ndarray:
     """(N, D) float32 of length 1; zeros stay zeros."""
     features = features.astype(np.float32)
     norms = np.sqrt(np.einsum("nd,nd->n", features, features))

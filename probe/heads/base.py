@@ -20,13 +20,13 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from probe.errors import UsageError, first_line
-from probe.registry import Kind, Registry
+from probe.registry import Configurable, Kind, Registry
 
 Take = Callable[[np.ndarray], torch.Tensor]
 """From (n,) rows of the training images to their (n, D) features, on the device, as they are stored."""
 
 
-class Head(nn.Module):
+class Head(nn.Module, metaclass=Configurable):
     """(B, D) float32 features -> (B, d) embeddings."""
 
     class Config(Kind):

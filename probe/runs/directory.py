@@ -29,6 +29,7 @@ from pydantic import (
 )
 
 from feature_cache import Spec, fingerprint
+from probe.backbones import WeightsLocation
 from probe.device import gpu_name
 from probe.errors import UsageError, first_line
 from probe.fit import (
@@ -63,6 +64,8 @@ class Features(BaseModel):
     """Their length."""
     spec: dict[str, Spec]
     """Of each store, what made them."""
+    weights: dict[str, WeightsLocation] = {}
+    """Of each store, where the weights lay that made them; of those that tell."""
 
     @field_validator("spec")
     @classmethod

@@ -8,12 +8,13 @@ code. Finished work is recognised by it.
     run.directory.scores
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from feature_cache import fingerprint
+from feature_cache import Location, fingerprint
 from probe.fit import RunConfig, RunScores, TrainedConfig, TrainingPlan
 from probe.runs.checkpoint import RunCheckpoint
 from probe.runs.code import code_of_run
@@ -98,9 +99,12 @@ class Run:
         plan = TrainingPlan(self.config.training, images)
         return (plan.epochs - len(self.checkpoint.history)) * plan.epoch_samples
 
-    def write(self, fitted: "Fitted", device: str) -> None:
-        """Fills its directory; then the checkpoint goes. `device`: the kind that it was fitted on."""
-        features = Features(dim=fitted.in_dim, spec=fitted.spec)
+    def write(self, fitted: "Fitted", device: str, weights: Mapping[str, Location] | None = None) -> None:
+        """Fills its directory; then the checkpoint goes.
+
+        `device`: the kind that it was fitted on. `weights`: where those of its backbones lie, CachedFeatures.weights.
+        """
+        features = Features.model_validate({"dim": fitted.in_dim, "spec": fitted.spec, "weights": weights or {}})
         provenance = Provenance(
             key=self.key, config=self.config, inputs=self.inputs, features=features, code=self.code, sealed=True
         )

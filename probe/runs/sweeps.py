@@ -101,7 +101,7 @@ class RunFitter:
         finally:
             if events is not None:
                 events.close()
-        run.write(fitted, self.device.type)
+        run.write(fitted, self.device.type, features.weights)
         self._progress.finished(run.name, fitted.scores, fitted.seconds)
 
     def _in_memory(self, features: CachedFeatures) -> FitData:

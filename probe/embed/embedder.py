@@ -1,0 +1,152 @@
+"""Images to embeddings: decoding and preprocessing as in extraction, the frozen backbones, then the head.
+
+What an image gives here is what its stored features give by the head, up to the rounding of the store's numbers.
+
+    embedder = load("out/runs/mobilenetv1_linear_arcface_seed0_0a1b2c3d4e5f")
+    vectors = embedder.encode("photos/", batch_size=64)       # (N, 64) float32
+    embedder.similarity(vectors[:1], vectors)                 # (1, N)
+"""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from probe.backbones import Backbone, Encoder
+from probe.data import choose_workers
+from probe.embed.images import GivenImage, Images, UndecodableError, list_images
+from probe.errors import ProbeError
+from probe.extract import Selection, fuse
+from probe.progress import track
+from probe.search import Distance
+
+AHEAD = 2  # batches that are decoded while one is embedded
+
+Prepared = tuple[list[np.ndarray], tuple[int, int]]
+"""What each encoder takes of an image, and the original's width and height in pixels."""
+
+
+@dataclass(frozen=True)
+class EmbeddedBatch:
+    """Some images that follow one another."""
+
+    images: list[GivenImage]
+    """The n that could be decoded."""
+    embeddings: np.ndarray
+    """(n, dim)."""
+    sizes: list[tuple[int, int]]
+    """Width and height of the originals, in pixels."""
+    failures: list[tuple[GivenImage, UndecodableError]]
+
+
+class Embedder:
+    """Frozen backbones and a head, on one device; made by `load`.
+
+    It may be called from any thread. `backbones`, `encoders`: in the order of the features' columns. `selection`: how
+    their features become the head's. `dim`: length of the embeddings.
+    """
+
+    def __init__(
+        self,
+        backbones: Sequence[Backbone],
+        encoders: Sequence[Encoder],
+        selection: Selection,
+        head: nn.Module,
+        distance: Distance,
+        device: torch.device,
+    ) -> None:
+        self.backbones, self.encoders, self.selection = list(backbones), list(encoders), selection
+        self.head, self.distance, self.device = head.eval(), distance, device
+        self.dim = self._project([np.ones((1, encoder.dim), np.float32) for encoder in encoders], [(1, 1)]).shape[1]
+
+    def encode(self, inputs: Images, batch_size: int = 64, show_progress: bool = False) -> np.ndarray:
+        """(N, dim) float32 embeddings of all images of `inputs`, in their order; one image gives (1, dim).
+
+        `inputs`: an image or several: paths, folders and tars (their images sorted by path), PIL images, (height,
+        width, 3) uint8 RGB arrays. The embeddings are of unit length, unless the head was scored by Euclidean distance.
+        Raises ProbeError for an image that cannot be read, naming it, and UsageError for what is no image.
+        """
+        images = list_images(inputs)
+        embeddings = np.empty((len(images), self.dim), np.float32)
+        progress = track("encode", len(images), "images") if show_progress else nullcontext(lambda images: None)
+        done = 0
+        with progress as advance:
+            for batch in self.embed(images, batch_size):
+                if batch.failures:
+                    raise batch.failures[0][1]
+                embeddings[done : done + len(batch.images)] = batch.embeddings
+                done += len(batch.images)
+                advance(len(batch.images))
+        return embeddings
+
+    def embed(self, images: Sequence[GivenImage], batch_size: int) -> "Iterator[EmbeddedBatch]":
+        """The images batch after batch, in order, those that cannot be decoded told apart."""
+        for batch in self._prepared(images, batch_size):
+            prepared: list[tuple[GivenImage, Prepared]] = []
+            failures: list[tuple[GivenImage, UndecodableError]] = []
+            for image, future in batch:
+                try:
+                    prepared.append((image, future.result()))
+                except UndecodableError as error:
+                    failures.append((image, error))
+            embeddings = self._embed([each for _, each in prepared])
+            sizes = [size for _, (_, size) in prepared]
+            yield EmbeddedBatch([image for image, _ in prepared], embeddings, sizes, failures)
+
+    def similarity(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """(n, dim) and (m, dim) -> (n, m) float32: cosines, or where the head was scored by Euclidean distance, that
+        distance with a minus, so that larger is always more similar."""
+        first, second = (torch.from_numpy(np.atleast_2d(np.asarray(each, np.float32))) for each in (a, b))
+        if self.distance == "euclidean":
+            return -torch.cdist(first, second).numpy()
+        return (F.normalize(first, dim=1) @ F.normalize(second, dim=1).T).numpy()
+
+    def _prepared(
+        self, images: Sequence[GivenImage], batch_size: int
+    ) -> Iterator[list[tuple[GivenImage, "Future[Prepared]"]]]:
+        """Batch after batch, decoded in threads, some batches ahead."""
+        shared = self.device.type == "cpu" and any(backbone.needs_weights for backbone in self.backbones)
+        pool = ThreadPoolExecutor(choose_workers(shared)[0], "decode")
+        waiting: deque[list[tuple[GivenImage, Future[Prepared]]]] = deque()
+        try:
+            for start in range(0, len(images), batch_size):
+                batch = images[start : start + batch_size]
+                waiting.append([(image, pool.submit(self._prepare, image)) for image in batch])
+                if len(waiting) > AHEAD:
+                    yield waiting.popleft()
+            while waiting:
+                yield waiting.popleft()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _prepare(self, image: GivenImage) -> Prepared:
+        decoded = image.decode()
+        return [encoder.prepare(decoded)[0] for encoder in self.encoders], decoded.size
+
+    def _embed(self, batch: list[Prepared]) -> np.ndarray:
+        """(n, dim)."""
+        if not batch:
+            return np.empty((0, self.dim), np.float32)
+        columns = zip(*(arrays for arrays, _ in batch), strict=True)
+        features = [
+            encoder(torch.from_numpy(np.stack(arrays))).numpy()
+            for encoder, arrays in zip(self.encoders, columns, strict=True)
+        ]
+        return self._project(features, [size for _, size in batch])
+
+    @torch.inference_mode()
+    def _project(self, features: list[np.ndarray], sizes: list[tuple[int, int]]) -> np.ndarray:
+        """(n, D_i) features of each encoder, and the images' width and height -> (n, dim)."""
+        fused = torch.from_numpy(fuse(features, np.array(sizes), self.selection))
+        embeddings: torch.Tensor = self.head(fused.to(self.device)).float()
+        if not embeddings.isfinite().all():
+            raise ProbeError("an embedding is not finite; compute in fp32.")
+        if self.distance == "cosine":
+            embeddings = F.normalize(embeddings, dim=1)
+        return embeddings.cpu().numpy()

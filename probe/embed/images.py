@@ -1,0 +1,91 @@
+"""What users hand over to be embedded, one image after the other: files, folders, tars, PIL images, NumPy arrays.
+
+Nothing is read before it is asked for, and nothing is left out: what is no image raises.
+
+    [image.name for image in list_images(["a.jpg", "photos/", pil_image, array])]
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from probe.data import decode, has_image, image_ids, read_image, shard_ids, to_rgb
+from probe.errors import ProbeError, UsageError, first_line
+
+ImageInput = str | Path | Image.Image | np.ndarray
+"""A file, a folder of images, a tar or one of its members (`shard.tar/a.jpg`), a PIL image, or (H, W, 3) uint8 RGB."""
+Images = ImageInput | Iterable[ImageInput]
+
+
+class UndecodableError(ProbeError):
+    """The bytes of an image that no decoder can read; `reason` says why."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"{name} cannot be read as an image ({reason}); leave it out, or mend it.")
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class GivenImage:
+    """One image, not read yet."""
+
+    name: str
+    """For people: where it lies, or which of the inputs it is."""
+    content: tuple[Path, str] | Image.Image
+    """Root and id of a file, or pixels."""
+
+    def decode(self) -> Image.Image:
+        """RGB, upright. Raises UndecodableError for bytes that are no image, ProbeError for what cannot be read."""
+        try:
+            content = self.content if isinstance(self.content, Image.Image) else read_image(*self.content)
+        except (OSError, KeyError) as error:
+            raise ProbeError(f"{self.name} cannot be read ({first_line(error)}); mend that and start again.") from error
+        try:
+            return to_rgb(content) if isinstance(content, Image.Image) else decode(BytesIO(content))
+        except MemoryError:
+            raise
+        except Exception as error:  # decoders raise anything on hostile bytes
+            raise UndecodableError(self.name, f"{type(error).__name__}: {first_line(error)}") from error
+
+
+def list_images(inputs: Images) -> list[GivenImage]:
+    """All images of the inputs, in their order; those of a folder, or of a tar, sorted by their paths.
+
+    Raises UsageError for what is not there, for a folder without images, and for arrays of another form.
+    """
+    single = isinstance(inputs, str | Path | Image.Image) or (isinstance(inputs, np.ndarray) and inputs.ndim != 4)
+    given: Iterable[ImageInput] = [inputs] if single else inputs  # pyright: ignore[reportAssignmentType]
+    return [image for number, each in enumerate(given) for image in _images(each, f"image {number}")]
+
+
+def _images(given: ImageInput, name: str) -> Iterator[GivenImage]:
+    if isinstance(given, str | Path):
+        yield from _files(Path(given).expanduser())
+    elif isinstance(given, Image.Image):
+        yield GivenImage(name, given)
+    elif isinstance(given, np.ndarray):
+        if given.ndim != 3 or given.shape[2] != 3 or given.dtype != np.uint8:
+            raise UsageError(f"{name} is an array of {given.shape} {given.dtype}; images are (height, width, 3) uint8.")
+        yield GivenImage(name, Image.fromarray(given))
+    else:
+        raise UsageError(
+            f"{name} is of type {type(given).__name__}; images are paths, folders, PIL images, or (height, width, 3) "
+            "uint8 arrays."
+        )
+
+
+def _files(path: Path) -> Iterator[GivenImage]:
+    if path.is_dir():
+        root, found = path, image_ids(path)
+    elif path.suffix.lower() == ".tar" and path.is_file():
+        root, found = path.parent, shard_ids(path)
+    else:
+        root = Path(path.anchor)
+        found = [path.relative_to(root).as_posix()]
+        if not has_image(root, found[0]):
+            raise UsageError(f"there is no image {path}; name a file, a folder, a tar, or a member of one.")
+    yield from (GivenImage(str(root / image), (root, image)) for image in found)
