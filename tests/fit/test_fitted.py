@@ -11,7 +11,7 @@ from probe import heads
 from probe.errors import ProbeError, UsageError
 from probe.extract.features import CachedFeatures
 from probe.fit import FitData, Fitted, RunConfig, SplitRows, TrainingPlan, embed, fit, score_merged
-from probe.heads import PCAWhitening
+from probe.heads import PCAWhitening, TrainingImages
 from probe.metrics import Scores, evaluate
 from tests.fit.world import CLASSES, CPU, DIM, IMAGES, PLENTY, World, features_of, fitted, linear, untrained
 
@@ -125,7 +125,8 @@ def test_full_dimension_scores_the_features_themselves(cached: CachedFeatures) -
 
 def test_pca_whitening_is_fitted_on_the_training_split_only(cached: CachedFeatures) -> None:
     run = fitted(untrained(heads.PCAWhitening.Config(dim=8, per_domain=0)), cached)
-    expected = PCAWhitening(DIM, 8).fit(torch.from_numpy(cached.split("train").features))
+    images = TrainingImages.of(torch.from_numpy(cached.split("train").features))
+    expected = PCAWhitening(DIM, 8, torch.Generator()).fit(images)
     torch.testing.assert_close(run.head.state_dict(), dict(expected.state_dict()))
 
 
