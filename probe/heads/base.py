@@ -77,6 +77,11 @@ class ClosedFormHead(Head):
         """Whether it is made from training images."""
 
         @property
+        def collection(self) -> str | None:
+            """The data whose index images it is fitted to as well, without their labels; None for none."""
+            return None
+
+        @property
         def drawn(self) -> bool:
             """Whether anything of it is random, so that seeds differ."""
             return True

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from probe.errors import UsageError
 from probe.heads.base import HEADS, ClosedFormHead
 from probe.heads.pca import fixed_signs, spanned
-from probe.heads.training_images import TrainingImages
+from probe.heads.training_images import Blocks, TrainingImages
 from probe.search import search
 
 COMPONENTS = 600  # leading principal components of the features, in which all else is done
@@ -48,12 +48,17 @@ class Discriminant(ClosedFormHead):
         """Of each feature, its sign kept, before the length is made one: below 1, large channels count for less."""
         neighbours: PositiveInt = 20
         """Of other classes, for each image."""
+        fit_to: Annotated[str, Field(min_length=1)] | None = None
+        """The data on whose index images, without labels, the last step is fitted."""
+
+        @property
+        def collection(self) -> str | None:
+            return self.fit_to
 
         @property
         def drawn(self) -> bool:
             return False
 
-    title = "a discriminant"
     mean: torch.Tensor
     projection: torch.Tensor
 
@@ -71,24 +76,31 @@ class Discriminant(ClosedFormHead):
         self.register_buffer("mean", torch.zeros(in_dim, device=generator.device))
         self.register_buffer("projection", torch.zeros(dim, in_dim, device=generator.device))
 
+    @classmethod
+    def build(cls, config: "Config", in_dim: int, generator: torch.Generator) -> Self:
+        options = {name: value for name, value in config.options.items() if name != "fit_to"}
+        return cls(in_dim, generator=generator, **options)
+
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         return (self._unit(features) - self.mean) @ self.projection.T
 
     def fit(self, images: TrainingImages) -> Self:
         """One pass over the images in float64, then the neighbours among at most 32,768 of them, evenly spaced.
 
-        Memory: some (D, D) sums, one of (C, D), and the sample in 600 dimensions. Raises UsageError for fewer than two
-        classes, where each has one image only, and where the features, or the differences between neighbours, span
-        fewer than `dim` directions.
+        Where there is a collection, its images take the place of the neighbours: W are the leading principal components
+        of h/‖h‖, h = A Vᵀ (u - mean), in one pass over it. Memory: some (D, D) sums, one of (C, D), and the sample in
+        600 dimensions. Raises UsageError for fewer than two classes, where each has one image only, and where the
+        features, or what W is made of, span fewer than `dim` directions.
         """
-        dim, count = len(self.projection), len(images)
+        dim, title = len(self.projection), f"a discriminant to {len(self.projection)} dimensions"
         mean, total, within = self._covariances(images)
-        _, components = spanned(total, dim, COMPONENTS, self.title, count)  # (D, m)
+        _, components = spanned(total, dim, COMPONENTS, f"{title}: the {len(images):,} training features")  # (D, m)
         whitening = components @ self._whitening(components.T @ within @ components)  # (D, m)
-        rows = np.arange(0, count, -(-count // SAMPLED))
-        whitened = ((self._unit(images.take(rows).double()) - mean) @ whitening).float()  # (n, m)
-        between = self._between(whitened, images.labels[torch.from_numpy(rows).to(images.labels.device)])
-        _, directions = spanned(between, dim, dim, self.title, count)  # (m, d)
+        if images.collection is None:
+            _, directions = spanned(self._between(images, mean, whitening), dim, dim, f"{title}: the differences")
+        else:
+            spread = self._spread(images.collection, mean, whitening)
+            _, directions = spanned(spread, dim, dim, f"{title}: the images of the collection")  # (m, d)
         self.mean.copy_(mean)
         self.projection.copy_(fixed_signs((whitening @ directions).T))
         return self
@@ -124,13 +136,26 @@ class Discriminant(ClosedFormHead):
         values, vectors = torch.linalg.eigh(within)
         return vectors * (values.clamp_min(0) + ridge).rsqrt() @ vectors.T
 
-    def _between(self, whitened: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """(n, m), (n,) -> (m, m) float64: the sum of the outer products of the differences from neighbours."""
-        between = whitened.new_zeros(whitened.shape[1], whitened.shape[1], dtype=torch.float64)
+    def _between(self, images: TrainingImages, mean: torch.Tensor, whitening: torch.Tensor) -> torch.Tensor:
+        """(m, m) float64: the sum of the outer products of an image's differences from its neighbours."""
+        rows = np.arange(0, len(images), -(-len(images) // SAMPLED))
+        whitened = ((self._unit(images.take(rows).double()) - mean) @ whitening).float()  # (n, m)
+        labels = images.labels[torch.from_numpy(rows).to(images.labels.device)]
+        between = torch.zeros_like(whitening[: whitening.shape[1]])
         for image, other in self._neighbours(whitened, labels):
             difference = whitened[image].double() - whitened[other].double()
             between.addmm_(difference.T, difference)
         return between
+
+    def _spread(self, collection: Blocks, mean: torch.Tensor, whitening: torch.Tensor) -> torch.Tensor:
+        """(m, m) float64: the covariance of the whitened images, each of unit length."""
+        count, total, moments = 0, torch.zeros_like(whitening[0]), torch.zeros_like(whitening[: whitening.shape[1]])
+        for rows, block in collection():
+            unit = F.normalize((self._unit(block.double()) - mean) @ whitening, dim=1)
+            count += len(rows)
+            total += unit.sum(0)
+            moments.addmm_(unit.T, unit)
+        return moments / count - (total / count).outer(total / count)
 
     def _neighbours(self, whitened: torch.Tensor, labels: torch.Tensor) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Pairs of rows: an image, and one of the nearest of other classes."""

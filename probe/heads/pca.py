@@ -50,7 +50,9 @@ class PCA(ClosedFormHead):
         for block in _normalized_blocks(features):
             centred = block - mean
             covariance += centred.T @ centred / count
-        values, vectors = spanned(covariance, dim, dim, self.title, count)
+        values, vectors = spanned(
+            covariance, dim, dim, f"{self.title} to {dim} dimensions: the {count:,} training features"
+        )
         self.mean.copy_(mean)
         self.projection.copy_(fixed_signs(self._scaled(vectors.T, values)))
         return self
@@ -101,19 +103,15 @@ def _normalized_blocks(features: torch.Tensor) -> Iterator[torch.Tensor]:
         yield F.normalize(block.double(), dim=1)
 
 
-def spanned(
-    covariance: torch.Tensor, least: int, most: int, title: str, images: int
-) -> tuple[torch.Tensor, torch.Tensor]:
+def spanned(covariance: torch.Tensor, least: int, most: int, what: str) -> tuple[torch.Tensor, torch.Tensor]:
     """(D, D) -> (m,) leading variances, at most `most`, and their (D, m) eigenvectors, in descending order.
 
-    Raises UsageError where fewer than `least` are above rounding.
+    Raises UsageError, about `what`, where fewer than `least` are above rounding.
     """
     values, vectors = torch.linalg.eigh(covariance)
     rank = int((values > max(float(values[-1]) * 1e-10, NO_VARIANCE)).sum())
     if rank < least:
-        raise UsageError(
-            f"{title} to {least} dimensions: the {images:,} training features span only {rank}; lower head.dim."
-        )
+        raise UsageError(f"{what} span only {rank}; lower head.dim.")
     leading = values.argsort(descending=True)[: min(rank, most)]
     return values[leading], vectors[:, leading]
 

@@ -16,7 +16,7 @@ Take = Callable[[np.ndarray], torch.Tensor]
 """From (n,) rows of the training images to their (n, D) features, on the device, as they are stored."""
 
 Blocks = Callable[[], Iterator[tuple[torch.Tensor, torch.Tensor]]]
-"""One pass over all of them: (n,) rows and (n, D) features at a time, both on the device, as they are stored."""
+"""One pass over all images: (n,) rows and (n, D) features at a time, both on the device, as they are stored."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,9 @@ class TrainingImages:
 
     take: Take
     blocks: Blocks
+
+    collection: Blocks | None = None
+    """The index images that a head is fitted to as well, without their labels."""
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -15,12 +15,18 @@ from probe.runs import Run
 def notes(inventory: Inventory) -> list[str]:
     """In the order in which they stand below the table."""
     return [
+        *_fitted_to_the_collection(inventory),
         *_drawn_validation(inventory),
         *_undecodable_images(inventory),
         *_queries_left_out(inventory),
         *_training_that_did_not_help(inventory),
         *_unknown_columns(inventory),
     ]
+
+
+def _fitted_to_the_collection(inventory: Inventory) -> Iterator[str]:
+    if names := [row.name for row in inventory.recipe.rows if row.collection]:
+        yield f"{', '.join(names)}: has seen the index images, not their labels, and is not ranked among the others"
 
 
 def _drawn_validation(inventory: Inventory) -> Iterator[str]:

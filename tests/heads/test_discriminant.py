@@ -1,5 +1,7 @@
 """The discriminant against its formula in plain loops, in float64; its prefixes; and where there is little to go by."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -21,14 +23,21 @@ def features() -> torch.Tensor:
 
 def fitted(features: torch.Tensor, labels: torch.Tensor = LABELS, dim: int = 8, **options: float) -> Discriminant:
     config = Discriminant.Config.model_validate({"dim": dim} | options)
-    head = Discriminant(features.shape[1], generator=torch.Generator(), **config.options)
+    head = Discriminant.build(config, features.shape[1], torch.Generator())
     return head.fit(TrainingImages.of(features, labels))
 
 
 def by_the_formula(
-    features: np.ndarray, labels: np.ndarray, dim: int, shrinkage: float, power: float, neighbours: int
+    features: np.ndarray,
+    labels: np.ndarray,
+    dim: int,
+    shrinkage: float,
+    power: float,
+    neighbours: int,
+    collection: np.ndarray | None = None,
 ) -> np.ndarray:
-    """(n, dim) embeddings of the images that it is fitted on."""
+    """(n, dim) embeddings of the images that it is fitted on, the last step on those of them that are in `collection`,
+    where there is one."""
     raised = np.sign(features) * np.abs(features.astype(np.float64)) ** power
     unit = np.array([row / np.sqrt(sum(row**2)) for row in raised])
     centred = unit - unit.mean(0)
@@ -40,6 +49,11 @@ def by_the_formula(
     values, vectors = np.linalg.eigh(within + shrinkage * np.trace(within) / 1000 * np.eye(len(axes)))
     whitened = centred @ axes.T @ vectors @ np.diag(values**-0.5) @ vectors.T
     lengths = np.sqrt((whitened**2).sum(1))
+    if collection is not None:
+        members = (unit[collection] - unit.mean(0)) @ axes.T @ vectors @ np.diag(values**-0.5) @ vectors.T
+        members = np.array([row / np.sqrt(sum(row**2)) for row in members])
+        directions = np.linalg.svd(members - members.mean(0), full_matrices=False)[2].T
+        return whitened @ directions[:, :dim]
     between = np.zeros((len(axes), len(axes)))
     for image, label in enumerate(labels):
         cosines = whitened @ whitened[image] / lengths / lengths[image]
@@ -65,6 +79,25 @@ def test_embeddings_equal_those_of_plain_loops(
     options = {"shrinkage": shrinkage, "power": power, "neighbours": neighbours}
     expected = by_the_formula(features.numpy(), LABELS.numpy(), 8, **options)
     assert_same_up_to_signs(fitted(features, **options)(features), expected)
+
+
+def test_fitted_to_a_collection_its_directions_are_the_principal_ones_of_that_in_one_pass(
+    features: torch.Tensor,
+) -> None:
+    rows, members = torch.arange(500), torch.arange(0, 500, 3)
+    images = TrainingImages(
+        LABELS,
+        [rows.numpy()],
+        take=lambda chosen: pytest.fail("no neighbour is searched"),
+        blocks=lambda: iter([(rows, features)]),
+        collection=lambda: zip(members.split(40), features[members].split(40), strict=True),
+    )
+    head = Discriminant(24, 8, torch.Generator(), shrinkage=2.0, power=0.5).fit(images)
+    expected = by_the_formula(features.numpy(), LABELS.numpy(), 8, 2.0, 0.5, 20, members.numpy())
+    assert_same_up_to_signs(head(features), expected)
+    few = replace(images, collection=lambda: iter([(rows[:5], features[:5])]))
+    with pytest.raises(UsageError, match=r"to 8 dimensions: the images of the collection span only 4; lower head\.dim"):
+        Discriminant(24, 8, torch.Generator()).fit(few)
 
 
 def test_the_first_dimensions_are_the_embedding_of_a_smaller_head(features: torch.Tensor) -> None:

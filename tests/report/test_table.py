@@ -186,3 +186,14 @@ def test_files_are_named_after_the_recipe(world: World):
     files = write_files(measured(world), world.workspace.tables)
     assert [file.name for file in files] == ["small.md", "small.csv", "small.tex", "small.html"]
     assert files[0].read_text().startswith("# A small table\n")
+
+
+def test_a_row_that_has_seen_the_index_images_is_marked_and_ranked_among_no_others(world: World):
+    world.write_store()
+    fitted = "  - {name: Fitted, head: {kind: discriminant, dim: 8, fit_to: small}}\n"
+    world.recipe.path.write_text(RECIPE + fitted)
+    recipe = read_recipe(world.recipe.path)
+    sweep(Inventory(recipe, world.workspace).runs(), "cpu")
+    table = build_table(Inventory(recipe, world.workspace))
+    assert {row.name: row.marked for row in table.rows} == {"Full": True, "Random": True, "Fitted": False}
+    assert "Fitted: has seen the index images, not their labels, and is not ranked among the others" in table.notes
