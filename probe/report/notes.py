@@ -8,8 +8,11 @@ from collections.abc import Iterator
 import polars as pl
 
 from probe.errors import nearest
+from probe.heads import Discriminant
 from probe.planning import Inventory
 from probe.runs import Run
+
+FEW_CLASSES = 200  # with up to 173, which is what was measured, the discriminant was better (docs/heads.md)
 
 
 def notes(inventory: Inventory) -> list[str]:
@@ -20,6 +23,7 @@ def notes(inventory: Inventory) -> list[str]:
         *_undecodable_images(inventory),
         *_queries_left_out(inventory),
         *_training_that_did_not_help(inventory),
+        *_few_classes(inventory),
         *_unknown_columns(inventory),
     ]
 
@@ -72,6 +76,24 @@ def _training_that_did_not_help(inventory: Inventory) -> Iterator[str]:
         if found:
             which = ", ".join(_seed_and_domain(run) for run in found)
             yield f"{row.name}: no epoch is better on validation than the head before training: {which}"
+
+
+def _few_classes(inventory: Inventory) -> Iterator[str]:
+    """Advice, where there is no discriminant beside trained heads."""
+    rows = inventory.recipe.rows
+    if any(isinstance(run.head, Discriminant.Config) for row in rows for run in row.runs):
+        return
+    names_by_classes: dict[int, list[str]] = {}
+    for row in rows:
+        finished = inventory.finished(row)
+        classes = finished[0][0].scores.classes if finished and not row.specialists else None
+        if classes and classes < FEW_CLASSES:
+            names_by_classes.setdefault(classes, []).append(row.name)
+    for classes, names in names_by_classes.items():
+        yield (
+            f"{', '.join(names)}: trained on {classes:,} classes; with so few, `head: {{kind: discriminant}}` has been "
+            "better, and with fewer than 30 the raw features: docs/heads.md, 'How many classes a head needs'"
+        )
 
 
 def _seed_and_domain(run: Run) -> str:
