@@ -8,7 +8,9 @@ The same seed gives the same bits on the same machine with the same number of th
 """
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,12 +21,12 @@ from torch import nn
 from feature_cache import Spec
 from probe.fit.checkpoint import Checkpoint
 from probe.fit.config import ClosedFormConfig, RunConfig, TrainedConfig
-from probe.fit.data import FitData
+from probe.fit.data import FitData, SplitRows
 from probe.fit.embedding import score, score_merged
 from probe.fit.history import EpochRecord
 from probe.fit.scores import LastEpoch, RunScores, Start
 from probe.fit.trainer import OnEpoch, OnStep, Trainer, selection_value
-from probe.heads import Head, build_head
+from probe.heads import Head, TrainingImages, build_head
 from probe.metrics import METRICS, Evaluation
 from probe.progress import OnProgress, silent
 
@@ -113,8 +115,19 @@ def _fit_in_closed_form(config: ClosedFormConfig, data: FitData) -> Head:
     head = build_head(config.head, data.train.dim, generator).to(data.device)
     if not config.head.fitted:
         return head
-    rows = config.head.rows_to_fit(_rows_of_domains(data.train.frame), generator)
-    return head.fit(data.train.take(rows))
+    collection = partial(_index_images, data.test) if config.head.collection else None
+    images = TrainingImages(data.labels, data.rows_of_domain(), data.train.take, data.train.blocks, collection)
+    return head.fit(images)
+
+
+def _index_images(rows: SplitRows) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Rows and features of the images that are searched, each once, block by block."""
+    index = pl.col("role").is_in(["index", "both"])
+    first = rows.frame.select((index & pl.struct("source", "image", index).is_first_distinct()).alias("kept"))
+    kept = torch.from_numpy(first["kept"].to_numpy()).to(rows.device)
+    for positions, block in rows.blocks():
+        here = kept[positions]
+        yield positions[here], block[here]
 
 
 def _scored(head: nn.Module, data: FitData, facts: dict[str, Any], test: Evaluation) -> Fitted:
@@ -123,9 +136,3 @@ def _scored(head: nn.Module, data: FitData, facts: dict[str, Any], test: Evaluat
     images, left_out = len(data.train), len(data.features.left_out)
     scores = RunScores(test=test.scores, dim=dim, training_images=images, left_out=left_out, **facts)
     return Fitted(head, data.features.spec, data.train.dim, scores, test.per_query)
-
-
-def _rows_of_domains(frame: pl.DataFrame) -> list[np.ndarray]:
-    """The rows of each domain, ascending, in the order in which the domains appear."""
-    parts = frame.with_row_index("row").partition_by("domain", maintain_order=True)
-    return [part["row"].to_numpy().astype(np.int64) for part in parts]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from probe.heads.average_pooling import AveragePooling
 from probe.heads.base import HEADS, ClosedFormHead, FixedHead, Head, TrainedHead, build_head, load_head, save_head
 from probe.heads.batch_norm_linear import BatchNorm, BatchNormLinear
+from probe.heads.discriminant import Discriminant
 from probe.heads.full_dimension import FullDimension
 from probe.heads.initialization import (
     gaussian,
@@ -27,6 +28,7 @@ from probe.heads.linear import Linear, LinearHead
 from probe.heads.linear_l2 import LinearL2
 from probe.heads.pca import PCA, PCAWhitening
 from probe.heads.random_projection import RandomProjection
+from probe.heads.training_images import TrainingImages
 
 if TYPE_CHECKING:
     HeadConfig = Head.Config
@@ -40,6 +42,7 @@ __all__ = [
     "BatchNorm",
     "BatchNormLinear",
     "ClosedFormHead",
+    "Discriminant",
     "FixedHead",
     "FullDimension",
     "Head",
@@ -51,6 +54,7 @@ __all__ = [
     "PCAWhitening",
     "RandomProjection",
     "TrainedHead",
+    "TrainingImages",
     "build_head",
     "gaussian",
     "lecun_normal",

@@ -8,11 +8,9 @@ class AveragePooling(FixedHead):
 """
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self, overload
 
-import numpy as np
 import torch
 from pydantic import PositiveInt
 from safetensors import SafetensorError
@@ -20,10 +18,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from probe.errors import UsageError, first_line
+from probe.heads.training_images import Take, TrainingImages
 from probe.registry import Configurable, Kind, Registry
-
-Take = Callable[[np.ndarray], torch.Tensor]
-"""From (n,) rows of the training images to their (n, D) features, on the device, as they are stored."""
 
 
 class Head(nn.Module, metaclass=Configurable):
@@ -73,7 +69,7 @@ class TrainedHead(Head):
 
 
 class ClosedFormHead(Head):
-    """Fitted on training features at once, without a loss."""
+    """Fitted on the training images at once, without a loss."""
 
     class Config(Head.Config):
         trained: ClassVar[bool] = False
@@ -81,17 +77,18 @@ class ClosedFormHead(Head):
         """Whether it is made from training images."""
 
         @property
+        def collection(self) -> str | None:
+            """The data whose index images it is fitted to as well, without their labels; None for none."""
+            return None
+
+        @property
         def drawn(self) -> bool:
             """Whether anything of it is random, so that seeds differ."""
             return True
 
-        def rows_to_fit(self, domains: Sequence[np.ndarray], generator: torch.Generator) -> np.ndarray:
-            """(n,) int64 rows of the training images that `fit` takes, sorted: all. `domains`: the rows of each one."""
-            return np.sort(np.concatenate(domains))
-
     @abstractmethod
-    def fit(self, features: torch.Tensor) -> Self:
-        """Fits this head, on its device, on (n, D) features as they are stored; itself."""
+    def fit(self, images: TrainingImages) -> Self:
+        """Fits this head, on its device; itself."""
 
 
 class FixedHead(ClosedFormHead):
@@ -100,7 +97,7 @@ class FixedHead(ClosedFormHead):
     class Config(ClosedFormHead.Config):
         fitted: ClassVar[bool] = False
 
-    def fit(self, features: torch.Tensor) -> Self:
+    def fit(self, images: TrainingImages) -> Self:
         return self
 
 

@@ -14,9 +14,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from probe.heads.average_pooling import AveragePooling
-from probe.heads.base import HEADS, Take, TrainedHead
+from probe.heads.base import HEADS, TrainedHead
 from probe.heads.linear import Dropout, Linear
 from probe.heads.pca import PCA
+from probe.heads.training_images import Take, TrainingImages
 
 REDUCED_FROM = 131_072  # images that PCA is fitted on; GUIEC's 6th place had 130k
 BLOCK_ROWS = 16384
@@ -95,7 +96,7 @@ class BatchNormLinear(TrainedHead):
         super().__init__()
         self.norm = BatchNorm(in_dim, generator.device)
         self.linear = Linear(in_dim, hidden, generator, dropout)
-        self.reduction = PCA(hidden, dim, generator.device) if reduction == "pca" else AveragePooling(hidden, dim)
+        self.reduction = PCA(hidden, dim, generator) if reduction == "pca" else AveragePooling(hidden, dim)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         embeddings = self.linear(self.norm(features))
@@ -111,4 +112,4 @@ class BatchNormLinear(TrainedHead):
         """On the embeddings of (n, D) training features. Raises UsageError when they span fewer than d directions."""
         self.eval()
         blocks = [self.linear(self.norm(block.float())) for block in features.split(BLOCK_ROWS)]
-        self.reduction.fit(torch.cat(blocks))
+        self.reduction.fit(TrainingImages.of(torch.cat(blocks)))

@@ -1,10 +1,10 @@
 """PCA, plain and with whitening, as UnED uses it to bring off-the-shelf features to 64 dimensions.
 
-head = PCAWhitening(1152, dim=64).fit(train_features)
+head = PCAWhitening(1152, dim=64, generator=torch.Generator()).fit(images)
 head(features)      # (B, D) -> (B, 64)
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Literal, Self
 
 import numpy as np
@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from probe.errors import UsageError
 from probe.heads.base import HEADS, ClosedFormHead
+from probe.heads.training_images import TrainingImages
 
 BLOCK_ROWS = 65536
 NO_VARIANCE = 1e-24  # of unit vectors, in float64: rounding
@@ -29,16 +30,17 @@ class PCA(ClosedFormHead):
     mean: torch.Tensor
     projection: torch.Tensor
 
-    def __init__(self, in_dim: int, dim: int, device: torch.device | None = None) -> None:
+    def __init__(self, in_dim: int, dim: int, generator: torch.Generator) -> None:
         super().__init__()
-        self.register_buffer("mean", torch.zeros(in_dim, device=device))
-        self.register_buffer("projection", torch.zeros(dim, in_dim, device=device))
+        self.register_buffer("mean", torch.zeros(in_dim, device=generator.device))
+        self.register_buffer("projection", torch.zeros(dim, in_dim, device=generator.device))
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         return (F.normalize(features, dim=1) - self.mean) @ self.projection.T
 
-    def fit(self, features: torch.Tensor) -> Self:
+    def fit(self, images: TrainingImages) -> Self:
         """In float64. Raises UsageError when the features span fewer than `dim` directions."""
+        features = images.take(self._rows(images))
         count, in_dim = features.shape
         dim = len(self.projection)
         mean = torch.zeros(in_dim, dtype=torch.float64, device=features.device)
@@ -48,16 +50,16 @@ class PCA(ClosedFormHead):
         for block in _normalized_blocks(features):
             centred = block - mean
             covariance += centred.T @ centred / count
-        values, vectors = torch.linalg.eigh(covariance)
-        rank = int((values > max(float(values[-1]) * 1e-10, NO_VARIANCE)).sum())
-        if rank < dim:
-            raise UsageError(
-                f"{self.title} to {dim} dimensions: the {count:,} training features span only {rank}; lower head.dim."
-            )
-        leading = values.argsort(descending=True)[:dim]
+        values, vectors = spanned(
+            covariance, dim, dim, f"{self.title} to {dim} dimensions: the {count:,} training features"
+        )
         self.mean.copy_(mean)
-        self.projection.copy_(_fixed_signs(self._scaled(vectors[:, leading].T, values[leading])))
+        self.projection.copy_(fixed_signs(self._scaled(vectors.T, values)))
         return self
+
+    def _rows(self, images: TrainingImages) -> np.ndarray:
+        """(n,) Those of the images that it is fitted on."""
+        return np.arange(len(images))
 
     def _scaled(self, directions: torch.Tensor, variances: torch.Tensor) -> torch.Tensor:
         return directions
@@ -77,20 +79,20 @@ class PCAWhitening(PCA):
         def drawn(self) -> bool:
             return self.per_domain > 0
 
-        def rows_to_fit(self, domains: Sequence[np.ndarray], generator: torch.Generator) -> np.ndarray:
-            return np.sort(np.concatenate([self._drawn(rows, generator) for rows in domains]))
-
-        def _drawn(self, rows: np.ndarray, generator: torch.Generator) -> np.ndarray:
-            if not 0 < self.per_domain < len(rows):
-                return rows
-            drawn = torch.randperm(len(rows), generator=generator, device=generator.device)[: self.per_domain]
-            return rows[drawn.cpu().numpy()]
-
     title = "PCA-whitening"
 
-    @classmethod
-    def build(cls, config: "Config", in_dim: int, generator: torch.Generator) -> Self:
-        return cls(in_dim, config.dim, generator.device)
+    def __init__(self, in_dim: int, dim: int, generator: torch.Generator, per_domain: int = 9000) -> None:
+        super().__init__(in_dim, dim, generator)
+        self.generator, self.per_domain = generator, per_domain
+
+    def _rows(self, images: TrainingImages) -> np.ndarray:
+        return np.sort(np.concatenate([self._drawn(rows) for rows in images.domains]))
+
+    def _drawn(self, rows: np.ndarray) -> np.ndarray:
+        if not 0 < self.per_domain < len(rows):
+            return rows
+        drawn = torch.randperm(len(rows), generator=self.generator, device=self.generator.device)[: self.per_domain]
+        return rows[drawn.cpu().numpy()]
 
     def _scaled(self, directions: torch.Tensor, variances: torch.Tensor) -> torch.Tensor:
         return directions / variances[:, None].sqrt()
@@ -101,7 +103,20 @@ def _normalized_blocks(features: torch.Tensor) -> Iterator[torch.Tensor]:
         yield F.normalize(block.double(), dim=1)
 
 
-def _fixed_signs(projection: torch.Tensor) -> torch.Tensor:
+def spanned(covariance: torch.Tensor, least: int, most: int, what: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """(D, D) -> (m,) leading variances, at most `most`, and their (D, m) eigenvectors, in descending order.
+
+    Raises UsageError, about `what`, where fewer than `least` are above rounding.
+    """
+    values, vectors = torch.linalg.eigh(covariance)
+    rank = int((values > max(float(values[-1]) * 1e-10, NO_VARIANCE)).sum())
+    if rank < least:
+        raise UsageError(f"{what} span only {rank}; lower head.dim.")
+    leading = values.argsort(descending=True)[: min(rank, most)]
+    return values[leading], vectors[:, leading]
+
+
+def fixed_signs(projection: torch.Tensor) -> torch.Tensor:
     """Eigenvectors are defined up to their sign; the largest entry of each is made positive."""
     largest = projection.abs().argmax(dim=1, keepdim=True)
     return projection * projection.gather(1, largest).sign()

@@ -165,6 +165,7 @@ def read_recipe(path: Path, changes: Overrides | None = None) -> Recipe:
     if len(set(names)) < len(names):
         raise UsageError(f"{path}: two rows have the same name; names tell rows apart.")
     _require_specialists(rows, path)
+    _require_collection(rows, file.data, path)
     differences = checked_differences(file.differences, [row.name for row in rows if row.runs], reference, str(path))
     own_columns = any(line.relation.column for line in (*rows, *differences))
     _require_columns(file.columns, None if own_columns else reference, path)
@@ -271,6 +272,15 @@ def _require_specialists(rows: list[Row], path: Path) -> None:
         if row.steps_of is not None and row.steps_of not in specialists:
             near = nearest(row.steps_of, specialists) if specialists else "there is none here."
             raise UsageError(f"{place} '{row.steps_of}' is no row with `specialists: true`; {near}")
+
+
+def _require_collection(rows: list[Row], data: str, path: Path) -> None:
+    for row in rows:
+        if row.collection not in (None, data):
+            raise UsageError(
+                f"{path}: row '{row.name}': head.fit_to: '{row.collection}' is not what the recipe is scored on; name "
+                f"'{data}', and with `train` the data of whose classes the head is made."
+            )
 
 
 def _require_columns(columns: dict[str, str], reference: PrintedValues | None, path: Path) -> None:

@@ -133,6 +133,12 @@ class Row:
     """Whether it competes for the marks that the recipe shows."""
 
     @property
+    def collection(self) -> str | None:
+        """The data whose index images its head has seen, without their labels."""
+        run = self.runs[0] if self.runs else None
+        return run.head.collection if isinstance(run, ClosedFormConfig) else None
+
+    @property
     def selection(self) -> Selection:
         """The features that all its runs read. Only of a row with runs."""
         return self.runs[0]

@@ -8,19 +8,29 @@ from collections.abc import Iterator
 import polars as pl
 
 from probe.errors import nearest
+from probe.heads import Discriminant
 from probe.planning import Inventory
 from probe.runs import Run
+
+FEW_CLASSES = 200  # with up to 173, which is what was measured, the discriminant was better (docs/heads.md)
 
 
 def notes(inventory: Inventory) -> list[str]:
     """In the order in which they stand below the table."""
     return [
+        *_fitted_to_the_collection(inventory),
         *_drawn_validation(inventory),
         *_undecodable_images(inventory),
         *_queries_left_out(inventory),
         *_training_that_did_not_help(inventory),
+        *_few_classes(inventory),
         *_unknown_columns(inventory),
     ]
+
+
+def _fitted_to_the_collection(inventory: Inventory) -> Iterator[str]:
+    if names := [row.name for row in inventory.recipe.rows if row.collection]:
+        yield f"{', '.join(names)}: has seen the index images, not their labels, and is not ranked among the others"
 
 
 def _drawn_validation(inventory: Inventory) -> Iterator[str]:
@@ -66,6 +76,24 @@ def _training_that_did_not_help(inventory: Inventory) -> Iterator[str]:
         if found:
             which = ", ".join(_seed_and_domain(run) for run in found)
             yield f"{row.name}: no epoch is better on validation than the head before training: {which}"
+
+
+def _few_classes(inventory: Inventory) -> Iterator[str]:
+    """Advice, where there is no discriminant beside trained heads."""
+    rows = inventory.recipe.rows
+    if any(isinstance(run.head, Discriminant.Config) for row in rows for run in row.runs):
+        return
+    names_by_classes: dict[int, list[str]] = {}
+    for row in rows:
+        finished = inventory.finished(row)
+        classes = finished[0][0].scores.classes if finished and not row.specialists else None
+        if classes and classes < FEW_CLASSES:
+            names_by_classes.setdefault(classes, []).append(row.name)
+    for classes, names in names_by_classes.items():
+        yield (
+            f"{', '.join(names)}: trained on {classes:,} classes; with so few, `head: {{kind: discriminant}}` has been "
+            "better, and with fewer than 30 the raw features: docs/heads.md, 'How many classes a head needs'"
+        )
 
 
 def _seed_and_domain(run: Run) -> str:

@@ -197,7 +197,8 @@ def _row(row: Row, inventory: Inventory) -> TableRow:
     dim = next((runs[0].scores.dim for runs in inventory.finished(row)), None)
     printed = row.relation.values(recipe.reference)
     group = recipe.reference.groups.get(row.relation.printed or "", "") if recipe.reference else ""
-    return TableRow(row.name, dim, len(values), len(row.runs), cells, printed, row.relation, group, row.marked)
+    marked = row.marked and row.collection is None
+    return TableRow(row.name, dim, len(values), len(row.runs), cells, printed, row.relation, group, marked)
 
 
 def _values_by_seed(row: Row, inventory: Inventory) -> dict[int, dict[str, Values]]:

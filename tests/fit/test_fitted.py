@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from probe import heads
 from probe.errors import ProbeError, UsageError
 from probe.extract.features import CachedFeatures
 from probe.fit import FitData, Fitted, RunConfig, SplitRows, TrainingPlan, embed, fit, score_merged
-from probe.heads import PCAWhitening
+from probe.heads import PCAWhitening, TrainingImages
 from probe.metrics import Scores, evaluate
 from tests.fit.world import CLASSES, CPU, DIM, IMAGES, PLENTY, World, features_of, fitted, linear, untrained
 
@@ -125,7 +126,8 @@ def test_full_dimension_scores_the_features_themselves(cached: CachedFeatures) -
 
 def test_pca_whitening_is_fitted_on_the_training_split_only(cached: CachedFeatures) -> None:
     run = fitted(untrained(heads.PCAWhitening.Config(dim=8, per_domain=0)), cached)
-    expected = PCAWhitening(DIM, 8).fit(torch.from_numpy(cached.split("train").features))
+    images = TrainingImages.of(torch.from_numpy(cached.split("train").features))
+    expected = PCAWhitening(DIM, 8, torch.Generator()).fit(images)
     torch.testing.assert_close(run.head.state_dict(), dict(expected.state_dict()))
 
 
@@ -143,6 +145,26 @@ def test_pca_whitening_takes_as_many_images_of_each_domain_as_asked_drawn_by_the
     assert not torch.equal(everything, projection(of_domain - 1, 0))
     with pytest.raises(ProbeError, match="the 8 training features span only 7"):
         projection(4, 0)
+
+
+def test_a_head_that_is_fitted_to_the_collection_sees_the_index_images_of_test_each_once(world: World) -> None:
+    frame = world.frame
+    is_test = (frame["split"] == "test").to_numpy()
+    queries = is_test & (frame["image"].str.ends_with("/0.jpg").to_numpy())
+    roles = np.where(queries, "query", np.where(is_test, "index", frame["role"].to_numpy()))
+    world.frame = frame.with_columns(role=pl.Series(roles))
+    features = features_of(frame)
+    world.store(features)
+    twice = world.frame[[-1]].with_columns(label=pl.lit("another"))
+    world.frame = pl.concat([world.frame, twice])
+    run = fitted(untrained(heads.Discriminant.Config(dim=8, fit_to="data")), world.cached())
+    train = (frame["split"] == "train").to_numpy()
+    labels = frame.filter(train).select(pl.struct("domain", "label").rank("dense").cast(pl.Int64) - 1).to_series()
+    index = torch.from_numpy(features[is_test & ~queries])
+    images = TrainingImages.of(torch.from_numpy(features[train]), torch.from_numpy(labels.to_numpy().copy()))
+    images = replace(images, collection=lambda: iter([(torch.arange(len(index)), index)]))
+    expected = heads.Discriminant(DIM, 8, torch.Generator()).fit(images)
+    torch.testing.assert_close(run.head.state_dict(), dict(expected.state_dict()), rtol=1e-4, atol=1e-4)
 
 
 def test_images_that_failed_to_decode_are_left_out_and_counted(world: World) -> None:

@@ -2,10 +2,9 @@
 
 from typing import Any
 
-import numpy as np
 import torch
 
-from probe.heads import HEADS, ClosedFormHead, Head, HeadConfig, TrainedHead, build_head
+from probe.heads import HEADS, ClosedFormHead, Head, HeadConfig, TrainedHead, TrainingImages, build_head
 
 IN_DIM, DIM = 24, 8
 SMALL: dict[str, Any] = {"dim": DIM, "hidden": 16}
@@ -24,7 +23,6 @@ def fitted(config: HeadConfig, features: torch.Tensor) -> Head:
     if isinstance(head, TrainedHead):
         head.train()(features)
         head.after_epoch(len(features), lambda rows: features[rows])
-    elif isinstance(head, ClosedFormHead) and isinstance(config, ClosedFormHead.Config):
-        rows = config.rows_to_fit([np.arange(len(features))], generator)
-        head = head.fit(features[rows]) if len(rows) else head
+    elif isinstance(head, ClosedFormHead):
+        head = head.fit(TrainingImages.of(features, torch.arange(len(features)) % 50))
     return head

@@ -27,6 +27,10 @@ def projected(state: State, rows: np.ndarray, prefix: str = "") -> np.ndarray:
     return (unit(rows) - state[f"{prefix}mean"]) @ state[f"{prefix}projection"].T
 
 
+def _discriminant(config: Any, state: State, rows: np.ndarray) -> np.ndarray:
+    return projected(state, np.sign(rows) * np.abs(rows) ** config.power)
+
+
 def _batch_norm_linear(config: Any, state: State, rows: np.ndarray) -> np.ndarray:
     spread = np.sqrt(state["norm.running_var"] + EPS)
     normal = (rows - state["norm.running_mean"]) / spread * state["norm.weight"] + state["norm.bias"]
@@ -38,6 +42,7 @@ FORMULAS: dict[str, Callable[[Any, State, np.ndarray], np.ndarray]] = {
     "full-dimension": lambda config, state, rows: rows,
     "average-pooling": lambda config, state, rows: pooled(rows, config.dim),
     "random-projection": lambda config, state, rows: linear(state, rows),
+    "discriminant": _discriminant,
     "pca-whitening": lambda config, state, rows: projected(state, rows),
     "linear": lambda config, state, rows: linear(state, rows),
     "l2-linear-l2": lambda config, state, rows: unit(linear(state, unit(rows))),

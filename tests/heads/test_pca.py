@@ -3,11 +3,11 @@ import pytest
 import torch
 
 from probe.errors import UsageError
-from probe.heads import PCAWhitening, pca
+from probe.heads import PCA, PCAWhitening, TrainingImages, pca
 
 
-def fitted(head: type[pca.PCA], features: torch.Tensor, dim: int) -> pca.PCA:
-    return head(features.shape[1], dim).fit(features)
+def fitted(head: type[PCA], features: torch.Tensor, dim: int) -> PCA:
+    return head(features.shape[1], dim, torch.Generator()).fit(TrainingImages.of(features))
 
 
 def whitened_by_numpy(features: np.ndarray, dim: int) -> np.ndarray:

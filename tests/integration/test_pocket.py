@@ -7,8 +7,8 @@ import pytest
 from tests.integration.commands import ROOT, Shell
 
 
-def values(shell: Shell) -> dict[tuple[str, str, str], float]:
-    with (shell.home / "out" / "tables" / "pocket.csv").open() as file:
+def values(shell: Shell, recipe: str = "pocket") -> dict[tuple[str, str, str], float]:
+    with (shell.home / "out" / "tables" / f"{recipe}.csv").open() as file:
         return {(line["row"], line["column"], line["metric"]): float(line["measured"]) for line in csv.DictReader(file)}
 
 
@@ -29,6 +29,18 @@ def test_a_trained_head_beats_pca_whitening_by_several_points(pocket: Shell):
     pca = measured["PCA-whitening", "Mean", "mMP@5"]
     assert measured["ArcFace", "Mean", "mMP@5"] > pca + 3
     assert measured["Sub-Center ArcFace (K = 3)", "Mean", "mMP@5"] > pca + 3
+
+
+@pytest.mark.slow
+def test_the_discriminant_scores_what_was_measured_before_it_was_written(pocket: Shell):
+    names = ["V1: discriminant", "V1: discriminant, 128-d", "V1: discriminant, 256-d"]
+    rows = " ".join(f'--row "{name}"' for name in names)
+    pocket(f'probe fit recipes/pocket-heads.yaml {rows} --data-root "$FOLDER"')
+    pocket('probe table recipes/pocket-heads.yaml --data-root "$FOLDER"')
+    measured = values(pocket, "pocket-heads")
+    for name, mmp, r in zip(names, (68.5, 68.8, 68.5), (75.9, 78.8, 79.0), strict=True):
+        assert measured[name, "Mean", "mMP@5"] == pytest.approx(mmp, abs=0.5)
+        assert measured[name, "Mean", "R@1"] == pytest.approx(r, abs=0.5)
 
 
 @pytest.mark.slow

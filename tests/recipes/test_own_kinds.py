@@ -24,7 +24,7 @@ from typing import Any
 
 import torch
 
-from probe.heads import ClosedFormHead
+from probe.heads import ClosedFormHead, TrainingImages
 from probe.losses import CosineMargins, CosineSoftmax, Loss
 from probe.registry import Kind
 
@@ -37,8 +37,8 @@ class Centered(ClosedFormHead):
         super().__init__()
         self.register_buffer("mean", torch.zeros(in_dim))
 
-    def fit(self, features: torch.Tensor) -> "Centered":
-        self.mean.copy_(features.float().mean(0))
+    def fit(self, images: TrainingImages) -> "Centered":
+        self.mean.copy_(sum(block.float().sum(0) for _, block in images.blocks()) / len(images))
         return self
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:

@@ -231,3 +231,15 @@ def test_a_recipe_is_found_by_its_name_and_a_misspelt_one_names_the_nearest(
     (tmp_path / "uned_table4").mkdir()  # a folder of that name is meant as one
     with pytest.raises(UsageError, match="no recipes"):
         find_recipes([Path("uned_table4")])
+
+
+def test_a_head_is_fitted_to_the_collection_that_its_recipe_is_scored_on_and_to_no_other(tmp_path: Path):
+    def fitted_to(data: str) -> Row:
+        row = f"  - {{name: Fitted, head: {{kind: discriminant, fit_to: {data}}}}}\n"
+        return read_recipe(recipe_file(tmp_path, RECIPE + row)).rows[-1]
+
+    assert fitted_to("sample").collection == "sample"
+    with pytest.raises(
+        UsageError, match=r"row 'Fitted': head\.fit_to: 'other' is not what .*; name 'sample', and with"
+    ):
+        fitted_to("other")

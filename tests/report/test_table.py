@@ -186,3 +186,32 @@ def test_files_are_named_after_the_recipe(world: World):
     files = write_files(measured(world), world.workspace.tables)
     assert [file.name for file in files] == ["small.md", "small.csv", "small.tex", "small.html"]
     assert files[0].read_text().startswith("# A small table\n")
+
+
+def test_a_row_that_has_seen_the_index_images_is_marked_and_ranked_among_no_others(world: World):
+    world.write_store()
+    fitted = "  - {name: Fitted, head: {kind: discriminant, dim: 8, fit_to: small}}\n"
+    world.recipe.path.write_text(RECIPE + fitted)
+    recipe = read_recipe(world.recipe.path)
+    sweep(Inventory(recipe, world.workspace).runs(), "cpu")
+    table = build_table(Inventory(recipe, world.workspace))
+    assert {row.name: row.marked for row in table.rows} == {"Full": True, "Random": True, "Fitted": False}
+    assert "Fitted: has seen the index images, not their labels, and is not ranked among the others" in table.notes
+
+
+def test_the_discriminant_is_advised_where_heads_were_trained_on_few_classes_and_is_not_there(world: World):
+    def advice(rows: str) -> list[str]:
+        world.recipe.path.write_text(RECIPE.replace("  - {name: Random}\n", rows))
+        recipe = read_recipe(world.recipe.path)
+        sweep(Inventory(recipe, world.workspace).runs(), "cpu")
+        return [note for note in build_table(Inventory(recipe, world.workspace)).notes if "discriminant" in note]
+
+    world.write_store()
+    trained = (
+        "  - {name: %s, head: {kind: linear, dim: 8}, loss: {kind: arcface}, training: {epochs: 1}, seeds: [%d]}\n"
+    )
+    few = trained % ("ArcFace", 0) + trained % ("Again", 1)
+    [note] = advice(few)
+    assert note.startswith("ArcFace, Again: trained on 12 classes; with so few, `head: {kind: discriminant}` has been")
+    assert not advice(few + "  - {name: Discriminant, head: {kind: discriminant, dim: 8}}\n")
+    assert not advice("  - {name: Random}\n")

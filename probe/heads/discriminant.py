@@ -1,0 +1,169 @@
+"""A discriminant in closed form: it shrinks how images of one class differ, and keeps how nearest classes do.
+
+head = Discriminant(1152, dim=64, generator=torch.Generator()).fit(images)
+head(features)             # (B, D) -> (B, 64)
+head(features)[:, :32]     # what a head of dim=32 gives
+"""
+
+from collections.abc import Iterator
+from typing import Annotated, Literal, Self
+
+import numpy as np
+import torch
+from pydantic import Field, PositiveInt
+from torch.nn import functional as F
+
+from probe.errors import UsageError
+from probe.heads.base import HEADS, ClosedFormHead
+from probe.heads.pca import fixed_signs, spanned
+from probe.heads.training_images import Blocks, TrainingImages
+from probe.search import search
+
+COMPONENTS = 600  # leading principal components of the features, in which all else is done
+SAMPLED = 32_768  # images whose neighbours are searched, and among which, where there are more
+QUERIES = 512  # of one search: it is told the pairs of one class, which may be as many as queries times images
+PAIRS = 4096  # an image and its neighbour, whose differences are taken at once
+
+Dim = Annotated[int, Field(ge=1, le=COMPONENTS)]
+Power = Annotated[float, Field(gt=0, le=1)]
+Shrinkage = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+@HEADS.register
+class Discriminant(ClosedFormHead):
+    """(B, D) -> (B, d): P (u - mean), u = z/‖z‖, z = sign(x) |x|^power; the rows of P for a smaller d are its first.
+
+    Within-class covariance normalisation (Hatch, Kajarekar and Stolcke 2006) on the leading principal components V of
+    u: A = (S + λI)^(-1/2), S the pooled covariance within classes, λ = shrinkage · tr(S) / 1000. Then nonparametric
+    discriminant analysis (Fukunaga and Mantock 1983): for each whitened image its nearest ones of other classes, by
+    cosine; W are the leading eigenvectors of the second moments of the differences. P = Wᵀ A Vᵀ.
+    """
+
+    class Config(ClosedFormHead.Config):
+        kind: Literal["discriminant"] = "discriminant"
+        dim: Dim = 64
+        shrinkage: Shrinkage = 1.0
+        """Of the covariance within classes towards a multiple of the identity; the fewer images, the more."""
+        power: Power = 1.0
+        """Of each feature, its sign kept, before the length is made one: below 1, large channels count for less."""
+        neighbours: PositiveInt = 20
+        """Of other classes, for each image."""
+        fit_to: Annotated[str, Field(min_length=1)] | None = None
+        """The data on whose index images, without labels, the last step is fitted."""
+
+        @property
+        def collection(self) -> str | None:
+            return self.fit_to
+
+        @property
+        def drawn(self) -> bool:
+            return False
+
+    mean: torch.Tensor
+    projection: torch.Tensor
+
+    def __init__(
+        self,
+        in_dim: int,
+        dim: int,
+        generator: torch.Generator,
+        shrinkage: float = 1.0,
+        power: float = 1.0,
+        neighbours: int = 20,
+    ) -> None:
+        super().__init__()
+        self.shrinkage, self.power, self.neighbours = shrinkage, power, neighbours
+        self.register_buffer("mean", torch.zeros(in_dim, device=generator.device))
+        self.register_buffer("projection", torch.zeros(dim, in_dim, device=generator.device))
+
+    @classmethod
+    def build(cls, config: "Config", in_dim: int, generator: torch.Generator) -> Self:
+        options = {name: value for name, value in config.options.items() if name != "fit_to"}
+        return cls(in_dim, generator=generator, **options)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        return (self._unit(features) - self.mean) @ self.projection.T
+
+    def fit(self, images: TrainingImages) -> Self:
+        """One pass over the images in float64, then the neighbours among at most 32,768 of them, evenly spaced.
+
+        Where there is a collection, its images take the place of the neighbours: W are the leading principal components
+        of h/‖h‖, h = A Vᵀ (u - mean), in one pass over it. Memory: some (D, D) sums, one of (C, D), and the sample in
+        600 dimensions. Raises UsageError for fewer than two classes, where each has one image only, and where the
+        features, or what W is made of, span fewer than `dim` directions.
+        """
+        dim, title = len(self.projection), f"a discriminant to {len(self.projection)} dimensions"
+        mean, total, within = self._covariances(images)
+        _, components = spanned(total, dim, COMPONENTS, f"{title}: the {len(images):,} training features")  # (D, m)
+        whitening = components @ self._whitening(components.T @ within @ components)  # (D, m)
+        if images.collection is None:
+            _, directions = spanned(self._between(images, mean, whitening), dim, dim, f"{title}: the differences")
+        else:
+            spread = self._spread(images.collection, mean, whitening)
+            _, directions = spanned(spread, dim, dim, f"{title}: the images of the collection")  # (m, d)
+        self.mean.copy_(mean)
+        self.projection.copy_(fixed_signs((whitening @ directions).T))
+        return self
+
+    def _unit(self, features: torch.Tensor) -> torch.Tensor:
+        if self.power != 1:
+            features = features.sign() * features.abs() ** self.power
+        return F.normalize(features, dim=1)
+
+    def _covariances(self, images: TrainingImages) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """(D,) The mean, and the (D, D) covariances of all images and within classes; in float64."""
+        sizes = torch.bincount(images.labels)
+        if len(sizes) < 2 or sizes.max() < 2:
+            lack = "are of one class" if len(sizes) < 2 else "have no class of two"
+            raise UsageError(
+                f"a discriminant tells classes apart by how images of one class differ: the {len(images):,} training "
+                f"images {lack}; take pca-whitening."
+            )
+        dim, device = len(self.mean), self.mean.device
+        moments = torch.zeros(dim, dim, dtype=torch.float64, device=device)
+        sums = torch.zeros(len(sizes), dim, dtype=torch.float64, device=device)
+        for rows, block in images.blocks():
+            unit = self._unit(block.double())
+            moments.addmm_(unit.T, unit)
+            sums.index_add_(0, images.labels[rows], unit)
+        mean = sums.sum(0) / len(images)
+        sums /= sizes[:, None].sqrt()
+        return mean, moments / len(images) - mean.outer(mean), (moments - sums.T @ sums) / len(images)
+
+    def _whitening(self, within: torch.Tensor) -> torch.Tensor:
+        """(m, m) -> (m, m) symmetric, (S + λI)^(-1/2)."""
+        ridge = self.shrinkage * within.trace() / 1000
+        values, vectors = torch.linalg.eigh(within)
+        return vectors * (values.clamp_min(0) + ridge).rsqrt() @ vectors.T
+
+    def _between(self, images: TrainingImages, mean: torch.Tensor, whitening: torch.Tensor) -> torch.Tensor:
+        """(m, m) float64: the sum of the outer products of an image's differences from its neighbours."""
+        rows = np.arange(0, len(images), -(-len(images) // SAMPLED))
+        whitened = ((self._unit(images.take(rows).double()) - mean) @ whitening).float()  # (n, m)
+        labels = images.labels[torch.from_numpy(rows).to(images.labels.device)]
+        between = torch.zeros_like(whitening[: whitening.shape[1]])
+        for image, other in self._neighbours(whitened, labels):
+            difference = whitened[image].double() - whitened[other].double()
+            between.addmm_(difference.T, difference)
+        return between
+
+    def _spread(self, collection: Blocks, mean: torch.Tensor, whitening: torch.Tensor) -> torch.Tensor:
+        """(m, m) float64: the covariance of the whitened images, each of unit length."""
+        count, total, moments = 0, torch.zeros_like(whitening[0]), torch.zeros_like(whitening[: whitening.shape[1]])
+        for rows, block in collection():
+            unit = F.normalize((self._unit(block.double()) - mean) @ whitening, dim=1)
+            count += len(rows)
+            total += unit.sum(0)
+            moments.addmm_(unit.T, unit)
+        return moments / count - (total / count).outer(total / count)
+
+    def _neighbours(self, whitened: torch.Tensor, labels: torch.Tensor) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Pairs of rows: an image, and one of the nearest of other classes."""
+        for queries in torch.arange(len(whitened), device=whitened.device).split(QUERIES):
+            of_one_class = (labels[queries][:, None] == labels).nonzero().cpu().numpy()
+            found = search(whitened[queries], whitened, self.neighbours, of_one_class).rows
+            query, place = np.nonzero(found >= 0)
+            others = torch.from_numpy(found[query, place]).to(queries.device)
+            yield from zip(
+                queries[torch.from_numpy(query).to(queries.device)].split(PAIRS), others.split(PAIRS), strict=True
+            )
