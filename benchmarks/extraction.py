@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 
 from benchmarks.pairs import Comparison, compare, report
 from probe.backbones import Backbone, BackboneRow, adapter, load_encoder
-from probe.data import choose_workers, image_folder, load_batches
+from probe.data import choose_workers, decoded_batches, image_folder
 from probe.extract import Settings, extract, plan_extraction
 from probe.precision import choose_precision
 from probe.progress import console
@@ -90,7 +90,8 @@ def measure(
     chosen = choose_precision("auto", device)[0]
     fp32, half = load_encoder(backbone, device), load_encoder(backbone, device, chosen)
     start = time.perf_counter()
-    prepared = [batch.prepared for batch in load_batches(images, root, fp32.prepare, batch=settings.batch, workers=0)]
+    with decoded_batches(images, root, fp32.prepare, batch=settings.batch, workers=0) as batches:
+        prepared = [batch.prepared for batch in batches]
     seconds_decoding = time.perf_counter() - start
     batches = [batch for batch in prepared if batch is not None]
 

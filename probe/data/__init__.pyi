@@ -48,8 +48,7 @@ from .loading import Prepare as Prepare
 from .loading import Undecodable as Undecodable
 from .loading import Unread as Unread
 from .loading import choose_workers as choose_workers
-from .loading import decoding_processes as decoding_processes
-from .loading import load_batches as load_batches
+from .loading import decoded_batches as decoded_batches
 from .manifest import COLUMNS as COLUMNS
 from .manifest import ORIGIN as ORIGIN
 from .manifest import ROLES as ROLES

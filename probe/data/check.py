@@ -21,7 +21,7 @@ from probe.data.dataset import Count
 from probe.data.decoding import decode
 from probe.data.images import missing_images
 from probe.data.listing import in_words
-from probe.data.loading import decoding_processes, load_batches
+from probe.data.loading import decoded_batches
 from probe.data.manifest import Manifest
 from probe.data.problems import Problem, find_problems
 from probe.data.selection import CLASS, IMAGE, count
@@ -150,14 +150,15 @@ def _drawn(images: pl.DataFrame, sample: int | None) -> pl.DataFrame:
 def _decode(manifest: Manifest, images: pl.DataFrame, workers: int) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Those that can be decoded, with their contents' digests, and those that cannot, with the reason."""
     good, bad = [], []
-    with decoding_processes(), track("decode images", len(images), "images") as advance:
+    with track("decode images", len(images), "images") as advance:
         for (source,), rows in images.group_by("source", maintain_order=True):
             name = str(source)
-            batches = load_batches(rows["image"].to_list(), manifest.roots[name], _size, batch=BATCH, workers=workers)
-            for batch in batches:
-                good += [(name, *each) for each in zip(batch.ids, batch.contents, strict=True)]
-                bad += [(name, *failure) for failure in (*batch.failures, *batch.unread)]
-                advance(len(batch))
+            todo, root = rows["image"].to_list(), manifest.roots[name]
+            with decoded_batches(todo, root, _size, batch=BATCH, workers=workers) as batches:
+                for batch in batches:
+                    good += [(name, *each) for each in zip(batch.ids, batch.contents, strict=True)]
+                    bad += [(name, *failure) for failure in (*batch.failures, *batch.unread)]
+                    advance(len(batch))
     keys = dict.fromkeys(IMAGE, pl.String)
     return (
         pl.DataFrame(good, keys | {"content": pl.UInt64}, orient="row"),

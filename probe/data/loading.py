@@ -5,8 +5,9 @@ of its bytes: only the latter is a property of the image. Workers only read, dec
 Polars (its threads do not survive a fork), and they are nice: where the forward pass is on the same cores, it goes
 first and they fill what it leaves.
 
-    for batch in load_batches(images, root, encoder.prepare, batch=64, workers=2):
-        batch.ids, batch.prepared, batch.failures
+    with decoded_batches(images, root, encoder.prepare, batch=64, workers=2) as batches:
+        for batch in batches:
+            batch.ids, batch.prepared, batch.failures
 """
 
 import os
@@ -19,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, Self
+from typing import Any, BinaryIO, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -86,26 +87,23 @@ def choose_workers(shared: bool) -> tuple[int, str]:
     return min(MOST_WORKERS, cpus), f"{cpus} CPUs, which nothing else needs"
 
 
-def load_batches(
+@contextmanager
+def decoded_batches(
     images: list[str], root: Path, prepare: Prepare, *, batch: int, workers: int, pinned: bool = False
-) -> Iterator[ImageBatch]:
+) -> Iterator[Iterator[ImageBatch]]:
     """The images in batches; with 0 workers they are decoded here, when they are asked for, and so is a single batch,
-    for which a worker would be started in vain."""
+    for which a worker would be started in vain.
+
+    Raises UsageError where the process may not open enough files, ProbeError where a decoding process ends before the
+    block does: PyTorch tells of it wherever the main process is.
+    """
     batches = _Batches(images, root, prepare, batch)
     workers = min(workers, len(batches)) if len(batches) > 1 else 0
     if workers:
         _require_open_files(workers)
-    return iter(DataLoader(batches, None, num_workers=workers, worker_init_fn=_settle, pin_memory=pinned))
-
-
-@contextmanager
-def decoding_processes() -> Iterator[None]:
-    """A block that takes batches: of a decoding process that ends in it, PyTorch tells wherever the main one is.
-
-    Raises ProbeError for it.
-    """
+    loader: Any = iter(DataLoader(batches, None, num_workers=workers, worker_init_fn=_settle, pin_memory=pinned))
     try:
-        yield
+        yield loader
     except RuntimeError as error:
         if "DataLoader worker" not in str(error) and "shared memory" not in str(error):
             raise
@@ -113,6 +111,9 @@ def decoding_processes() -> Iterator[None]:
             f"a decoding process ended ({first_line(error)}), mostly for want of memory, or as /dev/shm is full or "
             "closed; the work so far is kept. Use fewer --workers; with 0 the main process decodes."
         ) from error
+    finally:
+        if workers:
+            loader._shutdown_workers()  # else PyTorch goes on telling as long as a traceback holds the loader
 
 
 def _require_open_files(workers: int) -> None:

@@ -12,14 +12,14 @@ import signal
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 
 from feature_cache import Failure, Location, Rows, Spec, StoreWriter
 from probe.backbones import Encoder
-from probe.data import ImageBatch, Unread, choose_workers, decoding_processes, load_batches
+from probe.data import ImageBatch, Unread, choose_workers, decoded_batches
 from probe.errors import ProbeError
 from probe.extract.plan import Settings, Task
 from probe.progress import say, track
@@ -46,7 +46,6 @@ def extract(task: Task, encoder: Encoder, spec: Spec, settings: Settings, weight
     writer = StoreWriter(task.store, spec, dtype=settings.dtype, retry_failed=settings.retry_failed, weights=weights)
     allowed = max(1, int(settings.max_failures * (len(task.todo) + task.stored + task.failed)))
     with (
-        decoding_processes(),
         writer,
         _WriteBehind(writer, settings) as behind,
         _deferred_interrupt() as interrupted,
@@ -56,8 +55,11 @@ def extract(task: Task, encoder: Encoder, spec: Spec, settings: Settings, weight
         todo = [image for image in task.todo if image not in done]
         if len(todo) < len(task.todo):
             say(f"{task.source}: {len(task.todo) - len(todo):,} images were extracted by an interrupted run")
-        with track(f"extract {task.source}", len(todo), "images") as advance:
-            for batch in _batches(todo, task, encoder, settings):
+        with (
+            track(f"extract {task.source}", len(todo), "images") as advance,
+            _batches(todo, task, encoder, settings) as batches,
+        ):
+            for batch in batches:
                 behind.add(batch, _features(batch, encoder))
                 advance(len(batch))
                 failed.difference_update(batch.ids)
@@ -73,9 +75,13 @@ def extract(task: Task, encoder: Encoder, spec: Spec, settings: Settings, weight
         return Extracted(sorted(writer.failed.values()), unread)
 
 
-def _batches(todo: list[str], task: Task, encoder: Encoder, settings: Settings) -> Iterator[ImageBatch]:
+def _batches(
+    todo: list[str], task: Task, encoder: Encoder, settings: Settings
+) -> AbstractContextManager[Iterator[ImageBatch]]:
     workers = choose_workers(shared=not settings.pinned)[0] if settings.workers is None else settings.workers
-    return load_batches(todo, task.root, encoder.prepare, batch=settings.batch, workers=workers, pinned=settings.pinned)
+    return decoded_batches(
+        todo, task.root, encoder.prepare, batch=settings.batch, workers=workers, pinned=settings.pinned
+    )
 
 
 def _features(batch: ImageBatch, encoder: Encoder) -> np.ndarray:

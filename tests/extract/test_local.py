@@ -166,6 +166,7 @@ def test_a_start_right_after_a_kill_is_not_refused_because_of_orphaned_workers(p
     extraction = start(photos("shoes", 41))
     pid = extraction.run_in_another_process(Settings(batch=1, workers=2, part=1))
     while not extraction.parts():
+        assert os.waitpid(pid, os.WNOHANG) == (0, 0), "it ended by itself"
         time.sleep(0.005)
     assert kill(pid) == -signal.SIGKILL
     assert len(extraction.run().ids) == 41
@@ -455,13 +456,14 @@ import resource, sys
 from pathlib import Path
 from io import BytesIO
 import numpy as np
-from probe.data import load_batches, image_folder
+from probe.data import decoded_batches, image_folder
 from probe.errors import UsageError
 resource.setrlimit(resource.RLIMIT_NOFILE, (40, int(sys.argv[1])))
 images = image_folder(Path({str(folder)!r})).frame["image"].to_list()
 prepare = lambda file: (np.frombuffer(file.read(1), np.uint8), (1, 1))
 try:
-    print(sum(len(batch.ids) for batch in load_batches(images, Path({str(folder)!r}), prepare, batch=1, workers=1)))
+    with decoded_batches(images, Path({str(folder)!r}), prepare, batch=1, workers=1) as batches:
+        print(sum(len(batch.ids) for batch in batches))
 except UsageError as error:
     print(error)
 """
