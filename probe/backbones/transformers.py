@@ -20,6 +20,7 @@ from transformers import AutoConfig, AutoImageProcessor, AutoModel
 
 from probe.backbones.checkpoint import read_state, report_differences
 from probe.backbones.hub import fetch
+from probe.backbones.plain import PlainCode
 from probe.backbones.preprocessing import Preprocessing
 from probe.backbones.row import FILES, BackboneRow
 from probe.errors import UsageError, first_line
@@ -149,6 +150,17 @@ def build(row: BackboneRow, weights: Path | None) -> torch.nn.Module:
     if row.feature == "cls" and hasattr(model, "pooler"):
         model.pooler = None
     return _Feature(model, row)
+
+
+def plain_code(row: BackboneRow) -> PlainCode:
+    """What `build` makes."""
+    options = ", ".join(f"{name}={value!r}" for name, value in row.options.items())
+    made = [f"backbone = AutoModel.from_config(AutoConfig.for_model({options}))"]
+    features = "backbone(pixel_values=images).pooler_output.flatten(1)"
+    if row.feature == "cls":
+        made.append("backbone.pooler = None")
+        features = "backbone(pixel_values=images).last_hidden_state[:, 0]"
+    return PlainCode("from transformers import AutoConfig, AutoModel", made, features, prefix="model.")
 
 
 def _model(row: BackboneRow) -> Any:

@@ -1,4 +1,11 @@
 from .embedder import Embedder as Embedder
+from .exported import BACKBONE as BACKBONE
+from .exported import CONFIG as CONFIG
+from .exported import HEAD as HEAD
+from .exported import WEIGHTS as WEIGHTS
+from .exported import ExportedConfig as ExportedConfig
+from .exported import ExportedFolder as ExportedFolder
 from .images import ImageInput as ImageInput
 from .images import Images as Images
+from .images import list_images as list_images
 from .loading import load as load

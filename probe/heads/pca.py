@@ -10,10 +10,11 @@ from typing import Literal, Self
 import numpy as np
 import torch
 from pydantic import NonNegativeInt, PositiveInt
+from torch import nn
 from torch.nn import functional as F
 
 from probe.errors import UsageError
-from probe.heads.base import HEADS, ClosedFormHead
+from probe.heads.base import HEADS, ClosedFormHead, Normalize, linear_layer
 
 BLOCK_ROWS = 65536
 NO_VARIANCE = 1e-24  # of unit vectors, in float64: rounding
@@ -36,6 +37,9 @@ class PCA(ClosedFormHead):
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         return (F.normalize(features, dim=1) - self.mean) @ self.projection.T
+
+    def layers(self) -> list[nn.Module]:
+        return [Normalize(), linear_layer(self.projection, -self.projection.double() @ self.mean.double())]
 
     def fit(self, features: torch.Tensor) -> Self:
         """In float64. Raises UsageError when the features span fewer than `dim` directions."""

@@ -1,0 +1,2 @@
+from .card import Verified as Verified
+from .folder import export as export

@@ -1,0 +1,155 @@
+"""Writes an exported folder: configuration, weights, model card, code for others, digests; verified before it appears.
+
+export(Path("out/runs/..."), Path("embedder"), data_root=Path("data"))
+"""
+
+import json
+from contextlib import chdir
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+
+from probe.backbones import BackboneRow
+from probe.embed import BACKBONE, CONFIG, HEAD, WEIGHTS, Embedder, ExportedConfig, ExportedFolder, Images, load
+from probe.errors import UsageError
+from probe.export.card import Card, Verified
+from probe.export.loader import Loader
+from probe.export.verification import SAME, VerificationImages, verification_images, verify
+from probe.heads import Head, Normalize
+from probe.runs import RunDirectory, seal
+from probe.storage import new_folder
+
+CPU = torch.device("cpu")
+README, MODULE = "README.md", "image_embedding"
+MODULES = [{"idx": 0, "name": "0", "path": "", "type": f"{MODULE}.ImageEmbedding"}]
+SENTENCE_TRANSFORMERS = {"model_type": "SentenceTransformer", "prompts": {}, "default_prompt_name": None}
+
+
+def export(
+    run: Path,
+    folder: Path,
+    *,
+    data_root: Path,
+    images: Images | None = None,
+    weights: Path | None = None,
+    license: str | None = None,
+) -> list[Verified]:
+    """Writes `folder`, whole or not at all, and says how near each way to load it comes to the run.
+
+    `images`: what to verify it on, instead of the run's queries below `data_root`. `weights`: the backbone's, where
+    they are not any more where they were. `license`: of the backbone, as the Hub writes it. Raises UsageError for what
+    has no export and for a folder that is there; ProbeError where an export gives other embeddings than the run.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(f"{folder} is there; name another folder, or remove it first.")
+    found = RunDirectory(run)
+    found.require_done()
+    if len(found.config.backbones) > 1 or found.config.append:
+        raise UsageError(
+            f"{run} reads {found.config.features_name}; what can be exported is one backbone, without image sizes."
+        )
+    embedder = load(run, weights=weights, device="cpu", precision="fp32")
+    config, state = _content(found, embedder)
+    loader = Loader(config)
+    card = Card(found, config, loader, license)
+    seen = verification_images(found, images, data_root)
+    expected = embedder.encode(seen.pixels)
+    with new_folder(folder) as temporary:
+        save_file(state, temporary / WEIGHTS, metadata={"format": "pt"})
+        (temporary / CONFIG).write_text(f"{config.model_dump_json(indent=1)}\n", encoding="utf-8")
+        (temporary / f"{MODULE}.py").write_text(loader.module, encoding="utf-8")
+        _write_json(temporary / "modules.json", MODULES)
+        options = SENTENCE_TRANSFORMERS | {"similarity_fn_name": config.distance}
+        _write_json(temporary / "config_sentence_transformers.json", options)
+        seal(temporary)
+        verified = _verified(temporary, loader, seen, expected)
+        (temporary / README).write_text(card.text(verified, seen.origin, len(seen.pixels)), encoding="utf-8")
+        seal(temporary)
+    return verified
+
+
+def _content(run: RunDirectory, embedder: Embedder) -> tuple[ExportedConfig, dict[str, torch.Tensor]]:
+    """What config.json says, and the tensors of the backbone and the head."""
+    [backbone], [encoder] = embedder.backbones, embedder.encoders
+    module = getattr(encoder, "module", None)
+    if module is None:
+        raise UsageError(
+            f"{run.path} reads the built-in {backbone.name}, which is no PyTorch module; export a run on another "
+            "backbone."
+        )
+    assert isinstance(embedder.head, Head), "a run has a head"
+    layers = embedder.head.layers()
+    if embedder.distance == "cosine" and not (layers and isinstance(layers[-1], Normalize)):
+        layers = [*layers, Normalize()]
+    config = ExportedConfig(
+        name=backbone.name,
+        backbone=backbone.row,
+        weights_sha256=backbone.weights_sha256 or "",
+        in_dim=encoder.dim,
+        dim=embedder.dim,
+        head=tuple("normalize" if isinstance(layer, Normalize) else "linear" for layer in layers),
+        distance=run.config.distance,
+        run=run.key,
+        preprocess_cfg=preprocess_cfg(backbone.row),
+        pretrained_cfg=pretrained_cfg(backbone.row),
+    )
+    parts = {BACKBONE: module, HEAD: torch.nn.Sequential(*layers)}
+    return config, {
+        f"{prefix}{key}": value.detach().clone().contiguous()
+        for prefix, part in parts.items()
+        for key, value in part.state_dict().items()
+    }
+
+
+def _verified(folder: Path, loader: Loader, images: VerificationImages, expected: np.ndarray) -> list[Verified]:
+    """Each way to load the folder, run."""
+    names: dict[str, Any] = {}
+    with chdir(folder):
+        exec(loader.script, names)
+    module: dict[str, Any] = {}
+    exec(loader.module, module)
+    for_sentences = module["ImageEmbedding"](folder).eval()
+    with torch.inference_mode():
+        of_module = for_sentences(for_sentences.preprocess(images.pixels))["sentence_embedding"]
+    ways = {
+        "`probe.load`": ExportedFolder(folder).embedder(CPU).encode(images.pixels),
+        f"PyTorch and {loader.config.backbone.library}, as above": names["embed"](images.pixels).numpy(),
+        "sentence-transformers' module": of_module.numpy(),
+    }
+    return [Verified(what, verify(what, expected, found, SAME)) for what, found in ways.items()]
+
+
+def preprocess_cfg(row: BackboneRow) -> dict[str, Any]:
+    """As open_clip writes it: its PreprocessCfg."""
+    return {
+        "size": row.px,
+        "mode": "RGB",
+        "mean": list(row.mean),
+        "std": list(row.std),
+        "interpolation": row.interpolation,
+        "resize_mode": "squash" if row.resize == "squash" else "shortest",
+        "fill_color": 0,
+    }
+
+
+def pretrained_cfg(row: BackboneRow) -> dict[str, Any]:
+    """As timm writes it."""
+    architecture, _, tag = row.model.partition(".")
+    return {
+        "architecture": architecture,
+        "tag": tag,
+        "num_classes": 0,
+        "input_size": [3, row.px, row.px],
+        "interpolation": row.interpolation,
+        "crop_pct": row.crop_pct,
+        "crop_mode": "squash" if row.resize == "squash" else "center",
+        "mean": list(row.mean),
+        "std": list(row.std),
+    }
+
+
+def _write_json(file: Path, content: Any) -> None:
+    file.write_text(f"{json.dumps(content, indent=1)}\n", encoding="utf-8")
