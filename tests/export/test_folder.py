@@ -14,7 +14,7 @@ from probe import Embedder, load
 from probe.embed import ExportedFolder
 from probe.errors import ProbeError, UsageError
 from probe.export import export
-from probe.export.verification import verify
+from probe.export.verification import verification_images, verify
 from probe.runs import RunDirectory
 from tests.embed.conftest import World
 
@@ -132,10 +132,16 @@ def test_what_has_no_export_is_said(world: World, tmp_path: Path):
         export(fused.path, tmp_path / "b", data_root=tmp_path)
 
 
-def test_by_euclidean_distance_lengths_are_kept_on_made_images(world: World, tmp_path: Path, files: list[Path]):
+def test_by_euclidean_distance_lengths_are_kept(world: World, tmp_path: Path, files: list[Path]):
     run = world.run(backbone="mobilenetv1", head={"kind": "pca-whitening", "dim": 8}, distance="euclidean")
-    export(run.path, tmp_path / "embedder", data_root=tmp_path)  # 50 of them
+    export(run.path, tmp_path / "embedder", data_root=tmp_path, images=files[:3])
     assert ExportedFolder(tmp_path / "embedder").config.head == ("normalize", "linear")
-    assert "made images" in (tmp_path / "embedder" / "README.md").read_text()
-    expected = load(run.path, device="cpu").encode(files)
-    np.testing.assert_allclose(load(tmp_path / "embedder", device="cpu").encode(files), expected, atol=1e-4)
+    expected = load(run.path, device="cpu").encode(files[:3])
+    np.testing.assert_allclose(load(tmp_path / "embedder", device="cpu").encode(files[:3]), expected, atol=1e-4)
+
+
+def test_where_the_runs_images_are_not_there_others_are_made(run: RunDirectory, world: World, tmp_path: Path):
+    made = verification_images(run, None, tmp_path)
+    assert made.origin == f"made images, since the run's do not lie in {tmp_path}"
+    assert len(made.pixels) == 50
+    assert verification_images(run, None, world.folder.parent).origin == "queries of the run"
