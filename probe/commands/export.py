@@ -3,12 +3,20 @@
 probe export out/runs/mobilenetv1_linear_arcface_seed0_0a1b2c3d4e5f embedder
 """
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from probe.commands.options import DEFAULT, DataRoot
+from probe.export import Format, Formats, Part
+
+
+class Quantized(StrEnum):
+    """What `--quantize` takes."""
+
+    int8 = "int8"
 
 
 def export(
@@ -27,6 +35,14 @@ def export(
             help="Of the backbone's weights, as the Hub writes it: apache-2.0, mit, …", show_default="what timm says"
         ),
     ] = None,
+    format: Annotated[
+        list[Format] | None, typer.Option(help="Other formats beside the folder's own files; repeatable.")
+    ] = None,
+    part: Annotated[Part, typer.Option(help="Of ONNX: backbone and head, or the head alone.")] = Part.all,
+    preprocessing: Annotated[
+        bool, typer.Option("--preprocessing", help="Resize and normalise inside of ONNX and .pt2: uint8 images in.")
+    ] = False,
+    quantize: Annotated[Quantized | None, typer.Option(help="A second ONNX, smaller, its cost measured.")] = None,
     data_root: DataRoot = DEFAULT.data_root,
 ) -> None:
     """Write a finished run as one folder that others load: PyTorch alone, sentence-transformers, the Hub.
@@ -36,7 +52,8 @@ def export(
     from probe.export import export as write
     from probe.terminal import printer
 
-    verified = write(run, folder, data_root=data_root, images=images, weights=weights, license=license)
+    formats = Formats(set(format or ()), part, preprocessing, int8=quantize is Quantized.int8)
+    verified = write(run, folder, data_root=data_root, images=images, weights=weights, license=license, formats=formats)
     for each in verified:
         remark = f"; {each.remark}" if each.remark else ""
         printer().print(f"{each.what}: lowest cosine {each.cosine:.7f}{remark}", soft_wrap=True)

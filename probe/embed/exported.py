@@ -79,7 +79,7 @@ class ExportedFolder:
         file = self._sound(WEIGHTS)
         try:
             state = load_file(file)
-            head = head_of(self.config, {key: value for key, value in state.items() if key.startswith(HEAD)})
+            head = head_of(self.config, state)
         except (OSError, SafetensorError, RuntimeError) as error:
             raise UsageError(f"{file} cannot be read ({first_line(error)}); export again.") from error
         of_backbone = {key.removeprefix(BACKBONE): state[key] for key in state if key.startswith(BACKBONE)}
@@ -99,11 +99,11 @@ class ExportedFolder:
 
 
 def head_of(config: ExportedConfig, state: dict[str, torch.Tensor]) -> nn.Sequential:
-    """(B, in_dim) -> (B, dim). Raises RuntimeError for a state that is not its."""
+    """(B, in_dim) -> (B, dim), of a folder's tensors. Raises RuntimeError where they are not its."""
     layers: list[nn.Module] = []
     for number, kind in enumerate(config.head):
         weight = state.get(f"{HEAD}{number}.weight", torch.empty(0, 0))
         layers.append(nn.Linear(weight.shape[1], weight.shape[0]) if kind == "linear" else Normalize())
     head = nn.Sequential(*layers)
-    head.load_state_dict({key.removeprefix(HEAD): value for key, value in state.items()})
+    head.load_state_dict({key.removeprefix(HEAD): value for key, value in state.items() if key.startswith(HEAD)})
     return head.requires_grad_(False).eval()

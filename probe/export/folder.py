@@ -13,10 +13,12 @@ import torch
 from safetensors.torch import save_file
 
 from probe.backbones import BackboneRow
-from probe.embed import BACKBONE, CONFIG, HEAD, WEIGHTS, Embedder, ExportedConfig, ExportedFolder, Images, load
+from probe.embed import BACKBONE, CONFIG, HEAD, WEIGHTS, Embedder, ExportedConfig, ExportedFolder, Images, head_of, load
 from probe.errors import UsageError
 from probe.export.card import Card, Verified
+from probe.export.formats import Formats
 from probe.export.loader import Loader
+from probe.export.other_formats import write_formats
 from probe.export.verification import SAME, VerificationImages, verification_images, verify
 from probe.heads import Head, Normalize
 from probe.runs import RunDirectory, seal
@@ -36,12 +38,14 @@ def export(
     images: Images | None = None,
     weights: Path | None = None,
     license: str | None = None,
+    formats: Formats | None = None,
 ) -> list[Verified]:
     """Writes `folder`, whole or not at all, and says how near each way to load it comes to the run.
 
     `images`: what to verify it on, instead of the run's queries below `data_root`. `weights`: the backbone's, where
-    they are not any more where they were. `license`: of the backbone, as the Hub writes it. Raises UsageError for what
-    has no export and for a folder that is there; ProbeError where an export gives other embeddings than the run.
+    they are not any more where they were. `license`: of the backbone, as the Hub writes it. `formats`: others, beside
+    the folder's own files. Raises UsageError for what has no export and for a folder that is there; ProbeError where an
+    export gives other embeddings than the run.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder} is there; name another folder, or remove it first.")
@@ -66,6 +70,9 @@ def export(
         _write_json(temporary / "config_sentence_transformers.json", options)
         seal(temporary)
         verified = _verified(temporary, loader, seen, expected)
+        if formats:
+            encoder, head = embedder.encoders[0], head_of(config, state)
+            verified += write_formats(temporary, formats, config, encoder, head, seen.pixels, expected)
         (temporary / README).write_text(card.text(verified, seen.origin, len(seen.pixels)), encoding="utf-8")
         seal(temporary)
     return verified

@@ -74,6 +74,7 @@ def test_the_loader_in_its_readme_needs_no_probe(folder: Path, files: list[Path]
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_sentence_transformers_encodes_to_the_same_vectors(folder: Path, files: list[Path], expected: np.ndarray):
     pytest.importorskip("sentence_transformers")
     [code] = [text for text in python_of((folder / "README.md").read_text()) if "SentenceTransformer" in text]
