@@ -5,6 +5,7 @@ store that another process replaces meanwhile is an error: rows never come from 
 
     store = FeatureStore("features/pocket/mobilenetv1.h5")
     store.ids[:3], len(store), store.dim         # image ids in row order, N, D
+    store[0], store["coins/1.jpg"]               # (D,) features of a row, of an image
     features = store.load(ids)                   # (len(ids), D), in the order of `ids`; load() gives all rows
     for block in store.blocks():                 # all rows in file order, some thousand at a time
         block.ids, block.features, block.sizes
@@ -16,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, overload
 
 import h5py
 import numpy as np
@@ -36,7 +38,18 @@ from feature_cache.layout import (
 )
 from feature_cache.spec import Spec
 
+if TYPE_CHECKING:
+    import polars as pl
+    from torch.utils.data import TensorDataset
+
 CHUNKS_PER_BLOCK = 32
+
+
+class HasFrame(Protocol):
+    """Such as probe's manifests."""
+
+    @property
+    def frame(self) -> "pl.DataFrame": ...
 
 
 class FeatureStore:
@@ -65,6 +78,55 @@ class FeatureStore:
 
     def __contains__(self, image: str) -> bool:
         return image in self._row_of
+
+    @overload
+    def __getitem__(self, key: int | str) -> np.ndarray: ...
+    @overload
+    def __getitem__(self, key: slice) -> np.ndarray: ...
+    def __getitem__(self, key: int | str | slice) -> np.ndarray:
+        """(D,) features of a row or an image id; of a slice (n, D). Each reads the file: load what is needed at once.
+
+        Raises MissingIdsError for an unknown id, IndexError for a row that there is not.
+        """
+        if isinstance(key, str):
+            return self.load([key])[0]
+        if isinstance(key, slice):
+            start, stop, step = key.indices(self.rows)
+            return self.between(start, max(start, stop))[::step] if step > 0 else self.load()[key]
+        row = range(self.rows)[key]
+        return self.between(row, row + 1)[0]
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        """The (D,) features of each row, in file order."""
+        for block in self.blocks():
+            yield from block.features
+
+    def to_polars(self) -> "pl.DataFrame":
+        """A row an image: id, width, height (0 where not known), features (an array of D float32)."""
+        import polars as pl
+
+        features = pl.Series(self.load().astype(np.float32), dtype=pl.Array(pl.Float32, self.dim))
+        columns = {"id": self.ids, "width": self.sizes[:, 0], "height": self.sizes[:, 1], "features": features}
+        return pl.DataFrame(columns)
+
+    def to_torch_dataset(self, manifest: "pl.DataFrame | HasFrame") -> "TensorDataset":
+        """Pairs of (D,) float32 features and an int64 label, a pair a row of the manifest.
+
+        `manifest`: a frame with columns `image` and `label`, or what has one as its `frame`. Labels are numbered in the
+        order of their names, within their `domain` where there is one. Raises MissingIdsError for images that are not
+        in the store, and StoreError for rows without one label.
+        """
+        import polars as pl
+        import torch
+        from torch.utils.data import TensorDataset
+
+        frame = manifest if isinstance(manifest, pl.DataFrame) else manifest.frame
+        if frame.schema.get("label") != pl.String or "image" not in frame.columns:
+            raise StoreError("a data set of features and labels needs text columns `image` and `label`.")
+        names = [name for name in ("domain", "label") if name in frame.columns]
+        labels = frame.select((pl.struct(names).rank("dense") - 1).cast(pl.Int64)).to_series()
+        features = self.load(frame["image"].to_list()).astype(np.float32)
+        return TensorDataset(torch.from_numpy(features), torch.from_numpy(labels.to_numpy().copy()))
 
     @property
     def not_covered(self) -> str | None:

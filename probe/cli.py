@@ -2,7 +2,8 @@
 
 Heavy libraries are loaded by the commands that need them, when they do.
 
-probe backbones · extract DATA --backbone NAME · fit RECIPE · evaluate WHAT · compare · table · plan · report · figures
+probe backbones · extract DATA --backbone NAME · fit RECIPE · evaluate WHAT · embed RUN IMAGES
+probe compare · table · plan · report · figures
 probe data list · cache list
 """
 
@@ -18,6 +19,7 @@ from probe.commands.backbones import backbones
 from probe.commands.cache import app as cache_commands
 from probe.commands.compare import ManyAgainst, compare
 from probe.commands.data import app as data_commands
+from probe.commands.embed import embed
 from probe.commands.evaluate import evaluate
 from probe.commands.export import export
 from probe.commands.extract import extract
@@ -86,6 +88,7 @@ app.command(epilog="Example: probe fit recipes/quickstart.yaml --row ArcFace --s
 app.command(epilog="Example: probe evaluate out/runs/descriptor_linear_arcface_seed0_* --data sample --split val")(
     evaluate
 )
+app.command(epilog="Example: probe embed out/runs/mobilenetv1_* ~/photos --out photos.npy")(embed)
 app.command(
     cls=ManyAgainst,
     epilog="Example: probe compare out/runs/*_linear_arcface_seed* --against out/runs/*_pca-whitening_*",

@@ -51,6 +51,21 @@ class Kind(Strict):
         return {name: getattr(self, name) for name in type(self).model_fields if name != "kind"}
 
 
+class Configurable(type):
+    """Of classes with a `Config`: called with options alone they are configured, called with what they are built for
+    (the length of features, the number of classes) they are built.
+
+    Linear(dim=64)                     # Linear.Config(dim=64)
+    Linear(1152, 64, generator)        # a module
+    """
+
+    def __call__(cls, *built_for: Any, **options: Any) -> Any:
+        config: type[Kind] = getattr(cls, "Config", Kind)
+        if built_for or options.keys() - config.model_fields.keys():
+            return super().__call__(*built_for, **options)
+        return config(**options)
+
+
 class Registry(Generic[Class]):
     """The classes of one package that have a `Config` (a Kind).
 

@@ -35,6 +35,14 @@ class Workspace:
         """The defaults."""
         return cls(user_data_folder() / "data", user_data_folder() / "features", Path("out"))
 
+    @classmethod
+    def named(cls, data_root: str | Path | None, cache: str | Path | None, out: str | Path | None) -> "Workspace":
+        """The folders that are named, else those of the environment, as on the command line, else the defaults."""
+        usual = cls.of_user()
+        places = {"DATA_ROOT": (data_root, usual.data_root), "CACHE": (cache, usual.cache), "OUT": (out, usual.out)}
+        found = [given or os.environ.get(f"PROBE_{name}") or other for name, (given, other) in places.items()]
+        return cls(*(Path(place).expanduser() for place in found))
+
     def options(self, *names: str) -> list[str]:
         """The command-line options that lead back to the folders of these names, defaults left out.
 

@@ -1,3 +1,5 @@
+from .collection import Collection as Collection
+from .collection import named_images as named_images
 from .embedder import Embedder as Embedder
 from .exported import BACKBONE as BACKBONE
 from .exported import CONFIG as CONFIG

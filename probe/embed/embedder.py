@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from torch.nn import functional as F
 
 from probe.backbones import Backbone, Encoder
 from probe.data import choose_workers
-from probe.embed.images import GivenImage, Images, list_images
+from probe.embed.images import GivenImage, Images, UndecodableError, list_images
 from probe.errors import ProbeError
 from probe.extract import Selection, fuse
 from probe.progress import track
@@ -31,12 +32,27 @@ Prepared = tuple[list[np.ndarray], tuple[int, int]]
 """What each encoder takes of an image, and the original's width and height in pixels."""
 
 
+@dataclass(frozen=True)
+class EmbeddedBatch:
+    """Some images that follow one another."""
+
+    images: list[GivenImage]
+    """The n that could be decoded."""
+    embeddings: np.ndarray
+    """(n, dim)."""
+    sizes: list[tuple[int, int]]
+    """Width and height of the originals, in pixels."""
+    failures: list[tuple[GivenImage, UndecodableError]]
+
+
 class Embedder:
     """Frozen backbones and a head, on one device; made by `load`.
 
     It may be called from any thread. `backbones`, `encoders`: in the order of the features' columns. `selection`: how
     their features become the head's. `dim`: length of the embeddings.
     """
+
+    distance: Distance
 
     def __init__(
         self,
@@ -63,11 +79,27 @@ class Embedder:
         progress = track("encode", len(images), "images") if show_progress else nullcontext(lambda images: None)
         done = 0
         with progress as advance:
-            for batch in self._prepared(images, batch_size):
-                embeddings[done : done + len(batch)] = self._embed(batch)
-                done += len(batch)
-                advance(len(batch))
+            for batch in self.embed(images, batch_size):
+                if batch.failures:
+                    raise batch.failures[0][1]
+                embeddings[done : done + len(batch.images)] = batch.embeddings
+                done += len(batch.images)
+                advance(len(batch.images))
         return embeddings
+
+    def embed(self, images: Sequence[GivenImage], batch_size: int) -> "Iterator[EmbeddedBatch]":
+        """The images batch after batch, in order, those that cannot be decoded told apart."""
+        for batch in self._prepared(images, batch_size):
+            prepared: list[tuple[GivenImage, Prepared]] = []
+            failures: list[tuple[GivenImage, UndecodableError]] = []
+            for image, future in batch:
+                try:
+                    prepared.append((image, future.result()))
+                except UndecodableError as error:
+                    failures.append((image, error))
+            embeddings = self._embed([each for _, each in prepared])
+            sizes = [size for _, (_, size) in prepared]
+            yield EmbeddedBatch([image for image, _ in prepared], embeddings, sizes, failures)
 
     def similarity(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         """(n, dim) and (m, dim) -> (n, m) float32: cosines, or where the head was scored by Euclidean distance, that
@@ -77,18 +109,21 @@ class Embedder:
             return -torch.cdist(first, second).numpy()
         return (F.normalize(first, dim=1) @ F.normalize(second, dim=1).T).numpy()
 
-    def _prepared(self, images: Sequence[GivenImage], batch_size: int) -> Iterator[list[Prepared]]:
+    def _prepared(
+        self, images: Sequence[GivenImage], batch_size: int
+    ) -> Iterator[list[tuple[GivenImage, "Future[Prepared]"]]]:
         """Batch after batch, decoded in threads, some batches ahead."""
         shared = self.device.type == "cpu" and any(backbone.needs_weights for backbone in self.backbones)
         pool = ThreadPoolExecutor(choose_workers(shared)[0], "decode")
-        waiting: deque[list[Future[Prepared]]] = deque()
+        waiting: deque[list[tuple[GivenImage, Future[Prepared]]]] = deque()
         try:
             for start in range(0, len(images), batch_size):
-                waiting.append([pool.submit(self._prepare, image) for image in images[start : start + batch_size]])
+                batch = images[start : start + batch_size]
+                waiting.append([(image, pool.submit(self._prepare, image)) for image in batch])
                 if len(waiting) > AHEAD:
-                    yield [future.result() for future in waiting.popleft()]
+                    yield waiting.popleft()
             while waiting:
-                yield [future.result() for future in waiting.popleft()]
+                yield waiting.popleft()
         finally:
             pool.shutdown(cancel_futures=True)
 
@@ -98,6 +133,8 @@ class Embedder:
 
     def _embed(self, batch: list[Prepared]) -> np.ndarray:
         """(n, dim)."""
+        if not batch:
+            return np.empty((0, self.dim), np.float32)
         columns = zip(*(arrays for arrays, _ in batch), strict=True)
         features = [
             encoder(torch.from_numpy(np.stack(arrays))).numpy()

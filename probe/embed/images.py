@@ -21,6 +21,14 @@ ImageInput = str | Path | Image.Image | np.ndarray
 Images = ImageInput | Iterable[ImageInput]
 
 
+class UndecodableError(ProbeError):
+    """The bytes of an image that no decoder can read; `reason` says why."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"{name} cannot be read as an image ({reason}); leave it out, or mend it.")
+        self.reason = reason
+
+
 @dataclass(frozen=True)
 class GivenImage:
     """One image, not read yet."""
@@ -31,14 +39,17 @@ class GivenImage:
     """Root and id of a file, or pixels."""
 
     def decode(self) -> Image.Image:
-        """RGB, upright. Raises ProbeError for what cannot be read or decoded."""
+        """RGB, upright. Raises UndecodableError for bytes that are no image, ProbeError for what cannot be read."""
         try:
-            if isinstance(self.content, Image.Image):
-                return to_rgb(self.content)
-            return decode(BytesIO(read_image(*self.content)))
+            content = self.content if isinstance(self.content, Image.Image) else read_image(*self.content)
+        except (OSError, KeyError) as error:
+            raise ProbeError(f"{self.name} cannot be read ({first_line(error)}); mend that and start again.") from error
+        try:
+            return to_rgb(content) if isinstance(content, Image.Image) else decode(BytesIO(content))
+        except MemoryError:
+            raise
         except Exception as error:  # decoders raise anything on hostile bytes
-            reason = f"{type(error).__name__}: {first_line(error)}"
-            raise ProbeError(f"{self.name} cannot be read as an image ({reason}); leave it out, or mend it.") from error
+            raise UndecodableError(self.name, f"{type(error).__name__}: {first_line(error)}") from error
 
 
 def list_images(inputs: Images) -> list[GivenImage]:

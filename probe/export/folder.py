@@ -4,12 +4,14 @@ export(Path("out/runs/..."), Path("embedder"), data_root=Path("data"))
 """
 
 import json
+from collections.abc import Sequence
 from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 
 from probe.backbones import BackboneRow
@@ -19,7 +21,7 @@ from probe.export.card import Card, Verified
 from probe.export.formats import Formats
 from probe.export.loader import Loader
 from probe.export.other_formats import write_formats
-from probe.export.verification import SAME, VerificationImages, verification_images, verify
+from probe.export.verification import SAME, verification_images, verify
 from probe.heads import Head, Normalize
 from probe.runs import RunDirectory, seal
 from probe.storage import new_folder
@@ -56,36 +58,42 @@ def export(
             f"{run} reads {found.config.features_name}; what can be exported is one backbone, without image sizes."
         )
     embedder = load(run, weights=weights, device="cpu", precision="fp32")
-    config, state = _content(found, embedder)
-    loader = Loader(config)
-    card = Card(found, config, loader, license)
     seen = verification_images(found, images, data_root)
-    expected = embedder.encode(seen.pixels)
     with new_folder(folder) as temporary:
-        save_file(state, temporary / WEIGHTS, metadata={"format": "pt"})
-        (temporary / CONFIG).write_text(f"{config.model_dump_json(indent=1)}\n", encoding="utf-8")
-        (temporary / f"{MODULE}.py").write_text(loader.module, encoding="utf-8")
-        _write_json(temporary / "modules.json", MODULES)
-        options = SENTENCE_TRANSFORMERS | {"similarity_fn_name": config.distance}
-        _write_json(temporary / "config_sentence_transformers.json", options)
-        seal(temporary)
-        verified = _verified(temporary, loader, seen, expected)
-        if formats:
-            encoder, head = embedder.encoders[0], head_of(config, state)
-            verified += write_formats(temporary, formats, config, encoder, head, seen.pixels, expected)
+        config, verified = write_verified(temporary, embedder, found.key, seen.pixels, formats)
+        card = Card(found, config, Loader(config), license)
         (temporary / README).write_text(card.text(verified, seen.origin, len(seen.pixels)), encoding="utf-8")
         seal(temporary)
     return verified
 
 
-def _content(run: RunDirectory, embedder: Embedder) -> tuple[ExportedConfig, dict[str, torch.Tensor]]:
+def write_verified(
+    folder: Path, embedder: Embedder, run: str, images: Sequence[Image.Image], formats: Formats | None = None
+) -> tuple[ExportedConfig, list[Verified]]:
+    """All but the README into an empty folder, each way to load it compared with the embedder; `run`: its key."""
+    config, state = _content(embedder, run)
+    loader, expected = Loader(config), embedder.encode(images)
+    save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
+    (folder / CONFIG).write_text(f"{config.model_dump_json(indent=1)}\n", encoding="utf-8")
+    (folder / f"{MODULE}.py").write_text(loader.module, encoding="utf-8")
+    _write_json(folder / "modules.json", MODULES)
+    options = SENTENCE_TRANSFORMERS | {"similarity_fn_name": config.distance}
+    _write_json(folder / "config_sentence_transformers.json", options)
+    seal(folder)
+    verified = _verified(folder, loader, images, expected)
+    if formats:
+        head = head_of(config, state)
+        verified += write_formats(folder, formats, config, embedder.encoders[0], head, images, expected)
+    return config, verified
+
+
+def _content(embedder: Embedder, run: str) -> tuple[ExportedConfig, dict[str, torch.Tensor]]:
     """What config.json says, and the tensors of the backbone and the head."""
     [backbone], [encoder] = embedder.backbones, embedder.encoders
     module = getattr(encoder, "module", None)
     if module is None:
         raise UsageError(
-            f"{run.path} reads the built-in {backbone.name}, which is no PyTorch module; export a run on another "
-            "backbone."
+            f"the run reads the built-in {backbone.name}, which is no PyTorch module; export a run on another backbone."
         )
     assert isinstance(embedder.head, Head), "a run has a head"
     layers = embedder.head.layers()
@@ -98,8 +106,8 @@ def _content(run: RunDirectory, embedder: Embedder) -> tuple[ExportedConfig, dic
         in_dim=encoder.dim,
         dim=embedder.dim,
         head=tuple("normalize" if isinstance(layer, Normalize) else "linear" for layer in layers),
-        distance=run.config.distance,
-        run=run.key,
+        distance=embedder.distance,
+        run=run,
         preprocess_cfg=preprocess_cfg(backbone.row),
         pretrained_cfg=pretrained_cfg(backbone.row),
     )
@@ -111,7 +119,7 @@ def _content(run: RunDirectory, embedder: Embedder) -> tuple[ExportedConfig, dic
     }
 
 
-def _verified(folder: Path, loader: Loader, images: VerificationImages, expected: np.ndarray) -> list[Verified]:
+def _verified(folder: Path, loader: Loader, images: Sequence[Image.Image], expected: np.ndarray) -> list[Verified]:
     """Each way to load the folder, run."""
     names: dict[str, Any] = {}
     with chdir(folder):
@@ -120,10 +128,10 @@ def _verified(folder: Path, loader: Loader, images: VerificationImages, expected
     exec(loader.module, module)
     for_sentences = module["ImageEmbedding"](folder).eval()
     with torch.inference_mode():
-        of_module = for_sentences(for_sentences.preprocess(images.pixels))["sentence_embedding"]
+        of_module = for_sentences(for_sentences.preprocess(images))["sentence_embedding"]
     ways = {
-        "`probe.load`": ExportedFolder(folder).embedder(CPU).encode(images.pixels),
-        f"PyTorch and {loader.config.backbone.library}, as above": names["embed"](images.pixels).numpy(),
+        "`probe.load`": ExportedFolder(folder).embedder(CPU).encode(images),
+        f"PyTorch and {loader.config.backbone.library}, as above": names["embed"](images).numpy(),
         "sentence-transformers' module": of_module.numpy(),
     }
     return [Verified(what, verify(what, expected, found, SAME)) for what, found in ways.items()]

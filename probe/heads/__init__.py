@@ -2,7 +2,7 @@
 
 A new file here, or a class of the user's named `package.module:Class`, is a head like these (docs/heads.md).
 
-    config = Linear.Config(dim=64)                             # as a recipe has it: {kind: linear, dim: 64}
+    config = Linear(dim=64)                # its Config, as a recipe has it: {kind: linear, dim: 64}
     head = build_head(config, in_dim=1152, generator=generator)
     head = Linear(1152, 64, generator, dropout=0.2)            # the same
 """

@@ -21,13 +21,13 @@ from torch import nn
 from torch.nn import functional as F
 
 from probe.errors import UsageError, first_line
-from probe.registry import Kind, Registry
+from probe.registry import Configurable, Kind, Registry
 
 Take = Callable[[np.ndarray], torch.Tensor]
 """From (n,) rows of the training images to their (n, D) features, on the device, as they are stored."""
 
 
-class Head(nn.Module):
+class Head(nn.Module, metaclass=Configurable):
     """(B, D) float32 features -> (B, d) embeddings."""
 
     class Config(Kind):

@@ -1,4 +1,4 @@
-"""The backbone's features as they are: FullDimension()(features)."""
+"""The backbone's features as they are: FullDimension(1152)(features)."""
 
 from typing import Any, Literal, Self
 
@@ -19,9 +19,12 @@ class FullDimension(FixedHead):
         def drawn(self) -> bool:
             return False
 
+    def __init__(self, in_dim: int) -> None:
+        super().__init__()
+
     @classmethod
     def build(cls, config: Any, in_dim: int, generator: torch.Generator) -> Self:
-        return cls()
+        return cls(in_dim)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         return features

@@ -2,7 +2,7 @@
 
 A new file here, or a class of the user's named `package.module:Class`, is a loss like these (docs/losses.md).
 
-    config = ArcFace.Config(margin=0.4)                        # as a recipe has it: {kind: arcface, margin: 0.4}
+    config = ArcFace(margin=0.4)           # its Config, as a recipe has it: {kind: arcface, margin: 0.4}
     loss = build_loss(config, torch.bincount(labels), dim=64, generator=generator)
     loss = ArcFace(classes=100, dim=64, margin=0.4, scale=30.0, generator=generator)      # the same
 """

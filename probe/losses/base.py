@@ -14,13 +14,13 @@ import torch
 from torch import nn
 
 from probe.losses.core import MatmulPrecision
-from probe.registry import Kind, Registry
+from probe.registry import Configurable, Kind, Registry
 
 if TYPE_CHECKING:
     from probe.losses.margins import SizeMargins
 
 
-class Loss(nn.Module):
+class Loss(nn.Module, metaclass=Configurable):
     """(B, d) embeddings and (B,) int64 labels in [0, C) -> scalar.
 
     What changes in training is in the `state_dict`, so that a resumed training ends in the same bits; initial values

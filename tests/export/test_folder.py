@@ -126,7 +126,7 @@ def test_other_vectors_are_refused_and_nothing_is_left(run: RunDirectory, tmp_pa
 
 def test_what_has_no_export_is_said(world: World, tmp_path: Path):
     of_descriptor = world.run(backbone="descriptor", head={"kind": "random-projection", "dim": 8})
-    with pytest.raises(UsageError, match="reads the built-in descriptor"):
+    with pytest.raises(UsageError, match="the run reads the built-in descriptor"):
         export(of_descriptor.path, tmp_path / "a", data_root=tmp_path)
     fused = world.run(backbone=["mobilenetv1", "descriptor"], head={"kind": "random-projection", "dim": 8})
     with pytest.raises(UsageError, match="what can be exported is one backbone"):

@@ -23,6 +23,7 @@ from probe.data.loading import choose_workers
 from probe.data.manifest import SPLITS, Manifest
 from probe.data.selection import only
 from probe.errors import UsageError
+from probe.extract import local
 from probe.extract.features import CachedFeatures
 from probe.extract.local import extract
 from probe.extract.plan import Settings, plan_extraction
@@ -377,7 +378,7 @@ def test_what_an_interrupted_extraction_took_is_not_told(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("probe.extract.local._finish", stop)
+        patched.setattr(local, "_finish", stop)
         with pytest.raises(KeyboardInterrupt):
             session(folder, backbone, workspace)
     session(folder, backbone, workspace)

@@ -7,7 +7,7 @@ import torch
 from probe.extract.features import CachedFeatures
 from probe.fit import FitData, SplitRows, fit
 from probe.fit import data as placement
-from probe.fit.samplers import Order
+from probe.fit.samplers import Order, uniform
 from tests.fit.world import CLASSES, CPU, DIM, IMAGES, PLENTY, linear
 
 ROW = DIM * 4
@@ -65,7 +65,7 @@ def test_training_in_windows_sees_every_row_once_an_epoch_and_is_the_same_each_t
     cached: CachedFeatures, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(placement, "WINDOW_BYTES", 48 * ROW)
-    monkeypatch.setattr("probe.fit.samplers.uniform.Order", lambda *args: Order(*args, block=8))
+    monkeypatch.setattr(uniform, "Order", lambda *args: Order(*args, block=8))
     seen: list[int] = []
     batches = SplitRows.batches
 

@@ -17,10 +17,10 @@ def test_average_pooling_is_the_mean_of_consecutive_channels(in_dim: int) -> Non
 
 
 def test_full_dimension_leaves_the_features_as_they_are(features: torch.Tensor) -> None:
-    assert torch.equal(FullDimension()(features), features)
+    assert torch.equal(FullDimension(features.shape[1])(features), features)
 
 
-@pytest.mark.parametrize("head", [AveragePooling(24, 8), FullDimension()])
+@pytest.mark.parametrize("head", [AveragePooling(24, 8), FullDimension(24)])
 def test_heads_without_parameters_have_none(head: torch.nn.Module) -> None:
     assert not list(head.parameters())
     assert not head.state_dict()

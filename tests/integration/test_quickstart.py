@@ -175,6 +175,13 @@ def test_the_readmes_python_reads_the_store(quickstart: Shell):
     assert quickstart(f"python -c {shlex.quote(code)}").stdout == "(1, 1216) float16\n"
 
 
+def test_the_readmes_five_lines_lead_from_photographs_to_vectors(shell: Shell):
+    photos(shell.home / "photos", classes=40)
+    [code] = readme_blocks("Your photographs as vectors", "python")
+    assert len([line for line in code.splitlines() if line]) == 5
+    shell.python(code + "assert vectors.shape == (160, 64) and nearest[0, 0] == 0")
+
+
 def test_the_readmes_recipe_is_a_valid_one(tmp_path: Path):
     [text] = readme_blocks("Recipes", "yaml")
     (tmp_path / "recipe.yaml").write_text(text)

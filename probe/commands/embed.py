@@ -1,0 +1,57 @@
+"""`probe embed`: images into vectors, by a finished run.
+
+probe embed out/runs/mobilenetv1_linear_arcface_seed0_* ~/photos --out photos.npy
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from probe.commands.options import Device
+from probe.device import DeviceChoice
+from probe.precision import PrecisionChoice
+
+SHOWN = 5
+
+
+def embed(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")],
+    images: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="IMAGES", help="Files, folders, tars, patterns in quotes; `-`: a list on standard input."
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Option(help="What to write: .npy (ids beside it), .parquet, or .h5.", show_default=False)
+    ],
+    weights: Annotated[
+        Path | None, typer.Option(help="The backbone's checkpoint, where it is not where it was.")
+    ] = None,
+    precision: Annotated[
+        PrecisionChoice | None, typer.Option(help="Of the forward pass.", show_default="that of the run's features")
+    ] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Images in a forward pass.")] = 64,
+    device: Device = DeviceChoice.auto,
+) -> None:
+    """Embed images by a finished run's backbone and head, as unit vectors, and write them with their ids.
+
+    Images that cannot be decoded are named and left out. An interrupted command goes on where it stopped.
+    """
+    from probe.embed import Collection, load, named_images
+    from probe.progress import say
+    from probe.runs import RunDirectory
+
+    directory = RunDirectory(run)
+    directory.require_done()
+    collection = Collection(out, directory.key)
+    collection.require_writable()
+    found = named_images(images)
+    embedder = load(run, weights=weights, device=device, precision=precision)
+    failures = collection.write(embedder, found, batch)
+    say(f"{len(found) - len(failures):,} x {embedder.dim} in {out}")
+    if failures:
+        say(f"{len(failures):,} could not be decoded and are not in it:")
+    for failure in failures[:SHOWN]:
+        say(f"  {failure.id}: {failure.reason}")

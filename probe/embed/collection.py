@@ -1,0 +1,127 @@
+"""The embeddings of many images as a file: .npy with ids, Parquet, or HDF5; interrupted, it goes on where it stopped.
+
+While it is made, the work lies in a feature store: for HDF5 that is the file itself, else it is in a folder beside it.
+
+    Collection(Path("photos.npy"), run.key).write(embedder, named_images(["photos/"]))
+"""
+
+import glob
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from feature_cache import Failure, FeatureStore, Rows, StoreWriter, export_npy
+from probe.embed.embedder import EmbeddedBatch, Embedder
+from probe.embed.images import GivenImage, list_images
+from probe.errors import ProbeError, UsageError
+from probe.progress import say, track
+from probe.storage import replacing_file
+
+HDF5 = (".h5", ".hdf5")
+SUFFIXES = (".npy", ".parquet", *HDF5)
+PART = 1024  # images that a crash can cost at most, in whole batches
+STDIN = "-"
+
+
+def named_images(words: Sequence[str]) -> list[GivenImage]:
+    """The images that are named on a command line: files, folders, tars, patterns, and `-` for a list of them, one a
+    line, on standard input. Each once.
+
+    Of a single folder, their names are the paths below it, as in a manifest. Raises UsageError for what is not there.
+    """
+    paths = [path for word in words for path in _paths(word)]
+    images = {image.name: image for image in list_images(paths)}
+    if len(paths) == 1 and Path(paths[0]).expanduser().is_dir():
+        images = {image.content[1]: image for image in images.values() if isinstance(image.content, tuple)}
+    return [replace(image, name=name) for name, image in images.items()]
+
+
+def _paths(word: str) -> Iterator[str]:
+    if word == STDIN:
+        yield from (line for line in sys.stdin.read().splitlines() if line)
+    elif Path(word).exists() or not glob.has_magic(word):
+        yield word
+    else:
+        found = sorted(glob.glob(word, recursive=True))  # noqa: PTH207 (absolute patterns too)
+        if not found:
+            raise UsageError(f"nothing matches {word}; name files, folders or tars.")
+        yield from found
+
+
+@dataclass(frozen=True)
+class Collection:
+    """The file of some images' embeddings by one run."""
+
+    path: Path
+    """Its suffix says what it becomes."""
+    run: str
+    """The key of the run that embeds."""
+
+    def require_writable(self) -> None:
+        """Raises UsageError for another suffix, and for a file that is there already."""
+        if self.path.suffix not in SUFFIXES:
+            raise UsageError(f"--out {self.path} ends in none of {', '.join(SUFFIXES)}; name a file that does.")
+        if self.path.suffix not in HDF5 and self.path.exists():
+            raise UsageError(f"--out {self.path} exists already; delete it, or name another file.")
+
+    def write(self, embedder: Embedder, images: Sequence[GivenImage], batch_size: int = 64) -> list[Failure]:
+        """Writes the file, and returns the images that could not be decoded, which are not in it.
+
+        Raises ProbeError where there is no other image.
+        """
+        self.require_writable()
+        with StoreWriter(self._store, {"run": self.run}, dtype="float32") as writer:
+            todo = [image for image in images if image.name not in writer.done]
+            if len(todo) < len(images):
+                say(f"{len(images) - len(todo):,} of {len(images):,} images are embedded already")
+            with track("embed", len(todo), "images") as advance:
+                for part in _parts(embedder.embed(todo, batch_size)):
+                    writer.add(*_rows(part))
+                    advance(sum(len(batch.images) + len(batch.failures) for batch in part))
+            writer.finish()
+        store = FeatureStore(self._store)
+        failed = store.failed
+        if not len(store):
+            raise ProbeError(f"none of {len(images):,} images could be decoded; {failed[0].id}: {failed[0].reason}.")
+        self._export(store)
+        return failed
+
+    @property
+    def _store(self) -> Path:
+        return self.path if self.path.suffix in HDF5 else self._work / "embeddings.h5"
+
+    @property
+    def _work(self) -> Path:
+        return self.path.with_name(f".{self.path.name}.partial")
+
+    def _export(self, store: FeatureStore) -> None:
+        if self.path.suffix == ".npy":
+            export_npy(store, self.path)
+        elif self.path.suffix == ".parquet":
+            with replacing_file(self.path) as temporary:
+                store.to_polars().rename({"features": "embedding"}).write_parquet(temporary)
+        if self._work.exists():
+            shutil.rmtree(self._work)
+
+
+def _parts(batches: Iterator[EmbeddedBatch]) -> Iterator[list[EmbeddedBatch]]:
+    """Batches, gathered to PART images."""
+    part: list[EmbeddedBatch] = []
+    for batch in batches:
+        part.append(batch)
+        if sum(len(each.images) for each in part) >= PART:
+            yield part
+            part = []
+    if part:
+        yield part
+
+
+def _rows(part: list[EmbeddedBatch]) -> tuple[Rows, list[Failure]]:
+    ids = [image.name for batch in part for image in batch.images]
+    sizes = np.array([size for batch in part for size in batch.sizes], np.int32).reshape(-1, 2)
+    failures = [Failure(image.name, error.reason) for batch in part for image, error in batch.failures]
+    return Rows(ids, np.concatenate([batch.embeddings for batch in part]), sizes), failures
