@@ -118,6 +118,9 @@ def _program(module: nn.Module, example: torch.Tensor, sizes: bool) -> torch.exp
 
 
 def _write_onnx(module: nn.Module, example: torch.Tensor, file: Path, name: str, sizes: bool) -> None:
+    for part in module.modules():
+        if hasattr(part, "fused_attn"):  # timm's; the exporter translates none of three axes, such as SAM's
+            part.fused_attn = False
     with warnings.catch_warnings(), redirect_stdout(StringIO()):  # the exporter tells each of its steps
         warnings.simplefilter("ignore")
         torch.onnx.export(
@@ -139,7 +142,7 @@ def _by_onnxruntime(file: Path) -> Run:
 
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
-    return lambda batch: session.run([OUTPUT], {name: batch.numpy()})[0]
+    return lambda batch: np.asarray(session.run([OUTPUT], {name: batch.numpy()})[0])
 
 
 def _by_torch_export(file: Path) -> Run:

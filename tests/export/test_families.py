@@ -40,6 +40,7 @@ class Family:
 SMALL = {"depth": 2, "embed_dim": 64, "num_heads": 2}
 TOWER = {"image_size": 32, "layers": 2, "width": 64, "patch_size": 8, "head_width": 16}
 TRUNK = {"timm_model_name": "test_convnext", "timm_pool": "", "timm_proj": "linear", "image_size": 32}
+DINOV2 = {"img_size": 28, "init_values": 1.0, **SMALL}  # layer scale
 DINOV3 = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 96}
 PROJECTED = {"feature": "pre-projection", "resize": "squash"}
 FAMILIES = {
@@ -50,8 +51,8 @@ FAMILIES = {
     "CLIP ConvNeXt": Family("open_clip", "convnext_base", 32, {"embed_dim": 24, "vision_cfg": TRUNK}, PROJECTED),
     "EVA": Family("timm", "eva02_tiny_patch14_224", 28, {"img_size": 28, **SMALL}),
     "SigLIP": Family("timm", "vit_base_patch16_siglip_224", 32, {"img_size": 32, **SMALL}, {"resize": "squash"}),
-    "DINOv2": Family("timm", "vit_small_patch14_dinov2", 28, {"img_size": 28, **SMALL}, {"crop_pct": 0.875}),
-    "DINOv2 with registers": Family("timm", "vit_small_patch14_reg4_dinov2", 28, {"img_size": 28, **SMALL}),
+    "DINOv2": Family("timm", "vit_small_patch14_dinov2", 28, DINOV2, {"crop_pct": 0.875}),
+    "DINOv2 with registers": Family("timm", "vit_small_patch14_reg4_dinov2", 28, DINOV2),
     "DINOv3": Family("timm", "vit_small_patch16_dinov3", 32, {"img_size": 32, **SMALL}, {"resampling": "tensor"}),
     "DINOv3 of transformers": Family(
         "transformers", "facebook/dinov3", 32, {"model_type": "dinov3_vit", "num_register_tokens": 2, **DINOV3}
@@ -101,8 +102,8 @@ def test_every_family_is_loaded_to_its_own_vectors(name: str, images: list[Image
 @pytest.mark.parametrize("name", FAMILIES)
 def test_every_family_is_run_by_onnxruntime_and_torch_export(name: str, images: list[Image.Image], tmp_path: Path):
     pytest.importorskip("onnxruntime")
-    formats = Formats({Format.onnx, Format.pt2, Format.torchscript})
+    formats = Formats({Format.onnx, Format.pt2})
     embedder = embedder_of(FAMILIES[name], tmp_path)
     (tmp_path / "folder").mkdir()
     _, verified = write_verified(tmp_path / "folder", embedder, "key", images, formats)
-    assert [each.cosine > 0.9999 for each in verified] == [True] * 6
+    assert [each.cosine > 0.9999 for each in verified] == [True] * 5
