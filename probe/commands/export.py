@@ -43,6 +43,9 @@ def export(
         bool, typer.Option("--preprocessing", help="Resize and normalise inside of ONNX and .pt2: uint8 images in.")
     ] = False,
     quantize: Annotated[Quantized | None, typer.Option(help="A second ONNX, smaller, its cost measured.")] = None,
+    push: Annotated[
+        str | None, typer.Option(metavar="REPO", help="Upload it to this repository of the hub, when it is written.")
+    ] = None,
     data_root: DataRoot = DEFAULT.data_root,
 ) -> None:
     """Write a finished run as one folder that others load: PyTorch alone, sentence-transformers, the Hub.
@@ -50,6 +53,7 @@ def export(
     Each way to load it is first compared with the run on up to 50 images.
     """
     from probe.export import export as write
+    from probe.export import push as upload
     from probe.terminal import printer
 
     formats = Formats(set(format or ()), part, preprocessing, int8=quantize is Quantized.int8)
@@ -58,3 +62,5 @@ def export(
         remark = f"; {each.remark}" if each.remark else ""
         printer().print(f"{each.what}: lowest cosine {each.cosine:.7f}{remark}", soft_wrap=True)
     printer().print(f"{folder} is written; its README.md says how to load it.", soft_wrap=True)
+    if push:
+        printer().print(f"pushed to {upload(folder, push)}", soft_wrap=True)

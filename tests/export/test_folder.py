@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from typer.testing import CliRunner
 
 from probe import Embedder, load
+from probe.cli import app
 from probe.embed import ExportedFolder
 from probe.errors import ProbeError, UsageError
-from probe.export import export
+from probe.export import export, push
 from probe.export.verification import verification_images, verify
 from probe.runs import RunDirectory
 from tests.embed.conftest import World
@@ -131,6 +133,23 @@ def test_what_has_no_export_is_said(world: World, tmp_path: Path):
     fused = world.run(backbone=["mobilenetv1", "descriptor"], head={"kind": "random-projection", "dim": 8})
     with pytest.raises(UsageError, match="what can be exported is one backbone"):
         export(fused.path, tmp_path / "b", data_root=tmp_path)
+
+
+def test_nothing_is_pushed_offline(folder: Path):
+    with pytest.raises(UsageError, match=r"nothing was pushed to me/it: HF_HUB_OFFLINE is set\. .* hf upload me/it"):
+        push(folder, "me/it")
+
+
+def test_the_command_says_how_near_it_comes_and_refuses_what_is_there(
+    run: RunDirectory, world: World, tmp_path: Path, files: list[Path]
+):
+    words = ["export", str(run.path), str(tmp_path / "embedder"), "--images", str(files[0]), "--format", "onnx"]
+    done = CliRunner().invoke(app, [*words, "--part", "head"])
+    assert done.exit_code == 0, done.output
+    assert "head.onnx by onnxruntime: lowest cosine " in done.output
+    again = CliRunner().invoke(app, words)
+    assert again.exit_code == 2
+    assert "is there; name another folder" in again.output
 
 
 def test_by_euclidean_distance_lengths_are_kept(world: World, tmp_path: Path, files: list[Path]):
