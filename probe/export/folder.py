@@ -75,6 +75,7 @@ def write_verified(
     loader, expected = Loader(config), embedder.encode(images)
     save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
     (folder / CONFIG).write_text(f"{config.model_dump_json(indent=1)}\n", encoding="utf-8")
+    (folder / WEIGHTS).chmod((folder / CONFIG).stat().st_mode)  # safetensors writes files for their owner alone
     (folder / f"{MODULE}.py").write_text(loader.module, encoding="utf-8")
     _write_json(folder / "modules.json", MODULES)
     options = SENTENCE_TRANSFORMERS | {"similarity_fn_name": config.distance}
