@@ -23,6 +23,7 @@ from probe.commands.compare import ManyAgainst, compare
 from probe.commands.data import app as data_commands
 from probe.commands.embed import embed
 from probe.commands.evaluate import evaluate
+from probe.commands.export import export
 from probe.commands.extract import extract
 from probe.commands.figures import figures
 from probe.commands.fit import fit
@@ -129,6 +130,7 @@ app.command(
 )(compare)
 app.command(epilog="Example: probe table unifex_table5")(table)
 app.command(epilog="Example: probe plan unifex_table5 uned_table4 --machine h100 --sh > plan.sh")(plan)
+app.command(epilog="Example: probe export out/runs/mobilenetv1_linear_arcface_seed0_* embedder")(export)
 app.command(epilog="Example: probe report recipes/quickstart.yaml")(report)
 app.command(epilog="Example: probe figures recipes/quickstart.yaml")(figures)
 

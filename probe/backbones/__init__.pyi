@@ -5,7 +5,10 @@ from .catalogue import bundled_rows as bundled_rows
 from .catalogue import find_backbone as find_backbone
 from .encoder import Encoder as Encoder
 from .encoder import load_encoder as load_encoder
+from .encoder import restore_encoder as restore_encoder
 from .listing import print_backbone as print_backbone
 from .listing import print_catalogue as print_catalogue
+from .plain import PlainCode as PlainCode
+from .plain import plain_code as plain_code
 from .row import BackboneRow as BackboneRow
 from .weights import WeightsLocation as WeightsLocation

@@ -4,6 +4,7 @@ encoder = load_encoder(backbone, device, "bf16")
 features = encoder(torch.stack([torch.from_numpy(encoder.prepare(path)[0]) for path in paths]))    # (B, D)
 """
 
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -38,6 +39,21 @@ def load_encoder(backbone: Backbone, device: torch.device, precision: str = "fp3
     assert weights and backbone.weights_sha256, "only built-in backbones have no weights"  # noqa: PT018
     module = adapter(backbone.row.library).build(backbone.row, weights)
     return ModuleEncoder(module, backbone.row, device, choose_precision(precision, device)[0])
+
+
+def restore_encoder(
+    row: BackboneRow, state: dict[str, torch.Tensor], file: Path, device: torch.device, precision: str = "fp32"
+) -> Encoder:
+    """The encoder of a module whose state was saved as `build` makes it, rather than as its authors published it.
+
+    `file`: where the state is from, for the errors. Raises UsageError unless it fits.
+    """
+    from probe.backbones.checkpoint import fit
+    from probe.backbones.module import ModuleEncoder
+
+    module = adapter(row.library).build(row, None)
+    fit(module, state, file)
+    return ModuleEncoder(module, row, device, choose_precision(precision, device)[0])
 
 
 class DescriptorEncoder:

@@ -13,6 +13,7 @@ import torch
 from open_clip.model import _build_vision_tower
 
 from probe.backbones.checkpoint import below, fit, read_state
+from probe.backbones.plain import PlainCode
 from probe.backbones.row import BackboneRow
 from probe.errors import UsageError, nearest
 
@@ -67,13 +68,27 @@ def build(row: BackboneRow, weights: Path | None) -> torch.nn.Module:
 
 
 def _tower(row: BackboneRow) -> Any:
-    configuration = _configuration(row.model.partition("/")[0]) | row.options
-    vision = configuration["vision_cfg"] | {"timm_model_pretrained": False, "output_tokens": False}
-    quick = configuration.get("quick_gelu", False)
     try:
-        return _build_vision_tower(configuration["embed_dim"], vision, quick)
+        return _build_vision_tower(*_tower_arguments(row))
     except (RuntimeError, TypeError) as error:
         raise UsageError(f"open_clip cannot make {row.model} with options {row.options}: {error}.") from error
+
+
+def _tower_arguments(row: BackboneRow) -> tuple[int, Any, bool]:
+    """Length of the projected features, options of the tower, whether it computes QuickGELU."""
+    configuration = _configuration(row.model.partition("/")[0]) | row.options
+    vision = configuration["vision_cfg"] | {"timm_model_pretrained": False, "output_tokens": False}
+    return configuration["embed_dim"], vision, configuration.get("quick_gelu", False)
+
+
+def plain_code(row: BackboneRow) -> PlainCode:
+    """What `build` makes."""
+    dim, vision, quick = _tower_arguments(row)
+    made = [f"backbone = _build_vision_tower({dim}, {vision!r}, {quick})"]
+    if row.feature == "pre-projection":
+        in_timm = ["backbone = backbone.trunk", "backbone.reset_classifier(0)"]
+        made += in_timm if "timm_model_name" in vision else ["backbone.proj = None"]
+    return PlainCode("from open_clip.model import _build_vision_tower", made)
 
 
 def _without_projection(tower: Any, row: BackboneRow) -> torch.nn.Module:

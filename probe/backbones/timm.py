@@ -15,6 +15,7 @@ import torch
 from timm.models import model_entrypoint
 
 from probe.backbones.checkpoint import State, fit, read_state, report_differences
+from probe.backbones.plain import PlainCode
 from probe.backbones.row import BackboneRow
 from probe.errors import UsageError, nearest
 
@@ -62,9 +63,8 @@ def build(row: BackboneRow, weights: Path | None) -> torch.nn.Module:
     """Images (B, 3, px, px) -> the row's feature (B, D); random weights where no file is given."""
     if row.feature not in FEATURES:
         raise UsageError(f"timm's {row.model} has no feature '{row.feature}'; there are {', '.join(FEATURES)}.")
-    classifier = {} if row.feature == "projected" else {"num_classes": 0}
     try:
-        model: Any = timm.create_model(row.model, pretrained=False, **classifier, **row.options)
+        model: Any = timm.create_model(row.model, pretrained=False, **_options(row))
     except (RuntimeError, TypeError) as error:
         raise UsageError(f"timm cannot make {row.model} with options {row.options}: {error}.") from error
     if weights is not None:
@@ -76,6 +76,25 @@ def build(row: BackboneRow, weights: Path | None) -> torch.nn.Module:
     if row.feature == "flattened":
         return Flattened(model, row.model)
     return model
+
+
+def _options(row: BackboneRow) -> dict[str, Any]:
+    return row.options if row.feature == "projected" else {"num_classes": 0} | row.options
+
+
+def plain_code(row: BackboneRow) -> PlainCode:
+    """What `build` makes."""
+    options = "".join(f", {name}={value!r}" for name, value in _options(row).items())
+    made = [f"backbone = timm.create_model({row.model!r}{options})"]
+    if row.feature == "pre-neck":
+        made.append("backbone.neck = torch.nn.Identity()")
+    if row.feature == "gem":
+        maps = "backbone.forward_features(images)"
+        return PlainCode("import timm", made, f"{maps}.clamp(min=1e-6).pow(3).mean(dim=(2, 3)).pow(1 / 3)")
+    if row.feature == "flattened":
+        pooled = f"F.adaptive_avg_pool2d(backbone.forward_features(images), {GRID}).flatten(1)"
+        return PlainCode("import timm", made, pooled, prefix="model.")
+    return PlainCode("import timm", made)
 
 
 def _load(model: Any, row: BackboneRow, weights: Path) -> None:

@@ -22,6 +22,7 @@ from transformers import AutoConfig, AutoImageProcessor, AutoModel
 
 from probe.backbones.checkpoint import read_state, report_differences
 from probe.backbones.hub import fetch
+from probe.backbones.plain import PlainCode
 from probe.backbones.preprocessing import Preprocessing
 from probe.backbones.row import FILES, BackboneRow
 from probe.errors import UsageError, first_line
@@ -205,6 +206,17 @@ def _require_same_twice(module: torch.nn.Module, row: BackboneRow) -> None:
                 f"transformers' {row.model} gives other features each time, as models do that mask patches at random; "
                 "take the encoder alone, such as timm's."
             )
+
+
+def plain_code(row: BackboneRow) -> PlainCode:
+    """What `build` makes."""
+    options = ", ".join(f"{name}={value!r}" for name, value in row.options.items())
+    made = [f"backbone = AutoModel.from_config(AutoConfig.for_model({options}))"]
+    features = "backbone(pixel_values=images).pooler_output.flatten(1)"
+    if row.feature == "cls":
+        made.append("backbone.pooler = None")
+        features = "backbone(pixel_values=images).last_hidden_state[:, 0]"
+    return PlainCode("from transformers import AutoConfig, AutoModel", made, features, prefix="model.")
 
 
 def _model(row: BackboneRow) -> Any:

@@ -1,6 +1,14 @@
 from .collection import Collection as Collection
 from .collection import named_images as named_images
 from .embedder import Embedder as Embedder
+from .exported import BACKBONE as BACKBONE
+from .exported import CONFIG as CONFIG
+from .exported import HEAD as HEAD
+from .exported import WEIGHTS as WEIGHTS
+from .exported import ExportedConfig as ExportedConfig
+from .exported import ExportedFolder as ExportedFolder
+from .exported import head_of as head_of
 from .images import ImageInput as ImageInput
 from .images import Images as Images
+from .images import list_images as list_images
 from .loading import load as load

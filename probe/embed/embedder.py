@@ -52,6 +52,8 @@ class Embedder:
     their features become the head's. `dim`: length of the embeddings.
     """
 
+    distance: Distance
+
     def __init__(
         self,
         backbones: Sequence[Backbone],

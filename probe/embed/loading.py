@@ -1,6 +1,7 @@
 """From a finished run to its embedder: the backbones that made its features, by the same weights, and its head.
 
-The weights are looked for where they lay when the features were extracted; others than those are refused.
+The weights are looked for where they lay when the features were extracted; others than those are refused. A folder that
+`probe export` wrote brings its own.
 
     embedder = load("out/runs/mobilenetv1_linear_arcface_seed0_0a1b2c3d4e5f", device="cpu")
 """
@@ -13,6 +14,7 @@ from pydantic import ValidationError
 from probe.backbones import Backbone, BackboneRow, load_encoder
 from probe.device import choose_device
 from probe.embed.embedder import Embedder
+from probe.embed.exported import ExportedFolder
 from probe.errors import UsageError, first_line, nearest
 from probe.extract import feature_differences
 from probe.precision import Precision
@@ -24,14 +26,19 @@ Weights = str | Path | Mapping[str, str | Path]
 def load(
     path: str | Path, *, weights: Weights | None = None, device: str = "auto", precision: str | None = None
 ) -> Embedder:
-    """The embedder of a finished run, by the folder that `probe fit` made.
+    """The embedder of a finished run, by the folder that `probe fit` made, or of a folder that `probe export` wrote.
 
     `weights`: the backbone's checkpoint, where it is not any more where it was; of several backbones, by their names.
     `device`: auto, cpu or cuda. `precision` of the forward pass: fp32, bf16, fp16 or auto; by default, what the
     features were made with. Raises UsageError for what is no finished run, for weights that are not there, and for
     others than those that made its features, with the digests of both.
     """
-    run = RunDirectory(Path(path).expanduser())
+    folder = Path(path).expanduser()
+    if ExportedFolder.is_one(folder):
+        if weights is not None:
+            raise UsageError(f"weights: {folder} brings its own; leave them out.")
+        return ExportedFolder(folder).embedder(choose_device(device)[0], precision or Precision.fp32)
+    run = RunDirectory(folder)
     run.require_done()
     where, _ = choose_device(device)
     names = run.config.stores("test")

@@ -10,7 +10,17 @@ A new file here, or a class of the user's named `package.module:Class`, is a hea
 from typing import TYPE_CHECKING
 
 from probe.heads.average_pooling import AveragePooling
-from probe.heads.base import HEADS, ClosedFormHead, FixedHead, Head, TrainedHead, build_head, load_head, save_head
+from probe.heads.base import (
+    HEADS,
+    ClosedFormHead,
+    FixedHead,
+    Head,
+    Normalize,
+    TrainedHead,
+    build_head,
+    load_head,
+    save_head,
+)
 from probe.heads.batch_norm_linear import BatchNorm, BatchNormLinear
 from probe.heads.discriminant import Discriminant
 from probe.heads.full_dimension import FullDimension
@@ -51,6 +61,7 @@ __all__ = [
     "Linear",
     "LinearHead",
     "LinearL2",
+    "Normalize",
     "PCAWhitening",
     "RandomProjection",
     "TrainedHead",

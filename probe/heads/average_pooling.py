@@ -7,10 +7,11 @@ from typing import Literal, Self
 
 import torch
 from pydantic import PositiveInt
+from torch import nn
 from torch.nn import functional as F
 
 from probe.errors import UsageError
-from probe.heads.base import HEADS, FixedHead
+from probe.heads.base import HEADS, FixedHead, linear_layer
 
 
 @HEADS.register
@@ -32,7 +33,7 @@ class AveragePooling(FixedHead):
         super().__init__()
         if dim > in_dim:
             raise UsageError(f"average pooling to {dim} dimensions: the features have only {in_dim}; lower head.dim.")
-        self.dim = dim
+        self.in_dim, self.dim = in_dim, dim
 
     @classmethod
     def build(cls, config: "Config", in_dim: int, generator: torch.Generator) -> Self:
@@ -40,3 +41,6 @@ class AveragePooling(FixedHead):
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         return F.adaptive_avg_pool1d(features.unsqueeze(1), self.dim).squeeze(1)
+
+    def layers(self) -> list[nn.Module]:
+        return [linear_layer(self(torch.eye(self.in_dim)).T, None)]

@@ -16,6 +16,7 @@ from pydantic import PositiveInt
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
+from torch.nn import functional as F
 
 from probe.errors import UsageError, first_line
 from probe.heads.training_images import Take, TrainingImages
@@ -42,6 +43,32 @@ class Head(nn.Module, metaclass=Configurable):
 
     @abstractmethod
     def forward(self, features: torch.Tensor) -> torch.Tensor: ...
+
+    def layers(self) -> list[nn.Module]:
+        """What it computes in eval mode, as linear layers and normalisations, which others load without probe.
+
+        Raises UsageError for a head that says of no such layers.
+        """
+        raise UsageError(
+            f"head '{type(self).__name__}' has no `layers()`, by which others could load it; give it one "
+            "(docs/export.md)."
+        )
+
+
+class Normalize(nn.Module):
+    """(B, D) -> (B, D): rows of unit length; one of zeros stays as it is."""
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        return F.normalize(rows, dim=1)
+
+
+def linear_layer(weight: torch.Tensor, bias: torch.Tensor | None) -> nn.Linear:
+    """(d, D) and (d,) -> x Wᵀ + b, where no bias is one of zeros."""
+    layer = nn.Linear(weight.shape[1], weight.shape[0], device="meta")
+    layer.weight = nn.Parameter(weight.detach().float(), requires_grad=False)
+    given = weight.new_zeros(len(weight)) if bias is None else bias
+    layer.bias = nn.Parameter(given.detach().float(), requires_grad=False)
+    return layer
 
 
 class TrainedHead(Head):

@@ -14,13 +14,14 @@ from torch import nn
 from torch.nn import functional as F
 
 from probe.heads.average_pooling import AveragePooling
-from probe.heads.base import HEADS, TrainedHead
+from probe.heads.base import HEADS, TrainedHead, linear_layer
 from probe.heads.linear import Dropout, Linear
 from probe.heads.pca import PCA
 from probe.heads.training_images import Take, TrainingImages
 
 REDUCED_FROM = 131_072  # images that PCA is fitted on; GUIEC's 6th place had 130k
 BLOCK_ROWS = 16384
+EPSILON = 1e-5
 
 Reduction = Literal["pca", "average-pooling"]
 
@@ -44,7 +45,9 @@ class BatchNorm(nn.Module):
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         of_batch = self.training and len(features) > 1
-        return F.batch_norm(features, self.running_mean, self.running_var, self.weight, self.bias, training=of_batch)
+        return F.batch_norm(
+            features, self.running_mean, self.running_var, self.weight, self.bias, training=of_batch, eps=EPSILON
+        )
 
 
 @HEADS.register
@@ -101,6 +104,13 @@ class BatchNormLinear(TrainedHead):
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         embeddings = self.linear(self.norm(features))
         return embeddings if self.training else self.reduction(embeddings)
+
+    def layers(self) -> list[nn.Module]:
+        """The normalisation becomes a part of the linear layer: W (s x + t) + b, with s = γ / sqrt(var + ε)."""
+        scale = self.norm.weight.double() / (self.norm.running_var.double() + EPSILON).sqrt()
+        shift = self.norm.bias - self.norm.running_mean * scale
+        weight = self.linear.weight.double()
+        return [linear_layer(weight * scale, self.linear.bias + weight @ shift), *self.reduction.layers()]
 
     def after_epoch(self, images: int, take: Take) -> None:
         """Fits PCA on at most 131,072 images, evenly spaced; pooling has nothing to fit."""

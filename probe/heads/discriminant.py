@@ -11,10 +11,11 @@ from typing import Annotated, Literal, Self
 import numpy as np
 import torch
 from pydantic import Field, PositiveInt
+from torch import nn
 from torch.nn import functional as F
 
 from probe.errors import UsageError
-from probe.heads.base import HEADS, ClosedFormHead
+from probe.heads.base import HEADS, ClosedFormHead, Normalize, linear_layer
 from probe.heads.pca import fixed_signs, spanned
 from probe.heads.training_images import Blocks, TrainingImages
 from probe.search import search
@@ -83,6 +84,14 @@ class Discriminant(ClosedFormHead):
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         return (self._unit(features) - self.mean) @ self.projection.T
+
+    def layers(self) -> list[nn.Module]:
+        if self.power != 1:
+            raise UsageError(
+                f"a discriminant of power {self.power:g} is no sequence of linear layers and normalisations; fit one of "
+                "power 1 to export it."
+            )
+        return [Normalize(), linear_layer(self.projection, -self.projection.double() @ self.mean.double())]
 
     def fit(self, images: TrainingImages) -> Self:
         """One pass over the images in float64, then the neighbours among at most 32,768 of them, evenly spaced.

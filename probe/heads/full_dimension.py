@@ -3,6 +3,7 @@
 from typing import Any, Literal, Self
 
 import torch
+from torch import nn
 
 from probe.heads.base import HEADS, FixedHead
 
@@ -27,3 +28,6 @@ class FullDimension(FixedHead):
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         return features
+
+    def layers(self) -> list[nn.Module]:
+        return []

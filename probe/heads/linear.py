@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import nn
 from torch.nn import functional as F
 
-from probe.heads.base import HEADS, TrainedHead
+from probe.heads.base import HEADS, Normalize, TrainedHead, linear_layer
 from probe.heads.initialization import uniform, uniform_bias
 
 Dropout = Annotated[float, Field(ge=0, lt=1)]
@@ -48,6 +48,10 @@ class LinearHead(TrainedHead):
             features = features * (draw >= self.dropout) / (1 - self.dropout)
         embeddings = F.linear(features, self.weight, self.bias)
         return _unit(embeddings) if self.l2_output else embeddings
+
+    def layers(self) -> list[nn.Module]:
+        normalize: list[nn.Module] = [Normalize()]
+        return normalize * self.l2_input + [linear_layer(self.weight, self.bias)] + normalize * self.l2_output
 
 
 @HEADS.register

@@ -10,10 +10,11 @@ from typing import Literal, Self
 import numpy as np
 import torch
 from pydantic import NonNegativeInt, PositiveInt
+from torch import nn
 from torch.nn import functional as F
 
 from probe.errors import UsageError
-from probe.heads.base import HEADS, ClosedFormHead
+from probe.heads.base import HEADS, ClosedFormHead, Normalize, linear_layer
 from probe.heads.training_images import TrainingImages
 
 BLOCK_ROWS = 65536
@@ -37,6 +38,9 @@ class PCA(ClosedFormHead):
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         return (F.normalize(features, dim=1) - self.mean) @ self.projection.T
+
+    def layers(self) -> list[nn.Module]:
+        return [Normalize(), linear_layer(self.projection, -self.projection.double() @ self.mean.double())]
 
     def fit(self, images: TrainingImages) -> Self:
         """In float64. Raises UsageError when the features span fewer than `dim` directions."""

@@ -7,9 +7,10 @@ from typing import Literal
 
 import torch
 from pydantic import PositiveInt
+from torch import nn
 from torch.nn import functional as F
 
-from probe.heads.base import HEADS, FixedHead
+from probe.heads.base import HEADS, FixedHead, linear_layer
 from probe.heads.initialization import gaussian, orthogonal, uniform, uniform_bias
 
 Distribution = Literal["uniform", "gaussian", "orthogonal"]
@@ -47,3 +48,6 @@ class RandomProjection(FixedHead):
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         return F.linear(features, self.weight, self.bias)
+
+    def layers(self) -> list[nn.Module]:
+        return [linear_layer(self.weight, self.bias)]

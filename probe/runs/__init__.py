@@ -6,6 +6,7 @@ from probe.runs.directory import Environment, RunDirectory
 from probe.runs.index import RunIndex
 from probe.runs.run import Run
 from probe.runs.scored import CONFIG, PER_QUERY, ScoredFolder, write_scored
+from probe.runs.sealed import digest_of, read_digests, seal
 from probe.runs.sweeps import SweepError, sweep
 
 __all__ = [
@@ -19,8 +20,11 @@ __all__ = [
     "ScoredFolder",
     "SweepError",
     "code_of",
+    "digest_of",
     "modules_of",
+    "read_digests",
     "scoring_modules",
+    "seal",
     "sweep",
     "write_scored",
 ]

@@ -48,6 +48,16 @@ def test_a_saved_head_gives_the_same_bits_when_loaded(
     assert torch.equal(loaded(features), head.eval()(features))
 
 
+def test_linear_layers_and_normalisations_compute_what_a_head_computes(
+    config: heads.HeadConfig, features: torch.Tensor
+) -> None:
+    head = fitted(config, features).eval()
+    layers = head.layers()
+    assert all(isinstance(layer, nn.Linear | heads.Normalize) for layer in layers)
+    found = nn.Sequential(*layers)(features)
+    torch.testing.assert_close(found, head(features), rtol=1e-4, atol=1e-4)
+
+
 def test_saving_twice_gives_the_same_file(config: heads.HeadConfig, tmp_path: Path) -> None:
     for name in ("a", "b"):
         save_head(build(config), tmp_path / name)

@@ -1,0 +1,109 @@
+"""A folder that `probe export` wrote: an embedder that needs nothing but itself.
+
+config.json says what the backbone and the head are, model.safetensors has the weights of both, digests.json a digest of
+each file, which is checked when the file is read.
+
+    folder = ExportedFolder(Path("embedder"))
+    folder.config.backbone.model, folder.config.dim
+    folder.embedder(torch.device("cpu"))
+"""
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import PositiveInt, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
+
+from probe.backbones import Backbone, BackboneRow, restore_encoder
+from probe.embed.embedder import Embedder
+from probe.errors import UsageError, first_line
+from probe.extract import Selection
+from probe.heads import Normalize
+from probe.runs import digest_of, read_digests
+from probe.search import Distance
+from probe.validation import Strict, describe
+
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+BACKBONE, HEAD = "backbone.", "head."
+"""What the keys of either begin with in WEIGHTS."""
+
+
+class ExportedConfig(Strict):
+    """Its config.json."""
+
+    probe_format: Literal[1] = 1
+    name: str
+    """Of the backbone, as the run has it."""
+    backbone: BackboneRow
+    weights_sha256: str
+    """Of the file that the backbone's authors published."""
+    in_dim: PositiveInt
+    """Length of the features."""
+    dim: PositiveInt
+    """Length of the embeddings."""
+    head: tuple[Literal["linear", "normalize"], ...]
+    """What comes after the backbone, in this order; HEAD + "0.weight" is of the first of them."""
+    distance: Distance
+    run: str
+    """Its key."""
+    preprocess_cfg: dict[str, Any]
+    """Preprocessing as open_clip writes it, for other programs."""
+    pretrained_cfg: dict[str, Any]
+    """Likewise, as timm does."""
+
+
+class ExportedFolder:
+    """Raises UsageError, in one sentence, for what is missing, damaged or of another form, when it is asked for."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def is_one(cls, path: Path) -> bool:
+        """Whether a folder looks like one, damaged or not."""
+        return (path / CONFIG).is_file() and (path / WEIGHTS).is_file()
+
+    @cached_property
+    def config(self) -> ExportedConfig:
+        file = self._sound(CONFIG)
+        try:
+            return ExportedConfig.model_validate_json(file.read_bytes())
+        except ValidationError as error:
+            raise UsageError(f"{file} is not of `probe export`: {describe(error, ExportedConfig)}") from error
+
+    def embedder(self, device: torch.device, precision: str = "fp32") -> Embedder:
+        file = self._sound(WEIGHTS)
+        try:
+            state = load_file(file)
+            head = head_of(self.config, state)
+        except (OSError, SafetensorError, RuntimeError) as error:
+            raise UsageError(f"{file} cannot be read ({first_line(error)}); export again.") from error
+        of_backbone = {key.removeprefix(BACKBONE): state[key] for key in state if key.startswith(BACKBONE)}
+        row, name = self.config.backbone, self.config.name
+        encoder = restore_encoder(row, of_backbone, file, device, precision)
+        backbone, selection = Backbone(name, row, weights=file), Selection(backbone=name)
+        return Embedder([backbone], [encoder], selection, head.to(device), self.config.distance, device)
+
+    def _sound(self, name: str) -> Path:
+        file = self.path / name
+        try:
+            if read_digests(self.path).get(name) != digest_of(file):
+                raise UsageError(f"{file} is not what was exported; export again, or download it again.")
+        except (OSError, ValueError) as error:
+            raise UsageError(f"{self.path} cannot be checked ({first_line(error)}); export it again.") from error
+        return file
+
+
+def head_of(config: ExportedConfig, state: dict[str, torch.Tensor]) -> nn.Sequential:
+    """(B, in_dim) -> (B, dim), of a folder's tensors. Raises RuntimeError where they are not its."""
+    layers: list[nn.Module] = []
+    for number, kind in enumerate(config.head):
+        weight = state.get(f"{HEAD}{number}.weight", torch.empty(0, 0))
+        layers.append(nn.Linear(weight.shape[1], weight.shape[0]) if kind == "linear" else Normalize())
+    head = nn.Sequential(*layers)
+    head.load_state_dict({key.removeprefix(HEAD): value for key, value in state.items() if key.startswith(HEAD)})
+    return head.requires_grad_(False).eval()

@@ -1,0 +1,36 @@
+"""What an exported folder may hold besides its own files, as people ask for it.
+
+Formats({Format.onnx}, preprocessing=True)
+"""
+
+from collections.abc import Set
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Format(StrEnum):
+    """What `--format` takes."""
+
+    onnx = "onnx"
+    pt2 = "pt2"
+    torchscript = "torchscript"
+
+
+class Part(StrEnum):
+    """What `--part` takes."""
+
+    all = "all"
+    head = "head"
+
+
+@dataclass(frozen=True)
+class Formats:
+    """Other formats of the same computation."""
+
+    kinds: Set[Format] = frozenset()
+    part: Part = Part.all
+    """Of ONNX: backbone and head, or the head alone, features in."""
+    preprocessing: bool = False
+    """Whether resizing and normalising are inside, in ONNX and `.pt2`; they always are in TorchScript."""
+    int8: bool = False
+    """Whether there is a quantised ONNX beside the one in float32."""

@@ -1,0 +1,189 @@
+"""The exported computation in other formats: ONNX for onnxruntime and OpenVINO, `.pt2` of torch.export, TorchScript.
+
+Each is written, read back by what will run it, and compared with the run on the same images.
+
+    write_formats(folder, Formats({Format.onnx}), config, backbone, head, images, expected)
+"""
+
+import logging
+import warnings
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+from torchvision.transforms.functional import pil_to_tensor
+
+from probe.backbones import BackboneRow, Encoder
+from probe.embed import ExportedConfig
+from probe.errors import UsageError
+from probe.export.card import Verified
+from probe.export.formats import Format, Formats, Part
+from probe.export.graph import EmbeddingModule, PixelModule
+from probe.export.verification import NEAR, verify
+
+OPSET = 18
+INPUT, INPUT_OF_HEAD, OUTPUT = "images", "features", "embeddings"
+INT8 = 0.9
+"""The least cosine of int8. What it costs is told; below this it would be no embedding of the same image."""
+
+Run = Callable[[torch.Tensor], np.ndarray]
+"""A batch of the format's input -> (B, dim)."""
+
+
+def write_formats(
+    folder: Path,
+    formats: Formats,
+    config: ExportedConfig,
+    encoder: Encoder,
+    head: nn.Module,
+    images: Sequence[Image.Image],
+    expected: np.ndarray,
+) -> list[Verified]:
+    """Writes files into the folder. Raises UsageError for what is not installed, ProbeError for other embeddings."""
+    _require(formats)
+    module: Any = EmbeddingModule(encoder.module, head).eval()  # pyright: ignore[reportAttributeAccessIssue]
+    plain, pixels = _normalised(encoder, config.backbone, images), [pil_to_tensor(image)[None] for image in images]
+    verified = []
+    if Format.onnx in formats.kinds and formats.part is Part.head:
+        with torch.inference_mode():
+            inputs = [module.backbone(plain)]
+        file = folder / "head.onnx"
+        _write_onnx(head, inputs[0].clone()[:2], file, INPUT_OF_HEAD, sizes=False)
+        verified.append(_verified("head.onnx by onnxruntime", _by_onnxruntime(file), inputs, expected, NEAR))
+    inside = PixelModule(module, config.backbone).eval()
+    traced, inputs = (inside, pixels) if formats.preprocessing else (module, [plain])
+    example = torch.zeros(2, 3, 96, 160, dtype=torch.uint8) if formats.preprocessing else plain[:2].clone()
+    if Format.onnx in formats.kinds and formats.part is Part.all:
+        file = folder / "model.onnx"
+        _write_onnx(traced, example, file, INPUT, sizes=formats.preprocessing)
+        verified.append(_verified("model.onnx by onnxruntime", _by_onnxruntime(file), inputs, expected, NEAR))
+        if formats.int8:
+            verified.append(_quantized(file, inputs, expected))
+    if Format.pt2 in formats.kinds:
+        file = folder / "model.pt2"
+        torch.export.save(_program(traced, example, formats.preprocessing), file)
+        verified.append(_verified("model.pt2 by torch.export", _by_torch_export(file), inputs, expected, NEAR))
+    if Format.torchscript in formats.kinds:
+        file = folder / "model.torchscript.pt"
+        run = _write_torchscript(inside, file)
+        remark = "deprecated by PyTorch: for programs that take nothing else"
+        verified.append(_verified("model.torchscript.pt by torch.jit", run, pixels, expected, NEAR, remark))
+    return verified
+
+
+def _require(formats: Formats) -> None:
+    if Format.onnx in formats.kinds:
+        try:
+            import onnxruntime  # noqa: F401
+            import onnxscript  # noqa: F401
+        except ImportError as error:
+            raise UsageError(f"--format onnx needs {error.name}; install it: pip install 'probe[export]'.") from error
+    elif formats.int8 or formats.part is Part.head:
+        raise UsageError("--quantize and --part are of ONNX; add --format onnx.")
+    if formats.int8 and formats.part is Part.head:
+        raise UsageError("--quantize int8 is of the backbone; leave out --part head.")
+
+
+def _normalised(encoder: Encoder, row: BackboneRow, images: Sequence[Image.Image]) -> torch.Tensor:
+    """(N, 3, px, px) float32."""
+    pixels = torch.from_numpy(np.stack([encoder.prepare(image)[0] for image in images])).permute(0, 3, 1, 2)
+    mean, std = (torch.tensor(each).view(3, 1, 1) for each in (row.mean, row.std))
+    return ((pixels.float() / 255 - mean) / std).contiguous()
+
+
+def _verified(
+    what: str, run: Run, inputs: Sequence[torch.Tensor], expected: np.ndarray, least: float, remark: str = ""
+) -> Verified:
+    with torch.inference_mode():
+        found = np.concatenate([run(batch) for batch in inputs])
+    return Verified(what, verify(what, expected, found, least), remark)
+
+
+def _dynamic(sizes: bool) -> dict[int, Any]:
+    """The axes of the input that may have any length: the batch, and with `sizes` height and width."""
+    axes = {0: torch.export.Dim("batch")}
+    return axes | {2: torch.export.Dim("height"), 3: torch.export.Dim("width")} if sizes else axes
+
+
+def _program(module: nn.Module, example: torch.Tensor, sizes: bool) -> torch.export.ExportedProgram:
+    return torch.export.export(module, (example,), dynamic_shapes=(_dynamic(sizes),))
+
+
+def _write_onnx(module: nn.Module, example: torch.Tensor, file: Path, name: str, sizes: bool) -> None:
+    for part in module.modules():
+        if hasattr(part, "fused_attn"):  # timm's; the exporter translates none of three axes, such as SAM's
+            part.fused_attn = False  # pyright: ignore[reportArgumentType]
+    with warnings.catch_warnings(), redirect_stdout(StringIO()):  # the exporter tells each of its steps
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            module,
+            (example,),
+            file,
+            dynamo=True,
+            opset_version=OPSET,
+            dynamic_shapes=(_dynamic(sizes),),
+            input_names=[name],
+            output_names=[OUTPUT],
+            external_data=False,
+            verbose=False,
+        )
+
+
+def _by_onnxruntime(file: Path) -> Run:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    return lambda batch: np.asarray(session.run([OUTPUT], {name: batch.numpy()})[0])
+
+
+def _by_torch_export(file: Path) -> Run:
+    module = torch.export.load(file).module()
+    return lambda batch: module(batch).numpy()
+
+
+def _quantized(file: Path, inputs: Sequence[torch.Tensor], expected: np.ndarray) -> Verified:
+    """Writes weights in int8 beside the file, and says what they cost."""
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    small = file.with_name("model.int8.onnx")
+    logging.disable(logging.WARNING)  # advice to prepare the graph, which the exporter has optimised
+    try:
+        quantize_dynamic(file, small, ["MatMul", "Gemm"], per_channel=True, weight_type=QuantType.QInt8)
+    finally:
+        logging.disable(logging.NOTSET)
+    run = _by_onnxruntime(small)
+    found = np.concatenate([run(batch) for batch in inputs])
+    cosine = verify("model.int8.onnx", expected, found, INT8)
+    kept = (_nearest(found) == _nearest(expected)).mean()
+    share = small.stat().st_size / file.stat().st_size
+    return Verified(
+        "model.int8.onnx by onnxruntime",
+        cosine,
+        f"{100 * share:.0f} % of the size; of these images, {100 * kept:.0f} % keep their nearest neighbour",
+    )
+
+
+def _nearest(embeddings: np.ndarray) -> np.ndarray:
+    """(N, d) -> (N,) rows."""
+    unit = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
+    cosines = unit @ unit.T
+    np.fill_diagonal(cosines, -np.inf)
+    return cosines.argmax(axis=1)
+
+
+def _write_torchscript(module: PixelModule, file: Path) -> Run:
+    """And reads it back."""
+    example = torch.zeros(2, 3, 96, 160, dtype=torch.uint8)
+    with warnings.catch_warnings(), torch.inference_mode():
+        warnings.simplefilter("ignore")  # that it is deprecated, which docs/export.md says
+        traced: Any = torch.jit.trace(module, (example,), check_trace=False)
+        traced.save(str(file))
+        scorer = torch.jit.load(str(file))
+    return lambda batch: scorer(batch).numpy()
