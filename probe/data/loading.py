@@ -103,7 +103,7 @@ def decoded_batches(
         _require_open_files(workers)
     loader: Any = iter(DataLoader(batches, None, num_workers=workers, worker_init_fn=_settle, pin_memory=pinned))
     try:
-        yield loader
+        yield _fetched(loader)
     except RuntimeError as error:
         if "DataLoader worker" not in str(error) and "shared memory" not in str(error):
             raise
@@ -114,6 +114,14 @@ def decoded_batches(
     finally:
         if workers:
             loader._shutdown_workers()  # else PyTorch goes on telling as long as a traceback holds the loader
+
+
+def _fetched(loader: Iterator[ImageBatch]) -> Iterator[ImageBatch]:
+    """Each batch is fetched from the process that made it, which may be gone by then."""
+    try:
+        yield from loader
+    except (OSError, EOFError) as error:
+        raise RuntimeError(f"DataLoader worker is gone: {first_line(error)}") from error
 
 
 def _require_open_files(workers: int) -> None:

@@ -88,8 +88,8 @@ class Discriminant(ClosedFormHead):
     def layers(self) -> list[nn.Module]:
         if self.power != 1:
             raise UsageError(
-                f"a discriminant of power {self.power:g} is no sequence of linear layers and normalisations; fit one of "
-                "power 1 to export it."
+                f"a discriminant of power {self.power:g} is no sequence of linear layers and normalisations; fit one "
+                "of power 1 to export it."
             )
         return [Normalize(), linear_layer(self.projection, -self.projection.double() @ self.mean.double())]
 

@@ -10,10 +10,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-import probe.evaluate.embeddings
 from feature_cache import Rows, StoreError, StoreWriter
 from probe.data.manifest import Manifest
 from probe.errors import UsageError
+from probe.evaluate import embeddings as embeddings_module
 from probe.evaluate.embeddings import read_embeddings
 
 DIM = 3
@@ -142,7 +142,7 @@ def test_any_float_is_taken_as_it_is(tmp_path: Path, form: Form, dtype: str) -> 
 
 
 def test_rows_are_read_in_blocks_that_divide_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probe.evaluate.embeddings, "BLOCK_BYTES", 4 * DIM * 4)
+    monkeypatch.setattr(embeddings_module, "BLOCK_BYTES", 4 * DIM * 4)
     for form in (npy, hdf5, folder_of_parquet):
         np.testing.assert_array_equal(read(*form(tmp_path, VECTORS, IDS)), EXPECTED)
 

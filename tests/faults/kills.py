@@ -56,6 +56,8 @@ COMMANDS: dict[str, Command] = {
     "figures": Command("figures recipe.yaml", "fitted", ("out/figures",)),
     "evaluate": Command(EVALUATE, "photos", ("out/evaluations",)),
     "compare": Command(f"compare {RUN} --against {RUN.replace('linear_arcface', 'pca-whitening')}"),
+    "embed": Command(f"embed {RUN} photos --out vectors.npy", leaves=("vectors*",)),
+    "export": Command(f"export {RUN} exported", code=2),  # the built-in descriptor is no PyTorch module
     "plan": Command("plan recipe.yaml"),
     "backbones": Command("backbones --catalogue catalogue.yaml"),
     "data list": Command("data list --datasets datasets.yaml"),
