@@ -140,6 +140,7 @@ def test_nothing_is_pushed_offline(folder: Path):
         push(folder, "me/it")
 
 
+@pytest.mark.slow
 def test_the_command_says_how_near_it_comes_and_refuses_what_is_there(
     run: RunDirectory, world: World, tmp_path: Path, files: list[Path]
 ):

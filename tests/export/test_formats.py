@@ -54,6 +54,7 @@ def test_onnx_and_torch_export_take_batches_of_any_size(
             np.testing.assert_allclose(program(torch.from_numpy(given[:count])), expected[:count], atol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_head_alone_takes_features(run: RunDirectory, images: list[Path], tmp_path: Path):
     runtime = pytest.importorskip("onnxruntime")
     formats = Formats({Format.onnx}, Part.head)

@@ -449,6 +449,7 @@ def test_a_decoding_process_that_is_killed_is_one_sentence_and_the_run_goes_on_f
     assert content(extraction.run()) == expected
 
 
+@pytest.mark.slow
 def test_a_limit_of_open_files_is_raised_or_refused_before_anything_hangs(photos: Photos) -> None:
     folder = photos("shoes", 4)
     code = f"""

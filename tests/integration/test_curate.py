@@ -109,6 +109,7 @@ def test_the_published_m4d_35k_wins_and_its_difference_from_the_drawn_one_is_tha
     assert resolve_data("m4d-35k", data).digest == published.digest
 
 
+@pytest.mark.slow
 def test_a_published_list_is_written_even_where_a_source_cannot_be_drawn_from(shell: Shell) -> None:
     data = shell.home / "data"
     m4d(data)
@@ -142,6 +143,7 @@ OWN = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", OWN)
 def test_a_recipe_called_as_the_users_own_data_does_not_take_their_place(shell: Shell, kind: str) -> None:
     OWN[kind](shell.home)
@@ -154,6 +156,7 @@ def test_a_recipe_called_as_the_users_own_data_does_not_take_their_place(shell: 
     assert resolve_data("mine", data).digest == before
 
 
+@pytest.mark.slow
 def test_a_recipe_called_as_a_known_data_set_does_not_take_its_place(shell: Shell) -> None:
     data, header = shell.home / "data", "image_id class_id super_class_id path"
     write(data / "sop" / "Ebay_train.txt", header, "1 1 1 a/1.JPG", "2 1 1 a/2.JPG", "3 2 1 a/3.JPG")

@@ -8,6 +8,8 @@ import pytest
 
 from tests.integration.commands import ROOT, Shell
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = ROOT / "examples"
 
 

@@ -86,6 +86,7 @@ def shell(tmp_path: Path) -> Shell:
     return Shell(tmp_path, {"OMP_NUM_THREADS": "1"})
 
 
+@pytest.mark.slow
 def test_data_commands_know_data_sets_of_the_users_own(shell: Shell):
     listed = shell("probe data list --datasets mine.yaml").stdout
     assert re.search(r"^corner-shop +complete +found +groceries +train 16 / 4", listed, re.MULTILINE)

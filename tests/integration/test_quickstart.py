@@ -186,6 +186,7 @@ def test_the_readmes_python_reads_the_store(quickstart: Shell):
     assert quickstart(f"python -c {shlex.quote(code)}").stdout == "(1, 1216) float16\n"
 
 
+@pytest.mark.slow
 def test_the_readmes_five_lines_lead_from_photographs_to_vectors(shell: Shell):
     photos(shell.home / "photos", classes=40)
     [code] = readme_blocks("Your photographs as vectors", "python")
