@@ -46,8 +46,8 @@ def test_settings_seeds_and_rows_change_what_is_fitted(quickstart: Shell, finish
     assert (config["training"]["epochs"], config["loss"]["margin"]) == (2, 0.3)
     assert "row 'Average pooling' keeps its own seeds: 0" in done.stderr
     table = done.stdout.splitlines()
-    assert sum("ArcFace" in line for line in table) == 1
-    assert next(line for line in table if "ArcFace" in line).split("│")[3].strip() == "2"
+    assert sum("│ ArcFace" in line for line in table) == 1
+    assert next(line for line in table if "│ ArcFace" in line).split("│")[3].strip() == "2"
     assert "as changed by --set" in done.stderr
     assert sorted(finished.iterdir()) == before
     assert "3 already done" in quickstart(f"{FIT} {changes} --out {tmp_path}").stderr

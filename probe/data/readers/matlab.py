@@ -3,6 +3,9 @@
 Matlab.Config(file="cars.mat", variable="annotations", image="cars_train/{fname}", label="{class}", part="train")
 """
 
+import pickle
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,6 +14,14 @@ import polars as pl
 from probe.data.readers.base import AGAIN, READERS, ROW, Reader, require
 from probe.data.readers.records import strings
 from probe.errors import UsageError, first_line, nearest
+
+# In a process of its own, which a damaged file may crash.
+LOAD = """
+import pickle, sys
+from scipy.io import loadmat
+found = {name: value for name, value in loadmat(sys.argv[1]).items() if not name.startswith("__")}
+pickle.dump(found, sys.stdout.buffer)
+"""
 
 
 @READERS.register
@@ -33,17 +44,15 @@ class Matlab(Reader):
         )
 
     def _array(self, path: Path) -> Any:
-        from scipy.io import loadmat
-
         try:
-            found = loadmat(str(path))
-        except Exception as error:  # SciPy parses as it goes, and raises anything on damaged bytes
-            raise UsageError(
-                f"{path} cannot be read as a Matlab file ({first_line(error)}); download it again."
-            ) from error
+            done = subprocess.run([sys.executable, "-c", LOAD, str(path)], check=True, capture_output=True)
+            found = pickle.loads(done.stdout)
+        except (subprocess.CalledProcessError, pickle.UnpicklingError, EOFError) as error:
+            said = error.stderr.decode(errors="replace").strip() if hasattr(error, "stderr") else ""
+            reason = said.splitlines()[-1] if said else first_line(error)
+            raise UsageError(f"{path} cannot be read as a Matlab file ({reason}); download it again.") from error
         if self.config.variable not in found:
-            names = [name for name in found if not name.startswith("__")]
-            raise UsageError(f"{path} has no variable '{self.config.variable}'; {nearest(self.config.variable, names)}")
+            raise UsageError(f"{path} has no variable '{self.config.variable}'; {nearest(self.config.variable, found)}")
         return found[self.config.variable].reshape(-1)
 
     def _column(self, cells: Any, name: str, path: Path) -> pl.Series:
