@@ -47,9 +47,9 @@ class Matlab(Reader):
         try:
             done = subprocess.run([sys.executable, "-c", LOAD, str(path)], check=True, capture_output=True)
             found = pickle.loads(done.stdout)
-        except (subprocess.CalledProcessError, pickle.UnpicklingError, EOFError) as error:
-            said = error.stderr.decode(errors="replace").strip() if hasattr(error, "stderr") else ""
-            reason = said.splitlines()[-1] if said else first_line(error)
+        except subprocess.CalledProcessError as error:
+            lines = error.stderr.decode(errors="replace").splitlines()
+            reason = lines[-1].rstrip(".") if lines else first_line(error)
             raise UsageError(f"{path} cannot be read as a Matlab file ({reason}); download it again.") from error
         if self.config.variable not in found:
             raise UsageError(f"{path} has no variable '{self.config.variable}'; {nearest(self.config.variable, found)}")
