@@ -86,7 +86,7 @@ def test_a_small_campaign_finds_nothing_and_damages_every_file_that_commands_lea
     kills = [
         "extract: SIGKILL",
         "cache import: SIGTERM",
-        "cache merge: Ctrl-C",
+        "cache merge: SIGKILL",
         "fit: parent killed",
         "table: disk full",
     ]
