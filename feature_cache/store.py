@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, overload
+from typing import TYPE_CHECKING, Protocol
 
 import h5py
 import numpy as np
@@ -79,10 +79,6 @@ class FeatureStore:
     def __contains__(self, image: str) -> bool:
         return image in self._row_of
 
-    @overload
-    def __getitem__(self, key: int | str) -> np.ndarray: ...
-    @overload
-    def __getitem__(self, key: slice) -> np.ndarray: ...
     def __getitem__(self, key: int | str | slice) -> np.ndarray:
         """(D,) features of a row or an image id; of a slice (n, D). Each reads the file: load what is needed at once.
 

@@ -2,8 +2,8 @@
 
 Heavy libraries are loaded by the commands that need them, when they do.
 
-probe backbones · extract DATA --backbone NAME · fit RECIPE · evaluate WHAT · embed RUN IMAGES
-probe compare · table · plan · report · figures
+probe backbones · extract DATA --backbone NAME · fit RECIPE · evaluate WHAT
+probe embed RUN IMAGES · export RUN FOLDER · compare · table · plan · report · figures
 probe data list · cache list
 """
 

@@ -45,5 +45,9 @@ class ModuleEncoder:
     @torch.inference_mode()
     def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
         """(B, px, px, 3) uint8 -> (B, D) float32 on the CPU."""
+        return self.module(self.normalised(pixels).to(self.dtype)).float().cpu()
+
+    def normalised(self, pixels: torch.Tensor) -> torch.Tensor:
+        """(B, px, px, 3) uint8 -> (B, 3, px, px) float32 on its device, as the module takes them."""
         images = pixels.to(self.device, non_blocking=True).permute(0, 3, 1, 2).float().div(255)
-        return self.module(images.sub(self.mean).div(self.std).to(self.dtype)).float().cpu()
+        return images.sub(self.mean).div(self.std)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from probe.commands.options import Device
+from probe.commands.options import Device, MovedWeights
 from probe.device import DeviceChoice
 from probe.precision import PrecisionChoice
 
@@ -26,9 +26,7 @@ def embed(
     out: Annotated[
         Path, typer.Option(help="What to write: .npy (ids beside it), .parquet, or .h5.", show_default=False)
     ],
-    weights: Annotated[
-        Path | None, typer.Option(help="The backbone's checkpoint, where it is not where it was.")
-    ] = None,
+    weights: MovedWeights = None,
     precision: Annotated[
         PrecisionChoice | None, typer.Option(help="Of the forward pass.", show_default="that of the run's features")
     ] = None,

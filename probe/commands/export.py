@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from probe.commands.options import DEFAULT, DataRoot
+from probe.commands.options import DEFAULT, DataRoot, MovedWeights
 from probe.export import Format, Formats, Part
 
 
@@ -26,9 +26,7 @@ def export(
         list[Path] | None,
         typer.Option(help="Images or folders to verify it on.", show_default="queries of the run, below --data-root"),
     ] = None,
-    weights: Annotated[
-        Path | None, typer.Option(help="The backbone's checkpoint, where it is not where it was.")
-    ] = None,
+    weights: MovedWeights = None,
     license: Annotated[
         str | None,
         typer.Option(

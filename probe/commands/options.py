@@ -98,6 +98,9 @@ Catalogue = Annotated[
         help="A YAML file with a `backbones:` section of your own.", callback=lambda path: path and or_bundled(path)
     ),
 ]
+MovedWeights = Annotated[
+    Path | None, typer.Option("--weights", help="The backbone's checkpoint, where it is not where it was.")
+]
 Cache = Annotated[
     Path,
     typer.Option(envvar="PROBE_CACHE", help="Where feature stores lie.", show_default="~/.local/share/probe/features"),

@@ -11,8 +11,8 @@ import yaml
 
 from probe.embed import ExportedConfig
 from probe.export.loader import Loader
-from probe.metrics import INDEXES, MEAN, METRICS, averaged, value_intervals
-from probe.runs import PER_QUERY, RunDirectory, RunIndex
+from probe.metrics import MEAN, METRICS, averaged, value_intervals
+from probe.runs import RunDirectory, RunIndex
 
 RESAMPLES = 1_000
 OTHER = "other"  # what the Hub calls a license that it does not know
@@ -140,7 +140,7 @@ class Card:
         options = yaml.safe_dump(config.model_dump(mode="json", exclude_none=True), sort_keys=False)
         classes = f" of {scores.classes:,} classes" if scores.classes else ""
         made_for = f" Made for {self.run.environment.made_for}." if self.run.environment.made_for else ""
-        domains = ", ".join(scores.test.of("clean", self._index()).domains)
+        domains = ", ".join(scores.test.of("clean", self.run.indexes[0]).domains)
         return (
             f"{scores.training_images:,} training images{classes}; domains of the test split: {domains}.{made_for} "
             f"Manifest {self.run.inputs.get('manifest', 'unknown')[:12]}, run {self.run.key[:12]}, fitted as\n\n"
@@ -149,7 +149,7 @@ class Card:
 
     def _scores(self) -> str:
         """Of the test split, over all seeds of this configuration that lie beside the run."""
-        index, seeds = self._index(), sorted(run.config.seed for run in self.seeds)
+        index, seeds = self.run.indexes[0], sorted(run.config.seed for run in self.seeds)
         scores = [run.scores.test.of("clean", index).mean for run in self.seeds]
         rows = []
         for metric in METRICS:
@@ -169,9 +169,6 @@ class Card:
             "| metric | this seed | mean of seeds | standard deviation | interval |\n|---|---|---|---|---|\n"
             + "\n".join(rows)
         )
-
-    def _index(self) -> str:
-        return next(index for index in INDEXES if (self.run.path / PER_QUERY[index]).is_file())
 
 
 def _but_seed(run: RunDirectory) -> dict[str, object]:

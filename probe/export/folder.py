@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from probe.backbones import BackboneRow
+from probe.backbones import BackboneRow, ModuleEncoder
 from probe.embed import BACKBONE, CONFIG, HEAD, WEIGHTS, Embedder, ExportedConfig, ExportedFolder, Images, head_of, load
 from probe.errors import UsageError
 from probe.export.card import Card, Verified
@@ -83,19 +83,14 @@ def write_verified(
     seal(folder)
     verified = _verified(folder, loader, images, expected)
     if formats:
-        head = head_of(config, state)
-        verified += write_formats(folder, formats, config, embedder.encoders[0], head, images, expected)
+        encoder, head = _module_encoder(embedder), head_of(config, state)
+        verified += write_formats(folder, formats, config, encoder, head, images, expected)
     return config, verified
 
 
 def _content(embedder: Embedder, run: str) -> tuple[ExportedConfig, dict[str, torch.Tensor]]:
     """What config.json says, and the tensors of the backbone and the head."""
-    [backbone], [encoder] = embedder.backbones, embedder.encoders
-    module = getattr(encoder, "module", None)
-    if module is None:
-        raise UsageError(
-            f"the run reads the built-in {backbone.name}, which is no PyTorch module; export a run on another backbone."
-        )
+    [backbone], encoder = embedder.backbones, _module_encoder(embedder)
     assert isinstance(embedder.head, Head), "a run has a head"
     layers = embedder.head.layers()
     if embedder.distance == "cosine" and not (layers and isinstance(layers[-1], Normalize)):
@@ -112,12 +107,23 @@ def _content(embedder: Embedder, run: str) -> tuple[ExportedConfig, dict[str, to
         preprocess_cfg=preprocess_cfg(backbone.row),
         pretrained_cfg=pretrained_cfg(backbone.row),
     )
-    parts = {BACKBONE: module, HEAD: torch.nn.Sequential(*layers)}
+    parts = {BACKBONE: encoder.module, HEAD: torch.nn.Sequential(*layers)}
     return config, {
         f"{prefix}{key}": value.detach().clone().contiguous()
         for prefix, part in parts.items()
         for key, value in part.state_dict().items()
     }
+
+
+def _module_encoder(embedder: Embedder) -> ModuleEncoder:
+    """Raises UsageError for the built-in descriptor."""
+    [encoder] = embedder.encoders
+    if not isinstance(encoder, ModuleEncoder):
+        raise UsageError(
+            f"the run reads the built-in {embedder.backbones[0].name}, which is no PyTorch module; export a run on "
+            "another backbone."
+        )
+    return encoder
 
 
 def _verified(folder: Path, loader: Loader, images: Sequence[Image.Image], expected: np.ndarray) -> list[Verified]:

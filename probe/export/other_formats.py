@@ -19,13 +19,14 @@ from PIL import Image
 from torch import nn
 from torchvision.transforms.functional import pil_to_tensor
 
-from probe.backbones import BackboneRow, Encoder
+from probe.backbones import ModuleEncoder
 from probe.embed import ExportedConfig
 from probe.errors import UsageError
 from probe.export.card import Verified
 from probe.export.formats import Format, Formats, Part
 from probe.export.graph import EmbeddingModule, PixelModule
 from probe.export.verification import NEAR, verify
+from probe.search import search
 
 OPSET = 18
 INPUT, INPUT_OF_HEAD, OUTPUT = "images", "features", "embeddings"
@@ -40,15 +41,16 @@ def write_formats(
     folder: Path,
     formats: Formats,
     config: ExportedConfig,
-    encoder: Encoder,
+    encoder: ModuleEncoder,
     head: nn.Module,
     images: Sequence[Image.Image],
     expected: np.ndarray,
 ) -> list[Verified]:
     """Writes files into the folder. Raises UsageError for what is not installed, ProbeError for other embeddings."""
     _require(formats)
-    module: Any = EmbeddingModule(encoder.module, head).eval()  # pyright: ignore[reportAttributeAccessIssue]
-    plain, pixels = _normalised(encoder, config.backbone, images), [pil_to_tensor(image)[None] for image in images]
+    module: Any = EmbeddingModule(encoder.module, head).eval()
+    prepared = torch.from_numpy(np.stack([encoder.prepare(image)[0] for image in images]))
+    plain, pixels = encoder.normalised(prepared).contiguous(), [pil_to_tensor(image)[None] for image in images]
     verified = []
     if Format.onnx in formats.kinds and formats.part is Part.head:
         with torch.inference_mode():
@@ -88,13 +90,6 @@ def _require(formats: Formats) -> None:
         raise UsageError("--quantize and --part are of ONNX; add --format onnx.")
     if formats.int8 and formats.part is Part.head:
         raise UsageError("--quantize int8 is of the backbone; leave out --part head.")
-
-
-def _normalised(encoder: Encoder, row: BackboneRow, images: Sequence[Image.Image]) -> torch.Tensor:
-    """(N, 3, px, px) float32."""
-    pixels = torch.from_numpy(np.stack([encoder.prepare(image)[0] for image in images])).permute(0, 3, 1, 2)
-    mean, std = (torch.tensor(each).view(3, 1, 1) for each in (row.mean, row.std))
-    return ((pixels.float() / 255 - mean) / std).contiguous()
 
 
 def _verified(
@@ -172,10 +167,8 @@ def _quantized(file: Path, inputs: Sequence[torch.Tensor], expected: np.ndarray)
 
 def _nearest(embeddings: np.ndarray) -> np.ndarray:
     """(N, d) -> (N,) rows."""
-    unit = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
-    cosines = unit @ unit.T
-    np.fill_diagonal(cosines, -np.inf)
-    return cosines.argmax(axis=1)
+    vectors, itself = torch.from_numpy(embeddings), np.repeat(np.arange(len(embeddings)), 2).reshape(-1, 2)
+    return search(vectors, vectors, 1, itself).rows[:, 0]
 
 
 def _write_torchscript(module: PixelModule, file: Path) -> Run:

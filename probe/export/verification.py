@@ -14,8 +14,7 @@ from PIL import Image
 from probe.data import has_image
 from probe.embed import Images, list_images
 from probe.errors import ProbeError, UsageError
-from probe.metrics import INDEXES
-from probe.runs import PER_QUERY, RunDirectory
+from probe.runs import RunDirectory
 
 COUNT = 50
 SAME = 0.99999
@@ -72,10 +71,9 @@ def _spread(images: Sequence) -> list:
 
 def _queries(run: RunDirectory, data_root: Path) -> list[Path]:
     """Those of the run's test split that are files below the data root, by their source."""
-    index = next((index for index in INDEXES if (run.path / PER_QUERY[index]).is_file()), None)
-    if index is None:
+    if not run.indexes:
         return []
-    rows = run.per_query(index).select("source", "image").unique(maintain_order=True).sort("source", "image")
+    rows = run.per_query(run.indexes[0]).select("source", "image").unique(maintain_order=True).sort("source", "image")
     named = _spread(list(rows.iter_rows()))
     return [data_root / source / image for source, image in named if has_image(data_root / source, image)]
 

@@ -57,6 +57,11 @@ class ScoredFolder:
     def done(self) -> bool:
         return (self.path / SCORES).is_file()
 
+    @property
+    def indexes(self) -> list[str]:
+        """Those of which it has what each query found."""
+        return [index for index, file in PER_QUERY.items() if (self.path / file).is_file()]
+
     def require_done(self) -> None:
         """Raises UsageError for a folder that holds no scores."""
         if not self.done:
