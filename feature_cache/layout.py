@@ -59,6 +59,15 @@ class Rows:
         return Rows(ids, self.features[chosen], self.sizes[chosen], contents)
 
 
+class Identity(NamedTuple):
+    """Of an open file: another one, or one that was written to since, has another."""
+
+    device: int
+    inode: int
+    size: int
+    modified_ns: int
+
+
 class Failure(NamedTuple):
     """An image that gave no features, and why."""
 
@@ -87,8 +96,11 @@ def not_ids(texts: list[str]) -> list[str]:
 
 
 @contextmanager
-def opening(path: Path, remedy: str = VERIFY) -> Iterator[h5py.File]:
-    """The file, open for reading and checked: a finished file of this format and version, whose spec is unharmed."""
+def opening(path: Path, remedy: str = VERIFY, checked: Identity | None = None) -> Iterator[h5py.File]:
+    """The file, open for reading and checked: a finished file of this format and version, whose spec is unharmed.
+
+    `checked`: the identity of a file that has been checked already; it is not checked again.
+    """
     require_regular(path)
     try:
         file = h5py.File(path, "r", locking=False)
@@ -104,13 +116,19 @@ def opening(path: Path, remedy: str = VERIFY) -> Iterator[h5py.File]:
         raise _damaged(path, error, REPLACE) from error
     with file:
         try:
-            _check(file, path)
+            if identity(file) != checked:
+                _check(file, path)
         except DAMAGE as error:
             raise _damaged(path, error, REPLACE) from error
         try:
             yield file
         except DAMAGE as error:
             raise _damaged(path, error, remedy) from error
+
+
+def identity(file: h5py.File) -> Identity:
+    found = os.fstat(file.id.get_vfd_handle())
+    return Identity(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
 
 
 def is_store(path: Path) -> bool:

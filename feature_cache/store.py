@@ -12,7 +12,6 @@ store that another process replaces meanwhile is an error: rows never come from 
 """
 
 import json
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -28,6 +27,7 @@ from feature_cache.layout import (
     Rows,
     dataset,
     features_of,
+    identity,
     is_sealed,
     opening,
     read_column,
@@ -64,7 +64,7 @@ class FeatureStore:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         with opening(self.path) as file:
-            self._identity = _identity(file)
+            self._identity = identity(file)
             self.spec: Spec = json.loads(read_text(file, "spec"))
             self.fingerprint = read_text(file, "fingerprint")
             self.weights = read_weights(file)
@@ -212,12 +212,7 @@ class FeatureStore:
 
     @contextmanager
     def _reading(self) -> Iterator[h5py.File]:
-        with opening(self.path) as file:
-            if _identity(file) != self._identity:
+        with opening(self.path, checked=self._identity) as file:
+            if identity(file) != self._identity:
                 raise StoreError(f"{self.path} was replaced by another process after it was opened; start again.")
             yield file
-
-
-def _identity(file: h5py.File) -> tuple[int, int, int, int]:
-    found = os.fstat(file.id.get_vfd_handle())
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
