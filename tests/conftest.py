@@ -5,7 +5,7 @@ HYPOTHESIS_PROFILE=explore draws others.
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,6 +36,12 @@ def slow(*values: Any, id: str | None = None) -> Any:
     return pytest.param(*values, id=id, marks=pytest.mark.slow)
 
 
+def quick(values: Iterable[Any], count: int = 1) -> list[Any]:
+    """The first `count` of a test's parameters; the others are left to `make test-all`."""
+    values = list(values)
+    return [*values[:count], *(slow(*each) if isinstance(each, tuple) else slow(each) for each in values[count:])]
+
+
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 Shared = Callable[[str], Path]
 
@@ -50,6 +56,14 @@ def shared() -> Shared:
         return SHARED / name
 
     return find
+
+
+@pytest.fixture(scope="session", autouse=True)
+def unsynced() -> Iterator[None]:
+    """Nobody pulls the plug here: what is written is not waited for. Commands in processes of their own do wait."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", os.fstat)
+        yield
 
 
 Common = Callable[[str, Callable[[Path], object]], Path]

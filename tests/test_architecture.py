@@ -19,14 +19,15 @@ EXPORTING = ["feature_cache", *(f"probe.{name}" for name in ORDER if name not in
 
 
 @cache
-def parsed(file: Path) -> ast.Module:
-    return ast.parse(file.read_text())
+def statements(file: Path) -> list[ast.Import | ast.ImportFrom]:
+    """What the file imports, wherever in it."""
+    return [node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Import | ast.ImportFrom)]
 
 
 def imports(file: Path) -> set[str]:
-    tree = parsed(file)
-    modules = {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    return modules | {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    nodes = statements(file)
+    modules = {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)}
+    return modules | {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
 
 
 def package(module: str) -> str | None:
@@ -56,10 +57,10 @@ def test_others_import_only_what_a_package_exports(name: str):
     own = ROOT / name.replace(".", "/")
     files = [file for folder in ("probe", "benchmarks", "feature_cache") for file in (ROOT / folder).rglob("*.py")]
     for file in files:
-        for node in ast.walk(parsed(file)) if not file.is_relative_to(own) else ():
+        for node in statements(file) if not file.is_relative_to(own) else ():
             if isinstance(node, ast.Import):
                 assert not [alias.name for alias in node.names if alias.name.startswith(f"{name}.")], file
-            elif isinstance(node, ast.ImportFrom) and f"{node.module}.".startswith(f"{name}."):
+            elif f"{node.module}.".startswith(f"{name}."):
                 assert node.module == name, f"{file} imports a module, {node.module}"
                 assert {alias.name for alias in node.names} <= exported, f"{file} imports what {name} does not export"
 

@@ -2,12 +2,15 @@
 
 import re
 
+import pytest
+
 from tests.conftest import SHARED
 from tests.coverage import PAGE, Row, mistakes, page, read_rows
 
 CHECKLIST = SHARED / "reference" / "SYSTEMS.md"  # compared where it is
 
 
+@pytest.mark.slow
 def test_the_page_is_current_and_every_name_in_it_exists():
     sections = read_rows()
     rows = [row for section in sections.values() for row in section]

@@ -21,6 +21,7 @@ from probe.data.images import missing_images
 from probe.data.manifest import Manifest
 from probe.data.resolve import resolve_data
 from probe.errors import UsageError
+from tests.conftest import quick
 from tests.data.published import PUBLISHED
 
 ROOT = Path(__file__).parents[2]
@@ -49,7 +50,7 @@ def test_a_published_data_set_reads_as_the_right_images_labels_domains_splits_an
     assert find_dataset(name).missing(tmp_path) == []
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", quick(NAMES, 8))
 def test_the_images_of_a_source_are_looked_for_below_the_root_that_holds_them(name: str, tmp_path: Path):
     PUBLISHED[name].write(tmp_path)
     manifest = read_dataset(name, tmp_path)
@@ -112,7 +113,7 @@ def test_a_split_of_which_a_part_is_there_is_an_error(name: str, absent: str, tm
         read_dataset(name, tmp_path)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", quick(NAMES, 8))
 def test_the_rows_are_the_same_whatever_the_order_of_the_lines(name: str, tmp_path: Path):
     published = PUBLISHED[name]
     published.write(tmp_path / "as")

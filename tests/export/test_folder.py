@@ -68,6 +68,7 @@ def test_probe_loads_it_to_the_same_vectors(folder: Path, files: list[Path], exp
     np.testing.assert_allclose(loaded.encode(files), expected, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_loader_in_its_readme_needs_no_probe(folder: Path, files: list[Path], expected: np.ndarray):
     loader = python_of((folder / "README.md").read_text())[0]
     assert len([line for line in loader.splitlines() if line and "import" not in line]) <= 11

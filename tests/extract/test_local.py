@@ -31,7 +31,7 @@ from probe.extract.local import extract
 from probe.extract.plan import Settings, Task, plan_extraction
 from probe.extract.session import extract_sources
 from probe.workspace import Workspace
-from tests.conftest import slow
+from tests.conftest import quick, slow
 
 Photos = Callable[..., Path]
 FAST = Settings(batch=2, workers=0, part=4)
@@ -356,7 +356,7 @@ def test_an_image_that_is_gone_for_a_moment_is_tried_again_and_stored(
     assert tries["class 1/05.png"] == 2
 
 
-@pytest.mark.parametrize("problem", ["gone", "a folder", "too many open files", "no memory"])
+@pytest.mark.parametrize("problem", quick(["too many open files", "gone", "a folder", "no memory"]))
 def test_what_the_system_says_of_an_image_is_not_recorded_and_the_next_extraction_stores_it(
     problem: str,
     start: Callable[[Path], Extraction],

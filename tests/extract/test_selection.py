@@ -19,7 +19,7 @@ from probe.extract.features import CachedFeatures, size_columns
 from probe.extract.selection import Selection
 from probe.extract.stores import MissingFeaturesError
 from probe.workspace import Workspace
-from tests.conftest import examples
+from tests.conftest import examples, quick
 
 DIMS = {"one": 3, "two": 5, "siglip@train": 4, "siglip@test": 4}
 IMAGES = ["b/2.jpg", "a/1.jpg", "c/é 🦊.jpg", "a/3.jpg", "b/1.jpg", "a/2.jpg"]
@@ -226,7 +226,7 @@ def by_hand(width: int, height: int) -> dict[str, float]:
     }
 
 
-@pytest.mark.parametrize("append", [["width", "height", "aspect"], ["aspect"], ["height", "width"]])
+@pytest.mark.parametrize("append", quick([["width", "height", "aspect"], ["aspect"], ["height", "width"]]))
 @pytest.mark.parametrize("names", [["one"], ["one", "two"], ["two", "one"]], ids="+".join)
 def test_sizes_follow_the_normalised_features_each_as_large_as_a_usual_channel(
     workspace: Workspace, names: list[str], append: list[str]

@@ -35,7 +35,7 @@ from probe.planning import Inventory, Planner
 from probe.precision import choose_precision
 from probe.recipes import read_recipe
 from probe.workspace import Workspace
-from tests.conftest import slow
+from tests.conftest import quick
 
 Photos = Callable[..., Path]
 FAST = Settings(batch=2, workers=0, part=4)
@@ -318,7 +318,7 @@ class Watching:
         return self.encoder(batch)
 
 
-@pytest.mark.parametrize(("batch", "part"), [(3, 8), (4, 1), slow(2, 8), slow(2, 4), slow(3, 4), slow(2, 2)])
+@pytest.mark.parametrize(("batch", "part"), quick([(4, 1), (3, 8), (2, 8), (2, 4), (3, 4), (2, 2)]))
 def test_never_more_than_a_part_is_lost_if_the_process_is_killed(
     photos: Photos, backbone: Backbone, encoder: Encoder, workspace: Workspace, batch: int, part: int
 ) -> None:

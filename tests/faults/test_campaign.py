@@ -41,7 +41,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("name", ["store", *OTHERS, *PUBLISHED_FORMATS])
-@pytest.mark.parametrize("cases", [10, slow(60)])
+@pytest.mark.parametrize("cases", [3, slow(60)])
 def test_a_damaged_file_is_told_or_harmless_or_says_something_else(
     sources: Path, name: str, cases: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

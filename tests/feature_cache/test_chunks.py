@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from feature_cache import FeatureStore, Rows, StoreError, StoreWriter
-from tests.conftest import slow
+from tests.conftest import quick
 from tests.feature_cache.formats import reseal
 
 
-@pytest.mark.parametrize("dtype", ["float16", "float32"])
-@pytest.mark.parametrize("dim", [1, 64, slow(5), slow(1000), slow(300_001)])
+@pytest.mark.parametrize("dtype", quick(["float16", "float32"]))
+@pytest.mark.parametrize("dim", quick([64, 1, 5, 1000, 300_001]))
 def test_hdf5_and_the_store_read_the_same_rows(tmp_path: Path, dim: int, dtype: str) -> None:
     count = max(3, 700_000 // dim)
     features = np.random.default_rng(0).standard_normal((count, dim)).astype(dtype)

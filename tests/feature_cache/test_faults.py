@@ -16,7 +16,7 @@ import feature_cache.new_file
 from feature_cache import Failure, FeatureStore, Rows, SpecMismatchError, StoreError, StoreWriter
 from probe.errors import UsageError
 from probe.extract.match import require_features
-from tests.conftest import slow
+from tests.conftest import quick, slow
 
 SPEC = {
     "backbone": {"library": "timm", "model": "vit_b16", "options": {}, "weights_sha256": "00ff"},
@@ -87,7 +87,7 @@ def flip(path: Path, position: int, mask: int) -> None:
         file.write(bytes([byte ^ mask]))
 
 
-@pytest.mark.parametrize("column", COLUMNS)
+@pytest.mark.parametrize("column", quick(COLUMNS, 2))
 def test_a_changed_byte_anywhere_in_a_column_is_an_error_and_spoils_no_other_column(store: Path, column: str) -> None:
     expected = {name: read(FeatureStore(store)) for name, read in COLUMNS.items()}
     places, rng = chunks(store, column), np.random.default_rng(1)
@@ -367,7 +367,7 @@ def filled(kind: str, megabytes: int, tmp_path: Path) -> dict[str, list[str]]:
 @pytest.mark.parametrize(
     ("kind", "megabytes", "file", "kept"),
     [
-        ("limit", 1, "000000.h5", "a.jpg"),
+        slow("limit", 1, "000000.h5", "a.jpg"),
         slow("limit", 2, "store.h5", "a.jpg b.jpg c.jpg"),
         slow("tmpfs", 2, "000000.h5", "a.jpg"),
         slow("tmpfs", 3, "000001.h5", "a.jpg b.jpg"),

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from feature_cache import Failure, FeatureStore, MissingIdsError, Rows, StoreError, StoreWriter
-from tests.conftest import examples
+from tests.conftest import examples, quick
 
 SPEC = {"backbone": {"model": "tiny"}}
 DIM = 3
@@ -155,7 +155,7 @@ def test_an_id_that_only_looks_alike_is_another_one(path: Path, image: str, othe
 NO_IDS = {"empty": "", "NUL": "a\0b.jpg", "trailing NUL": "a.jpg\0", "surrogate": "a\udce9.jpg", "half": "\ud83e.jpg"}
 
 
-@pytest.mark.parametrize("role", ["row", "failure"])
+@pytest.mark.parametrize("role", quick(["row", "failure"]))
 @pytest.mark.parametrize("wrong", NO_IDS.values(), ids=NO_IDS.keys())
 def test_what_hdf5_would_not_keep_as_it_is_is_refused_by_name_and_leaves_no_trace(
     path: Path, wrong: str, role: str

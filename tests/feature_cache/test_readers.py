@@ -16,6 +16,7 @@ import pytest
 
 import feature_cache.new_file
 from feature_cache import Failure, FeatureStore, Rows, StoreError, StoreWriter
+from tests.conftest import quick
 
 SPEC = {"model": "tiny"}
 DIM = 24
@@ -217,7 +218,7 @@ READINGS: dict[str, Callable[[FeatureStore], object]] = {
 }
 
 
-@pytest.mark.parametrize("what", READINGS)
+@pytest.mark.parametrize("what", quick(READINGS, 2))
 def test_nothing_is_read_from_a_store_that_took_the_place_of_the_opened_one(store: FeatureStore, what: str) -> None:
     opened = FeatureStore(store.path)  # nothing of it has been read
     write(store.path, names("added", 50))
@@ -225,7 +226,7 @@ def test_nothing_is_read_from_a_store_that_took_the_place_of_the_opened_one(stor
         READINGS[what](opened)
 
 
-@pytest.mark.parametrize("at", ["open", *READINGS])
+@pytest.mark.parametrize("at", quick(["open", *READINGS], 3))
 def test_a_store_that_is_replaced_right_after_its_file_was_opened_is_one_of_the_two(
     store: FeatureStore, at: str
 ) -> None:

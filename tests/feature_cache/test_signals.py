@@ -12,7 +12,7 @@ import pytest
 
 from feature_cache import Failure, FeatureStore, Rows, StoreError, StoreWriter, verify
 from feature_cache.disk import GuardedFile, uninterrupted
-from tests.conftest import slow
+from tests.conftest import quick, slow
 
 IDS = [f"{i}.jpg" for i in range(96)]
 FEATURES = np.random.default_rng(0).standard_normal((96, 8)).astype(np.float16)
@@ -68,7 +68,7 @@ def raising() -> Iterator[None]:
         signal.signal(number, handler)
 
 
-@pytest.mark.parametrize(("what", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)])
+@pytest.mark.parametrize(("what", "error"), quick([(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)]))
 @pytest.mark.parametrize("step", [23, slow(1)])
 def test_a_signal_at_any_write_of_the_merge_leaves_the_parts_and_the_next_merge_is_whole(
     tmp_path: Path, what: int, error: type[BaseException], step: int
@@ -111,6 +111,7 @@ def test_a_signal_at_any_write_of_a_part_loses_that_part_alone(tmp_path: Path, s
         np.testing.assert_array_equal(FeatureStore(path).load(), FEATURES)
 
 
+@pytest.mark.slow
 def test_a_write_that_is_lost_is_noticed_before_the_store_takes_its_name(tmp_path: Path) -> None:
     noticed = 0
     for at in range(1, 25, 6):

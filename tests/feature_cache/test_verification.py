@@ -12,7 +12,7 @@ import pytest
 
 import feature_cache.new_file
 from feature_cache import Failure, FeatureStore, Rows, StoreError, StoreWriter, repair, verify
-from tests.conftest import slow
+from tests.conftest import quick, slow
 from tests.feature_cache.formats import reseal
 from tests.feature_cache.test_lock import holder
 
@@ -126,7 +126,7 @@ def test_a_store_without_rows_has_no_problems(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("seed", [0, slow(1), slow(2)])
-@pytest.mark.parametrize("chunk", [0, 1, -1])
+@pytest.mark.parametrize("chunk", quick([-1, 0, 1]))
 @pytest.mark.parametrize("column", ROWS)
 def test_a_flipped_bit_makes_bad_exactly_the_rows_of_its_chunk(store: Path, column: str, chunk: int, seed: int) -> None:
     bad = damage(store, column, chunk, seed)
@@ -191,7 +191,7 @@ DAMAGES = {
     "the failures": [("failed", 1)],
     "all rows": [("content", 0), ("content", 1)],
 }
-QUICK = ("features", "everything", "the failures")
+QUICK = ("everything",)
 
 
 @pytest.mark.parametrize("damaged", [*QUICK, *(slow(name) for name in DAMAGES if name not in QUICK)])

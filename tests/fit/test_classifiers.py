@@ -15,6 +15,7 @@ from probe.fit import FitData, TrainedConfig, Trainer, Training
 from probe.fit.objective import Classification
 from probe.fit.trainer import build_objective
 from probe.losses import LOSSES, build_loss
+from tests.conftest import quick
 from tests.fit.world import BACKBONE, CPU, PLENTY, World, features_of, fitted, linear, small_manifest
 
 CONFIGS = [LOSSES.find(kind).Config(kind=kind) for kind in LOSSES.kinds]
@@ -61,7 +62,7 @@ def test_separate_classifiers_compete_within_the_batchs_domain_only(loss: losses
     assert sum(weights) == sum(p.numel() for p in joint.parameters()) - sum(p.numel() for p in joint.head.parameters())
 
 
-@pytest.mark.parametrize("loss", CONFIGS, ids=lambda loss: loss.kind)
+@pytest.mark.parametrize("loss", quick(CONFIGS, 3), ids=lambda loss: loss.kind)
 def test_every_loss_trains_with_separate_classifiers(loss: losses.LossConfig, cached: CachedFeatures) -> None:
     run = fitted(config_of(loss, epochs=2, **SEPARATE), cached)
     assert run.history[1].loss < run.history[0].loss

@@ -8,6 +8,7 @@ import torch
 
 from probe.errors import UsageError
 from probe.heads import Discriminant, TrainingImages, discriminant
+from tests.conftest import quick
 
 LABELS = torch.arange(500) % 50  # ten images of each class
 
@@ -71,7 +72,7 @@ def assert_same_up_to_signs(found: torch.Tensor, expected: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize(
-    ("shrinkage", "power", "neighbours"), [(1.0, 1.0, 20), (30.0, 0.5, 3), (0.01, 0.7, 1), (1.0, 1.0, 600)]
+    ("shrinkage", "power", "neighbours"), quick([(30.0, 0.5, 3), (1.0, 1.0, 20), (0.01, 0.7, 1), (1.0, 1.0, 600)])
 )
 def test_embeddings_equal_those_of_plain_loops(
     features: torch.Tensor, shrinkage: float, power: float, neighbours: int

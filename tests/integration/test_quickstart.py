@@ -16,7 +16,7 @@ from probe.recipes.recipe import read_recipe
 from tests.integration.commands import ROOT, Shell, blocks, commands, photos, readme_blocks, readme_commands
 
 PAGES = sorted(path.name for path in (ROOT / "docs").glob("*.md"))
-SLOW = ("data.md", "evaluation.md", "extraction.md", "fitting.md", "heads.md", "report.md", "store.md")
+SLOW = ("claims.md", "data.md", "evaluation.md", "extraction.md", "fitting.md", "heads.md", "report.md", "store.md")
 PAGES_RUN = [pytest.param(page, marks=[pytest.mark.slow] if page in SLOW else []) for page in PAGES]
 
 

@@ -34,7 +34,7 @@ def draw(images: int, classes: int) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.randn(images, DIM, generator=generator), torch.randint(0, classes, (images,), generator=generator)
 
 
-@pytest.mark.parametrize("scales", [(30.0, 200.0), slow((1.0, 30.0, 64.0, 64.1, 200.0))], ids=["some", "all"])
+@pytest.mark.parametrize("scales", [(200.0,), slow((1.0, 30.0, 64.0, 64.1, 200.0))], ids=["some", "all"])
 @pytest.mark.parametrize("kind", SETTINGS)
 def test_every_scale_class_count_and_batch_is_finite_at_and_near_cosines_of_one(
     kind: str, scales: tuple[float, ...]

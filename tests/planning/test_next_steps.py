@@ -8,6 +8,7 @@ from probe.data.curation import read_curations
 from probe.planning import next_steps
 from probe.recipes import folder_of_tables
 from probe.workspace import Workspace
+from tests.conftest import quick
 
 CURATION = Path(__file__).resolve().parents[2] / "recipes" / "curation"
 RECIPE = """
@@ -33,7 +34,7 @@ def test_after_m4d_35k_comes_the_view_that_most_of_its_tables_train_on(tmp_path:
     assert "unifex_table3" not in {table for tables in steps.values() for table in tables}  # it trains nothing
 
 
-@pytest.mark.parametrize("number", [1, 2, 3, 4])
+@pytest.mark.parametrize("number", quick([1, 2, 3, 4]))
 def test_after_an_appendix_comes_the_view_that_its_table_trains_on_for_all_its_sets_at_once(
     number: int, tmp_path: Path
 ):

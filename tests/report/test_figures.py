@@ -155,6 +155,7 @@ def test_examples_are_the_queries_on_which_one_row_is_better_and_then_the_other(
             assert len({better[example.query][1] for example in found}) == len(found)
 
 
+@pytest.mark.slow
 def test_an_examples_neighbours_are_those_that_count_and_each_has_its_domain(measured: Measured):
     names = ("Full", "Dynamic")
     manifest = measured.inventory.manifest

@@ -22,7 +22,7 @@ from probe.losses import AdaCos
 from probe.runs import SweepError, sweep
 from probe.runs.checkpoint import RunCheckpoint
 from probe.runs.run import Run
-from tests.conftest import slow
+from tests.conftest import quick, slow
 from tests.fit.world import CPU, PLENTY, World, features_of, fitted, linear, small_manifest
 
 UNED = pl.read_csv(Path(__file__).resolve().parents[3] / "recipes/reference/uned_table2.csv")
@@ -186,7 +186,7 @@ def test_losses_of_zero_leave_the_shares_as_they_are(cached: CachedFeatures) -> 
     assert found.state()["shares"] == [0.5, 0.5]
 
 
-@pytest.mark.parametrize("sampler", SINGLE_DOMAIN)
+@pytest.mark.parametrize("sampler", quick(SINGLE_DOMAIN, 2))
 def test_a_sampler_that_is_restored_after_any_epoch_goes_on_as_the_first_one(
     sampler: str, cached: CachedFeatures
 ) -> None:
