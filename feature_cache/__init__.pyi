@@ -1,5 +1,7 @@
 from .disk import require_regular as require_regular
 from .disk import sync as sync
+from .engine import polars_engine as polars_engine
+from .engine import require_room as require_room
 from .errors import MissingIdsError as MissingIdsError
 from .errors import SpecMismatchError as SpecMismatchError
 from .errors import StoreError as StoreError

@@ -11,7 +11,7 @@ backbone, which nobody here saw.
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
@@ -31,6 +31,7 @@ FOREIGN = "foreign"  # what the spec of an imported store has under `provenance`
 STORABLE = ("float16", "float32")
 HDF5_NAMES = ("index", "features")  # ILIAS's
 PART_BYTES = 256 << 20
+TEXT = np.dtype([("length", "<u4"), ("heap", "<u8"), ("entry", "<u4")])  # of any length, as a dataset has it
 HEAP, HEAP_HEADER, HEAP_ENTRY = b"GCOL", 16, 16  # bytes of a heap's header, and of that of each entry
 
 
@@ -189,6 +190,7 @@ def _hdf5(path: Path) -> Shard:
         for data in (ids, features):
             require_stored(data)
         _require_sound_heaps(path)
+        _require_sound_lengths(path, ids)
         return Shard(path, [str(image) for image in ids.asstr("utf-8")[:]], features)
     except DAMAGE as error:
         raise StoreError(
@@ -215,6 +217,32 @@ def _require_sound_heaps(path: Path) -> None:
                     raise ValueError(f"the heap at byte {start:,} is damaged")
                 entry += step
             start = content.find(HEAP, start + len(HEAP))
+
+
+def _require_sound_lengths(path: Path, texts: h5py.Dataset) -> None:
+    """HDF5 clears memory for the length that it finds of a text, up to 4 GB, before it looks for the text.
+
+    Raises ValueError where the lengths are more than the file. Those in filtered chunks are not looked at.
+    """
+    kind = h5py.check_string_dtype(texts.dtype)
+    if kind is None or kind.length is not None or texts.id.get_create_plist().get_nfilters():
+        return
+    with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as content:
+        found = sum(
+            int(np.frombuffer(content[start : start + size - size % TEXT.itemsize], TEXT)["length"].sum(dtype=np.int64))
+            for start, size in _places(texts)
+        )
+        if found > len(content):
+            raise ValueError(f"the lengths of the texts of {texts.name} come to {found:,} bytes, more than the file")
+
+
+def _places(data: h5py.Dataset) -> Iterator[tuple[int, int]]:
+    """Offset and size in the file, of each chunk or of the whole."""
+    if data.chunks is not None:
+        chunks = (data.id.get_chunk_info(number) for number in range(data.id.get_num_chunks()))
+        yield from ((chunk.byte_offset, chunk.size) for chunk in chunks)
+    elif (start := data.id.get_offset()) is not None:
+        yield start, len(data) * TEXT.itemsize
 
 
 def _the_only(found: dict[str, h5py.Dataset], fits: Callable[[h5py.Dataset], bool], what: str) -> h5py.Dataset:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from feature_cache.disk import require_regular
+from feature_cache.engine import polars_engine
 from feature_cache.errors import StoreError, first_line
 
 if TYPE_CHECKING:
@@ -118,10 +119,11 @@ def _schema(path: Path) -> dict[str, Any]:
 
 def _polars(path: Path, read: Callable[[], Any]) -> Any:
     """What `read` gives; whatever Polars raises for it, panics too, as a StoreError."""
-    import polars as pl
-
     require_regular(path)
     try:
-        return read()
-    except (Exception, pl.exceptions.PanicException) as error:
+        with polars_engine():
+            return read()
+    except MemoryError:
+        raise
+    except Exception as error:
         raise StoreError(f"{path} cannot be read as Parquet ({first_line(error)}).") from error

@@ -9,9 +9,8 @@ probe data list · cache list
 
 import errno
 import os
-import signal
 import sys
-import threading
+from functools import partial
 from typing import Annotated, Any
 
 import typer
@@ -30,6 +29,7 @@ from probe.commands.fit import fit
 from probe.commands.plan import plan
 from probe.commands.report import report
 from probe.commands.table import table
+from probe.interrupts import heed, interruptible, over
 from probe.terminal import replace_what_cannot_be_encoded, visible
 
 # Threads that wait spin some microseconds, then sleep. A training step waits hundreds of times for less than that:
@@ -50,7 +50,7 @@ class Commands(TyperGroup):
 
         os.environ.setdefault("GOMP_SPINCOUNT", SPINS)  # before PyTorch is loaded, which reads it once
         try:
-            return super().invoke(ctx)
+            return interruptible(partial(super().invoke, ctx))
         except (ProbeError, StoreError) as error:
             if ctx.meta["debug"]:
                 raise
@@ -73,18 +73,8 @@ def _failed(sentence: str, code: int = 1) -> typer.Exit:
 
 
 def _interrupted() -> typer.Exit:
-    """A second Ctrl-C changes nothing any more."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     typer.secho("interrupted: what is finished is kept; the same command goes on from there.", err=True)
     return typer.Exit(130)
-
-
-def _interrupt_again(swallowed: Any) -> None:
-    """A Ctrl-C in a callback that nothing may be raised from, a weak reference's, comes again a moment later."""
-    if swallowed.exc_type is KeyboardInterrupt:
-        threading.Timer(0.01, os.kill, (os.getpid(), signal.SIGINT)).start()
-    else:
-        sys.__unraisablehook__(swallowed)
 
 
 app = typer.Typer(
@@ -137,12 +127,10 @@ app.command(epilog="Example: probe figures recipes/quickstart.yaml")(figures)
 
 def main() -> None:
     """Entry point of `probe`."""
+    heed()
     replace_what_cannot_be_encoded()
     try:
-        sys.unraisablehook = _interrupt_again
         app()
-    except KeyboardInterrupt:
-        sys.exit(_interrupted().exit_code)
     except Exception as error:
         if "--debug" in sys.argv:
             raise
@@ -152,3 +140,5 @@ def main() -> None:
             err=True,
         )
         sys.exit(1)
+    finally:
+        over()

@@ -1,7 +1,8 @@
 """The one way in which files and folders of probe appear: whole, or not at all.
 
 What is written goes under a temporary name beside its place, is brought to the disk, and is then renamed. A process
-that is killed leaves at most that temporary name, which the next writer of the same path removes.
+that is killed leaves at most that temporary name, which the next writer of the same path removes. Where the address
+space is limited and nearly used up, nothing is begun (MemoryError): the writers' threads would wait for ever.
 
     write_whole(path, b"...")
     with replacing_file(path) as temporary:     # for writers that take a path
@@ -20,7 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-from feature_cache import sync
+from feature_cache import require_room, sync
 
 WRITER = re.compile(r"(?P<host>[^.]*)-(?P<process>[0-9]+)")  # the end of a temporary name: whose it is
 SYNCS = 16  # files on their way to the disk at once, which journals take together
@@ -35,6 +36,7 @@ def write_whole(path: Path, content: bytes) -> None:
 @contextmanager
 def replacing_file(path: Path) -> Iterator[Path]:
     """A path to write a file to, which takes its place at `path` when the block ends well. Its folder has to exist."""
+    require_room()
     temporary = _temporary(path)
     try:
         yield temporary
@@ -50,6 +52,7 @@ def new_folder(path: Path) -> Iterator[Path]:
 
     An earlier folder there is replaced as a whole: a kill can leave none for a moment, but never parts of two.
     """
+    require_room()
     temporary = _temporary(path)
     try:
         temporary.mkdir(parents=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import polars as pl
 
+from feature_cache import polars_engine
 from probe.errors import first_line
 
 HEAD_BYTES = 1 << 16
@@ -33,8 +34,9 @@ def read_csv(path: Path) -> pl.DataFrame:
         raise ValueError("it holds UTF-16 or UTF-32 text; save the file as UTF-8")
     separator = next((each for each in ",;\t" if each.encode() in header), ",")
     try:
-        frame = pl.read_csv(path, infer_schema=False, glob=False, separator=separator, eol_char=end)
-    except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        with polars_engine():
+            frame = pl.read_csv(path, infer_schema=False, glob=False, separator=separator, eol_char=end)
+    except (OSError, pl.exceptions.PolarsError) as error:
         raise ValueError(_fault(path, separator) or first_line(error)) from error
     frame = frame.rename(str.strip)
     twice = next((found[1] for name in frame.columns if (found := TWICE.fullmatch(name))), None)

@@ -23,8 +23,10 @@ from feature_cache import (
     StoreError,
     is_store,
     memory_map,
+    polars_engine,
     read_foreign,
     read_ids,
+    read_parquet,
     require_sound,
 )
 from probe.data import Manifest
@@ -264,8 +266,12 @@ def _ids(path: Path) -> list[str]:
     if path.suffix not in (".csv", ".parquet"):
         return read_ids(path)
     try:
-        read = pl.read_csv(path, infer_schema=False, glob=False) if path.suffix == ".csv" else pl.read_parquet(path)
-    except (OSError, pl.exceptions.PolarsError) as error:
+        if path.suffix == ".csv":
+            with polars_engine():
+                read = pl.read_csv(path, infer_schema=False, glob=False)
+        else:
+            read = read_parquet(path)
+    except (OSError, StoreError, pl.exceptions.PolarsError) as error:
         raise UsageError(f"--ids {path} cannot be read ({first_line(error)}).") from error
     if "image" not in read.columns and path.suffix == ".parquet":
         return read_ids(path)

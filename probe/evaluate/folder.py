@@ -17,7 +17,7 @@ import polars as pl
 import yaml
 from pydantic import BaseModel, NonNegativeInt, ValidationError
 
-from feature_cache import fingerprint
+from feature_cache import fingerprint, polars_engine
 from probe.errors import UsageError, first_line
 from probe.evaluate.neighbours import NEIGHBOURS_FILE, write_neighbours
 from probe.metrics import METRICS, SplitScores
@@ -91,7 +91,9 @@ class EvaluationFolder(ScoredFolder):
     def neighbours(self) -> pl.DataFrame:
         """(Q, 4) image, source, domain, neighbours: of each query a list of image, source, similarity, hit."""
         try:
-            return pl.read_parquet(self.sound(NEIGHBOURS_FILE))
+            file = self.sound(NEIGHBOURS_FILE)
+            with polars_engine():
+                return pl.read_parquet(file)
         except (OSError, pl.exceptions.PolarsError) as error:
             raise UsageError(
                 f"{self.path} has no neighbours that can be read ({first_line(error)}); evaluate with --neighbours."

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, NoReturn
 import polars as pl
 from pydantic import BaseModel, ValidationError
 
+from feature_cache import polars_engine
 from probe.errors import UsageError, first_line
 from probe.metrics import QUERY, QueryValues, metrics_of, parse_metric
 from probe.runs.sealed import DIGESTS, digest_of, read_digests, seal
@@ -141,7 +142,8 @@ class ScoredFolder:
         if not file.is_file():
             raise UsageError(f"{file} is not there: the {index} index was not scored, or the file was deleted.")
         try:
-            return dict(pl.read_parquet_schema(self.sound(file.name)))
+            with polars_engine():
+                return dict(pl.read_parquet_schema(self.sound(file.name)))
         except (OSError, pl.exceptions.PolarsError) as error:
             self._fail(file, first_line(error))
 
@@ -160,7 +162,8 @@ class ScoredFolder:
     def _frame(self, index: str, columns: list[str] | None) -> pl.DataFrame:
         file = self.path / PER_QUERY[index]
         try:
-            frame = pl.read_parquet(file, columns=columns)
+            with polars_engine():
+                frame = pl.read_parquet(file, columns=columns)
         except (OSError, pl.exceptions.PolarsError) as error:
             self._fail(file, first_line(error))
         for name in (*QUERY, "n", *NEIGHBOURS):

@@ -81,9 +81,9 @@ def targets(world: World, home: Path, seed: int, mutations: int, times: int) -> 
 
 
 def record(file: Path, target: str, counts: Counter[str], seed: int) -> None:
-    """The newest counts of a target replace earlier ones."""
+    """The counts of a target with a seed replace earlier ones with that seed; those of other seeds are other cases."""
     found = json.loads(file.read_text()) if file.exists() else {}
-    found[target] = {"seed": seed, "date": time.strftime("%Y-%m-%d"), "counts": dict(counts)}
+    found.setdefault(target, {})[str(seed)] = {"date": time.strftime("%Y-%m-%d"), "counts": dict(counts)}
     file.write_text(json.dumps(found, indent=1))
 
 
@@ -95,21 +95,29 @@ def write_page(file: Path) -> None:
     PAGE.write_text(f"{before}{BEGIN}\n{''.join(_tables(found))}{END}{after}")
 
 
-def _tables(found: dict[str, dict]) -> Iterator[str]:
-    dates = sorted({of["date"] for of in found.values()})
-    seeds = sorted({of["seed"] for of in found.values()})
-    yield f"\n{dates[0]}{f' to {dates[-1]}' if len(dates) > 1 else ''}, seed {', '.join(map(str, seeds))}, "
+def _tables(found: dict[str, dict[str, dict]]) -> Iterator[str]:
+    """Counts of a target over all seeds."""
+    dates = sorted({of["date"] for seeds in found.values() for of in seeds.values()})
+    seeds = sorted({int(seed) for seeds in found.values() for seed in seeds})
+    yield f"\n{dates[0]}{f' to {dates[-1]}' if len(dates) > 1 else ''}, seeds {', '.join(map(str, seeds))}, "
     yield f"Python {platform.python_version()}, {platform.machine()}, {os.cpu_count()} CPUs.\n"
     for title, names, outcomes in (
         ("damaged", [name for name in FORMATS if name in found], damage.OUTCOMES),
         ("disturbed", [f"{c}: {w}" for c, w in kills.pairs() if f"{c}: {w}" in found], kills.OUTCOMES),
     ):
         yield f"\n| {title} | tried | {' | '.join(outcomes)} |\n|---|{'--:|' * (len(outcomes) + 1)}\n"
+        totals = Counter[str]()
         for name in names:
-            counts = found[name]["counts"]
-            cells = [sum(counts.values()), *(counts.get(outcome, 0) for outcome in outcomes)]
-            yield f"| {name} | {' | '.join(f'{cell:,}' for cell in cells)} |\n"
+            counts = sum((Counter(of["counts"]) for of in found[name].values()), Counter[str]())
+            totals += counts
+            yield _row(name, counts, outcomes)
+        yield _row("all", totals, outcomes)
     yield "\n"
+
+
+def _row(name: str, counts: Counter[str], outcomes: tuple[str, ...]) -> str:
+    cells = [counts.total(), *(counts[outcome] for outcome in outcomes)]
+    return f"| {name} | {' | '.join(f'{cell:,}' for cell in cells)} |\n"
 
 
 if __name__ == "__main__":

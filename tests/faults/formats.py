@@ -92,15 +92,19 @@ def written(*outputs: str) -> dict[str, bytes]:
 
 
 def gives(read: Callable[[], object]) -> Callable[[], Reading]:
-    """A function of probe's, whose errors a command would print."""
+    """A function of probe's, whose errors a command would print; what libraries say beside them counts too."""
 
     def reading() -> Reading:
-        try:
-            return Reading(0, "", read())
-        except (ProbeError, StoreError) as error:
-            return Reading(1, f"error: {error}")
-        except MemoryError:
-            return Reading(1, "error: there is not enough memory")
+        with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+            code, problem, result = 0, "", None
+            with captured(out, err):
+                try:
+                    result = read()
+                except (ProbeError, StoreError) as error:
+                    code, problem = 1, f"error: {error}"
+                except MemoryError:
+                    code, problem = 1, "error: there is not enough memory"
+            return Reading(code, content(out) + content(err) + problem, result)
 
     return reading
 

@@ -178,6 +178,8 @@ def _disturbed(
         stopped |= ended.code != 0
         if ended.code == 0:
             break
+    if stopped and tree(folder) == tree(world.folder / command.step):
+        return "stopped", ""  # before it left anything: the same command does again what it did when undisturbed
     again = run(words, folder)
     if problem := _problem(again, ""):
         return problem
@@ -189,6 +191,13 @@ def _disturbed(
     if others := [file for file in found if found[file] != expected[file]]:
         return "wrong", f"other content of {', '.join(others)}"
     return ("stopped" if stopped else "undisturbed"), ""
+
+
+def tree(folder: Path) -> dict[Path, bytes | None]:
+    """Every file with its content, every folder."""
+    return {
+        path.relative_to(folder): path.read_bytes() if path.is_file() else None for path in sorted(folder.rglob("*"))
+    }
 
 
 def _is_done(command: Command, again: Ended) -> bool:

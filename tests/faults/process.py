@@ -192,6 +192,9 @@ def _work(words: str, home: Path, out: int, err: int, limits: dict[int, int], be
     for number, stream in ((out, 1), (err, 2)):
         os.dup2(number, stream)
         os.close(number)
+    # Made anew: the campaign's own, if its output goes to a file, would seek.
+    sys.stdout = os.fdopen(1, "w", closefd=False)
+    sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)
     for kind, most in limits.items():
         resource.setrlimit(kind, (most, resource.getrlimit(kind)[1]))
     try:

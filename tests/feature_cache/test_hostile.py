@@ -88,3 +88,20 @@ def test_a_heap_of_texts_that_hdf5_would_walk_for_ever_is_refused(tmp_path: Path
     path.write_bytes(content[: entry + 8] + size.to_bytes(8, "little") + content[entry + 16 :])
     with pytest.raises(StoreError, match="heap at byte"):
         read_foreign(path)
+
+
+@pytest.mark.parametrize("chunks", [None, (2,)])
+def test_lengths_of_texts_that_no_memory_holds_are_refused_before_hdf5_clears_that_much(
+    chunks: tuple[int] | None, tmp_path: Path
+) -> None:
+    path = tmp_path / "clip.h5"
+    with h5py.File(path, "w") as file:
+        file["features"] = np.ones((3, 4), np.float32)
+        ids = file.create_dataset("index", data=["a", "b", "c"], dtype=h5py.string_dtype(), chunks=chunks)
+        at = ids.id.get_offset() if chunks is None else ids.id.get_chunk_info(1).byte_offset
+    assert len(read_foreign(path)) == 3
+    content = path.read_bytes()
+    assert int.from_bytes(content[at : at + 4], "little") == 1
+    path.write_bytes(content[:at] + (4_000_000_000).to_bytes(4, "little") + content[at + 4 :])
+    with pytest.raises(StoreError, match="lengths of the texts of /index come to 4,000,000,002 bytes"):
+        read_foreign(path)

@@ -1,7 +1,5 @@
 """What a user gets wrong: one sentence that says what, where and what to do; exit code 2; no traceback."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -137,30 +135,3 @@ def test_a_folder_that_cannot_be_written_to_is_one_sentence(shell: Shell):
 def test_a_name_that_is_too_long_is_one_sentence(shell: Shell):
     text = message(shell, f"probe table unifex_appendix_table5 --out {'x' * 300}", 1)
     assert "File name too long; shorten the name." in text
-
-
-SWALLOWED = """
-import signal, sys, time, weakref
-from probe.cli import app, main
-
-class Thing: ...
-
-@app.command()
-def swallow():
-    thing = Thing()
-    reference = weakref.ref(thing, lambda gone: signal.raise_signal(signal.SIGINT))
-    del thing
-    time.sleep(20)
-
-signal.signal(signal.SIGINT, signal.default_int_handler)
-sys.argv = ["probe", "swallow"]
-main()
-"""
-
-
-def test_a_ctrl_c_that_python_swallows_comes_again_and_is_one_sentence() -> None:
-    """In the callback of a weak reference nothing can be raised."""
-    done = subprocess.run([sys.executable, "-c", SWALLOWED], capture_output=True, text=True, cwd=ROOT)
-    assert done.returncode == 130, done.stderr
-    assert done.stderr.startswith("interrupted: ")
-    assert done.stderr.count("\n") == 1

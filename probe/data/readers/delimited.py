@@ -12,6 +12,7 @@ from typing import Literal
 
 import polars as pl
 
+from feature_cache import polars_engine
 from probe.data.readers.base import AGAIN, READERS, ROW, Reader, require
 from probe.data.readers.text import text
 from probe.errors import UsageError, first_line
@@ -46,14 +47,15 @@ class Delimited(Reader):
         separator = CHARACTERS[self.config.separator]
         quote = '"' if self.config.separator == "comma" else None
         try:
-            frame = pl.read_csv(
-                path,
-                has_header=self.config.header is None,
-                separator=separator,
-                quote_char=quote,
-                infer_schema=False,
-                glob=False,
-            )
+            with polars_engine():
+                frame = pl.read_csv(
+                    path,
+                    has_header=self.config.header is None,
+                    separator=separator,
+                    quote_char=quote,
+                    infer_schema=False,
+                    glob=False,
+                )
         except (OSError, pl.exceptions.PolarsError) as error:
             fault = _fault(text(path), separator, quote) or first_line(error)
             raise UsageError(f"{path} cannot be read as a table ({fault}); {AGAIN}.") from error
