@@ -39,7 +39,8 @@ class GivenImage:
     """Root and id of a file, or pixels."""
 
     def decode(self) -> Image.Image:
-        """RGB, upright. Raises UndecodableError for bytes that are no image, ProbeError for what cannot be read."""
+        """RGB, upright. Raises UndecodableError for bytes that are no image, ProbeError for what cannot be read, and
+        UsageError for HEIC without its decoder."""
         try:
             content = self.content if isinstance(self.content, Image.Image) else read_image(*self.content)
         except (OSError, KeyError) as error:
@@ -48,6 +49,8 @@ class GivenImage:
             return to_rgb(content) if isinstance(content, Image.Image) else decode(BytesIO(content))
         except MemoryError:
             raise
+        except UsageError as error:
+            raise UsageError(f"{self.name}: {error}") from error
         except Exception as error:  # decoders raise anything on hostile bytes
             raise UndecodableError(self.name, f"{type(error).__name__}: {first_line(error)}") from error
 
