@@ -72,7 +72,8 @@ class Embedder:
         """(N, dim) float32 embeddings of all images of `inputs`, in their order; one image gives (1, dim).
 
         `inputs`: an image or several: paths, folders and tars (their images sorted by path), PIL images, (height,
-        width, 3) uint8 RGB arrays. The embeddings are of unit length, unless the head was scored by Euclidean distance.
+        width, 3) uint8 RGB arrays; or a data set of Hugging Face's `datasets`, row by row. The embeddings are of unit
+        length, unless the head was scored by Euclidean distance.
         Raises ProbeError for an image that cannot be read, naming it, and UsageError for what is no image.
         """
         images = list_images(inputs)
