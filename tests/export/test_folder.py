@@ -196,6 +196,11 @@ def test_what_has_no_export_is_said(world: World, tmp_path: Path):
     fused = world.run(backbone=["mobilenetv1", "descriptor"], head={"kind": "random-projection", "dim": 8})
     with pytest.raises(UsageError, match="what can be exported is one backbone"):
         export(fused.path, tmp_path / "b", data_root=tmp_path)
+    of_power = world.run(backbone="mobilenetv1", head={"kind": "discriminant", "dim": 3, "power": 0.5})
+    with pytest.raises(
+        UsageError, match=r"a discriminant of power 0\.5 is no sequence .*; fit one of power 1 to export"
+    ):
+        export(of_power.path, tmp_path / "c", data_root=tmp_path, images=world.folder)
 
 
 def test_nothing_is_pushed_offline(folder: Path):
