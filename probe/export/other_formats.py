@@ -10,8 +10,8 @@ import logging
 import os
 import shutil
 import warnings
-from collections.abc import Callable, Sequence
-from contextlib import redirect_stdout
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
 from functools import partial
 from io import StringIO
 from pathlib import Path
@@ -25,7 +25,7 @@ from torchvision.transforms.functional import pil_to_tensor
 
 from probe.backbones import ModuleEncoder
 from probe.embed import ExportedConfig, list_images
-from probe.errors import UsageError
+from probe.errors import UsageError, require_installed
 from probe.export.card import Verified
 from probe.export.formats import Format, Formats, Part
 from probe.export.graph import EmbeddingModule, PixelModule
@@ -85,9 +85,9 @@ def write_formats(
         verified.append(_verified("model.pt2 by torch.export", _by_torch_export(file), inputs, expected, NEAR))
     if Format.aoti in formats.kinds:
         file = folder / "model.aoti.pt2"
-        torch._inductor.aoti_compile_and_package(
-            _program(traced, example, formats.preprocessing), package_path=str(file)
-        )
+        program = _program(traced, example, formats.preprocessing)
+        with _quiet():  # of what it finds of CUDA
+            torch._inductor.aoti_compile_and_package(program, package_path=str(file))
         verified.append(_verified("model.aoti.pt2 by AOTInductor", _by_aotinductor(file), inputs, expected, NEAR))
     if Format.torchscript in formats.kinds:
         file = folder / "model.torchscript.pt"
@@ -99,11 +99,8 @@ def write_formats(
 
 def _require(formats: Formats) -> None:
     if Format.onnx in formats.kinds:
-        try:
-            import onnxruntime  # noqa: F401
-            import onnxscript  # noqa: F401
-        except ImportError as error:
-            raise UsageError(f"--format onnx needs {error.name}; install it: pip install 'probe[export]'.") from error
+        for package in ("onnxscript", "onnxruntime"):
+            require_installed(package, "export", "--format onnx")
     elif formats.int8 or formats.part is Part.head:
         raise UsageError("--quantize and --part are of ONNX; add --format onnx.")
     if Format.aoti in formats.kinds and not any(map(shutil.which, COMPILERS)):
@@ -150,6 +147,16 @@ def _write_onnx(module: nn.Module, example: torch.Tensor, file: Path, name: str,
         )
 
 
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what libraries warn of by `logging`."""
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
+
+
 def _by_onnxruntime(file: Path) -> Run:
     import onnxruntime
 
@@ -192,11 +199,8 @@ def _quantized(
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     small = file.with_name("model.int8.onnx")
-    logging.disable(logging.WARNING)  # advice to prepare the graph, which the exporter has optimised
-    try:
+    with _quiet():  # of advice to prepare the graph, which the exporter has optimised
         quantize_dynamic(file, small, ["MatMul", "Gemm"], per_channel=True, weight_type=QuantType.QInt8)
-    finally:
-        logging.disable(logging.NOTSET)
     runs = [_by_onnxruntime(each) for each in (file, small)]
     found = np.concatenate([runs[1](batch) for batch in inputs])
     cosine = verify("model.int8.onnx", expected, found, INT8)
