@@ -55,8 +55,8 @@ dist: .venv/dev     ## dist/: the wheel and the sdist, checked, and the wheel ru
 
 setup: .venv/dev    ## all that tests and lint need
 
-# Three stamps, so that nobody installs more than what is asked for: what `probe` needs, the development tools, the
-# documentation's. uv installs the first in well under a minute; where it is missing, pip brings it into .venv.
+# Three stamps, so that nobody installs more than what is asked for: what `probe`'s commands need, the development tools,
+# the documentation's. uv installs the first in well under a minute; where it is missing, pip brings it into .venv.
 .venv/runtime: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "error: $(PYTHON) is older than 3.11; name a newer one: make PYTHON=python3.12"; exit 1; }
@@ -68,7 +68,7 @@ setup: .venv/dev    ## all that tests and lint need
 	    || { echo "error: $(PYTHON) cannot make virtual environments; install python3-venv or uv."; exit 1; }; \
 	  $(BIN)/python -m pip install --quiet uv; \
 	fi
-	@$(INSTALL) -e .
+	@$(INSTALL) -e '.[report,transformers]'
 	@touch $@
 
 .venv/dev: private INSTALL += --compile-bytecode

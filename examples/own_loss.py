@@ -1,3 +1,4 @@
+# pyright: strict
 """A loss of your own beside ArcFace, in a table: a softmax of cosines whose labels are smoothed, in plain PyTorch.
 
     python examples/own_loss.py

@@ -1,3 +1,4 @@
+# pyright: strict
 """Embeddings that you made yourself, scored as this project scores its own: exact search, R@1 and mMP@5 of each domain.
 
     python examples/score_my_embeddings.py

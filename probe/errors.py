@@ -6,6 +6,7 @@ The command line prints the sentence and exits with the error's code; a tracebac
 import difflib
 import errno
 from collections.abc import Iterable
+from importlib.util import find_spec
 
 SHOWN = 20  # known names in an error
 
@@ -28,6 +29,12 @@ def nearest(name: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, known, n=1)
     more = f" and {len(known) - SHOWN} more" if len(known) > SHOWN else ""
     return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known[:SHOWN])}{more}."
+
+
+def require_installed(package: str, extra: str, what: str) -> None:
+    """Raises UsageError where a package is missing that comes with an extra of probe, which `what` needs."""
+    if find_spec(package) is None:
+        raise UsageError(f"{what} needs {package}, which is not installed; run: pip install 'probe[{extra}]'.")
 
 
 ADVICE = {

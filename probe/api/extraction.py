@@ -7,14 +7,14 @@ from pathlib import Path
 
 from feature_cache import FeatureStore
 from probe.backbones import find_backbone
-from probe.data import Manifest, resolve_data
+from probe.data import HuggingFaceData, Manifest, is_hugging_face, resolve_data, write_data_set
 from probe.errors import UsageError
 from probe.extract import Settings, extract_sources
 from probe.workspace import Workspace
 
 
 def extract(
-    images: str | Path | Manifest,
+    images: str | Path | Manifest | HuggingFaceData,
     backbone: str,
     *,
     weights: str | Path | None = None,
@@ -30,12 +30,14 @@ def extract(
 ) -> FeatureStore:
     """The store of a backbone's features of all images; what is stored already is not extracted again.
 
-    `images`: a folder, of images or tar shards, a manifest or its file, a known data set, or `sample`. `backbone`: a
-    row of the catalogue, or `timm:NAME` and the like; `weights`: its checkpoint, if not the hub's. `dtype`: how
-    features are stored. Folders are those of the command line. An interrupted extraction goes on where it stopped.
+    `images`: a folder, of images or tar shards, a manifest or its file, a known data set, `sample`, or a data set of
+    Hugging Face's `datasets`, whose images are written as files below `data_root` first. `backbone`: a row of the
+    catalogue, or `timm:NAME` and the like; `weights`: its checkpoint, if not the hub's. `dtype`: how features are
+    stored. Folders are those of the command line. An interrupted extraction goes on where it stopped.
     Raises UsageError for images of several sources, which have a store each (`probe extract` makes them).
     """
     workspace = Workspace.named(data_root, cache, out)
+    images = write_data_set(images, workspace.data_root) if is_hugging_face(images) else images
     manifest = images if isinstance(images, Manifest) else resolve_data(str(images), workspace.data_root)
     if len(manifest.sources) > 1:
         raise UsageError(

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from probe.backbones import find_backbone
+from probe.data import HuggingFaceData, is_hugging_face, write_data_set
 from probe.errors import UsageError
 from probe.extract import Settings, extract_sources
 from probe.fit import ClosedFormConfig, TrainedConfig, Training, is_closed_form, read_run_config
@@ -27,7 +28,7 @@ EPOCHS = 10  # UniFEx's
 
 
 def fit(
-    images: str | Path,
+    images: str | Path | HuggingFaceData,
     backbone: str,
     head: Head.Config,
     loss: Loss.Config | None = None,
@@ -58,6 +59,7 @@ def fit(
         raise UsageError(describe(error, ClosedFormConfig if is_closed_form(given) else TrainedConfig)) from error
     workspace = Workspace.named(data_root, cache, out)
     chosen = find_backbone(backbone, *(Path(file) if file else None for file in (catalogue, weights)))
+    images = write_data_set(images, workspace.data_root) if is_hugging_face(images) else images
     inputs = Inputs(workspace)
     manifest = inputs.rows_of(str(images), Row("fit", [chosen], [config], PrintedRelation()))
     extract_sources([manifest], chosen, workspace, Settings(), device)

@@ -6,6 +6,7 @@ from .catalogue import find_backbone as find_backbone
 from .encoder import Encoder as Encoder
 from .encoder import load_encoder as load_encoder
 from .encoder import restore_encoder as restore_encoder
+from .hub import fetch_all as fetch_all
 from .listing import print_backbone as print_backbone
 from .listing import print_catalogue as print_catalogue
 from .module import ModuleEncoder as ModuleEncoder

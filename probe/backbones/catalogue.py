@@ -22,7 +22,7 @@ from feature_cache import require_regular
 from probe.backbones.hub import cached, fetch
 from probe.backbones.row import BackboneRow
 from probe.backbones.weights import WeightsLocation
-from probe.errors import UsageError, first_line, nearest
+from probe.errors import UsageError, first_line, nearest, require_installed
 from probe.precision import Precision
 from probe.registry import load_own
 from probe.source import code_of
@@ -37,6 +37,7 @@ PACKAGES = {
     "timm": ("pillow", "timm", "torch", "torchvision"),
     "transformers": ("pillow", "torch", "torchvision", "transformers"),
 }
+EXTRA = "transformers"  # the one library that does not come with probe itself
 OWN_PACKAGES = ("pillow", "torch", "torchvision")  # of an adapter of the user's own
 PREFIXES = {"open_clip": "open_clip", "timm": "timm", "hf": "transformers"}  # of names that need no row
 # UniFEx's: it crops what it trains on and squashes what it searches, whatever the library does. Normalisation is the
@@ -140,6 +141,7 @@ class Backbone:
             from probe.backbones.descriptor import DESCRIPTOR_VERSION
 
             spec["backbone"]["version"] = DESCRIPTOR_VERSION
+        _require_library(self.row.library)
         packages = {name: version(name) for name in PACKAGES.get(self.row.library, OWN_PACKAGES)}
         return spec | {"precision": computed_in.dtype_name, "dtype": dtype, "packages": packages}
 
@@ -200,7 +202,9 @@ class Adapter(Protocol):
 
 
 def adapter(library: str) -> Any:
-    """The adapter of a library; imported only now. Raises UsageError for a user's own without `build`."""
+    """The adapter of a library; imported only now. Raises UsageError for a user's own without `build`, and for a
+    library that is not installed."""
+    _require_library(library)
     if ":" not in library:
         return import_module(f"probe.backbones.{library}")
     found = load_own("library", library)
@@ -209,6 +213,11 @@ def adapter(library: str) -> Any:
             f"library '{library}' has no `build(row, weights)`, which makes the model (docs/backbones.md)."
         )
     return found() if isinstance(found, type) else found
+
+
+def _require_library(library: str) -> None:
+    if library == EXTRA:
+        require_installed(library, EXTRA, "a backbone of transformers")
 
 
 def _adapter_code(library: str) -> str | dict[str, str]:

@@ -4,10 +4,12 @@ What is cached is taken as it is, without asking the network whether there is a 
 machine without a network says so within seconds.
 
     fetch("timm/resnet50.a1_in1k", ("model.safetensors",), "the weights of timm:resnet50.a1_in1k", "name it with ...")
+    fetch_all("me/groceries", ("config.json", "model.safetensors"), "the files of me/groceries", "name the folder")
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from probe.errors import ProbeError, UsageError, first_line
@@ -31,21 +33,32 @@ def fetch(repository: str, files: Sequence[str], what: str, instead: str, revisi
     """
     path = cached(repository, files, revision)
     if path is None:
-        path = _download(repository, _available(repository, files, what, instead, revision), what, revision)
+        file = _available(repository, files, what, _remedy(f"{repository} {files[0]}", instead, revision), revision)
+        if file is None:
+            raise UsageError(f"{what}: {repository} has none of {', '.join(files)}; {instead.rstrip(',')}.")
+        path = _download(repository, file, what, revision)
     return path
 
 
-def _available(repository: str, files: Sequence[str], what: str, instead: str, revision: str | None) -> str:
-    """The first of the files that the repository has; asks once, without the retries of a download."""
+def fetch_all(repository: str, files: Sequence[str], what: str, instead: str, revision: str | None = None) -> Path:
+    """The folder with all of these files of one revision, from the cache or the network. Raises as `fetch` does."""
+    found = [cached(repository, (file,), revision) for file in files]
+    first = found[0]
+    if first is None or {path and path.parent for path in found} != {first.parent}:
+        remedy = _remedy(repository, instead, revision)
+        for file in files:
+            if _available(repository, (file,), what, remedy, revision) is None:
+                raise UsageError(f"{what}: {repository} has no {file}; name another repository, or another revision.")
+        return _download_all(repository, files, what, revision)
+    return first.parent
+
+
+def _available(repository: str, files: Sequence[str], what: str, remedy: str, revision: str | None) -> str | None:
+    """The first of the files that the repository has, if any; asks once, without the retries of a download."""
     from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url
     from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
 
     lacking = f"{what} are not in the local Hugging Face cache and the hub is out of reach"
-    at = f" --revision {revision}" if revision else ""
-    remedy = (
-        f"run `hf download {repository} {files[0]}{at}` where there is a network, and {instead} "
-        f"or copy it with its repository's folder into the cache, {constants.HF_HUB_CACHE}."
-    )
     if constants.HF_HUB_OFFLINE:
         raise UsageError(f"{lacking} (HF_HUB_OFFLINE is set); {remedy}")
     for file in files:
@@ -65,17 +78,39 @@ def _available(repository: str, files: Sequence[str], what: str, instead: str, r
             raise ProbeError(f"{what}: the hub refuses {file} of {repository}: {first_line(error)}") from error
         except Exception as error:  # whatever the HTTP library raises: no name, no route, no answer, no certificate
             raise UsageError(f"{lacking} ({first_line(error)}); {remedy}") from error
-    raise UsageError(f"{what}: {repository} has none of {', '.join(files)}; {instead}")
+    return None
+
+
+def _remedy(downloaded: str, instead: str, revision: str | None) -> str:
+    from huggingface_hub import constants
+
+    at = f" --revision {revision}" if revision else ""
+    return (
+        f"run `hf download {downloaded}{at}` where there is a network, and {instead} "
+        f"or copy it with its repository's folder into the cache, {constants.HF_HUB_CACHE}."
+    )
 
 
 def _download(repository: str, file: str, what: str, revision: str | None) -> Path:
     from huggingface_hub import hf_hub_download
+
+    with _stored(f"{what}: {file} of {repository}"):
+        return Path(hf_hub_download(repository, file, revision=revision, etag_timeout=TIMEOUT))
+
+
+def _download_all(repository: str, files: Sequence[str], what: str, revision: str | None) -> Path:
+    from huggingface_hub import snapshot_download
+
+    with _stored(f"{what}: {', '.join(files)} of {repository}"):
+        return Path(snapshot_download(repository, revision=revision, allow_patterns=list(files), etag_timeout=TIMEOUT))
+
+
+@contextmanager
+def _stored(what: str) -> Iterator[None]:
     from huggingface_hub.errors import HfHubHTTPError
 
     try:
-        return Path(hf_hub_download(repository, file, revision=revision, etag_timeout=TIMEOUT))
+        yield
     except (HfHubHTTPError, OSError) as error:
         where = f" in {os.environ['HF_HOME']}" if os.environ.get("HF_HOME") else ""
-        raise ProbeError(
-            f"{what}: {file} of {repository} could not be fetched and stored{where}: {first_line(error)}"
-        ) from error
+        raise ProbeError(f"{what} could not be fetched and stored{where}: {first_line(error)}") from error

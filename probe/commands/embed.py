@@ -1,4 +1,4 @@
-"""`probe embed`: images into vectors, by a finished run.
+"""`probe embed`: images into vectors, by a finished run or what was exported of one.
 
 probe embed out/runs/mobilenetv1_linear_arcface_seed0_* ~/photos --out photos.npy
 """
@@ -16,7 +16,12 @@ SHOWN = 5
 
 
 def embed(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")],
+    run: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN", help="A finished run, an exported folder, or one on the hub: owner/name[@revision]."
+        ),
+    ],
     images: Annotated[
         list[str],
         typer.Argument(
@@ -33,17 +38,14 @@ def embed(
     batch: Annotated[int, typer.Option(min=1, help="Images in a forward pass.")] = 64,
     device: Device = DeviceChoice.auto,
 ) -> None:
-    """Embed images by a finished run's backbone and head, as unit vectors, and write them with their ids.
+    """Embed images by a run's backbone and head, as unit vectors, and write them with their ids.
 
     Images that cannot be decoded are named and left out. An interrupted command goes on where it stopped.
     """
     from probe.embed import Collection, load, named_images
     from probe.progress import say
-    from probe.runs import RunDirectory
 
-    directory = RunDirectory(run)
-    directory.require_done()
-    collection = Collection(out, directory.key)
+    collection = Collection(out)
     collection.require_writable()
     found = named_images(images)
     embedder = load(run, weights=weights, device=device, precision=precision)

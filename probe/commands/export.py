@@ -38,9 +38,12 @@ def export(
     ] = None,
     part: Annotated[Part, typer.Option(help="Of ONNX: backbone and head, or the head alone.")] = Part.all,
     preprocessing: Annotated[
-        bool, typer.Option("--preprocessing", help="Resize and normalise inside of ONNX and .pt2: uint8 images in.")
+        bool,
+        typer.Option("--preprocessing", help="Resize and normalise inside of ONNX, .pt2 and AOTI: uint8 images in."),
     ] = False,
-    quantize: Annotated[Quantized | None, typer.Option(help="A second ONNX, smaller, its cost measured.")] = None,
+    quantize: Annotated[
+        Quantized | None, typer.Option(help="A second ONNX, smaller, its cost in R@1 measured.")
+    ] = None,
     push: Annotated[
         str | None, typer.Option(metavar="REPO", help="Upload it to this repository of the hub, when it is written.")
     ] = None,

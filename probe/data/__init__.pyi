@@ -31,6 +31,11 @@ from .decoding import to_rgb as to_rgb
 from .folder import image_folder as image_folder
 from .folder import image_ids as image_ids
 from .folder import shard_ids as shard_ids
+from .hugging_face import HuggingFaceData as HuggingFaceData
+from .hugging_face import HuggingFaceImage as HuggingFaceImage
+from .hugging_face import HuggingFaceRows as HuggingFaceRows
+from .hugging_face import is_hugging_face as is_hugging_face
+from .hugging_face import write_data_set as write_data_set
 from .images import content_digest as content_digest
 from .images import has_image as has_image
 from .images import missing_images as missing_images

@@ -1,19 +1,25 @@
 """From the bytes of an image file to its pixels: upright by EXIF, on white where transparent, RGB of 8 bits.
 
-The content decides the format, never the file's name.
+The content decides the format, never the file's name. HEIC, as telephones write it, is read where pillow-heif is
+installed.
 
     decode(Path("shoe.jpg")).size      # (width, height), upright
 """
 
 from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import BinaryIO, cast
 
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from probe.errors import UsageError
+
 # Of Pillow's other formats, some run programs (EPS) and some have no signature (TGA).
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "MPO", "JPEG2000", "PPM", "AVIF")
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "MPO", "JPEG2000", "PPM", "AVIF", "HEIF")
+HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")  # ISO/IEC 23008-12
 DEEP = 65535  # white in 16 bits
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -26,15 +32,23 @@ TURNS = {
 }  # EXIF orientation -> what puts it upright
 
 
+class MissingDecoderError(UsageError):
+    """An image of a format that another package reads, which is not installed: nothing is wrong with its bytes."""
+
+
 def decode(file: Path | BinaryIO) -> Image.Image:
     """The image in RGB, upright, on white where it is transparent; 16-bit grey is scaled to 8 bits.
 
-    Raises what Pillow raises, DecompressionBombError above 179 million pixels, and ValueError for pixels without a
-    known range.
+    Raises what Pillow raises, DecompressionBombError above 179 million pixels, ValueError for pixels without a known
+    range, and MissingDecoderError for HEIC without pillow-heif.
     """
     try:
         opened = Image.open(file, formats=_formats())
     except UnidentifiedImageError:  # Pillow's message has the address of the buffer
+        if "HEIF" not in _formats() and _is_heif(_first(file, 12)):
+            raise MissingDecoderError(
+                "it is HEIC, which needs pillow-heif; install it: pip install 'probe[heif]'."
+            ) from None
         raise UnidentifiedImageError(f"cannot identify image file, {_beginning(file)}") from None
     with opened:
         opened.load()
@@ -71,15 +85,25 @@ def _in_8_bits(image: Image.Image) -> Image.Image:
 
 
 def _beginning(file: Path | BinaryIO) -> str:
+    return "it begins as none of their kinds does" if _first(file, 1) else "it is empty"
+
+
+def _first(file: Path | BinaryIO, count: int) -> bytes:
     if isinstance(file, Path):
         with file.open("rb") as stream:
-            return _beginning(stream)
+            return stream.read(count)
     file.seek(0)
-    return "it begins as none of their kinds does" if file.read(1) else "it is empty"
+    return file.read(count)
+
+
+def _is_heif(beginning: bytes) -> bool:
+    return beginning[4:8] == b"ftyp" and beginning[8:12] in HEIF_BRANDS
 
 
 @cache
 def _formats() -> list[str]:
-    """Those of FORMATS that this Pillow has."""
+    """Those of FORMATS that this Pillow has, HEIF by its plug-in."""
     Image.init()
+    if find_spec("pillow_heif"):
+        import_module("pillow_heif").register_heif_opener()
     return [name for name in FORMATS if name in Image.OPEN]

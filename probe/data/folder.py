@@ -13,6 +13,7 @@ so the division depends on neither the operating system's listing order nor a se
 import hashlib
 import os
 import unicodedata
+from collections.abc import Mapping
 from pathlib import Path
 
 import polars as pl
@@ -23,8 +24,8 @@ from probe.errors import UsageError
 
 # Of the formats that extraction decodes.
 SUFFIXES = {
-    *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".avif", ".gif", ".bmp", ".tif", ".tiff"),
-    *(".jp2", ".j2k", ".jpf", ".jpx", ".ppm", ".pgm", ".pbm", ".pnm"),
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".avif", ".heic", ".heif", ".hif", ".gif", ".bmp"),
+    *(".tif", ".tiff", ".jp2", ".j2k", ".jpf", ".jpx", ".ppm", ".pgm", ".pbm", ".pnm"),
 }
 KNOWN = SUFFIXES | {tar.SUFFIX}
 TRAIN, VAL = 0.60, 0.15
@@ -33,13 +34,16 @@ TRAIN, VAL = 0.60, 0.15
 def image_folder(folder: Path) -> Manifest:
     """Every image below `folder`; its label is its first folder, its domain and source the name of `folder`."""
     folder = folder.resolve()
-    label_of = _labels(folder)
+    return Manifest(divided(_labels(folder), folder.name), {folder.name: folder}, str(folder), folder.name)
+
+
+def divided(label_of: Mapping[str, str], name: str) -> pl.DataFrame:
+    """The rows of a manifest, of image ids and their labels, by id; classes are divided into train, val and test."""
     images = sorted(label_of)
     labels = [label_of[image] for image in images]
     split_of = _divided(sorted(set(labels)))
     splits = [split_of[label] for label in labels]
-    name = folder.name
-    frame = pl.DataFrame(
+    return pl.DataFrame(
         {
             "image": images,
             "source": [name] * len(images),
@@ -49,7 +53,6 @@ def image_folder(folder: Path) -> Manifest:
             "role": ["train" if split == "train" else "both" for split in splits],
         }
     )
-    return Manifest(frame, {name: folder}, str(folder), name)
 
 
 def image_files(folder: Path) -> list[str]:

@@ -1,9 +1,9 @@
 """Images read, decoded and prepared in worker processes: batch after batch, in order, a bounded number of them ahead.
 
-What the system says of a file (gone, no rights, no more open files, no memory) is told apart from what a decoder says
-of its bytes: only the latter is a property of the image. Workers only read, decode and assemble. They never touch
-Polars (its threads do not survive a fork), and they are nice: where the forward pass is on the same cores, it goes
-first and they fill what it leaves.
+What the system says of a file (gone, no rights, no more open files, no memory, no decoder installed) is told apart from
+what a decoder says of its bytes: only the latter is a property of the image. Workers only read, decode and assemble.
+They never touch Polars (its threads do not survive a fork), and they are nice: where the forward pass is on the same
+cores, it goes first and they fill what it leaves.
 
     with decoded_batches(images, root, encoder.prepare, batch=64, workers=2) as batches:
         for batch in batches:
@@ -26,6 +26,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
+from probe.data.decoding import MissingDecoderError
 from probe.data.images import content_digest, read_image
 from probe.errors import ProbeError, UsageError, first_line
 
@@ -192,7 +193,8 @@ def _read(root: Path, image: str) -> bytes:
 
 def _is_of_the_system(error: Exception) -> bool:
     """Decoders raise OSError too, and then without a number."""
-    return isinstance(error, _NotReadError | MemoryError) or (isinstance(error, OSError) and error.errno is not None)
+    of_the_system = _NotReadError | MissingDecoderError | MemoryError
+    return isinstance(error, of_the_system) or (isinstance(error, OSError) and error.errno is not None)
 
 
 def _reason(error: Exception) -> str:

@@ -2,7 +2,7 @@
 
 While it is made, the work lies in a feature store: for HDF5 that is the file itself, else it is in a folder beside it.
 
-    Collection(Path("photos.npy"), run.key).write(embedder, named_images(["photos/"]))
+    Collection(Path("photos.npy")).write(embedder, named_images(["photos/"]))
 """
 
 import glob
@@ -54,12 +54,10 @@ def _paths(word: str) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class Collection:
-    """The file of some images' embeddings by one run."""
+    """The file of some images' embeddings."""
 
     path: Path
     """Its suffix says what it becomes."""
-    run: str
-    """The key of the run that embeds."""
 
     def require_writable(self) -> None:
         """Raises UsageError for another suffix, and for a file that is there already."""
@@ -74,7 +72,7 @@ class Collection:
         Raises ProbeError where there is no other image.
         """
         self.require_writable()
-        with StoreWriter(self._store, {"run": self.run}, dtype="float32") as writer:
+        with StoreWriter(self._store, {"run": embedder.key}, dtype="float32") as writer:
             todo = [image for image in images if image.name not in writer.done]
             if len(todo) < len(images):
                 say(f"{len(images) - len(todo):,} of {len(images):,} images are embedded already")

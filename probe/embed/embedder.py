@@ -49,7 +49,7 @@ class Embedder:
     """Frozen backbones and a head, on one device; made by `load`.
 
     It may be called from any thread. `backbones`, `encoders`: in the order of the features' columns. `selection`: how
-    their features become the head's. `dim`: length of the embeddings.
+    their features become the head's. `key`: of all that its embeddings depend on. `dim`: length of the embeddings.
     """
 
     distance: Distance
@@ -62,16 +62,18 @@ class Embedder:
         head: nn.Module,
         distance: Distance,
         device: torch.device,
+        key: str,
     ) -> None:
         self.backbones, self.encoders, self.selection = list(backbones), list(encoders), selection
-        self.head, self.distance, self.device = head.eval(), distance, device
+        self.head, self.distance, self.device, self.key = head.eval(), distance, device, key
         self.dim = self._project([np.ones((1, encoder.dim), np.float32) for encoder in encoders], [(1, 1)]).shape[1]
 
     def encode(self, inputs: Images, batch_size: int = 64, show_progress: bool = False) -> np.ndarray:
         """(N, dim) float32 embeddings of all images of `inputs`, in their order; one image gives (1, dim).
 
         `inputs`: an image or several: paths, folders and tars (their images sorted by path), PIL images, (height,
-        width, 3) uint8 RGB arrays. The embeddings are of unit length, unless the head was scored by Euclidean distance.
+        width, 3) uint8 RGB arrays; or a data set of Hugging Face's `datasets`, row by row. The embeddings are of unit
+        length, unless the head was scored by Euclidean distance.
         Raises ProbeError for an image that cannot be read, naming it, and UsageError for what is no image.
         """
         images = list_images(inputs)

@@ -3,11 +3,12 @@
 config.json says what the backbone and the head are, model.safetensors has the weights of both, digests.json a digest of
 each file, which is checked when the file is read.
 
-    folder = ExportedFolder(Path("embedder"))
+    folder = ExportedFolder(Path("embedder"))                   # or ExportedFolder.of_hub("me/groceries@v2")
     folder.config.backbone.model, folder.config.dim
     folder.embedder(torch.device("cpu"))
 """
 
+import re
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -18,18 +19,19 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from probe.backbones import Backbone, BackboneRow, restore_encoder
+from probe.backbones import Backbone, BackboneRow, fetch_all, restore_encoder
 from probe.embed.embedder import Embedder
 from probe.errors import UsageError, first_line
 from probe.extract import Selection
 from probe.heads import Normalize
-from probe.runs import digest_of, read_digests
+from probe.runs import DIGESTS, digest_of, read_digests
 from probe.search import Distance
 from probe.validation import Strict, describe
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 BACKBONE, HEAD = "backbone.", "head."
 """What the keys of either begin with in WEIGHTS."""
+HUB_NAME = re.compile(r"(?P<repository>\w[\w.-]*/\w[\w.-]*)(@(?P<revision>\w[\w./-]*))?", re.ASCII)
 
 
 class ExportedConfig(Strict):
@@ -67,6 +69,24 @@ class ExportedFolder:
         """Whether a folder looks like one, damaged or not."""
         return (path / CONFIG).is_file() and (path / WEIGHTS).is_file()
 
+    @classmethod
+    def of_hub(cls, name: str) -> "ExportedFolder | None":
+        """Of a repository on the hub, `owner/name` or `owner/name@revision`, from the hub's cache or the network; None
+        for what is no such name. Raises as `fetch_all` does."""
+        parts = HUB_NAME.fullmatch(name)
+        if parts is None:
+            return None
+        repository, revision = parts["repository"], parts["revision"]
+        what = f"the files of {repository} (there is no folder {name} here)"
+        instead = "name the folder that it prints,"
+        return cls(fetch_all(repository, (DIGESTS, CONFIG, WEIGHTS), what, instead, revision))
+
+    @property
+    def key(self) -> str:
+        """What its embeddings depend on."""
+        digests = self._digests
+        return "-".join(("export", digests[CONFIG], digests[WEIGHTS]))
+
     @cached_property
     def config(self) -> ExportedConfig:
         file = self._sound(CONFIG)
@@ -86,16 +106,23 @@ class ExportedFolder:
         row, name = self.config.backbone, self.config.name
         encoder = restore_encoder(row, of_backbone, file, device, precision)
         backbone, selection = Backbone(name, row, weights=file), Selection(backbone=name)
-        return Embedder([backbone], [encoder], selection, head.to(device), self.config.distance, device)
+        head, distance = head.to(device), self.config.distance
+        return Embedder([backbone], [encoder], selection, head, distance, device, self.key)
 
     def _sound(self, name: str) -> Path:
         file = self.path / name
-        try:
-            if read_digests(self.path).get(name) != digest_of(file):
-                raise UsageError(f"{file} is not what was exported; export again, or download it again.")
-        except (OSError, ValueError) as error:
-            raise UsageError(f"{self.path} cannot be checked ({first_line(error)}); export it again.") from error
+        if self._digests[name] != digest_of(file):
+            raise UsageError(f"{file} is not what was exported; export again, or download it again.")
         return file
+
+    @cached_property
+    def _digests(self) -> dict[str, str]:
+        """Of all its files."""
+        try:
+            digests = read_digests(self.path)
+            return {name: digests[name] for name in (CONFIG, WEIGHTS)}
+        except (OSError, ValueError, KeyError) as error:
+            raise UsageError(f"{self.path} cannot be checked ({first_line(error)}); export it again.") from error
 
 
 def head_of(config: ExportedConfig, state: dict[str, torch.Tensor]) -> nn.Sequential:

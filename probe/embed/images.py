@@ -1,11 +1,12 @@
-"""What users hand over to be embedded, one image after the other: files, folders, tars, PIL images, NumPy arrays.
+"""What users hand over to be embedded, one image after the other: files, folders, tars, PIL images, NumPy arrays, or
+the rows of a data set of Hugging Face's `datasets`.
 
 Nothing is read before it is asked for, and nothing is left out: what is no image raises.
 
     [image.name for image in list_images(["a.jpg", "photos/", pil_image, array])]
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -13,12 +14,23 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from probe.data import decode, has_image, image_ids, read_image, shard_ids, to_rgb
+from probe.data import (
+    HuggingFaceData,
+    HuggingFaceImage,
+    HuggingFaceRows,
+    decode,
+    has_image,
+    image_ids,
+    is_hugging_face,
+    read_image,
+    shard_ids,
+    to_rgb,
+)
 from probe.errors import ProbeError, UsageError, first_line
 
 ImageInput = str | Path | Image.Image | np.ndarray
 """A file, a folder of images, a tar or one of its members (`shard.tar/a.jpg`), a PIL image, or (H, W, 3) uint8 RGB."""
-Images = ImageInput | Iterable[ImageInput]
+Images = ImageInput | Iterable[ImageInput] | HuggingFaceData
 
 
 class UndecodableError(ProbeError):
@@ -35,28 +47,40 @@ class GivenImage:
 
     name: str
     """For people: where it lies, or which of the inputs it is."""
-    content: tuple[Path, str] | Image.Image
-    """Root and id of a file, or pixels."""
+    content: tuple[Path, str] | HuggingFaceImage | Image.Image
+    """Root and id of a file, the row of a data set, or pixels."""
 
     def decode(self) -> Image.Image:
-        """RGB, upright. Raises UndecodableError for bytes that are no image, ProbeError for what cannot be read."""
+        """RGB, upright. Raises UndecodableError for bytes that are no image, ProbeError for what cannot be read, and
+        UsageError for HEIC without its decoder."""
         try:
-            content = self.content if isinstance(self.content, Image.Image) else read_image(*self.content)
+            content = self._read()
         except (OSError, KeyError) as error:
             raise ProbeError(f"{self.name} cannot be read ({first_line(error)}); mend that and start again.") from error
         try:
             return to_rgb(content) if isinstance(content, Image.Image) else decode(BytesIO(content))
         except MemoryError:
             raise
+        except UsageError as error:
+            raise UsageError(f"{self.name}: {error}") from error
         except Exception as error:  # decoders raise anything on hostile bytes
             raise UndecodableError(self.name, f"{type(error).__name__}: {first_line(error)}") from error
+
+    def _read(self) -> bytes | Image.Image:
+        if isinstance(self.content, HuggingFaceImage):
+            return self.content.read()
+        return self.content if isinstance(self.content, Image.Image) else read_image(*self.content)
 
 
 def list_images(inputs: Images) -> list[GivenImage]:
     """All images of the inputs, in their order; those of a folder, or of a tar, sorted by their paths.
 
-    Raises UsageError for what is not there, for a folder without images, and for arrays of another form.
+    Raises UsageError for what is not there, for a folder without images, and for arrays and data sets of another form.
     """
+    if is_hugging_face(inputs):
+        if isinstance(inputs, Mapping):
+            raise UsageError(f"a data set of several splits; name one of them: {', '.join(inputs)}.")
+        return [GivenImage(image.id, image) for image in HuggingFaceRows(inputs).images()]
     single = isinstance(inputs, str | Path | Image.Image) or (isinstance(inputs, np.ndarray) and inputs.ndim != 4)
     given: Iterable[ImageInput] = [inputs] if single else inputs  # pyright: ignore[reportAssignmentType]
     return [image for number, each in enumerate(given) for image in _images(each, f"image {number}")]

@@ -1,9 +1,10 @@
 """From a finished run to its embedder: the backbones that made its features, by the same weights, and its head.
 
 The weights are looked for where they lay when the features were extracted; others than those are refused. A folder that
-`probe export` wrote brings its own.
+`probe export` wrote brings its own, and so does a repository on the hub with such a folder.
 
     embedder = load("out/runs/mobilenetv1_linear_arcface_seed0_0a1b2c3d4e5f", device="cpu")
+    embedder = load("me/groceries@v2")
 """
 
 from collections.abc import Mapping
@@ -26,18 +27,19 @@ Weights = str | Path | Mapping[str, str | Path]
 def load(
     path: str | Path, *, weights: Weights | None = None, device: str = "auto", precision: str | None = None
 ) -> Embedder:
-    """The embedder of a finished run, by the folder that `probe fit` made, or of a folder that `probe export` wrote.
+    """The embedder of a finished run, by the folder that `probe fit` made, or of a folder that `probe export` wrote,
+    here or on the hub: `owner/name` or `owner/name@revision`, which is downloaded unless it is in the hub's cache.
 
     `weights`: the backbone's checkpoint, where it is not any more where it was; of several backbones, by their names.
     `device`: auto, cpu or cuda. `precision` of the forward pass: fp32, bf16, fp16 or auto; by default, what the
-    features were made with. Raises UsageError for what is no finished run, for weights that are not there, and for
-    others than those that made its features, with the digests of both.
+    features were made with. Raises UsageError for what is no finished run, for weights that are not there, for others
+    than those that made its features, with the digests of both, and where the hub is out of reach.
     """
     folder = Path(path).expanduser()
-    if ExportedFolder.is_one(folder):
+    if exported := _exported(path, folder):
         if weights is not None:
-            raise UsageError(f"weights: {folder} brings its own; leave them out.")
-        return ExportedFolder(folder).embedder(choose_device(device)[0], precision or Precision.fp32)
+            raise UsageError(f"weights: {path} brings its own; leave them out.")
+        return exported.embedder(choose_device(device)[0], precision or Precision.fp32)
     run = RunDirectory(folder)
     run.require_done()
     where, _ = choose_device(device)
@@ -48,7 +50,13 @@ def load(
         backbone = _backbone(store, run, given.get(name))
         backbones.append(backbone)
         encoders.append(load_encoder(backbone, where, precision or _precision(run, store)))
-    return Embedder(backbones, encoders, run.config, run.head(where), run.config.distance, where)
+    return Embedder(backbones, encoders, run.config, run.head(where), run.config.distance, where, run.key)
+
+
+def _exported(path: str | Path, folder: Path) -> ExportedFolder | None:
+    if ExportedFolder.is_one(folder):
+        return ExportedFolder(folder)
+    return None if folder.exists() else ExportedFolder.of_hub(str(path))
 
 
 def _by_backbone(weights: Weights | None, backbones: tuple[str, ...]) -> dict[str, Path]:

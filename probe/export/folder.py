@@ -21,6 +21,7 @@ from probe.export.card import Card, Verified
 from probe.export.formats import Formats
 from probe.export.loader import Loader
 from probe.export.other_formats import write_formats
+from probe.export.queries import QueryImages
 from probe.export.verification import SAME, verification_images, verify
 from probe.heads import Head, Normalize
 from probe.runs import RunDirectory, seal
@@ -55,12 +56,14 @@ def export(
     found.require_done()
     if len(found.config.backbones) > 1 or found.config.append:
         raise UsageError(
-            f"{run} reads {found.config.features_name}; what can be exported is one backbone, without image sizes."
+            f"{run} reads {found.config.features_name}; what can be exported is one backbone, without image sizes: "
+            "embed by the run itself (`probe embed`), or export one of a single backbone."
         )
     embedder = load(run, weights=weights, device="cpu", precision="fp32")
     seen = verification_images(found, images, data_root)
     with new_folder(folder) as temporary:
-        config, verified = write_verified(temporary, embedder, found.key, seen.pixels, formats)
+        queries = QueryImages.of_run(found, data_root) if formats and formats.int8 else None
+        config, verified = write_verified(temporary, embedder, found.key, seen.pixels, formats, queries)
         card = Card(found, config, Loader(config), license)
         (temporary / README).write_text(card.text(verified, seen.origin, len(seen.pixels)), encoding="utf-8")
         seal(temporary)
@@ -68,7 +71,12 @@ def export(
 
 
 def write_verified(
-    folder: Path, embedder: Embedder, run: str, images: Sequence[Image.Image], formats: Formats | None = None
+    folder: Path,
+    embedder: Embedder,
+    run: str,
+    images: Sequence[Image.Image],
+    formats: Formats | None = None,
+    queries: QueryImages | None = None,
 ) -> tuple[ExportedConfig, list[Verified]]:
     """All but the README into an empty folder, each way to load it compared with the embedder; `run`: its key."""
     config, state = _content(embedder, run)
@@ -84,7 +92,7 @@ def write_verified(
     verified = _verified(folder, loader, images, expected)
     if formats:
         encoder, head = _module_encoder(embedder), head_of(config, state)
-        verified += write_formats(folder, formats, config, encoder, head, images, expected)
+        verified += write_formats(folder, formats, config, encoder, head, images, expected, queries)
     return config, verified
 
 

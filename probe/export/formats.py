@@ -13,6 +13,7 @@ class Format(StrEnum):
 
     onnx = "onnx"
     pt2 = "pt2"
+    aoti = "aoti"
     torchscript = "torchscript"
 
 
@@ -31,6 +32,6 @@ class Formats:
     part: Part = Part.all
     """Of ONNX: backbone and head, or the head alone, features in."""
     preprocessing: bool = False
-    """Whether resizing and normalising are inside, in ONNX and `.pt2`; they always are in TorchScript."""
+    """Whether resizing and normalising are inside, in ONNX, `.pt2` and AOTInductor; they always are in TorchScript."""
     int8: bool = False
     """Whether there is a quantised ONNX beside the one in float32."""

@@ -1,14 +1,18 @@
-"""The exported computation in other formats: ONNX for onnxruntime and OpenVINO, `.pt2` of torch.export, TorchScript.
+"""The exported computation in other formats: ONNX for onnxruntime and OpenVINO, `.pt2` of torch.export, the package of
+AOTInductor, TorchScript.
 
 Each is written, read back by what will run it, and compared with the run on the same images.
 
-    write_formats(folder, Formats({Format.onnx}), config, backbone, head, images, expected)
+    write_formats(folder, Formats({Format.onnx}), config, encoder, head, images, expected, None)
 """
 
 import logging
+import os
+import shutil
 import warnings
-from collections.abc import Callable, Sequence
-from contextlib import redirect_stdout
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from functools import partial
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -20,18 +24,22 @@ from torch import nn
 from torchvision.transforms.functional import pil_to_tensor
 
 from probe.backbones import ModuleEncoder
-from probe.embed import ExportedConfig
-from probe.errors import UsageError
+from probe.embed import ExportedConfig, list_images
+from probe.errors import UsageError, require_installed
 from probe.export.card import Verified
 from probe.export.formats import Format, Formats, Part
 from probe.export.graph import EmbeddingModule, PixelModule
+from probe.export.queries import QueryImages
 from probe.export.verification import NEAR, verify
-from probe.search import search
+from probe.progress import track
+from probe.search import Distance, search
 
 OPSET = 18
 INPUT, INPUT_OF_HEAD, OUTPUT = "images", "features", "embeddings"
 INT8 = 0.9
 """The least cosine of int8. What it costs is told; below this it would be no embedding of the same image."""
+
+COMPILERS = (os.environ.get("CXX", "g++"), "clang++")
 
 Run = Callable[[torch.Tensor], np.ndarray]
 """A batch of the format's input -> (B, dim)."""
@@ -45,12 +53,15 @@ def write_formats(
     head: nn.Module,
     images: Sequence[Image.Image],
     expected: np.ndarray,
+    queries: QueryImages | None,
 ) -> list[Verified]:
-    """Writes files into the folder. Raises UsageError for what is not installed, ProbeError for other embeddings."""
+    """Writes files into the folder. `queries`: on which to measure what quantisation costs, where there are any.
+
+    Raises UsageError for what is not installed, ProbeError for other embeddings.
+    """
     _require(formats)
     module: Any = EmbeddingModule(encoder.module, head).eval()
-    prepared = torch.from_numpy(np.stack([encoder.prepare(image)[0] for image in images]))
-    plain, pixels = encoder.normalised(prepared).contiguous(), [pil_to_tensor(image)[None] for image in images]
+    plain, pixels = _normalised(encoder, images), [pil_to_tensor(image)[None] for image in images]
     verified = []
     if Format.onnx in formats.kinds and formats.part is Part.head:
         with torch.inference_mode():
@@ -66,11 +77,18 @@ def write_formats(
         _write_onnx(traced, example, file, INPUT, sizes=formats.preprocessing)
         verified.append(_verified("model.onnx by onnxruntime", _by_onnxruntime(file), inputs, expected, NEAR))
         if formats.int8:
-            verified.append(_quantized(file, inputs, expected))
+            prepare = _pixels if formats.preprocessing else partial(_normalised, encoder)
+            verified.append(_quantized(file, inputs, expected, queries, prepare, config.distance))
     if Format.pt2 in formats.kinds:
         file = folder / "model.pt2"
         torch.export.save(_program(traced, example, formats.preprocessing), file)
         verified.append(_verified("model.pt2 by torch.export", _by_torch_export(file), inputs, expected, NEAR))
+    if Format.aoti in formats.kinds:
+        file = folder / "model.aoti.pt2"
+        program = _program(traced, example, formats.preprocessing)
+        with _quiet():  # of what it finds of CUDA
+            torch._inductor.aoti_compile_and_package(program, package_path=str(file))
+        verified.append(_verified("model.aoti.pt2 by AOTInductor", _by_aotinductor(file), inputs, expected, NEAR))
     if Format.torchscript in formats.kinds:
         file = folder / "model.torchscript.pt"
         run = _write_torchscript(inside, file)
@@ -81,13 +99,12 @@ def write_formats(
 
 def _require(formats: Formats) -> None:
     if Format.onnx in formats.kinds:
-        try:
-            import onnxruntime  # noqa: F401
-            import onnxscript  # noqa: F401
-        except ImportError as error:
-            raise UsageError(f"--format onnx needs {error.name}; install it: pip install 'probe[export]'.") from error
+        for package in ("onnxscript", "onnxruntime"):
+            require_installed(package, "export", "--format onnx")
     elif formats.int8 or formats.part is Part.head:
         raise UsageError("--quantize and --part are of ONNX; add --format onnx.")
+    if Format.aoti in formats.kinds and not any(map(shutil.which, COMPILERS)):
+        raise UsageError(f"--format aoti needs a C++ compiler, {' or '.join(COMPILERS)}; install one.")
     if formats.int8 and formats.part is Part.head:
         raise UsageError("--quantize int8 is of the backbone; leave out --part head.")
 
@@ -130,6 +147,16 @@ def _write_onnx(module: nn.Module, example: torch.Tensor, file: Path, name: str,
         )
 
 
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what libraries warn of by `logging`."""
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
+
+
 def _by_onnxruntime(file: Path) -> Run:
     import onnxruntime
 
@@ -143,26 +170,68 @@ def _by_torch_export(file: Path) -> Run:
     return lambda batch: module(batch).numpy()
 
 
-def _quantized(file: Path, inputs: Sequence[torch.Tensor], expected: np.ndarray) -> Verified:
+def _by_aotinductor(file: Path) -> Run:
+    model = torch._inductor.aoti_load_package(str(file))
+    return lambda batch: model(batch).numpy()
+
+
+def _normalised(encoder: ModuleEncoder, images: Sequence[Image.Image]) -> torch.Tensor:
+    """(N, 3, px, px)."""
+    prepared = np.stack([encoder.prepare(image)[0] for image in images])
+    return encoder.normalised(torch.from_numpy(prepared)).contiguous()
+
+
+def _pixels(images: Sequence[Image.Image]) -> torch.Tensor:
+    """Of one image: (1, 3, height, width) uint8."""
+    [image] = images
+    return pil_to_tensor(image)[None]
+
+
+def _quantized(
+    file: Path,
+    inputs: Sequence[torch.Tensor],
+    expected: np.ndarray,
+    queries: QueryImages | None,
+    prepare: Callable[[Sequence[Image.Image]], torch.Tensor],
+    distance: Distance,
+) -> Verified:
     """Writes weights in int8 beside the file, and says what they cost."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     small = file.with_name("model.int8.onnx")
-    logging.disable(logging.WARNING)  # advice to prepare the graph, which the exporter has optimised
-    try:
+    with _quiet():  # of advice to prepare the graph, which the exporter has optimised
         quantize_dynamic(file, small, ["MatMul", "Gemm"], per_channel=True, weight_type=QuantType.QInt8)
-    finally:
-        logging.disable(logging.NOTSET)
-    run = _by_onnxruntime(small)
-    found = np.concatenate([run(batch) for batch in inputs])
+    runs = [_by_onnxruntime(each) for each in (file, small)]
+    found = np.concatenate([runs[1](batch) for batch in inputs])
     cosine = verify("model.int8.onnx", expected, found, INT8)
     kept = (_nearest(found) == _nearest(expected)).mean()
     share = small.stat().st_size / file.stat().st_size
     return Verified(
         "model.int8.onnx by onnxruntime",
         cosine,
-        f"{100 * share:.0f} % of the size; of these images, {100 * kept:.0f} % keep their nearest neighbour",
+        f"{100 * share:.0f} % of the size; of these images, {100 * kept:.0f} % keep their nearest neighbour; "
+        f"{_cost(runs, queries, prepare, distance)}",
     )
+
+
+def _cost(
+    runs: Sequence[Run],
+    queries: QueryImages | None,
+    prepare: Callable[[Sequence[Image.Image]], torch.Tensor],
+    distance: Distance,
+) -> str:
+    """In R@1, of the second against the first."""
+    if queries is None:
+        return "R@1 is not measured, as the run's queries are not below --data-root"
+    found: list[list[np.ndarray]] = [[], []]
+    with track("R@1 of int8", len(queries.paths), "images") as advance:
+        for image in list_images(queries.paths):
+            batch = prepare([image.decode()])
+            for run, embeddings in zip(runs, found, strict=True):
+                embeddings.append(run(batch))
+            advance(1)
+    before, after = (100 * queries.recall(np.concatenate(embeddings), distance) for embeddings in found)
+    return f"R@1 {after:.1f} %, not {before:.1f} %, among {len(queries.paths):,} of the run's queries"
 
 
 def _nearest(embeddings: np.ndarray) -> np.ndarray:

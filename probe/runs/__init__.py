@@ -6,11 +6,12 @@ from probe.runs.directory import Environment, RunDirectory
 from probe.runs.index import RunIndex
 from probe.runs.run import Run
 from probe.runs.scored import CONFIG, PER_QUERY, ScoredFolder, write_scored
-from probe.runs.sealed import digest_of, read_digests, seal
+from probe.runs.sealed import DIGESTS, digest_of, read_digests, seal
 from probe.runs.sweeps import SweepError, sweep
 
 __all__ = [
     "CONFIG",
+    "DIGESTS",
     "PER_QUERY",
     "Environment",
     "Run",

@@ -6,17 +6,15 @@ events.write(record)                                      # a line of history.js
 
 import shutil
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 
-from probe.errors import UsageError
+from probe.errors import require_installed
 from probe.fit import EpochRecord
 
 
 def require_tensorboard() -> None:
     """Raises UsageError, saying how to install it."""
-    if find_spec("tensorboard") is None:
-        raise UsageError("--tensorboard: the package tensorboard is not installed; run `pip install tensorboard`.")
+    require_installed("tensorboard", "tensorboard", "--tensorboard")
 
 
 class Events:

@@ -4,6 +4,7 @@ import importlib
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -78,6 +79,27 @@ def test_a_store_as_a_frame_and_as_a_data_set_has_its_rows_by_id(store: FeatureS
         features, label = dataset[number]
         np.testing.assert_array_equal(features.numpy(), store[row["image"]])
         assert labels[label] == row["label"]
+
+
+def test_a_data_set_of_hugging_face_is_extracted_fitted_and_encoded_as_its_images_are(
+    folder: Path, store: FeatureStore, tmp_path: Path
+):
+    datasets = pytest.importorskip("datasets")
+    ids = store.ids
+    labels = sorted({each.partition("/")[0] for each in ids})
+    features = {"image": datasets.Image(), "id": datasets.Value("string"), "label": datasets.ClassLabel(names=labels)}
+    content = {
+        "image": [str(folder / each) for each in ids],
+        "id": ids,
+        "label": [each.partition("/")[0] for each in ids],
+    }
+    dataset = datasets.Dataset.from_dict(content, features=datasets.Features(features))
+    places: dict[str, Any] = {"data_root": tmp_path, "cache": tmp_path}
+    found = probe.extract(dataset, "descriptor", workers=0, **places)
+    np.testing.assert_array_equal(found.load(ids), store.load(ids))
+    run = probe.fit(dataset, "descriptor", probe.heads.PCAWhitening(dim=8), out=tmp_path / "out", **places)
+    embedder = probe.load(run.path, device="cpu")
+    np.testing.assert_allclose(embedder.encode(dataset), embedder.encode([folder / each for each in ids]), atol=1e-6)
 
 
 def test_embeddings_are_scored_by_their_ids_in_any_order(store: FeatureStore, folder: Path):

@@ -2,6 +2,7 @@
 
 import io
 import struct
+import sys
 import zlib
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from probe.data.decoding import decode
+from probe.data.decoding import MissingDecoderError, _formats, decode
+from probe.data.loading import decoded_batches
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
 
@@ -125,3 +127,41 @@ def test_pixels_without_a_known_range_are_refused(mode: str, value: float) -> No
     content = encoded(Image.new(mode, (4, 4), value), "TIFF")
     with pytest.raises(ValueError, match="nothing says how bright they are"):
         decode(io.BytesIO(content))
+
+
+@pytest.fixture
+def telephone(tmp_path: Path) -> Path:
+    """A folder with a HEIC, red above blue once it is turned upright."""
+    heif = pytest.importorskip("pillow_heif")
+    upright = Image.new("RGB", (64, 96), RED)
+    upright.paste(BLUE, (0, 48, 64, 96))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    heif.from_pillow(upright.transpose(Image.Transpose.ROTATE_90)).save(tmp_path / "photo.heic", exif=exif.tobytes())
+    return tmp_path
+
+
+@pytest.fixture
+def without_plug_in(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    monkeypatch.delitem(Image.OPEN, "HEIF", raising=False)
+    _formats.cache_clear()
+    yield
+    _formats.cache_clear()
+
+
+def test_heic_is_turned_upright_once(telephone: Path) -> None:
+    found = pixels((telephone / "photo.heic").read_bytes())
+    assert found.shape == (96, 64, 3)
+    assert np.abs(found[:40] - RED).max() < 20
+    assert np.abs(found[56:] - BLUE).max() < 20
+
+
+def test_heic_without_its_plug_in_names_the_extra_and_is_tried_again(telephone: Path, without_plug_in: None) -> None:
+    with pytest.raises(MissingDecoderError, match=r"needs pillow-heif; install it: pip install 'probe\[heif\]'"):
+        decode(telephone / "photo.heic")
+    prepare = lambda file: (np.asarray(decode(file)), (1, 1))  # noqa: E731
+    with decoded_batches(["photo.heic"], telephone, prepare, batch=1, workers=0) as batches:
+        [batch] = batches
+    assert [each.id for each in batch.unread] == ["photo.heic"]
+    assert batch.failures == []

@@ -88,7 +88,7 @@ def test_an_interrupted_collection_goes_on_from_its_last_part(
         seen.append(len(images))
         return batches(images, batch_size)
 
-    collection = Collection(tmp_path / "v.npy", descriptor_run.key)
+    collection = Collection(tmp_path / "v.npy")
     monkeypatch.setattr(Embedder, "embed", stopping)
     with pytest.raises(KeyboardInterrupt):
         collection.write(embedder, images, batch_size=1)

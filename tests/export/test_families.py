@@ -85,7 +85,7 @@ def embedder_of(family: Family, folder: Path) -> Embedder:
     encoder = restore_encoder(family.row, module.state_dict(), weights, CPU)
     head = Linear(encoder.dim, DIM, torch.Generator().manual_seed(0))
     backbone = Backbone("small", family.row, weights=weights)
-    return Embedder([backbone], [encoder], Selection(backbone="small"), head, "cosine", CPU)
+    return Embedder([backbone], [encoder], Selection(backbone="small"), head, "cosine", CPU, "key")
 
 
 @pytest.mark.parametrize("name", [name if name in QUICK else slow(name) for name in FAMILIES])

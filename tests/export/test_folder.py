@@ -1,16 +1,20 @@
 """An exported folder gives the run's vectors to whoever loads it, and to nobody anything else."""
 
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import huggingface_hub.constants
 import numpy as np
 import pytest
 import yaml
 from typer.testing import CliRunner
 
+from feature_cache import FeatureStore
 from probe import Embedder, load
 from probe.cli import app
 from probe.embed import ExportedFolder
@@ -19,6 +23,7 @@ from probe.export import export, push
 from probe.export.verification import verification_images, verify
 from probe.runs import RunDirectory
 from tests.embed.conftest import World
+from tests.export.endpoint import COMMIT, serving
 
 WITHOUT_PROBE = """
 import sys
@@ -100,6 +105,64 @@ def test_the_card_says_what_the_hub_and_a_reader_ask(folder: Path, run: RunDirec
     assert config["preprocess_cfg"]["resize_mode"] == "shortest"
 
 
+def test_a_repository_of_the_hub_is_loaded_from_its_cache(
+    folder: Path, files: list[Path], expected: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    cached = tmp_path / "models--me--groceries"
+    shutil.copytree(folder, cached / "snapshots" / COMMIT)
+    (cached / "refs").mkdir()
+    for name in ("main", "v2"):
+        (cached / "refs" / name).write_text(COMMIT)
+    for name in ("me/groceries", "me/groceries@v2", f"me/groceries@{COMMIT}"):
+        np.testing.assert_allclose(load(name, device="cpu").encode(files[:2]), expected[:2], atol=1e-6)
+    for name, said in (
+        (
+            "me/groceries@v3",
+            r"the files of me/groceries \(there is no folder me/groceries@v3 here\) are not in the local",
+        ),
+        ("me/others", r"HF_HUB_OFFLINE is set\); run `hf download me/others` where there is a network, and name the"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            load(name)
+    (cached / "snapshots" / COMMIT / "config.json").write_text("{}")
+    with pytest.raises(UsageError, match=r"config\.json is not what was exported"):
+        load("me/groceries")
+
+
+@pytest.mark.slow
+def test_a_repository_of_the_hub_is_downloaded_once(
+    folder: Path, files: list[Path], expected: np.ndarray, tmp_path: Path
+):
+    code = (
+        "import sys, numpy, probe\n"
+        "numpy.save(sys.argv[1], probe.load('me/groceries', device='cpu').encode(sys.argv[2:]))\n"
+    )
+    words = [sys.executable, "-c", code, str(tmp_path / "vectors.npy"), *map(str, files)]
+    with serving(folder, "me/groceries") as (address, asked):
+        variables = os.environ | {"HF_ENDPOINT": address, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "0"}
+        for _ in range(2):
+            done = subprocess.run(words, cwd=ROOT, env=variables, capture_output=True, text=True)
+            assert done.returncode == 0, done.stderr
+            np.testing.assert_allclose(np.load(tmp_path / "vectors.npy"), expected, atol=1e-6)
+    sent = [path.rpartition("/")[2] for method, path in asked if method == "GET" and "/resolve/" in path]
+    assert sorted(sent) == ["config.json", "digests.json", "model.safetensors"]
+
+
+def test_probe_embed_takes_the_folder_in_place_of_the_run_and_does_not_mix_the_two(
+    folder: Path, run: RunDirectory, files: list[Path], expected: np.ndarray, tmp_path: Path
+):
+    def embed(what: Path, count: int) -> str:
+        words = ["embed", what, *files[:count], "--out", tmp_path / "vectors.h5", "--device", "cpu"]
+        return CliRunner().invoke(app, list(map(str, words))).output
+
+    assert "2 x 16 in" in embed(folder, 2)
+    store = FeatureStore(tmp_path / "vectors.h5")
+    np.testing.assert_allclose(store.load(list(map(str, files[:2]))), expected[:2], atol=1e-6)
+    assert "holds other features" in embed(run.path, 3)
+    assert "3 x 16 in" in embed(folder, 3)
+
+
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json", "digests.json"])
 def test_a_flipped_byte_is_refused(folder: Path, name: str):
     file = folder / name
@@ -134,6 +197,11 @@ def test_what_has_no_export_is_said(world: World, tmp_path: Path):
     fused = world.run(backbone=["mobilenetv1", "descriptor"], head={"kind": "random-projection", "dim": 8})
     with pytest.raises(UsageError, match="what can be exported is one backbone"):
         export(fused.path, tmp_path / "b", data_root=tmp_path)
+    of_power = world.run(backbone="mobilenetv1", head={"kind": "discriminant", "dim": 3, "power": 0.5})
+    with pytest.raises(
+        UsageError, match=r"a discriminant of power 0\.5 is no sequence .*; fit one of power 1 to export"
+    ):
+        export(of_power.path, tmp_path / "c", data_root=tmp_path, images=world.folder)
 
 
 def test_nothing_is_pushed_offline(folder: Path):

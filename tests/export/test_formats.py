@@ -1,5 +1,7 @@
 """The same computation in other formats, by the programs that run them."""
 
+import re
+import shutil
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,6 +18,8 @@ from probe.backbones.preprocessing import Preprocessing
 from probe.errors import UsageError
 from probe.export import Format, Formats, Part, export
 from probe.export.graph import PixelModule
+from probe.export.other_formats import COMPILERS
+from probe.export.queries import QueryImages
 from probe.runs import RunDirectory
 from tests.embed.conftest import World
 
@@ -37,9 +41,13 @@ def test_onnx_and_torch_export_take_batches_of_any_size(
 ):
     runtime = pytest.importorskip("onnxruntime")
     formats = Formats({Format.onnx, Format.pt2}, int8=True)
-    verified = export(run.path, tmp_path / "embedder", data_root=tmp_path, images=images, formats=formats)
+    root = world.folder.parent
+    verified = export(run.path, tmp_path / "embedder", data_root=root, images=images, formats=formats)
     assert all(each.cosine > 0.9999 for each in verified if "int8" not in each.what)
-    assert "keep their nearest neighbour" in (tmp_path / "embedder" / "README.md").read_text()
+    card = (tmp_path / "embedder" / "README.md").read_text()
+    assert "keep their nearest neighbour" in card
+    score = 100 * (run.scores.test.of("clean", "merged").mean["R@1"] or 0)
+    assert re.search(rf"R@1 [\d.]+ %, not {score:.1f} %, among 12 of the run's queries", card)
     embedder = load(run.path, device="cpu")
     expected, given = embedder.encode(images), normalised(embedder.encoders[0], images)
     session = runtime.InferenceSession(tmp_path / "embedder" / "model.onnx")
@@ -65,6 +73,32 @@ def test_the_head_alone_takes_features(run: RunDirectory, images: list[Path], tm
     with torch.inference_mode():
         expected = torch.nn.functional.normalize(head(torch.from_numpy(features))).numpy()
     np.testing.assert_allclose(session.run(None, {"features": features})[0], expected, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not any(map(shutil.which, COMPILERS)), reason="there is no C++ compiler")
+def test_aotinductors_package_takes_batches_of_any_size(run: RunDirectory, images: list[Path], tmp_path: Path):
+    formats = Formats({Format.aoti})
+    export(run.path, tmp_path / "embedder", data_root=tmp_path, images=images, formats=formats)
+    model = torch._inductor.aoti_load_package(str(tmp_path / "embedder" / "model.aoti.pt2"))
+    embedder = load(run.path, device="cpu")
+    expected, given = embedder.encode(images), normalised(embedder.encoders[0], images)
+    for count in (1, 3):
+        contiguous = torch.from_numpy(np.ascontiguousarray(given[:count]))  # its code does not look at strides
+        np.testing.assert_allclose(model(contiguous), expected[:count], atol=1e-4)
+
+
+def test_the_recall_of_the_runs_queries_is_the_runs_where_they_are_its_index(run: RunDirectory, world: World):
+    queries = QueryImages.of_run(run, world.folder.parent)
+    assert queries is not None
+    found = queries.recall(load(run.path, device="cpu").encode(queries.paths), "cosine")
+    assert found == pytest.approx(run.scores.test.of("clean", "merged").mean["R@1"])
+    few = QueryImages.of_run(run, world.folder.parent, most=7)
+    assert few is not None
+    assert few.frame["label"].to_list() == [
+        label for label in queries.frame["label"].unique().sort()[::2] for _ in "123"
+    ]
+    assert QueryImages.of_run(run, world.folder) is None
 
 
 @pytest.mark.parametrize("size", [(300, 200), (97, 180), (160, 160)], ids=str)
@@ -104,10 +138,14 @@ def test_with_preprocessing_inside_images_of_any_size_go_in(run: RunDirectory, i
         assert found @ embedding > 0.9999
 
 
-def test_what_is_asked_for_in_vain_is_said(run: RunDirectory, images: list[Path], tmp_path: Path):
+def test_what_is_asked_for_in_vain_is_said(
+    run: RunDirectory, images: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("shutil.which", lambda name: None)
     for formats, said in (
         (Formats({Format.pt2}, int8=True), "are of ONNX; add --format onnx"),
         (Formats({Format.onnx}, Part.head, int8=True), "leave out --part head"),
+        (Formats({Format.aoti}), r"--format aoti needs a C\+\+ compiler, .* or clang\+\+; install one"),
     ):
         with pytest.raises(UsageError, match=said):
             export(run.path, tmp_path / "embedder", data_root=tmp_path, images=images, formats=formats)
