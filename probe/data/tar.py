@@ -104,8 +104,8 @@ def _regular_files(file: BinaryIO, size: int) -> Iterator[tuple[str, Place]]:
 def _next_tar(file: BinaryIO, start: int, end: int) -> int:
     """Where another tar follows the one from `start` whose members end at `end`; where the file ends, if none does.
 
-    Raises TarError for other zeros than those that end a tar, two blocks at least, and fill its last record where another
-    one follows, and for anything else: `tarfile` takes any header that it cannot read for the end.
+    Raises TarError for anything but the zeros that end a tar, two blocks at least, which fill its last record where
+    another one follows: `tarfile` takes any header that it cannot read for the end.
     """
     file.seek(end)
     position = end
