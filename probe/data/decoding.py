@@ -6,9 +6,11 @@ installed.
     decode(Path("shoe.jpg")).size      # (width, height), upright
 """
 
+import zlib
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
+from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -20,6 +22,10 @@ from probe.errors import UsageError
 # Of Pillow's other formats, some run programs (EPS) and some have no signature (TGA).
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "MPO", "JPEG2000", "PPM", "AVIF", "HEIF")
 HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")  # ISO/IEC 23008-12
+PNG = b"\x89PNG\r\n\x1a\n"
+PNG_PIXELS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")  # the chunks of which pixels are made
+PNG_ORIENTATION = b"eXIf"
+PNG_SIZES = 12  # bytes of a chunk beside its content: length, kind and checksum
 DEEP = 65535  # white in 16 bits
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -43,6 +49,21 @@ def decode(file: Path | BinaryIO) -> Image.Image:
     range, and MissingDecoderError for HEIC without pillow-heif.
     """
     try:
+        return _decoded(file)
+    except MemoryError:
+        raise
+    except Exception as error:  # Pillow raises anything, also for what says nothing of the pixels
+        pixels_alone = _bare_png(file)
+        if pixels_alone is None:
+            raise
+        try:
+            return _decoded(pixels_alone)
+        except Exception:
+            raise error from None
+
+
+def _decoded(file: Path | BinaryIO) -> Image.Image:
+    try:
         opened = Image.open(file, formats=_formats())
     except UnidentifiedImageError:  # Pillow's message has the address of the buffer
         if "HEIF" not in _formats() and _is_heif(_first(file, 12)):
@@ -57,8 +78,8 @@ def decode(file: Path | BinaryIO) -> Image.Image:
 
 def to_rgb(image: Image.Image) -> Image.Image:
     """An image as a library or a user has opened it -> RGB, as `decode` gives it."""
-    image = _upright(image)
-    if image.mode in ("F", "I") or image.mode.startswith("I;"):
+    image = _upright(image.convert("I") if image.mode.startswith("I;") else image)
+    if image.mode in ("F", "I"):
         image = _in_8_bits(image)
     if image.has_transparency_data:
         image = image.convert("RGBA")
@@ -82,6 +103,27 @@ def _in_8_bits(image: Image.Image) -> Image.Image:
     if image.mode == "F" or lowest < 0 or highest > DEEP:
         raise ValueError(f"pixels from {lowest:g} to {highest:g}, of which nothing says how bright they are")
     return Image.fromarray((np.asarray(image) * np.float32(255 / DEEP)).round().astype(np.uint8))
+
+
+def _bare_png(file: Path | BinaryIO) -> BinaryIO | None:
+    """A PNG without its texts, colour profile and dates; None for another kind, or where it has nothing of these."""
+    if isinstance(file, Path):
+        content = file.read_bytes()
+    else:
+        file.seek(0)
+        content = file.read()
+    if not content.startswith(PNG):
+        return None
+    kept, position = [PNG], len(PNG)
+    while position < len(content):
+        size = int.from_bytes(content[position : position + 4], "big") + PNG_SIZES
+        chunk, kind = content[position : position + size], content[position + 4 : position + 8]
+        is_whole = zlib.crc32(chunk[4:-4]) == int.from_bytes(chunk[-4:], "big")
+        if kind in PNG_PIXELS or (kind == PNG_ORIENTATION and is_whole):
+            kept.append(chunk)
+        position += size
+    bare = b"".join(kept)
+    return BytesIO(bare) if len(bare) < len(content) else None
 
 
 def _beginning(file: Path | BinaryIO) -> str:

@@ -1,26 +1,26 @@
-"""A plain image folder as a manifest: `<folder>/<class>/<image>`, deeper folders belong to their class.
+"""A plain image folder as a manifest: `<folder>/<class>/<image>`, deeper folders belong to their class; where the first
+folders are splits, `<folder>/<split>/<class>/<image>` (layout.py).
 
 A tar counts as the folder that it lies in, so the images of `<class>/shard.tar` and of `shard.tar/<class>` have that
 class; a WebDataset sample's own label (`key.cls`, else `label` in `key.json`) goes before its folder.
-Hidden files and folders (`._1.jpg`, `.thumbnails`) are not part of it.
-
-Classes, not images, are divided into train, val and test (60, 15, 25 %), in the order of the SHA-256 of their names,
-so the division depends on neither the operating system's listing order nor a seed.
+Hidden files and folders (`._1.jpg`, `.thumbnails`) are not part of it; of other files it is said how many of which kind
+are passed over.
 
     manifest = image_folder(Path("~/photos/shoes").expanduser())
 """
 
-import hashlib
 import os
+import re
 import unicodedata
-from collections.abc import Mapping
+from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import polars as pl
-
 from probe.data import tar
+from probe.data.layout import read_layout, rows_of
 from probe.data.manifest import Manifest, image_path
 from probe.errors import UsageError
+from probe.progress import say
 
 # Of the formats that extraction decodes.
 SUFFIXES = {
@@ -28,31 +28,35 @@ SUFFIXES = {
     *(".tif", ".tiff", ".jp2", ".j2k", ".jpf", ".jpx", ".ppm", ".pgm", ".pbm", ".pnm"),
 }
 KNOWN = SUFFIXES | {tar.SUFFIX}
-TRAIN, VAL = 0.60, 0.15
+LABELS = (".cls", ".json")  # of WebDataset samples
+KIND = re.compile(r"\.[a-z0-9_]{1,8}")
+KINDS_SHOWN = 10
+
+
+@dataclass(frozen=True)
+class _Content:
+    places: dict[str, str] = field(default_factory=dict)
+    """Image id -> its path, in which no tar is a folder."""
+    shards: list[str] = field(default_factory=list)
+    """The tars."""
+    passed_over: Counter[str] = field(default_factory=Counter)
+    """Kind of file -> how many there are."""
 
 
 def image_folder(folder: Path) -> Manifest:
-    """Every image below `folder`; its label is its first folder, its domain and source the name of `folder`."""
+    """Every image below `folder`; domain and source are the name of `folder`. Says what is passed over, and how the
+    folders are read where that is not plain.
+
+    Raises UsageError where there are no images, and for folders that can be read in several ways.
+    """
     folder = folder.resolve()
-    return Manifest(divided(_labels(folder), folder.name), {folder.name: folder}, str(folder), folder.name)
-
-
-def divided(label_of: Mapping[str, str], name: str) -> pl.DataFrame:
-    """The rows of a manifest, of image ids and their labels, by id; classes are divided into train, val and test."""
-    images = sorted(label_of)
-    labels = [label_of[image] for image in images]
-    split_of = _divided(sorted(set(labels)))
-    splits = [split_of[label] for label in labels]
-    return pl.DataFrame(
-        {
-            "image": images,
-            "source": [name] * len(images),
-            "label": labels,
-            "domain": [name] * len(images),
-            "split": splits,
-            "role": ["train" if split == "train" else "both" for split in splits],
-        }
-    )
+    content = _content(folder)
+    layout = read_layout(folder, content.places, _own_labels(folder, content))
+    for remark in (_passed_over(folder, content), layout.remark):
+        if remark:
+            say(remark)
+    name = folder.name
+    return Manifest(rows_of(layout.cells, name), {name: folder}, str(folder), name)
 
 
 def image_files(folder: Path) -> list[str]:
@@ -61,76 +65,123 @@ def image_files(folder: Path) -> list[str]:
 
 
 def image_ids(folder: Path) -> list[str]:
-    """The images below a folder, sorted, those in tars as `shard.tar/name`. Raises UsageError where there are none."""
-    return sorted(_labels(folder))
+    """The images below a folder, sorted, those in tars as `shard.tar/name`; says what is passed over. Raises UsageError
+    where there are none."""
+    content = _content(folder)
+    if remark := _passed_over(folder, content):
+        say(remark)
+    return sorted(content.places)
 
 
 def shard_ids(shard: Path) -> list[str]:
     """The images in a tar, sorted, as `shard.tar/name`. Raises UsageError where there are none."""
-    found = sorted(_labels_inside(shard.parent, shard.name))
-    if not found:
+    content = _Content()
+    _add_tar(content, shard.parent, shard.name)
+    if not content.places:
         raise UsageError(f"{shard} holds no images ({', '.join(sorted(SUFFIXES))}).")
-    return found
+    return sorted(content.places)
 
 
-def _labels(folder: Path) -> dict[str, str]:
-    """Image id -> label. Raises UsageError where there are no images."""
-    found = {}
+def _content(folder: Path) -> _Content:
+    """Raises UsageError where there are no images."""
+    content = _Content()
     for file in _files(folder):
-        found |= _labels_inside(folder, file) if _is_one_of(file, {tar.SUFFIX}) else {file: _label(file, folder)}
-    if not found:
+        if _is_one_of(file, {tar.SUFFIX}):
+            _add_tar(content, folder, file)
+        elif _is_one_of(file, SUFFIXES):
+            content.places[file] = file
+        else:
+            content.passed_over[_kind(file)] += 1
+    if not content.places:
         raise UsageError(
-            f"{folder} holds neither a manifest.csv nor images ({', '.join(sorted(SUFFIXES))}), loose or in .tar files."
+            f"{folder} holds neither a manifest.csv nor images ({', '.join(sorted(SUFFIXES))}), loose or in .tar files"
+            + (f", only {_counted(content.passed_over)}." if content.passed_over else ".")
         )
-    return found
+    return content
 
 
-def _label(place: str, folder: Path) -> str:
-    return place.split("/")[0] if "/" in place else folder.name
-
-
-def _labels_inside(folder: Path, shard: str) -> dict[str, str]:
-    """Image id -> label, of the images in a tar."""
-    path = image_path(folder, shard)
-    own = tar.labels(path)
+def _add_tar(content: _Content, folder: Path, shard: str) -> None:
+    content.shards.append(shard)
     around = shard.rpartition("/")[0]  # the tar itself is no class
-    found = {}
-    for name in tar.members(path):
+    for name in tar.members(image_path(folder, shard)):
         if _is_one_of(name, SUFFIXES):
-            place = f"{around}/{name}".lstrip("/")
-            found[_utf8(f"{shard}/{name}", folder)] = own.get(tar.sample_key(name)) or _label(place, folder)
+            content.places[_named(f"{shard}/{name}", folder)] = f"{around}/{name}".lstrip("/")
+        elif not name.endswith(LABELS) and not _is_hidden(name):
+            content.passed_over[_kind(name)] += 1
+
+
+def _own_labels(folder: Path, content: _Content) -> dict[str, str]:
+    """Image id -> label, of the images in tars that have one beside them."""
+    found = {}
+    for shard in content.shards:
+        path = image_path(folder, shard)
+        own = tar.labels(path)
+        for name in tar.members(path):
+            if (image := f"{shard}/{name}") in content.places and (label := own.get(tar.sample_key(name))):
+                found[image] = label
     return found
+
+
+def _passed_over(folder: Path, content: _Content) -> str | None:
+    return f"{folder}: passed over, as no images: {_counted(content.passed_over)}" if content.passed_over else None
+
+
+def _counted(kinds: Counter[str]) -> str:
+    """`3 .heic, 1 .svg`, the most frequent first."""
+    ranked = sorted(kinds.items(), key=lambda each: (-each[1], each[0]))
+    counted = [f"{count:,} {kind}" for kind, count in ranked[:KINDS_SHOWN]]
+    others = sum(count for _, count in ranked[KINDS_SHOWN:])
+    return ", ".join(counted + ([f"{others:,} of other kinds"] if others else []))
+
+
+def _kind(file: str) -> str:
+    suffix = Path(file).suffix.lower()
+    if KIND.fullmatch(suffix):
+        return suffix
+    return "with a dot at the end" if file.endswith(".") else "without a suffix"
 
 
 def _files(folder: Path) -> list[str]:
-    """Images and tars."""
+    """All that are not hidden, in no order. Raises UsageError for two whose names are one in NFC."""
     found, seen = [], set()
     for parent, subfolders, files in os.walk(folder, followlinks=True, onerror=_refuse):
         seen.add(os.path.realpath(parent))
         subfolders[:] = [
             name for name in subfolders if name[0] != "." and os.path.realpath(Path(parent, name)) not in seen
         ]
-        found += [Path(parent, file).relative_to(folder).as_posix() for file in files if _is_one_of(file, KNOWN)]
-    return [unicodedata.normalize("NFC", _utf8(file, folder)) for file in found]
+        files = [name for name in files if name[0] != "."]
+        _require_one_form([*subfolders, *files], Path(parent))
+        found += [Path(parent, file).relative_to(folder).as_posix() for file in files]
+    return [unicodedata.normalize("NFC", _named(file, folder) if _is_one_of(file, KNOWN) else file) for file in found]
+
+
+def _require_one_form(names: list[str], parent: Path) -> None:
+    forms: dict[str, str] = {}
+    for name in names:
+        if not name.isascii() and (other := forms.setdefault(unicodedata.normalize("NFC", name), name)) != name:
+            raise UsageError(
+                f"{parent}: {other!a} and {name!a}, which differ in Unicode's form alone, become one id; rename one."
+            )
 
 
 def _is_one_of(file: str, suffixes: set[str]) -> bool:
-    return Path(file).suffix.lower() in suffixes and not Path(file).name.startswith(".")
+    return Path(file).suffix.lower() in suffixes and not _is_hidden(file)
+
+
+def _is_hidden(file: str) -> bool:
+    return Path(file).name.startswith(".")
 
 
 def _refuse(error: OSError) -> None:
     raise UsageError(f"{error.filename} cannot be read ({error.strerror}).") from error
 
 
-def _utf8(image: str, folder: Path) -> str:
+def _named(image: str, folder: Path) -> str:
+    """The name, if it can be an id. Raises UsageError for one that is not UTF-8, or has a backslash."""
+    if "\\" in image:
+        raise UsageError(f"{folder} has a file with a backslash in its name, {image!r}; rename it.")
     try:
         image.encode()
     except UnicodeEncodeError as error:
         raise UsageError(f"{folder} has a file whose name is not UTF-8, {image!a}; rename it.") from error
     return image
-
-
-def _divided(labels: list[str]) -> dict[str, str]:
-    shuffled = sorted(labels, key=lambda label: hashlib.sha256(label.encode()).digest())
-    train, val = round(len(labels) * TRAIN), round(len(labels) * (TRAIN + VAL))
-    return {label: "train" if i < train else "val" if i < val else "test" for i, label in enumerate(shuffled)}

@@ -16,7 +16,7 @@ from typing import Any, Protocol, TypeGuard, runtime_checkable
 
 import polars as pl
 
-from probe.data.folder import divided
+from probe.data.layout import divided, rows_of
 from probe.data.manifest import Manifest
 from probe.errors import UsageError, first_line, nearest
 from probe.progress import say, track
@@ -204,7 +204,7 @@ def _frame(rows: Mapping[str, HuggingFaceRows], source: str) -> pl.DataFrame:
     """Of a manifest; what has no labels has the name of the whole, as the images of a folder without subfolders."""
     labels = {split: each.labels or [source] * len(each) for split, each in rows.items()}
     if "" in rows:
-        return divided(dict(zip(rows[""].ids, labels[""], strict=True)), source)
+        return rows_of(divided(dict(zip(rows[""].ids, labels[""], strict=True))), source)
     parts = [
         pl.DataFrame(
             {

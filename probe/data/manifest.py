@@ -1,8 +1,9 @@
 """A manifest: one row an image, with its label, domain, split and role; validated before any work starts.
 
-Columns: `image` (posix path relative to the source's root, NFC), `source`, `label`, `domain`, `split`
-(train|val|test), `role` (train|query|index|both). A class is a label in a domain. Only a row of role `query` may have
-several labels; `label` then holds a list in every row. No row is ever dropped: a bad one is an error that names it.
+Columns: `image` (posix path relative to the source's root), `source`, `label`, `domain`, `split` (train|val|test),
+`role` (train|query|index|both); images, labels and domains in NFC. A class is a label in a domain. Only a row of role
+`query` may have several labels; `label` then holds a list in every row. No row is ever dropped: a bad one is an error
+that names it.
 
     manifest = read_manifest(Path("pocket/manifest.csv"))
     manifest.split("test").height
@@ -184,11 +185,13 @@ def _recorded_roots(origin: Path, manifest: Manifest) -> dict[str, str]:
 
 def _validated(frame: pl.DataFrame, where: str) -> pl.DataFrame:
     _require_columns(frame, where)
-    frame = _composed(frame.select(COLUMNS))
+    frame = _composed(frame.select(COLUMNS), where)
     frame = frame.with_columns(plainest(frame["label"]))
     _require_labels(frame, where)
     empty = pl.any_horizontal(pl.col(pl.String).is_null() | (pl.col(pl.String) == ""))
     _refuse(frame, empty, where, "an empty field")
+    for column in ("label", "domain"):
+        _refuse(frame, _has_blank_at_an_end(frame[column]), where, f"a {column} with a blank at an end")
     escapes = r"\\|(^|/)\.{0,2}(/|$)"  # a backslash, or a component that is empty, . or ..
     leads_out = pl.col("image").str.contains(escapes)
     _refuse(frame, leads_out, where, "an image path that is not relative to the source's root")
@@ -215,13 +218,44 @@ def _require_columns(frame: pl.DataFrame, where: str) -> None:
         raise UsageError(f"{where} has no rows.")
 
 
-def _composed(frame: pl.DataFrame) -> pl.DataFrame:
-    """Image ids in NFC, which ASCII is, and without `./` in front."""
-    image = pl.col("image")
-    frame = frame.with_columns(image.str.strip_prefix("./"))
-    if frame.select((image.str.len_bytes() == image.str.len_chars()).all()).item():
-        return frame
-    return frame.with_columns(image.str.normalize("NFC"))
+def _composed(frame: pl.DataFrame, where: str) -> pl.DataFrame:
+    """Image ids, labels and domains in NFC, and ids without `./` in front."""
+    frame = frame.with_columns(pl.col("image").str.strip_prefix("./"))
+    composed = frame.with_columns(_nfc(frame[column]) for column in ("image", "label", "domain"))
+    _require_no_new_copies(frame, composed, where)
+    return composed
+
+
+def _nfc(values: pl.Series) -> pl.Series:
+    """Of strings, or of lists of strings; ASCII is it already."""
+    texts = values.explode() if values.dtype == LISTS else values
+    if (texts.str.len_bytes() == texts.str.len_chars()).all():
+        return values
+    if values.dtype == LISTS:
+        return values.to_frame().select(pl.all().list.eval(pl.element().str.normalize("NFC"))).to_series()
+    return values.str.normalize("NFC")
+
+
+def _has_blank_at_an_end(values: pl.Series) -> pl.Series:
+    if values.dtype == LISTS:
+        padded = pl.all().list.eval(pl.element() != pl.element().str.strip_chars())
+        return values.to_frame().select(padded.list.any()).to_series()
+    return values != values.str.strip_chars()
+
+
+def _require_no_new_copies(frame: pl.DataFrame, composed: pl.DataFrame, where: str) -> None:
+    """Raises UsageError for two images that have one id only since these are in NFC."""
+    changed = composed["image"] != frame["image"]
+    if not changed.any():
+        return
+    spellings = frame.select("source", "image", id=composed["image"]).unique()
+    twice = spellings.filter(pl.struct("source", "id").is_duplicated()).sort("source", "id", "image")
+    if not twice.is_empty():
+        first, second = twice["image"][:2]
+        raise UsageError(
+            f"{where} has two images that become one id, {first!a} and {second!a}, as they differ in Unicode's form "
+            "alone; rename one, or write both alike."
+        )
 
 
 def _require_labels(frame: pl.DataFrame, where: str) -> None:

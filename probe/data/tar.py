@@ -1,7 +1,8 @@
 """Reading members of tar files where they lie: an index of offsets made once, then one seek for each image.
 
 Nothing is unpacked and no link is followed, so a member's name cannot lead anywhere on the disk. Only uncompressed tars
-can be read from the middle. A tar is read to the end of its file: a damaged header is not its end.
+can be read from the middle. A tar is read to the end of its file, and so are several that `cat` has joined: neither a
+damaged header nor the zeros behind the first are its end.
 
     read_member(Path("shard-0000.tar"), "000012.jpg")       # bytes
 """
@@ -10,13 +11,16 @@ import errno
 import json
 import tarfile
 import unicodedata
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import BinaryIO
 
 from probe.errors import UsageError
 
 SUFFIX = ".tar"
 BLOCK_BYTES = 1 << 20
+END_BYTES = 2 * tarfile.BLOCKSIZE
 
 Place = tuple[int, int]  # offset and size
 
@@ -24,7 +28,8 @@ Place = tuple[int, int]  # offset and size
 def members(path: Path) -> dict[str, Place]:
     """Name (NFC) -> where its bytes are, of the regular files of a tar; of equal names the last counts, as in tar.
 
-    Raises UsageError for a file that is no tar, is compressed, damaged, or cut off.
+    Raises UsageError for a file that is no tar, is compressed, damaged, or cut off, and for two members whose names
+    become one in NFC.
     """
     status = path.stat()
     return _members(path, status.st_mtime_ns, status.st_size)
@@ -37,16 +42,24 @@ def read_member(path: Path, name: str) -> bytes:
 
 
 def labels(path: Path) -> dict[str, str]:
-    """Key of a WebDataset sample -> its label: the text of `key.cls`, else `label` of `key.json`."""
-    found = {}
-    places = members(path)
-    for name in sorted(places, reverse=True):  # .json before .cls, which replaces it
-        if name.endswith(".cls"):
-            found[sample_key(name)] = _bytes(path, *places[name]).decode(errors="replace").strip()
-        elif name.endswith(".json"):
-            label = _json_label(path, name, _bytes(path, *places[name]))
-            if label is not None:
-                found[sample_key(name)] = label
+    """Key of a WebDataset sample -> its label: the text of `key.cls`, else `label` of `key.json`.
+
+    Raises UsageError for a sample with two labels, as those of `img.00.jpg` and `img.01.jpg`, whose key is `img`.
+    """
+    found: dict[str, str] = {}
+    for suffix in (".json", ".cls"):  # which replaces the former
+        of_suffix: dict[str, tuple[str, str]] = {}  # label and member
+        for name, place in members(path).items():
+            if not name.endswith(suffix):
+                continue
+            label = _label(path, name, _bytes(path, *place))
+            key = sample_key(name)
+            if label is not None and of_suffix.setdefault(key, (label, name))[0] != label:
+                raise UsageError(
+                    f"{path}: the sample '{key}' has two labels, in {of_suffix[key][1]} and in {name}: the name of a "
+                    "WebDataset sample ends at its first dot; write its names without dots, or a manifest."
+                )
+        found |= {key: label for key, (label, _) in of_suffix.items()}
     return found
 
 
@@ -59,15 +72,14 @@ def sample_key(name: str) -> str:
 @cache
 def _members(path: Path, _modified: int, size: int) -> dict[str, Place]:
     found: dict[str, Place] = {}
+    written: dict[str, str] = {}  # NFC -> as it stands
     try:
-        with tarfile.open(path, "r:") as tar:
-            for member in tar:
-                if member.offset_data + member.size > size:
-                    raise tarfile.TarError(f"the member at byte {member.offset:,} is longer than the file")
-                if member.isreg() and not member.issparse():
-                    name = unicodedata.normalize("NFC", member.name.removeprefix("./"))
-                    found[name] = (member.offset_data, member.size)
-            _require_end(path, tar.offset)
+        with path.open("rb") as file:
+            for own, place in _regular_files(file, size):
+                name = unicodedata.normalize("NFC", own)
+                if written.setdefault(name, own) != own:
+                    raise tarfile.TarError(f"its members {written[name]!a} and {own!a} become one name")
+                found[name] = place
     except (tarfile.TarError, OSError, EOFError, ValueError, OverflowError) as error:
         raise UsageError(
             f"{path} cannot be read as an uncompressed tar ({error}); unpack it, or replace it by a whole one."
@@ -75,18 +87,37 @@ def _members(path: Path, _modified: int, size: int) -> dict[str, Place]:
     return found
 
 
-def _require_end(path: Path, offset: int) -> None:
-    """Raises TarError unless the file goes on with nothing but zeros, two blocks at least: `tarfile` takes any header
-    that it cannot read for the end."""
-    with path.open("rb") as file:
-        file.seek(offset)
-        position = offset
-        while block := file.read(BLOCK_BYTES):
-            if block.count(0) < len(block):
-                raise tarfile.TarError(f"there is no header of a member at byte {offset:,}, and the file goes on")
-            position += len(block)
-    if position - offset < 2 * tarfile.BLOCKSIZE:
+def _regular_files(file: BinaryIO, size: int) -> Iterator[tuple[str, Place]]:
+    """Those of one tar, and of all that follow it in the file."""
+    start = 0
+    while start < size or not size:
+        file.seek(start)
+        with tarfile.open(fileobj=file, mode="r:") as tar:
+            for member in tar:
+                if member.offset_data + member.size > size:
+                    raise tarfile.TarError(f"the member at byte {member.offset:,} is longer than the file")
+                if member.isreg() and not member.issparse():
+                    yield member.name.removeprefix("./"), (member.offset_data, member.size)
+        start = _next_tar(file, start, tar.offset)
+
+
+def _next_tar(file: BinaryIO, start: int, end: int) -> int:
+    """Where another tar follows the one from `start` whose members end at `end`; where the file ends, if none does.
+
+    Raises TarError for anything but the zeros that end a tar, two blocks at least, which fill its last record where
+    another one follows: `tarfile` takes any header that it cannot read for the end.
+    """
+    file.seek(end)
+    position = end
+    while (block := file.read(BLOCK_BYTES)) and not block.strip(b"\0"):
+        position += len(block)
+    position += (len(block) - len(block.lstrip(b"\0"))) // tarfile.BLOCKSIZE * tarfile.BLOCKSIZE
+    zeros = position - end
+    if block and (zeros < END_BYTES or (position - start) % tarfile.RECORDSIZE):
+        raise tarfile.TarError(f"there is no header of a member at byte {end:,}, and the file goes on")
+    if zeros < END_BYTES:
         raise tarfile.TarError(f"it is cut off at byte {position:,}, without the blocks that end a tar")
+    return position
 
 
 def _bytes(path: Path, offset: int, size: int) -> bytes:
@@ -99,7 +130,10 @@ def _bytes(path: Path, offset: int, size: int) -> bytes:
     return content
 
 
-def _json_label(path: Path, name: str, content: bytes) -> str | None:
+def _label(path: Path, name: str, content: bytes) -> str | None:
+    """What a .cls or a .json says; None for a .json without `label`."""
+    if name.endswith(".cls"):
+        return content.decode(errors="replace").strip()
     try:
         fields = json.loads(content)
     except ValueError as error:
@@ -107,4 +141,9 @@ def _json_label(path: Path, name: str, content: bytes) -> str | None:
     label = fields.get("label") if isinstance(fields, dict) else None
     if label is None or isinstance(label, str | int):
         return None if label is None else str(label)
-    raise UsageError(f"{path}: the label in its member {name} is neither text nor a number; write a manifest.")
+    if isinstance(label, float):
+        raise UsageError(
+            f"{path}: the label in its member {name} is {label}, and a fraction is no class; write a whole number or "
+            "text there, or a manifest."
+        )
+    raise UsageError(f"{path}: the label in its member {name} is neither text nor a whole number; write a manifest.")

@@ -15,7 +15,10 @@ import polars as pl
 from probe.data import Manifest
 from probe.device import choose_device
 from probe.evaluate.folder import EmbeddingSource, EvaluationSettings
+from probe.extract import Constants
 from probe.progress import say
+
+BLOCK_ROWS = 4096
 
 if TYPE_CHECKING:
     import torch
@@ -46,12 +49,23 @@ def external_source(
         vectors = found.vectors(settings.split, settings.distance)
         if found.unknown:
             say(f"{found.unknown:,} of {len(found):,} ids are of no image of {manifest.where} and are not used")
+        if remark := _constants(vectors).remark:
+            say(f"{path.name}: {remark}")
         device, reason = choose_device(device_choice)
         say(f"evaluate on {device.type} ({reason})")
         rows = manifest.split(settings.split)
         return rows, vectors if device.type == "cpu" else vectors.block(0, len(vectors)).to(device)
 
     return EmbeddingSource(path.stem, path.name, description, identity, embed)
+
+
+def _constants(vectors: "Vectors") -> Constants:
+    found = Constants()
+    for start in range(0, len(vectors), BLOCK_ROWS):
+        found.add(vectors.block(start, start + BLOCK_ROWS).numpy())
+        if found.none:
+            break
+    return found
 
 
 def digest_of(path: Path) -> str:

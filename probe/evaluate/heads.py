@@ -77,6 +77,9 @@ def head_source(
     def embed() -> "tuple[pl.DataFrame, torch.Tensor]":
         device, reason = choose_device(device_choice)
         say(f"evaluate on {device.type} ({reason})")
+        for each in {id(each): each for each in features}.values():
+            if remark := each.constants.remark:
+                say(f"{each.selection.features_name}: {remark}")
         return _embedded(in_order, split, combine, device)
 
     return EmbeddingSource(

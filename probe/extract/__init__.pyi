@@ -1,3 +1,4 @@
+from .constants import Constants as Constants
 from .features import CachedFeatures as CachedFeatures
 from .features import FeatureRows as FeatureRows
 from .features import fuse as fuse

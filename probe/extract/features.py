@@ -7,7 +7,7 @@ Images that extraction could not decode are the exception: they are known to hav
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -17,6 +17,7 @@ import polars as pl
 from feature_cache import Location, Spec
 from probe.data import SPLITS, Manifest
 from probe.errors import UsageError
+from probe.extract.constants import Constants
 from probe.extract.match import feature_differences
 from probe.extract.selection import Selection, Size
 from probe.extract.stores import BackboneStores, MissingFeaturesError, unit
@@ -24,6 +25,7 @@ from probe.workspace import Workspace
 
 KEY = ["source", "image", "split"]
 USUAL_SIDE = 512  # pixels
+BLOCK_ROWS = 4096
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,26 @@ class CachedFeatures:
             for name, stores in self._stores.items()
         ]
         return self._rows.join(pl.concat([self._rows.clear(), *failed]), on=KEY, how="semi", maintain_order="left")
+
+    @cached_property
+    def constants(self) -> Constants:
+        """Which columns are the same in all images, but for sizes that are appended."""
+        found = Constants()
+        for block in self._blocks():
+            found.add(block)
+            if found.none:
+                break
+        return found
+
+    @cached_property
+    def all_equal(self) -> bool:
+        """Whether all images have the same features; mostly known from the first block of them."""
+        found = Constants()
+        for block in self._blocks():
+            found.add(block)
+            if not found.all:
+                break
+        return found.all
 
     @property
     def spec(self) -> dict[str, Spec]:
@@ -149,6 +171,15 @@ class CachedFeatures:
         if self.selection.append:
             features[:, width:] = _appended(self._sizes(frame), self.selection, width)
         return features
+
+    def _blocks(self) -> Iterator[np.ndarray]:
+        """(n, D) features of all images in the order of their ids, without what is appended."""
+        width = self.dim - len(self.selection.append)
+        for split in self.splits:
+            rows = self._usable(self._rows.filter(pl.col("split") == split))
+            frame = rows.unique(["source", "image"]).sort("source", "image")
+            for start in range(0, len(frame), BLOCK_ROWS):
+                yield self.load(frame[start : start + BLOCK_ROWS])[:, :width]
 
     def _parts(self, split: str | None = None) -> list[BackboneStores]:
         """The stores of a split, by default of any, in the order of the columns."""

@@ -21,6 +21,7 @@ from feature_cache import Failure, Location, Rows, Spec, StoreWriter
 from probe.backbones import Encoder
 from probe.data import ImageBatch, Unread, choose_workers, decoded_batches
 from probe.errors import ProbeError
+from probe.extract.constants import Constants
 from probe.extract.plan import Settings, Task
 from probe.progress import say, track
 
@@ -35,6 +36,8 @@ class Extracted:
     """All images of the source that could not be decoded."""
     unread: list[Unread]
     """Those that the system did not hand over this time."""
+    constants: Constants
+    """Columns that are the same in all that was extracted now."""
 
 
 def extract(task: Task, encoder: Encoder, spec: Spec, settings: Settings, weights: Location | None = None) -> Extracted:
@@ -52,6 +55,7 @@ def extract(task: Task, encoder: Encoder, spec: Spec, settings: Settings, weight
     ):
         done, failed = writer.done, set(writer.failed)
         unread: list[Unread] = []
+        constants = Constants()
         todo = [image for image in task.todo if image not in done]
         if len(todo) < len(task.todo):
             say(f"{task.source}: {len(task.todo) - len(todo):,} images were extracted by an interrupted run")
@@ -60,7 +64,9 @@ def extract(task: Task, encoder: Encoder, spec: Spec, settings: Settings, weight
             _batches(todo, task, encoder, settings) as batches,
         ):
             for batch in batches:
-                behind.add(batch, _features(batch, encoder))
+                features = _features(batch, encoder)
+                constants.add(features)
+                behind.add(batch, features)
                 advance(len(batch))
                 failed.difference_update(batch.ids)
                 failed.update(failure.id for failure in batch.failures)
@@ -72,7 +78,7 @@ def extract(task: Task, encoder: Encoder, spec: Spec, settings: Settings, weight
                     raise ProbeError(_too_many(task, list(writer.failed.values()), unread, allowed))
             behind.finish()
         _finish(writer, task)
-        return Extracted(sorted(writer.failed.values()), unread)
+        return Extracted(sorted(writer.failed.values()), unread, constants)
 
 
 def _batches(

@@ -13,6 +13,7 @@ from probe.backbones import Backbone
 from probe.data import Manifest, Unread, only
 from probe.device import choose_device, gpu_name
 from probe.errors import ProbeError, UsageError
+from probe.extract.constants import Constants
 from probe.extract.plan import Settings, Task, plan_extraction
 from probe.extract.speed import Speed, record
 from probe.precision import Precision, PrecisionChoice, choose_precision
@@ -71,7 +72,7 @@ def extract_sources(
             seconds = time.monotonic() - start
             speed = Speed(backbone.name, device.type, len(task.todo), seconds, precision, gpu_name(device.type))
             record(workspace.cache, speed)
-        _report(task, extracted.failures)
+        _report(task, extracted.failures, extracted.constants)
         unread += extracted.unread
     if unread:
         raise ProbeError(
@@ -94,11 +95,13 @@ def _merge_left_parts(store: Path) -> None:
             writer.finish()
 
 
-def _report(task: Task, failures: list[Failure]) -> None:
+def _report(task: Task, failures: list[Failure], constants: Constants) -> None:
     failed = f", {len(failures):,} could not be decoded:" if failures else ""
     say(f"{task.source}: {len(FeatureStore(task.store)):,} images in {task.store}{failed}")
     for failure in failures[:5]:
         say(f"  could not decode {failure.id}: {failure.reason}")
+    if constants.remark:
+        say(f"{task.source}: {constants.remark}")
 
 
 def _precision(choice: str | None, backbone: Backbone, stores: list[Path], device_choice: str) -> tuple[Precision, str]:

@@ -123,6 +123,11 @@ class FitData:
         part._number_classes()
         return part
 
+    @property
+    def classes(self) -> int:
+        """Of the training images."""
+        return len(self.class_sizes)
+
     def rows_of_domain(self) -> list[np.ndarray]:
         """The training rows of each domain, ascending."""
         names = self.train.frame["domain"]

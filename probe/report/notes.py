@@ -18,14 +18,30 @@ FEW_CLASSES = 200  # with up to 173, which is what was measured, the discriminan
 def notes(inventory: Inventory) -> list[str]:
     """In the order in which they stand below the table."""
     return [
+        *_features_that_are_equal(inventory),
         *_fitted_to_the_collection(inventory),
         *_drawn_validation(inventory),
         *_undecodable_images(inventory),
         *_queries_left_out(inventory),
+        *_trained_on_one_class(inventory),
         *_training_that_did_not_help(inventory),
         *_few_classes(inventory),
         *_unknown_columns(inventory),
     ]
+
+
+def _features_that_are_equal(inventory: Inventory) -> Iterator[str]:
+    for name in sorted({each.selection.features_name for each in inventory.features.values() if each.all_equal}):
+        yield f"{name}: the features of all images are equal, so no score of them means anything"
+
+
+def _trained_on_one_class(inventory: Inventory) -> Iterator[str]:
+    for row in inventory.recipe.rows:
+        done = [run for runs in inventory.finished(row) for run in runs]
+        found = [run for run in done if run.scores.classes == 1]
+        if found:
+            which = ", ".join(_seed_and_domain(run) for run in found)
+            yield f"{row.name}: trained on images of one class, from which there is nothing to learn: {which}"
 
 
 def _fitted_to_the_collection(inventory: Inventory) -> Iterator[str]:

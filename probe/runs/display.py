@@ -16,6 +16,8 @@ from probe.fit import EpochRecord, RunScores, images_of, training_images
 from probe.progress import clock, say, track
 from probe.runs.run import Run
 
+NO_LOSS = 0.0005  # below it a loss is shown as 0.000
+
 
 class SweepProgress(Protocol):
     """Receives the progress of runs: the display, or the pipe that leads to it."""
@@ -46,6 +48,7 @@ class SweepDisplay:
         self._current: dict[str, str] = {}  # by name of the run, where it stands
         self._search_start: dict[str, float] = {}
         self._notes: set[str] = set()
+        self._without_loss: set[str] = set()
 
     def __enter__(self) -> Self:
         sizes = {id(features): training_images(features) for _, features in self._runs}
@@ -60,6 +63,9 @@ class SweepDisplay:
         self._advance(count, " | ".join(self._current.values()))
 
     def epoch(self, name: str, record: EpochRecord, epochs: int) -> None:
+        if abs(record.loss) < NO_LOSS and name not in self._without_loss:
+            self._without_loss.add(name)
+            say(f"{name}: the loss is 0.000 in epoch {record.epoch}; where it is, nothing is learned")
         scores = ", ".join(f"{metric} {100 * value:.1f}" for metric, value in record.val.items())
         self._current[name] = f"{name} epoch {record.epoch}/{epochs}, loss {record.loss:.3f}, val {scores}"
 

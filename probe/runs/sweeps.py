@@ -88,6 +88,9 @@ class RunFitter:
         if self._settings.tensorboard and isinstance(run.config, TrainedConfig):
             events = Events(run.checkpoint.folder / TENSORBOARD, run.checkpoint.history)
 
+        if isinstance(run.config, TrainedConfig) and data.of_domain(run.config.domain).classes == 1:
+            self._progress.note(f"{run.name}: all training images are of one class, so there is nothing to learn from")
+
         def on_epoch(record: EpochRecord) -> None:
             self._progress.epoch(run.name, record, run.epochs(len(data.train)))
             if events is not None:
@@ -109,4 +112,6 @@ class RunFitter:
             self._data = None  # before the next ones are loaded
             self._data = FitData(features, self.device, self._settings.budget)
             self._progress.note(self._data.why)
+            if remark := features.constants.remark:
+                self._progress.note(f"{features.selection.features_name}: {remark}")
         return self._data

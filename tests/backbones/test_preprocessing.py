@@ -1,5 +1,6 @@
 import io
 import pickle
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ from timm.data import create_transform, resolve_data_config  # pyright: ignore[r
 from torchvision import transforms
 from torchvision.transforms import InterpolationMode, functional
 
+from probe.backbones import preprocessing
 from probe.backbones.catalogue import VIEWS, BackboneRow, read_rows
+from probe.backbones.cropped_resize import cropped_resize
 from probe.backbones.preprocessing import Preprocessing
 from probe.backbones.timm import row_of
 from probe.data.decoding import decode
@@ -280,3 +283,50 @@ def test_a_file_that_cannot_be_decoded_raises(tmp_path: Path, kind: str) -> None
     (tmp_path / "image.jpg").write_bytes(broken(kind))
     with pytest.raises(OSError, match=r"cannot identify image file|truncated"):
         Preprocessing(row_with(px=8))(tmp_path / "image.jpg")
+
+
+EXTREME = [(3, 4001), (997, 2), (5, 211), (6, 6), (300, 7), (1, 800)]
+
+
+@pytest.mark.parametrize("size", EXTREME, ids=str)
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("px", [7, 16])
+def test_a_crop_that_is_computed_alone_has_the_pixels_of_the_whole(
+    size: tuple[int, int], interpolation: str, px: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare = Preprocessing(row_with(px=px, crop_pct=0.8, interpolation=interpolation))
+    image = photo(*size)
+    whole, _ = prepare(image)
+    monkeypatch.setattr(preprocessing, "MOST_SCALED", 0)
+    np.testing.assert_array_equal(prepare(image)[0], whole)
+
+
+@examples(30, 400)
+@given(data=st.data())
+def test_a_crop_that_is_computed_alone_has_the_pixels_of_the_whole_whatever_the_sizes(data: st.DataObject) -> None:
+    side = st.integers(1, 90)
+    width, height = data.draw(side), data.draw(side)
+    scaled = (width + data.draw(side), height + data.draw(side))
+    px = data.draw(st.integers(1, min(scaled)))
+    left, top = (data.draw(st.integers(0, length - px)) for length in scaled)
+    image = photo(width, height, seed=data.draw(st.integers(0, 9)))
+    interpolation = data.draw(st.sampled_from(["bilinear", "bicubic"]))
+    filters = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+    whole = np.asarray(image.resize(scaled, filters[interpolation]))[top : top + px, left : left + px]
+    np.testing.assert_array_equal(cropped_resize(image, scaled, (left, top), px, interpolation), whole)
+
+
+def test_a_long_strip_is_prepared_in_little_memory() -> None:
+    prepare = Preprocessing(row_with(px=224))
+    strip = Image.fromarray(np.arange(20_000, dtype=np.uint8).reshape(20_000, 1, 1).repeat(3, axis=2))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    pixels, size = prepare(strip)
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before  # Pillow's memory is not Python's
+    assert (pixels.shape, size) == ((224, 224, 3), (1, 20_000))
+    assert grown < 100_000  # KiB
+
+
+def test_a_strip_that_is_scaled_on_tensors_fails_with_a_reason_before_memory_is_taken() -> None:
+    prepare = Preprocessing(row_with(px=224, crop_pct=1.0, resampling="tensor"))
+    with pytest.raises(ValueError, match=r"1 x 60000 pixels would be scaled to 224 x 13,440,000"):
+        prepare(Image.new("RGB", (1, 60_000)))

@@ -26,12 +26,12 @@ def encoded(image: Image.Image, kind: str, **options) -> bytes:
     return buffer.getvalue()
 
 
+def chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
 def png(width: int, height: int, depth: int, colour: int, rows: bytes) -> bytes:
     """A PNG of any bit depth and colour type, which Pillow itself does not write."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
     header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
@@ -165,3 +165,63 @@ def test_heic_without_its_plug_in_names_the_extra_and_is_tried_again(telephone: 
         [batch] = batches
     assert [each.id for each in batch.unread] == ["photo.heic"]
     assert batch.failures == []
+
+
+def with_chunk(content: bytes, extra: bytes, last: bool) -> bytes:
+    """A PNG with a chunk more, behind its header or before its end."""
+    place = content.rindex(b"IEND") - 4 if last else len(b"\x89PNG\r\n\x1a\n") + 25
+    return content[:place] + extra + content[place:]
+
+
+LONG = b"Comment\0\0" + zlib.compress(bytes(3 << 20))
+ODD_CHUNKS = {
+    "a long compressed text": chunk(b"zTXt", LONG),
+    "a long international text": chunk(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(bytes(3 << 20))),
+    "a text with a wrong checksum": chunk(b"tEXt", b"Comment\0x")[:-1] + b"?",
+    "a colour profile that is none": chunk(b"iCCP", b"name\0\0" + zlib.compress(bytes(3 << 20))),
+}
+
+
+@pytest.mark.parametrize("last", [False, True], ids=["before the pixels", "behind them"])
+@pytest.mark.parametrize("extra", ODD_CHUNKS.values(), ids=ODD_CHUNKS.keys())
+def test_what_a_png_says_beside_its_pixels_does_not_cost_them(tmp_path: Path, extra: bytes, last: bool) -> None:
+    plain = encoded(Image.fromarray(np.random.default_rng(0).integers(0, 256, (9, 7, 3), np.uint8)), "PNG")
+    content = with_chunk(plain, extra, last)
+    np.testing.assert_array_equal(pixels(content), pixels(plain))
+    (tmp_path / "image.png").write_bytes(content)
+    np.testing.assert_array_equal(np.asarray(decode(tmp_path / "image.png")), pixels(plain))
+
+
+def test_a_png_with_a_long_text_is_still_turned_upright() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    content = with_chunk(
+        encoded(Image.new("RGB", (6, 4)), "PNG", exif=exif), ODD_CHUNKS["a long compressed text"], True
+    )
+    assert decode(io.BytesIO(content)).size == (4, 6)
+    damaged = bytearray(content)
+    damaged[content.index(b"eXIf") + 6] ^= 0xFF
+    assert decode(io.BytesIO(bytes(damaged))).size == (6, 4)
+
+
+def test_damaged_pixels_of_a_png_stay_an_error_with_their_own_reason() -> None:
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8))
+    content = with_chunk(encoded(noise, "PNG"), ODD_CHUNKS["a long compressed text"], last=True)
+    damaged = bytearray(content)
+    damaged[content.index(b"IDAT") + 3000] ^= 0xFF
+    with pytest.raises((OSError, SyntaxError, ValueError)):
+        decode(io.BytesIO(bytes(damaged)))
+
+
+@pytest.mark.parametrize("order", ["<", ">"], ids=["little-endian", "big-endian"])
+@pytest.mark.parametrize("turned", [1, 6])
+def test_16_bit_grey_is_scaled_in_either_byte_order_and_turned_upright(order: str, turned: int) -> None:
+    values = np.array([[0, 257, 65535], [32768, 514, 1000]], np.uint16)
+    exif = Image.Exif()
+    exif[0x0112] = turned
+    mode = "I;16B" if order == ">" else "I;16"
+    image = Image.frombytes(mode, (3, 2), values.astype(f"{order}u2").tobytes())
+    expected = np.round(values / 257)
+    expected = expected if turned == 1 else np.rot90(expected, -1)
+    found = pixels(encoded(image, "TIFF", exif=exif))
+    np.testing.assert_array_equal(found, np.repeat(expected[..., None], 3, axis=2))

@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from probe.data.decoding import FORMATS
-from probe.data.folder import SUFFIXES, image_folder
+from probe.data.folder import SUFFIXES, image_folder, image_ids
 from probe.errors import UsageError
 from tests.conftest import examples
+from tests.data.test_tar import tar
 
 CLASSES = [f"class {i}" for i in range(20)]
 
@@ -111,3 +112,134 @@ def test_a_name_that_is_not_utf8_is_refused_by_name(tmp_path: Path) -> None:
 def test_a_folder_without_images_is_refused(tmp_path: Path, content: list[str]) -> None:
     with pytest.raises(UsageError, match=r"holds neither a manifest\.csv nor images \(\.avif, "):
         image_folder(photos(tmp_path, content))
+
+
+def cells(folder: Path) -> dict[str, tuple[str, str, str]]:
+    """Image -> label, split, role."""
+    rows = image_folder(folder).frame.select("image", "label", "split", "role").iter_rows()
+    return {image: (label, split, role) for image, label, split, role in rows}
+
+
+def test_folders_called_like_splits_are_splits_with_their_classes_below(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ["Train/boot/1.jpg", "Train/pump/old/2.jpg", "valid/boot/3.jpg", "queries/clog/4.jpg", "gallery/clog/5.jpg"]
+    folder = photos(tmp_path / "shoes", names)
+    assert cells(folder) == {
+        "Train/boot/1.jpg": ("boot", "train", "train"),
+        "Train/pump/old/2.jpg": ("pump", "train", "train"),
+        "valid/boot/3.jpg": ("boot", "val", "both"),
+        "queries/clog/4.jpg": ("clog", "test", "query"),
+        "gallery/clog/5.jpg": ("clog", "test", "index"),
+    }
+    assert (
+        "is read as splits, by the names of its folders: Train/ is train (2 classes), valid/ is val (one class), "
+        "queries/ is the queries of test (one class), gallery/ is the index of test (one class)"
+    ) in capsys.readouterr().err
+
+
+def test_a_training_folder_alone_has_nothing_to_score_on_which_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = photos(tmp_path / "shoes", [f"training/{name}/1.jpg" for name in CLASSES])
+    assert set(image_folder(folder).frame["split"]) == {"train"}
+    assert "there is nothing to score on: name its folder alone to have its classes divided" in capsys.readouterr().err
+
+
+def test_what_lies_beside_splits_is_passed_over_and_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = ["train/boot/1.jpg", "test/pump/2.jpg", "unlabelled/3.jpg", "unlabelled/4.jpg", "5.jpg"]
+    assert set(cells(photos(tmp_path / "shoes", names))) == {"train/boot/1.jpg", "test/pump/2.jpg"}
+    assert "; 3 image(s) elsewhere in it are passed over\n" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("names", "what"),
+    [
+        (["train/1.jpg", "test/2.jpg"], r"train, test are called like splits, and \w+/\d\.jpg lies in no class"),
+        (["query/a/1.jpg", "index/2.jpg"], r"query, index are called like splits, and index/2\.jpg lies in no class"),
+        (
+            ["train/1.jpg", "val/2.jpg", "bus/2.jpg"],
+            r"train, val are called like splits, and \w+/\d\.jpg lies in no class",
+        ),
+    ],
+)
+def test_folders_that_may_be_splits_or_classes_are_refused(tmp_path: Path, names: list[str], what: str) -> None:
+    with pytest.raises(UsageError, match=what):
+        image_folder(photos(tmp_path / "shoes", names))
+
+
+def test_one_class_that_is_called_like_a_split_is_a_class(tmp_path: Path) -> None:
+    folder = photos(tmp_path / "vehicles", ["train/1.jpg", "bus/2.jpg", "tram/3.jpg", "car/4.jpg"])
+    assert set(image_folder(folder).frame["label"]) == {"train", "bus", "tram", "car"}
+    assert image_folder(photos(tmp_path / "new", ["test/1.jpg"])).frame["label"].to_list() == ["test"]
+
+
+@pytest.mark.parametrize(
+    ("classes", "how"),
+    [
+        (1, r"has one class (class 0): 1 for train, none for val, none for test."),
+        (2, r"has 2 classes (class 0, class 1): 1 for train, 1 for val, none for test."),
+        (3, r"has 3 classes (class 0, class 1, class 2): 2 for train, none for val, 1 for test."),
+    ],
+)
+def test_too_few_classes_for_a_fit_are_told_at_once(
+    tmp_path: Path, classes: int, how: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image_folder(photos(tmp_path / "p", [f"{name}/{i}.jpg" for name in CLASSES[:classes] for i in range(3)]))
+    said = capsys.readouterr().err
+    assert how in said
+    assert "needs at least 4, each a folder, or a manifest that says the splits; features need none." in said
+    image_folder(photos(tmp_path / "p", [f"{name}/{i}.jpg" for name in CLASSES[:4] for i in range(3)]))
+    assert "needs at least" not in capsys.readouterr().err
+
+
+def test_what_is_passed_over_is_said_by_kind(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    odd = ["a/1.MOV", "b/2.mov", "3.svg", "a/4.tgz", "5.jpg.", "README", ".hidden", "a/Mr. Smith's picture"]
+    folder = photos(tmp_path / "p", ["a/1.jpg", "b/1.jpg", "c/1.jpg", "d/1.jpg", *odd])
+    for read in (image_folder, image_ids):
+        read(folder)
+        assert capsys.readouterr().err == (
+            f"{folder}: passed over, as no images: "
+            "2 .mov, 2 without a suffix, 1 .svg, 1 .tgz, 1 with a dot at the end\n"
+        )
+    image_folder(photos(tmp_path / "clean", [f"{name}/1.jpg" for name in "abcd"]))
+    assert not capsys.readouterr().err
+
+
+def test_of_many_kinds_that_are_passed_over_the_rest_is_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image_folder(photos(tmp_path / "p", [f"{name}/1.jpg" for name in "abcd"] + [f"1.{i:03}" for i in range(14)]))
+    assert "1 .000, 1 .001, 1 .002, 1 .003, 1 .004, 1 .005, 1 .006, 1 .007, 1 .008, 1 .009, 4 of other kinds\n" in (
+        capsys.readouterr().err
+    )
+
+
+def test_a_folder_of_other_files_says_which(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"loose or in \.tar files, only 2 \.mp4\.$"):
+        image_folder(photos(tmp_path / "p", ["a/1.mp4", "a/2.mp4"]))
+
+
+@pytest.mark.parametrize("names", [["{}.jpg"], ["boot/{}/1.jpg"]], ids=["files", "folders"])
+def test_two_files_or_folders_that_become_one_are_an_error_that_names_both(tmp_path: Path, names: list[str]) -> None:
+    spellings = ["n\u00e9", "ne\u0301"]
+    folder = photos(tmp_path / "p", [name.format(each) for name in names for each in spellings])
+    if sum(1 for _ in folder.rglob("n*")) < 2:
+        pytest.skip("this file system has one form of names only")
+    with pytest.raises(UsageError, match=r"'ne?\\.*' and 'ne?\\.*become one id"):
+        image_folder(folder)
+
+
+def test_a_class_with_a_blank_at_an_end_is_an_error_that_shows_it(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"the class 'boot\\xa0' has a blank at an end of its name; rename it"):
+        image_folder(photos(tmp_path / "p", ["boot/1.jpg", "boot\u00a0/2.jpg"]))
+
+
+def test_the_tars_of_split_folders_have_their_own_labels_or_their_folders(tmp_path: Path) -> None:
+    tar(tmp_path / "p" / "train" / "0.tar", {"1.jpg": b"", "1.cls": b"7", "boot/2.jpg": b""})
+    tar(tmp_path / "p" / "val" / "0.tar", {"1.jpg": b"", "1.json": b'{"label": 7}'})
+    assert cells(tmp_path / "p") == {
+        "train/0.tar/1.jpg": ("7", "train", "train"),
+        "train/0.tar/boot/2.jpg": ("boot", "train", "train"),
+        "val/0.tar/1.jpg": ("7", "val", "both"),
+    }

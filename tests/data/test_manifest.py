@@ -21,9 +21,9 @@ ROWS = [
     ("dog/2.jpg", "pets", "dog", "animals", "test", "index"),
 ]
 FRAME = pl.DataFrame(ROWS, COLUMNS, orient="row")
-anything = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=12) | st.text(
-    '[]",\\ \r\n', min_size=1
-)
+anything = (
+    st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=12) | st.text('[]",\\ \r\n', min_size=1)
+).map(lambda drawn: unicodedata.normalize("NFC", drawn.strip() or "x"))
 
 
 def digest_of_old(frame: pl.DataFrame) -> str:
@@ -228,8 +228,32 @@ def test_decomposed_image_names_are_composed_and_what_collides_is_refused() -> N
     assert Manifest(with_cell(2, "image", decomposed)).frame["image"][2] == composed
     assert Manifest(with_cell(2, "image", decomposed)).digest == Manifest(with_cell(2, "image", composed)).digest
     twins = pl.concat([with_cell(2, "image", decomposed), with_cell(2, "image", composed)[2:3]])
-    with pytest.raises(UsageError, match="the same image, label and split twice"):
+    with pytest.raises(UsageError, match=r"two images that become one id, 'cafe\\u0301/1.jpg' and 'caf\\xe9/1.jpg'"):
         Manifest(twins)
+
+
+@pytest.mark.parametrize("column", ["label", "domain"])
+def test_decomposed_labels_and_domains_are_composed(column: str) -> None:
+    composed = "Ch\u00e2teau d\u2019\u1ec8le"
+    decomposed = unicodedata.normalize("NFD", composed)
+    assert Manifest(with_cell(2, column, decomposed)).frame.equals(Manifest(with_cell(2, column, composed)).frame)
+
+
+@pytest.mark.parametrize("padded", ["042 ", "\u00a0042", "042\u3000", "\t042", "042\u202f\n"])
+@pytest.mark.parametrize("column", ["label", "domain"])
+def test_a_label_or_domain_with_a_blank_at_an_end_is_refused_with_its_row(column: str, padded: str) -> None:
+    with pytest.raises(UsageError, match=f"has a {column} with a blank at an end in 1 row.s., the first in row 3"):
+        Manifest(with_cell(2, column, padded))
+
+
+def test_the_labels_of_a_list_are_composed_and_may_not_have_blanks_at_their_ends() -> None:
+    def with_list(*labels: str) -> Manifest:
+        row = pl.DataFrame([("q.jpg", "s", list(labels), "d", "test", "query")], COLUMNS, orient="row")
+        return Manifest(row)
+
+    assert with_list("e\u0301", "f").frame["label"][0].to_list() == ["\u00e9", "f"]
+    with pytest.raises(UsageError, match="a label with a blank at an end"):
+        with_list("e", "f\u00a0")
 
 
 @examples(20, 150)

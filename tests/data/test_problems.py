@@ -85,3 +85,29 @@ def test_problems_are_those_of_plain_loops(data: st.DataObject) -> None:
     assert set(told[LEAKS]["image"]) == leaks if leaks else LEAKS not in told
     assert set(told[LABELS].select("image", "label").rows()) == several if several else LABELS not in told
     assert sorted(told[LOST].select("image", "label").rows()) == sorted(lost) if lost else LOST not in told
+
+
+ALIKE = "labels that differ by case or invisible characters alone"
+
+
+def test_labels_that_look_alike_are_told_with_what_tells_them_apart() -> None:
+    labels = ["Boot", "boot", "pump", "pu\u00admp", "old\u00a0shoe", "old shoe", "Stra\u00dfe", "STRASSE", "sandal"]
+    rows = [(f"{i}{copy}", label, "test", "both") for i, label in enumerate(labels) for copy in "ab"]
+    assert [(image, shown) for _, image, _, shown in found(manifest(*rows))[ALIKE]] == [
+        ("0a", "Boot"),
+        ("1a", "boot"),
+        ("5a", "old shoe"),
+        ("4a", "old\\xa0shoe"),
+        ("2a", "pump"),
+        ("3a", "pu\\xadmp"),
+        ("7a", "STRASSE"),
+        ("6a", "Stra\u00dfe"),
+    ]
+
+
+def test_labels_of_several_domains_may_look_alike_and_domains_may_not() -> None:
+    classes = [("a", "coins"), ("A", "Coins"), ("a", "toys")]
+    cells = [(f"{i}", "s", label, domain, "train", "train") for i, (label, domain) in enumerate(classes)]
+    told = found(Manifest(pl.DataFrame(cells, COLUMNS, orient="row")))
+    what = "domains that differ by case or invisible characters alone"
+    assert told == {what: [("s", "1", "Coins"), ("s", "0", "coins")]}

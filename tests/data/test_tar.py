@@ -60,6 +60,36 @@ def test_a_tar_that_grew_is_indexed_anew_and_the_last_of_equal_names_counts(tmp_
     assert read_image(tmp_path, "0.tar/1.jpg") == b"newer"
 
 
+@pytest.mark.parametrize("between", [b"", bytes(20480)], ids=["padded", "with an empty record between"])
+def test_tars_that_were_joined_are_read_to_the_end(tmp_path: Path, between: bytes) -> None:
+    parts = [tar(tmp_path / "parts" / f"{i}.tar", {f"{i}/a.jpg": i.encode() * 700, f"{i}/b.jpg": b"b"}) for i in "123"]
+    joined = tmp_path / "joined.tar"
+    joined.write_bytes(between.join(part.read_bytes() for part in parts))
+    assert set(members(joined)) == {f"{i}/{name}.jpg" for i in "123" for name in "ab"}
+    assert read_image(tmp_path, "joined.tar/3/a.jpg") == b"3" * 700
+
+
+def test_a_hole_over_a_header_is_not_taken_for_the_end_of_one_of_several_tars(tmp_path: Path) -> None:
+    path = tar(tmp_path / "0.tar", {f"{i}.jpg": b"x" * 512 for i in range(20)})
+    content = bytearray(path.read_bytes())
+    content[4096:8192] = bytes(4096)
+    path.write_bytes(content)
+    with pytest.raises(UsageError, match=r"there is no header of a member at byte 4,096, and the file goes on"):
+        members(path)
+
+
+def test_two_members_that_become_one_name_are_an_error_that_names_both(tmp_path: Path) -> None:
+    path = tar(tmp_path / "0.tar", {"caf\u00e9.jpg": b"one", "cafe\u0301.jpg": b"two"})
+    with pytest.raises(UsageError, match=r"'caf\\xe9\.jpg' and 'cafe\\u0301\.jpg' become one name"):
+        members(path)
+
+
+def test_two_labels_of_one_webdataset_sample_are_an_error_that_names_both(tmp_path: Path) -> None:
+    tar(tmp_path / "0.tar", {f"shot.{i}.{end}": str(i % 2).encode() for i in range(4) for end in ("jpg", "cls")})
+    with pytest.raises(UsageError, match=r"the sample 'shot' has two labels, in shot\.0\.cls and in shot\.1\.cls"):
+        image_folder(tmp_path)
+
+
 def test_links_in_a_tar_are_not_followed(tmp_path: Path) -> None:
     (tmp_path / "secret.jpg").write_bytes(b"secret")
     with tarfile.open(tmp_path / "0.tar", "w") as archive:
@@ -112,7 +142,10 @@ def test_a_tar_that_was_cut_off_is_an_error_that_names_it(tmp_path: Path) -> Non
         image_folder(tmp_path)
 
 
-@pytest.mark.parametrize(("content", "what"), [(b"{", "is not JSON"), (b'{"label": [1]}', "neither text nor a number")])
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [(b"{", "is not JSON"), (b'{"label": [1]}', "neither text nor a"), (b'{"label": 2.5}', "2.5, and a fraction")],
+)
 def test_a_label_that_cannot_be_read_is_an_error_that_names_it(tmp_path: Path, content: bytes, what: str) -> None:
     tar(tmp_path / "0.tar", {"1.jpg": b"", "1.json": content})
     with pytest.raises(UsageError, match=rf"0\.tar: .*{what}"):
@@ -178,7 +211,7 @@ def test_a_hole_and_what_follows_the_end_are_errors(tmp_path: Path) -> None:
     content = path.read_bytes()
     with tarfile.open(path) as archive:
         header = [member.offset for member in archive][5]
-    for i, changed in enumerate((content[:header] + bytes(1024) + content[header + 1024 :], content + content)):
+    for i, changed in enumerate((content[:header] + bytes(1024) + content[header + 1024 :], content + b"x" * 512)):
         copy = tmp_path / f"changed {i}.tar"
         copy.write_bytes(changed)
         with pytest.raises(UsageError, match="and the file goes on"):
