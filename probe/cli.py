@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import threading
+from shutil import get_terminal_size
 from typing import Annotated, Any
 
 import typer
@@ -30,7 +31,7 @@ from probe.commands.fit import fit
 from probe.commands.plan import plan
 from probe.commands.report import report
 from probe.commands.table import table
-from probe.terminal import replace_what_cannot_be_encoded, visible
+from probe.terminal import replace_what_cannot_be_encoded, visible, wrapped
 
 # Threads that wait spin some microseconds, then sleep. A training step waits hundreds of times for less than that:
 # sleeping at once (OMP_WAIT_POLICY=PASSIVE) makes it twice as slow, and spinning on costs others on a shared machine.
@@ -68,14 +69,20 @@ class Commands(TyperGroup):
 
 
 def _failed(sentence: str, code: int = 1) -> typer.Exit:
-    typer.secho(f"error: {visible(sentence)}", fg="red", err=True)
+    _say(f"error: {visible(sentence)}", "red")
     return typer.Exit(code)
+
+
+def _say(text: str, colour: str | None = None) -> None:
+    if sys.stderr.isatty():
+        text = wrapped(text, get_terminal_size().columns)
+    typer.secho(text, fg=colour, err=True)
 
 
 def _interrupted() -> typer.Exit:
     """A second Ctrl-C changes nothing any more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    typer.secho("interrupted: what is finished is kept; the same command goes on from there.", err=True)
+    _say("interrupted: what is finished is kept; the same command goes on from there.")
     return typer.Exit(130)
 
 
@@ -146,9 +153,5 @@ def main() -> None:
     except Exception as error:
         if "--debug" in sys.argv:
             raise
-        typer.secho(
-            f"error: {error or type(error).__name__}; run again with --debug for the traceback.",
-            fg="red",
-            err=True,
-        )
+        _say(f"error: {error or type(error).__name__}; run again with --debug for the traceback.", "red")
         sys.exit(1)

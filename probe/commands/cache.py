@@ -33,7 +33,7 @@ def list_stores(cache: Cache = DEFAULT.cache) -> None:
     from rich.text import Text
 
     from feature_cache import describe, find_stores
-    from probe.terminal import printer
+    from probe.terminal import print_table, print_text, printer
 
     table = Table("store", "made by", "images", "failed", "dim", "dtype", "size", "state")
     for column in (2, 3, 4, 6):
@@ -44,7 +44,10 @@ def list_stores(cache: Cache = DEFAULT.cache) -> None:
         made_by = _made_by(store) if store else ""
         row = (_name(found.path, cache), made_by, *numbers, decimal(found.bytes), _state(found))
         table.add_row(*map(Text, row))
-    printer().print(table if table.rows else f"There are no feature stores in {cache}; `probe extract` makes them.")
+    if table.rows:
+        print_table(table, printer())
+    else:
+        print_text(f"There are no feature stores in {cache}; `probe extract` makes them.", printer())
 
 
 @app.command(epilog="Example: probe cache info sample/descriptor")

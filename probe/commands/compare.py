@@ -57,13 +57,13 @@ def compare(
     Several runs on a side are seeds of one: each query's value is their mean. Name the RUNs before --against.
     """
     from probe.metrics import compare as compared
-    from probe.terminal import printer
+    from probe.terminal import print_table, print_text, printer
 
     first, second = (_read(side, metric, index.value) for side in (runs, against))
     differences = compared(first, second, seed=seed)
-    printer().print(_grid(f"{metric}, {index.value} index: A - B", differences))
+    print_table(_grid(f"{metric}, {index.value} index: A - B", differences), printer())
     for letter, side in (("A", runs), ("B", against)):
-        printer().print(f"{letter}: {', '.join(_name(run) for run in side)}", soft_wrap=True)
+        print_text(f"{letter}: {', '.join(_name(run) for run in side)}", printer())
 
 
 def _read(runs: Sequence[Path], metric: str, index: str) -> "QueryValues":
@@ -83,7 +83,7 @@ def _grid(title: str, differences: "dict[str, PairedDifference]") -> "Table":
 
     from probe.metrics import COVERED, DRAWS, MEAN
 
-    grid = Table(title=title, title_justify="left", caption=f"in %; {DRAWS:,} draws; docs/evaluation.md", min_width=60)
+    grid = Table(title=title, title_justify="left", caption=f"in %; {DRAWS:,} draws; docs/evaluation.md")
     for name in ("domain", "A", "B", "difference", f"{COVERED:.0%} interval", "p"):
         grid.add_column(name, justify="left" if name == "domain" else "right")
     for column, found in sorted(differences.items(), key=lambda item: item[0] == MEAN):

@@ -89,7 +89,7 @@ def check(
         summary_line,
         write_findings,
     )
-    from probe.terminal import printer
+    from probe.terminal import print_text, printer
 
     decode = None if everything else SAMPLE if sample is None else sample
     workers = choose_workers(shared=False)[0] if workers is None else workers
@@ -105,7 +105,7 @@ def check(
         sound &= checked.is_sound
         summaries.append(summary_line(checked) + (f"; all of them in {findings}" if checked.findings else ""))
     for line in summaries:
-        printer().print(line, soft_wrap=True)
+        print_text(line, printer())
     if not sound:
         raise typer.Exit(1)
 

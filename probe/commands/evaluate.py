@@ -85,7 +85,7 @@ def evaluate(
     from probe.metrics import METRICS, parse_metric, require_official
     from probe.progress import say
     from probe.report import QUIRKS, score_tables
-    from probe.terminal import printer
+    from probe.terminal import print_table, print_text, printer
 
     metrics = [parse_metric(name).name for name in metric or METRICS]
     if protocol == ProtocolChoice.official:
@@ -107,9 +107,9 @@ def evaluate(
     found = evaluate_once(source, settings, workspace.evaluations)
     title = f"{source.title} on {data}, {split} split"
     for grid in score_tables(title, found, metrics, index.names, protocol.names):
-        printer().print(grid)
+        print_table(grid, printer())
     if "official" in protocol.names:
-        printer().print(QUIRKS, soft_wrap=True)
+        print_text(QUIRKS, printer())
         if without := [name for name in metrics if not parse_metric(name).has_official]:
             say(f"no official value of {', '.join(without)}: UnED's published evaluator has no such metric")
     say(f"written to {found.path}")

@@ -36,7 +36,7 @@ def table(
     from probe.progress import say
     from probe.recipes import find_recipes, read_recipe
     from probe.report import FORMATS, build_table, is_begun, show, show_overview, write_files
-    from probe.terminal import printer
+    from probe.terminal import print_text, printer
 
     workspace = Workspace(data_root, cache, out, datasets)
     read = [read_recipe(path) for path in find_recipes(recipes)]
@@ -55,6 +55,6 @@ def table(
     if by_folder and (recipes or every):
         show_overview(tables, planner.machine, gpus, printer())
     elif by_folder and (rest := sum(not is_begun(table) for table in tables)):
-        printer().print(f"{rest} more tables of the papers: `probe table --all`, or `probe plan`")
+        print_text(f"{rest} more tables of the papers: `probe table --all`, or `probe plan`", printer())
     name = read[0].name if len(read) == 1 else "NAME"
     say(f"written to {workspace.tables / name}.{{{','.join(FORMATS)}}}")
