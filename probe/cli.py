@@ -30,7 +30,9 @@ from probe.commands.figures import figures
 from probe.commands.fit import fit
 from probe.commands.plan import plan
 from probe.commands.report import report
+from probe.commands.schema import schema
 from probe.commands.table import table
+from probe.progress import console
 from probe.terminal import replace_what_cannot_be_encoded, visible, wrapped
 
 # Threads that wait spin some microseconds, then sleep. A training step waits hundreds of times for less than that:
@@ -39,11 +41,12 @@ SPINS = "20000"
 
 
 class Commands(TyperGroup):
-    """Turns errors into one sentence and an exit code; accepts --debug anywhere on the line."""
+    """Turns errors into one sentence and an exit code; accepts --debug and --quiet anywhere on the line."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         ctx.meta["debug"] = "--debug" in args
-        return super().parse_args(ctx, [word for word in args if word != "--debug"])
+        console.quiet = "--quiet" in args
+        return super().parse_args(ctx, [word for word in args if word not in ("--debug", "--quiet")])
 
     def invoke(self, ctx: Any) -> Any:
         from feature_cache import StoreError
@@ -98,11 +101,11 @@ app = typer.Typer(
     cls=Commands,
     no_args_is_help=True,
     context_settings={"help_option_names": ["--help", "-h"]},
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     help="Linear probing over cached frozen features, for universal image retrieval.",
-    epilog="Every command takes --debug, which shows the traceback of an error.",
+    epilog="Every command takes --quiet, which leaves progress and remarks out (answers and errors are printed), and "
+    "--debug, which shows the traceback of an error.",
 )
 
 
@@ -140,6 +143,7 @@ app.command(epilog="Example: probe plan unifex_table5 uned_table4 --machine h100
 app.command(epilog="Example: probe export out/runs/mobilenetv1_linear_arcface_seed0_* embedder")(export)
 app.command(epilog="Example: probe report recipes/quickstart.yaml")(report)
 app.command(epilog="Example: probe figures recipes/quickstart.yaml")(figures)
+app.command(epilog="Example: probe schema recipe > recipe.schema.json")(schema)
 
 
 def main() -> None:

@@ -41,7 +41,7 @@ def print_catalogue(backbones: list[Backbone], console: Console) -> None:
                 f"{row.params / 1e6:,.1f} M" if row.params else "",
                 row.feature if backbone.needs_weights else "",
                 Text(_papers(row.papers)),
-                Text(_state(backbone)),
+                Text(weights_state(backbone)),
             )
     print_table(table, console)
     print_text(
@@ -61,7 +61,8 @@ def _papers(rows: tuple[str, ...]) -> str:
     return "; ".join(f"{paper} {', '.join(tables)}" for paper, tables in papers.items())
 
 
-def _state(backbone: Backbone) -> str:
+def weights_state(backbone: Backbone) -> str:
+    """Where the weights are: `none` needed, `cached`, `fetch` from the hub, `file` to be named."""
     if not backbone.needs_weights:
         return "none"
     if backbone.weights_at_hand:

@@ -85,6 +85,18 @@ class BackboneRow(Strict):
     about: str = ""
 
     @classmethod
+    def catalogue_schema(cls) -> dict[str, Any]:
+        """The JSON schema of a file with a `backbones:` section of such rows, for editors."""
+        row = cls.model_json_schema()
+        row["properties"]["library"] = {"anyOf": [{"enum": list(LIBRARIES)}, {"type": "string", "pattern": ":"}]}
+        return {
+            "title": "A catalogue of backbones of probe",
+            "type": "object",
+            "properties": {"backbones": {"type": "object", "additionalProperties": row}},
+            "required": ["backbones"],
+        }
+
+    @classmethod
     def of_spec(cls, spec: Spec) -> Self:
         """The row whose features a spec describes. Raises ValidationError for a spec that no row has."""
         fields = cls.model_fields

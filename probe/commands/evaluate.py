@@ -19,6 +19,7 @@ from probe.commands.options import (
     Device,
     DistanceChoice,
     IndexChoice,
+    Json,
     Out,
     ProtocolChoice,
     Scored,
@@ -71,6 +72,7 @@ def evaluate(
     neighbours: Annotated[
         int, typer.Option(min=0, help="How many of each query to write as Parquet and JSON; 0 for no such files.")
     ] = 10,
+    json: Json = False,
     device: Device = DeviceChoice.auto,
     data_root: DataRoot = DEFAULT.data_root,
     datasets: Datasets = None,
@@ -81,6 +83,7 @@ def evaluate(
 
     A head needs features of the data by its backbone (probe extract); embeddings need nothing but their ids.
     """
+    from probe.commands.answers import evaluation_answer, print_json
     from probe.evaluate import EvaluationSettings, evaluate_once
     from probe.metrics import METRICS, parse_metric, require_official
     from probe.progress import say
@@ -106,6 +109,9 @@ def evaluate(
         settings = scored_by(distance=chosen)
     found = evaluate_once(source, settings, workspace.evaluations)
     title = f"{source.title} on {data}, {split} split"
+    if json:
+        print_json(evaluation_answer(title, data, found, metrics, index.names, protocol.names))
+        return
     for grid in score_tables(title, found, metrics, index.names, protocol.names):
         print_table(grid, printer())
     if "official" in protocol.names:

@@ -23,6 +23,7 @@ from probe.metrics import (
     QueryValues,
     assembled,
     averaged,
+    holm,
     permutation_p,
     require_same_queries,
     value_intervals,
@@ -92,14 +93,6 @@ def _tied(best: QueryValues, differences: Mapping[str, np.ndarray]) -> set[str]:
     columns = np.stack(list(differences.values()), axis=1)
     adjusted = holm(permutation_p(best, columns, draws, np.random.default_rng(0))[MEAN])
     return {row for row, p in zip(differences, adjusted, strict=True) if p >= LEVEL}
-
-
-def holm(p: np.ndarray) -> np.ndarray:
-    """Adjusted p of m tests (Holm 1979): the smallest times m, the next times m - 1, and so on, never decreasing."""
-    order = np.argsort(p, kind="stable")
-    adjusted = np.empty(len(p))
-    adjusted[order] = np.minimum(1, np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)))
-    return adjusted
 
 
 def seed_values(seed: SeedFolders, metric: str, index: str) -> QueryValues:
