@@ -149,6 +149,8 @@ app.command(epilog="Example: probe schema recipe > recipe.schema.json")(schema)
 def main() -> None:
     """Entry point of `probe`."""
     replace_what_cannot_be_encoded()
+    if sys.platform == "win32":
+        raise SystemExit(_failed("probe runs on Linux and macOS; on Windows, install it inside of WSL.", 2).exit_code)
     try:
         sys.unraisablehook = _interrupt_again
         app()

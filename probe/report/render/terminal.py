@@ -71,7 +71,8 @@ def _cell(line: Line, table: Table, row: TableRow, column: str, between: str) ->
         return Text()
     parts = []
     for entry in found:
-        text = line.text(entry, std=column in table.means) + line.symbols(entry)
+        mark = line.symbols(entry).replace(" ", "")  # right behind its metric, since others may follow
+        text = line.text(entry, std=column in table.means) + mark
         parts.append(Text(text, style=_style(line.standing(entry))))
     return Text(between).join(parts)
 
