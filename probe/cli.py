@@ -11,6 +11,7 @@ import errno
 import os
 import sys
 from functools import partial
+from shutil import get_terminal_size
 from typing import Annotated, Any
 
 import typer
@@ -28,9 +29,11 @@ from probe.commands.figures import figures
 from probe.commands.fit import fit
 from probe.commands.plan import plan
 from probe.commands.report import report
+from probe.commands.schema import schema
 from probe.commands.table import table
 from probe.interrupts import heed, interruptible, over
-from probe.terminal import replace_what_cannot_be_encoded, visible
+from probe.progress import console
+from probe.terminal import replace_what_cannot_be_encoded, visible, wrapped
 
 # Threads that wait spin some microseconds, then sleep. A training step waits hundreds of times for less than that:
 # sleeping at once (OMP_WAIT_POLICY=PASSIVE) makes it twice as slow, and spinning on costs others on a shared machine.
@@ -38,11 +41,12 @@ SPINS = "20000"
 
 
 class Commands(TyperGroup):
-    """Turns errors into one sentence and an exit code; accepts --debug anywhere on the line."""
+    """Turns errors into one sentence and an exit code; accepts --debug and --quiet anywhere on the line."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         ctx.meta["debug"] = "--debug" in args
-        return super().parse_args(ctx, [word for word in args if word != "--debug"])
+        console.quiet = "--quiet" in args
+        return super().parse_args(ctx, [word for word in args if word not in ("--debug", "--quiet")])
 
     def invoke(self, ctx: Any) -> Any:
         from feature_cache import StoreError
@@ -68,12 +72,18 @@ class Commands(TyperGroup):
 
 
 def _failed(sentence: str, code: int = 1) -> typer.Exit:
-    typer.secho(f"error: {visible(sentence)}", fg="red", err=True)
+    _say(f"error: {visible(sentence)}", "red")
     return typer.Exit(code)
 
 
+def _say(text: str, colour: str | None = None) -> None:
+    if sys.stderr.isatty():
+        text = wrapped(text, get_terminal_size().columns)
+    typer.secho(text, fg=colour, err=True)
+
+
 def _interrupted() -> typer.Exit:
-    typer.secho("interrupted: what is finished is kept; the same command goes on from there.", err=True)
+    _say("interrupted: what is finished is kept; the same command goes on from there.")
     return typer.Exit(130)
 
 
@@ -81,11 +91,11 @@ app = typer.Typer(
     cls=Commands,
     no_args_is_help=True,
     context_settings={"help_option_names": ["--help", "-h"]},
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     help="Linear probing over cached frozen features, for universal image retrieval.",
-    epilog="Every command takes --debug, which shows the traceback of an error.",
+    epilog="Every command takes --quiet, which leaves progress and remarks out (answers and errors are printed), and "
+    "--debug, which shows the traceback of an error.",
 )
 
 
@@ -123,22 +133,21 @@ app.command(epilog="Example: probe plan unifex_table5 uned_table4 --machine h100
 app.command(epilog="Example: probe export out/runs/mobilenetv1_linear_arcface_seed0_* embedder")(export)
 app.command(epilog="Example: probe report recipes/quickstart.yaml")(report)
 app.command(epilog="Example: probe figures recipes/quickstart.yaml")(figures)
+app.command(epilog="Example: probe schema recipe > recipe.schema.json")(schema)
 
 
 def main() -> None:
     """Entry point of `probe`."""
     heed()
     replace_what_cannot_be_encoded()
+    if sys.platform == "win32":
+        raise SystemExit(_failed("probe runs on Linux and macOS; on Windows, install it inside of WSL.", 2).exit_code)
     try:
         app()
     except Exception as error:
         if "--debug" in sys.argv:
             raise
-        typer.secho(
-            f"error: {error or type(error).__name__}; run again with --debug for the traceback.",
-            fg="red",
-            err=True,
-        )
+        _say(f"error: {error or type(error).__name__}; run again with --debug for the traceback.", "red")
         sys.exit(1)
     finally:
         over()

@@ -26,7 +26,7 @@ class UsageError(ProbeError):
 def nearest(name: str, known: Iterable[str]) -> str:
     """`did you mean 'x'?` where a known name is close, else the known names."""
     known = sorted(known)
-    close = difflib.get_close_matches(name, known, n=1)
+    close = difflib.get_close_matches(name, known, n=1) or [each for each in known if name and each.startswith(name)]
     more = f" and {len(known) - SHOWN} more" if len(known) > SHOWN else ""
     return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known[:SHOWN])}{more}."
 

@@ -59,7 +59,7 @@ def check_command(line: str) -> None:
         command = command.commands[words.pop(0)]
     options = {name: param for param in command.params for name in (*param.opts, *param.secondary_opts)}
     for position, word in enumerate(words):
-        if not word.startswith("--") or word in ("--help", "--debug"):
+        if not word.startswith("--") or word in ("--help", "--debug", "--quiet"):
             continue
         name, _, value = word.partition("=")
         assert name in options, f"{line}: there is no option {name}"
@@ -71,7 +71,7 @@ def check_command(line: str) -> None:
 
 def _choices(callback: Any, parameter: str) -> list[str]:
     """What an option takes, where that is one of a few words."""
-    annotations, choices = [get_type_hints(callback)[parameter]], []
+    annotations, choices = [get_type_hints(callback).get(parameter)], []  # typer adds options of its own
     while annotations:
         annotation = annotations.pop()
         annotations += get_args(annotation)

@@ -97,3 +97,13 @@ def test_a_command_that_needs_no_pytorch_does_not_load_it(words: str, tmp_path: 
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT, env=os.environ | places
     )
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_on_windows_which_has_no_fcntl_a_sentence_names_what_works():
+    code = (
+        "import sys; sys.modules |= {'fcntl': None, 'resource': None}; sys.argv = ['probe', 'table'];"
+        "from probe.cli import main; sys.platform = 'win32'; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr == "error: probe runs on Linux and macOS; on Windows, install it inside of WSL.\n"

@@ -1,10 +1,11 @@
 import io
 import re
+from types import SimpleNamespace
 
 import pytest
 
 import probe.progress
-from probe.progress import clock, track, track_if_long
+from probe.progress import clock, say, track, track_if_long
 from probe.terminal import PlainConsole
 
 
@@ -114,3 +115,49 @@ def test_on_a_terminal_too_short_work_shows_nothing(monkeypatch: pytest.MonkeyPa
         now[0] += 2
         advance(10)
     assert "10/10" in screen.getvalue()
+
+
+def test_a_slow_start_makes_no_eta_of_days(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(probe.progress, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(probe.progress, "SECONDS_BETWEEN_LINES", 0)
+    with track("fit", 400_000, "images") as advance:
+        for now[0] in (30.0, 30.1, 31.0, 36.0):  # half a minute until the first batch, then 1,000 images a second
+            advance(0)
+            advance(100 if now[0] < 31 else 1000)
+    lines = capsys.readouterr().err.splitlines()
+    etas = [line.partition("ETA ")[2] for line in lines]
+    assert etas[:6] == [""] * 6
+    assert etas[-1].endswith("min")
+
+
+@pytest.mark.parametrize(
+    ("width", "expected"),
+    [
+        (30, ["extract a-long-name 10/30", "images, 5 images/s, ETA 4.0 s", "one part, of the whole"]),
+        (32, ["extract a-long-name ━╸    10/30", "images, 5 images/s, ETA 4.0 s", "one part, of the whole"]),
+        (64, ["extract a-long-name ━━      10/30 images, 5 images/s, ETA 4.0 s", "one part, of the whole"]),
+        (16, ["extract", "a-long-name", "10/30", "images, 5", "images/s, ETA", "4.0 s", "one part, of the", "whole"]),
+    ],
+)
+def test_on_a_narrow_terminal_nothing_but_the_bar_goes(
+    monkeypatch: pytest.MonkeyPatch, width: int, expected: list[str]
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(probe.progress, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    pace = probe.progress._Pace(30, "images")
+    for now[0] in (1.0, 2.0):
+        pace.add(5)
+    screen = io.StringIO()
+    PlainConsole(file=screen, force_terminal=True, width=width, color_system=None).print(
+        probe.progress._View("extract a-long-name", pace, "one part, of the whole")
+    )
+    assert [line.rstrip() for line in screen.getvalue().splitlines()] == expected
+
+
+def test_what_is_said_beside_a_live_view_is_wrapped_by_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = io.StringIO()
+    console = PlainConsole(file=screen, force_terminal=True, width=20, color_system=None)
+    monkeypatch.setattr(probe.progress, "console", console)
+    say("three hundred photographs")
+    assert screen.getvalue() == "three hundred\nphotographs\n"

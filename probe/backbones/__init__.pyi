@@ -9,6 +9,7 @@ from .encoder import restore_encoder as restore_encoder
 from .hub import fetch_all as fetch_all
 from .listing import print_backbone as print_backbone
 from .listing import print_catalogue as print_catalogue
+from .listing import weights_state as weights_state
 from .module import ModuleEncoder as ModuleEncoder
 from .plain import PlainCode as PlainCode
 from .plain import plain_code as plain_code

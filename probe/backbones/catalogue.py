@@ -39,6 +39,7 @@ PACKAGES = {
 }
 EXTRA = "transformers"  # the one library that does not come with probe itself
 OWN_PACKAGES = ("pillow", "torch", "torchvision")  # of an adapter of the user's own
+WITH_OPTIONS = ("open_clip", "timm")
 PREFIXES = {"open_clip": "open_clip", "timm": "timm", "hf": "transformers"}  # of names that need no row
 # UniFEx's: it crops what it trains on and squashes what it searches, whatever the library does. Normalisation is the
 # backbone's own. `inference` is the search view to the bit, resized as a tensor; `test` is resized by Pillow.
@@ -70,7 +71,8 @@ class Backbone:
             return self.weights
         if self.row.weights is not None:
             raise UsageError(
-                f"the weights of '{self.name}' are not on the hub: name the file {self.row.weights} with --weights."
+                f"the weights of '{self.name}' are not on the hub: name the file {self.row.weights} with --weights, or "
+                "put it beside the catalogue."
             )
         repository = self.row.hub_repository
         if repository is None:
@@ -148,7 +150,8 @@ class Backbone:
 
 def find_backbone(name: str, catalogue: Path | None = None, weights: Path | None = None) -> Backbone:
     """The backbone of that name: a row of the user's catalogue file, of the bundled one, or made from the library's
-    own configuration for `open_clip:MODEL/TAG`, `timm:NAME` and `hf:REPOSITORY` or `hf:FOLDER`. `NAME@train`,
+    own configuration for `open_clip:MODEL/TAG`, `timm:NAME` and `hf:REPOSITORY` or `hf:FOLDER`; of the first two
+    with options of the library's constructor, as in `timm:NAME?pad_type=same&img_size=384`. `NAME@train`,
     `NAME@test` and `NAME@inference` are the same backbone with the preprocessing of that view; `foreign:NAME` are
     features that were imported.
 
@@ -164,16 +167,21 @@ def find_backbone(name: str, catalogue: Path | None = None, weights: Path | None
     if weights is not None and not weights.is_file():
         raise UsageError(f"--weights {weights}: there is no such file.")
     prefix, _, model = name.partition(":")
+    model, _, query = model.partition("?")
+    if query and prefix not in WITH_OPTIONS:
+        raise UsageError(f"'{name}': options behind a ? are for timm:NAME and open_clip:MODEL/TAG; write it a row.")
     if prefix == "foreign" and model:
         return Backbone(name, BackboneRow(library="foreign", model=model, px=1))
     if name in own_rows:
-        backbone = Backbone(name, own_rows[name], catalogue, weights)
+        backbone = Backbone(name, own_rows[name], catalogue, weights or _file_of(own_rows[name], catalogue))
     elif name in rows:
         backbone = Backbone(name, rows[name], weights=weights)
     elif model and prefix in PREFIXES:
         library = adapter(PREFIXES[prefix])
         in_folder = library.folder_weights(model) if prefix == "hf" and weights is None else None
-        backbone = Backbone(name, library.row_of(model), weights=weights or in_folder)
+        row = library.row_of(model)
+        row = row.model_copy(update={"options": row.options | _options(query, name)})
+        backbone = Backbone(name, row, weights=weights or in_folder)
     else:
         raise UsageError(
             f"unknown backbone '{name}'; {nearest(name, rows | own_rows)} `probe backbones` lists them; any other "
@@ -188,9 +196,29 @@ def all_backbones(catalogue: Path | None = None) -> list[Backbone]:
     """Those of the user's catalogue file, then the bundled ones that it does not replace."""
     own = read_rows(catalogue) if catalogue else {}
     bundled = {name: row for name, row in bundled_rows().items() if name not in own}
-    return [Backbone(name, row, catalogue) for name, row in own.items()] + [
+    return [Backbone(name, row, catalogue, _file_of(row, catalogue)) for name, row in own.items()] + [
         Backbone(name, row) for name, row in bundled.items()
     ]
+
+
+def _file_of(row: BackboneRow, catalogue: Path | None) -> Path | None:
+    """The checkpoint that the row names, where it lies beside the catalogue or in the current folder."""
+    if row.weights is None:
+        return None
+    folders = [catalogue.parent, Path()] if catalogue else [Path()]
+    files = [folder / Path(row.weights).expanduser() for folder in folders]
+    return next((file for file in files if file.is_file()), None)
+
+
+def _options(query: str, name: str) -> dict[str, Any]:
+    """`pad_type=same&img_size=384`, each value as YAML."""
+    found = {}
+    for setting in query.split("&") if query else []:
+        key, equals, value = setting.partition("=")
+        if not (key.isidentifier() and equals and value):
+            raise UsageError(f"'{name}': '{setting}' is no option; write NAME=VALUE, joined by &.")
+        found[key] = parse_yaml(value)
+    return found
 
 
 class Adapter(Protocol):

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from probe.backbones.catalogue import Backbone
+from probe.terminal import print_field, print_table, print_text
 
 RESIZE = {
     "shortest+crop": "shorter side to {scaled}, centre crop of {px} x {px}",
@@ -40,14 +41,14 @@ def print_catalogue(backbones: list[Backbone], console: Console) -> None:
                 f"{row.params / 1e6:,.1f} M" if row.params else "",
                 row.feature if backbone.needs_weights else "",
                 Text(_papers(row.papers)),
-                Text(_state(backbone)),
+                Text(weights_state(backbone)),
             )
-    console.print(table)
-    console.print(
+    print_table(table, console)
+    print_text(
         "weights: cached, in the local hub cache; fetch, on the hub; file, to be named with --weights; none needed.\n"
         "More of one: probe backbones NAME. Any other model: timm:NAME, open_clip:MODEL/TAG, hf:REPOSITORY, hf:FOLDER.",
-        style="dim",
-        soft_wrap=True,
+        console,
+        "dim",
     )
 
 
@@ -60,7 +61,8 @@ def _papers(rows: tuple[str, ...]) -> str:
     return "; ".join(f"{paper} {', '.join(tables)}" for paper, tables in papers.items())
 
 
-def _state(backbone: Backbone) -> str:
+def weights_state(backbone: Backbone) -> str:
+    """Where the weights are: `none` needed, `cached`, `fetch` from the hub, `file` to be named."""
     if not backbone.needs_weights:
         return "none"
     if backbone.weights_at_hand:
@@ -71,7 +73,7 @@ def _state(backbone: Backbone) -> str:
 def print_backbone(backbone: Backbone, console: Console) -> None:
     """Every field of the row, what its preprocessing comes to, and where the weights are or how to get them."""
     for name, value in _fields(backbone):
-        console.print(Text(f"{name:<14}", style="bold") + Text(value, style="not bold"), soft_wrap=True)
+        print_field(name, value, console)
 
 
 def _fields(backbone: Backbone) -> Iterator[tuple[str, str]]:

@@ -3,12 +3,13 @@
 BackboneRow(library="timm", model="resnet50.a1_in1k", px=224, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 """
 
+from importlib import import_module
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt
+from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, model_validator
 
 from feature_cache import Spec
-from probe.errors import nearest
+from probe.errors import UsageError, nearest
 from probe.validation import Strict
 
 Triple = tuple[float, float, float]
@@ -26,6 +27,8 @@ Library = Annotated[str, AfterValidator(_known)]
 Feature = Literal["pooled", "pre-projection", "projected", "pre-neck", "gem", "flattened", "cls"]
 Offset = Literal["round", "floor"]
 
+# What a row without `px` takes from the library's own configuration of the model.
+PIXELS = ("px", "resize", "crop_pct", "crop_offset", "interpolation", "resampling", "mean", "std")
 # What the libraries call the files of a hub repository, the safer format first.
 FILES = {
     "open_clip": ("open_clip_model.safetensors", "open_clip_pytorch_model.bin"),
@@ -38,11 +41,12 @@ OFFSETS: dict[str, Offset] = {"transformers": "floor"}  # the other libraries cr
 class BackboneRow(Strict):
     """One row of the catalogue.
 
-    `model`: timm's `name.tag`, open_clip's `MODEL/TAG`, or a hub repository with a transformers model.
-    `px`: input width and height. `resize`: `shortest+crop` scales the shorter side to `px / crop_pct` and crops the
-    centre, `squash` scales both sides to `px / crop_pct`. `crop_offset`: what half of an odd margin becomes; `round`,
-    as torchvision does, the even neighbour (3 / 2 is 2), `floor` (3 / 2 is 1); None, as the row's library does.
-    `resampling`: `pillow` clamps and rounds to 8 bits after either of its two passes, `tensor`, torchvision's on
+    `model`: timm's `name.tag`, open_clip's `MODEL/TAG`, or a hub repository with a transformers model. `px`: input
+    width and height; without it, it and all else that decides the pixels and that the row does not say is what the
+    library or the hub has for the model. `resize`: `shortest+crop` scales the shorter side to `px / crop_pct` and crops
+    the centre, `squash` scales both sides to `px / crop_pct`. `crop_offset`: what half of an odd margin becomes;
+    `round`, as torchvision does, the even neighbour (3 / 2 is 2), `floor` (3 / 2 is 1); None, as the row's library
+    does. `resampling`: `pillow` clamps and rounds to 8 bits after either of its two passes, `tensor`, torchvision's on
     tensors, in float32 and once. `mean`, `std`: per channel, of values in 0..1.
 
     `feature`: `pooled`, what the model pools by itself (class token, average, attention), before any classifier;
@@ -56,8 +60,9 @@ class BackboneRow(Strict):
     it. `options`: passed to the library's constructor; for transformers, the model's configuration.
 
     `repository`, `file`: where the hub has the weights, if not at the library's usual place. `prefix`: what the keys of
-    the image tower begin with in a checkpoint that holds more. `weights`: name of the checkpoint that has to be given
-    with `--weights`, where the hub has none; `sha256`: its digest, where only one file is right.
+    the image tower begin with in a checkpoint that holds more. `weights`: the checkpoint, where the hub has none: a
+    file beside the catalogue or in the current folder, or the name of what has to be given with `--weights`; `sha256`:
+    its digest, where only one file is right.
     """
 
     library: Library
@@ -83,6 +88,30 @@ class BackboneRow(Strict):
     weights: str | None = None
     sha256: str | None = None
     about: str = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _pixels_of_the_library(cls, given: Any) -> Any:
+        if not isinstance(given, dict) or "px" in given or given.get("library") not in FILES or "model" not in given:
+            return given
+        try:
+            known = import_module(f"probe.backbones.{given['library']}").row_of(given["model"])
+        except UsageError as error:
+            raise ValueError(f"`px` is missing, and {error}") from error
+        return known.model_dump(include=set(PIXELS)) | given
+
+    @classmethod
+    def catalogue_schema(cls) -> dict[str, Any]:
+        """The JSON schema of a file with a `backbones:` section of such rows, for editors."""
+        row = cls.model_json_schema()
+        row["required"].remove("px")
+        row["properties"]["library"] = {"anyOf": [{"enum": list(LIBRARIES)}, {"type": "string", "pattern": ":"}]}
+        return {
+            "title": "A catalogue of backbones of probe",
+            "type": "object",
+            "properties": {"backbones": {"type": "object", "additionalProperties": row}},
+            "required": ["backbones"],
+        }
 
     @classmethod
     def of_spec(cls, spec: Spec) -> Self:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from probe.commands.options import DEFAULT, Cache, StoredAs
+from probe.commands.options import DEFAULT, Cache, Json, StoredAs
 from probe.errors import UsageError, nearest
 from probe.workspace import Workspace
 
@@ -26,25 +26,33 @@ Store = Annotated[str, typer.Argument(metavar="STORE", help="A name that `probe 
 
 
 @app.command("list", epilog="Example: probe cache list")
-def list_stores(cache: Cache = DEFAULT.cache) -> None:
+def list_stores(json: Json = False, cache: Cache = DEFAULT.cache) -> None:
     """List all feature stores: what made them, how many images they hold, and whether they are whole."""
     from rich.filesize import decimal
     from rich.table import Table
     from rich.text import Text
 
     from feature_cache import describe, find_stores
-    from probe.terminal import printer
+    from probe.commands.answers import print_json, stores_answer
+    from probe.terminal import print_table, print_text, printer
 
     table = Table("store", "made by", "images", "failed", "dim", "dtype", "size", "state")
     for column in (2, 3, 4, 6):
         table.columns[column].justify = "right"
-    for found in (describe(path) for path in find_stores(cache)):
+    stores = [describe(path) for path in find_stores(cache)]
+    if json:
+        print_json(stores_answer({_name(found.path, cache): found for found in stores}))
+        return
+    for found in stores:
         store = found.store
         numbers = [f"{len(store):,}", f"{len(store.failed):,}", str(store.dim), str(store.dtype)] if store else [""] * 4
         made_by = _made_by(store) if store else ""
         row = (_name(found.path, cache), made_by, *numbers, decimal(found.bytes), _state(found))
         table.add_row(*map(Text, row))
-    printer().print(table if table.rows else f"There are no feature stores in {cache}; `probe extract` makes them.")
+    if table.rows:
+        print_table(table, printer())
+    else:
+        print_text(f"There are no feature stores in {cache}; `probe extract` makes them.", printer())
 
 
 @app.command(epilog="Example: probe cache info sample/descriptor")

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from probe.commands.curate import curate
-from probe.commands.options import DEFAULT, DataRoot, Datasets, Out
+from probe.commands.options import DEFAULT, DataRoot, Datasets, Json, Out
 from probe.errors import UsageError
 from probe.workspace import file_name
 
@@ -20,14 +20,19 @@ app = typer.Typer(no_args_is_help=True, help="Look at data sets, check them, cou
 @app.command("list", epilog="Example: probe data list sop")
 def list_datasets(
     name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="A data set to describe in full.")] = None,
+    json: Json = False,
     data_root: DataRoot = DEFAULT.data_root,
     datasets: Datasets = None,
 ) -> None:
     """List the data sets that are known: where to get them, what is published of them, and whether they are here."""
+    from probe.commands.answers import datasets_answer, print_json
     from probe.data import all_datasets, find_dataset, print_dataset, print_datasets
     from probe.terminal import printer
 
-    if name is None:
+    if json:
+        chosen = all_datasets(datasets) if name is None else [find_dataset(name, datasets)]
+        print_json(datasets_answer(chosen, data_root))
+    elif name is None:
         print_datasets(all_datasets(datasets), data_root, printer())
     else:
         print_dataset(find_dataset(name, datasets), data_root, printer())
@@ -39,18 +44,24 @@ def stats(
         list[str] | None,
         typer.Argument(metavar="[DATA]...", help="Data to count.", show_default="the tables of UnED and UniFEx"),
     ] = None,
+    json: Json = False,
     data_root: DataRoot = DEFAULT.data_root,
     datasets: Datasets = None,
 ) -> None:
     """Count images and classes: of the data named, or the papers' tables beside what is here of them."""
+    from probe.commands.answers import counts_answer, print_json
     from probe.data import class_sizes, known_data, measured_tables, print_sizes, print_tables, resolve_data
     from probe.terminal import printer
 
-    for name in data or []:
-        manifest = resolve_data(name, data_root, datasets=datasets)
+    manifests = {name: resolve_data(name, data_root, datasets=datasets) for name in data or []}
+    tables = [] if data else measured_tables(lambda name: known_data(name, data_root, datasets))
+    if json:
+        print_json(counts_answer(manifests, tables))
+        return
+    for manifest in manifests.values():
         print_sizes(manifest.where, class_sizes(manifest), printer())
-    if not data:
-        print_tables(measured_tables(lambda name: known_data(name, data_root, datasets)), printer())
+    if tables:
+        print_tables(tables, printer())
 
 
 @app.command(epilog="Example: probe data check sample")
@@ -89,7 +100,7 @@ def check(
         summary_line,
         write_findings,
     )
-    from probe.terminal import printer
+    from probe.terminal import print_text, printer
 
     decode = None if everything else SAMPLE if sample is None else sample
     workers = choose_workers(shared=False)[0] if workers is None else workers
@@ -105,7 +116,7 @@ def check(
         sound &= checked.is_sound
         summaries.append(summary_line(checked) + (f"; all of them in {findings}" if checked.findings else ""))
     for line in summaries:
-        printer().print(line, soft_wrap=True)
+        print_text(line, printer())
     if not sound:
         raise typer.Exit(1)
 

@@ -19,6 +19,7 @@ from probe.commands.options import (
     Device,
     DistanceChoice,
     IndexChoice,
+    Json,
     Out,
     ProtocolChoice,
     Scored,
@@ -71,6 +72,7 @@ def evaluate(
     neighbours: Annotated[
         int, typer.Option(min=0, help="How many of each query to write as Parquet and JSON; 0 for no such files.")
     ] = 10,
+    json: Json = False,
     device: Device = DeviceChoice.auto,
     data_root: DataRoot = DEFAULT.data_root,
     datasets: Datasets = None,
@@ -81,11 +83,12 @@ def evaluate(
 
     A head needs features of the data by its backbone (probe extract); embeddings need nothing but their ids.
     """
+    from probe.commands.answers import evaluation_answer, print_json
     from probe.evaluate import EvaluationSettings, evaluate_once
     from probe.metrics import METRICS, parse_metric, require_official
     from probe.progress import say
     from probe.report import QUIRKS, score_tables
-    from probe.terminal import printer
+    from probe.terminal import print_table, print_text, printer
 
     metrics = [parse_metric(name).name for name in metric or METRICS]
     if protocol == ProtocolChoice.official:
@@ -106,10 +109,13 @@ def evaluate(
         settings = scored_by(distance=chosen)
     found = evaluate_once(source, settings, workspace.evaluations)
     title = f"{source.title} on {data}, {split} split"
+    if json:
+        print_json(evaluation_answer(title, data, found, metrics, index.names, protocol.names))
+        return
     for grid in score_tables(title, found, metrics, index.names, protocol.names):
-        printer().print(grid)
+        print_table(grid, printer())
     if "official" in protocol.names:
-        printer().print(QUIRKS, soft_wrap=True)
+        print_text(QUIRKS, printer())
         if without := [name for name in metrics if not parse_metric(name).has_official]:
             say(f"no official value of {', '.join(without)}: UnED's published evaluator has no such metric")
     say(f"written to {found.path}")

@@ -90,8 +90,9 @@ def extract(
     splits = tuple(dict.fromkeys(each.value for each in split)) if split else None
     settings = Settings(batch, workers, part, dtype.value, max_failures, retry_failed, splits, limit)
     roots = source_roots(source_root or [])
-    manifests = [resolve_data(name, data_root, roots, datasets) for name in data]
-    manifests = [draw_validation(manifest, val, val_seed) for manifest in manifests] if val else manifests
     names = [f"{backbone}@{view}" for view in views] if views else [backbone]
-    for chosen in [find_backbone(name, catalogue, weights) for name in names]:
+    backbones = [find_backbone(name, catalogue, weights) for name in names]
+    manifests = [resolve_data(name, data_root, roots, datasets) for name in data]  # which may build the sample
+    manifests = [draw_validation(manifest, val, val_seed) for manifest in manifests] if val else manifests
+    for chosen in backbones:
         extract_sources(manifests, chosen, Workspace(data_root, cache, out, datasets), settings, device, precision)

@@ -1,6 +1,6 @@
 """`probe figures`: the runs of recipes as figures.
 
-probe figures recipes/quickstart.yaml         # out/figures/quickstart_curves.svg, .png, ...
+probe figures recipes/quickstart.yaml         # out/figures/quickstart_curves.svg, .png, .pdf, ...
 probe figures recipes/quickstart.yaml --rows PCA-whitening ArcFace
 """
 
@@ -24,7 +24,7 @@ def figures(
     cache: Cache = DEFAULT.cache,
     out: Out = DEFAULT.out,
 ) -> None:
-    """Draw the figures of finished runs, as SVG and PNG: learning curves, domains, parameters, margins, examples."""
+    """Draw the figures of finished runs, as SVG, PNG and PDF: learning curves, domains, margins, examples."""
     from probe.errors import UsageError, require_installed
     from probe.progress import say
     from probe.report import write_comparison, write_figures

@@ -3,14 +3,23 @@
 probe fit recipes/quickstart.yaml --row ArcFace --set loss.margin=0.4 --seeds 0-4
 """
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from probe.commands.options import DEFAULT, Cache, DataRoot, Datasets, Device, Out
+from probe.commands.options import DEFAULT, Cache, DataRoot, Datasets, Device, Json, Out
 from probe.device import DeviceChoice
 from probe.workspace import Workspace
+
+
+class LogChoice(StrEnum):
+    """What `--log` takes."""
+
+    tensorboard = "tensorboard"
+    wandb = "wandb"
+    mlflow = "mlflow"
 
 
 def fit(
@@ -24,9 +33,11 @@ def fit(
     ] = None,
     row: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Only this row; repeatable.")] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Runs side by side, each with its own copy of the features.")] = 1,
-    tensorboard: Annotated[
-        bool, typer.Option("--tensorboard", help="Write each run's history as TensorBoard events too.")
-    ] = False,
+    log: Annotated[
+        list[LogChoice] | None,
+        typer.Option(help="Write each run's history for this viewer too, while it is fitted; repeatable."),
+    ] = None,
+    json: Json = False,
     device: Device = DeviceChoice.auto,
     data_root: DataRoot = DEFAULT.data_root,
     datasets: Datasets = None,
@@ -37,6 +48,7 @@ def fit(
 
     Finished runs are recognised by their content and skipped; an interrupted one goes on from its last epoch.
     """
+    from probe.commands.answers import TablesAnswer, print_json, table_answer
     from probe.planning import Inventory, fit_recipe
     from probe.progress import say
     from probe.recipes import Overrides, find_recipe, read_recipe
@@ -49,12 +61,15 @@ def fit(
     inventory = Inventory(changed, workspace)
     inventory.require_complete()
     try:
-        fitted = fit_recipe(inventory, device, jobs, tensorboard)
+        fitted = fit_recipe(inventory, device, jobs, [each.value for each in log or ()])
     except SweepError:
         show(build_table(Inventory(changed, workspace)), printer())
         raise
     runs = {run.path for run, _ in inventory.runs()}
     say(f"{fitted} run(s) fitted, {len(runs) - fitted} already done, in {workspace.runs}")
-    show(build_table(inventory), printer())
+    if json:
+        print_json(TablesAnswer(tables=[table_answer(build_table(inventory))]))
+    else:
+        show(build_table(inventory), printer())
     if settings:
         say("these runs are of the recipe as changed by --set; `probe table` shows the recipe as it is written")

@@ -107,6 +107,7 @@ Cache = Annotated[
 ]
 Out = Annotated[Path, typer.Option(envvar="PROBE_OUT", help="Where runs, evaluations and tables go.")]
 Device = Annotated[DeviceChoice, typer.Option(help="auto takes CUDA where there is one, and says so.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the answer as JSON (docs/json.md).")]
 Recipes = Annotated[
     list[Path] | None,
     typer.Argument(metavar="RECIPE", help="Recipes by name or file, or folders of them.", show_default="recipes"),

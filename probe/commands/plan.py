@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from probe.commands.options import DEFAULT, Cache, DataRoot, Datasets, Gpus, MachineName, Out, Recipes
+from probe.commands.options import DEFAULT, Cache, DataRoot, Datasets, Gpus, Json, MachineName, Out, Recipes
 from probe.workspace import Workspace
 
 
@@ -18,6 +18,7 @@ def plan(
     gpus: Gpus = 1,
     sh: Annotated[bool, typer.Option("--sh", help="Print it as a script for bash.")] = False,
     slurm: Annotated[bool, typer.Option("--slurm", help="Print it as a script that submits arrays to SLURM.")] = False,
+    json: Json = False,
     data_root: DataRoot = DEFAULT.data_root,
     datasets: Datasets = None,
     cache: Cache = DEFAULT.cache,
@@ -28,6 +29,7 @@ def plan(
     Each has its time, the size of the features that it stores, and the tables that it completes. The scripts go on
     where they were stopped.
     """
+    from probe.commands.answers import plan_answer, print_json
     from probe.errors import UsageError
     from probe.planning import Inputs, Inventory, Planner, make_plan, shell_script, slurm_script
     from probe.progress import say
@@ -35,8 +37,8 @@ def plan(
     from probe.report import show_plan
     from probe.terminal import printer
 
-    if sh and slurm:
-        raise UsageError("--sh and --slurm are two scripts; ask for one.")
+    if sh + slurm + json > 1:
+        raise UsageError("--sh, --slurm and --json are three forms; ask for one.")
     if sh and gpus > 1:
         raise UsageError("--sh runs one command after the other; --slurm runs as many at once as there are --gpus.")
     workspace = Workspace(data_root, cache, out, datasets)
@@ -50,5 +52,7 @@ def plan(
         typer.echo(shell_script(found, made_by), nl=False)
     elif slurm:
         typer.echo(slurm_script(found, made_by, gpus, planner.machine.device == "cuda"), nl=False)
+    elif json:
+        print_json(plan_answer(found, planner.machine.name))
     else:
         show_plan(found, planner.machine, gpus, printer())

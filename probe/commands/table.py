@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from probe.commands.options import DEFAULT, Cache, DataRoot, Datasets, Device, Gpus, MachineName, Out
+from probe.commands.options import DEFAULT, Cache, DataRoot, Datasets, Device, Gpus, Json, MachineName, Out
 from probe.device import DeviceChoice
 from probe.workspace import Workspace
 
@@ -19,6 +19,7 @@ def table(
         typer.Argument(metavar="RECIPE", help="Recipes by name or file, or folders of them.", show_default="recipes"),
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="Print a line for each table of the papers too.")] = False,
+    json: Json = False,
     machine: MachineName = None,
     gpus: Gpus = 1,
     device: Device = DeviceChoice.auto,
@@ -32,11 +33,12 @@ def table(
     A recipe that needs nothing from outside (bundled images, built-in backbone) is run from end to end. Of a folder of
     recipes, and with --all, a table of which nothing is measured is one line; all are written to files.
     """
+    from probe.commands.answers import TablesAnswer, print_json, table_answer
     from probe.planning import Inputs, Inventory, Planner, complete
     from probe.progress import say
     from probe.recipes import find_recipes, read_recipe
     from probe.report import FORMATS, build_table, is_begun, show, show_overview, write_files
-    from probe.terminal import printer
+    from probe.terminal import print_text, printer
 
     workspace = Workspace(data_root, cache, out, datasets)
     read = [read_recipe(path) for path in find_recipes(recipes)]
@@ -49,12 +51,14 @@ def table(
         inventory = Inventory(recipe, workspace, inputs)
         tables.append(build_table(inventory, planner.status(inventory)))
         write_files(tables[-1], workspace.tables)
-        if is_begun(tables[-1]) or not by_folder:
+        if not json and (is_begun(tables[-1]) or not by_folder):
             show(tables[-1], printer())
             printer().print()
-    if by_folder and (recipes or every):
+    if json:
+        print_json(TablesAnswer(tables=[table_answer(table) for table in tables]))
+    elif by_folder and (recipes or every):
         show_overview(tables, planner.machine, gpus, printer())
     elif by_folder and (rest := sum(not is_begun(table) for table in tables)):
-        printer().print(f"{rest} more tables of the papers: `probe table --all`, or `probe plan`")
+        print_text(f"{rest} more tables of the papers: `probe table --all`, or `probe plan`", printer())
     name = read[0].name if len(read) == 1 else "NAME"
     say(f"written to {workspace.tables / name}.{{{','.join(FORMATS)}}}")

@@ -14,6 +14,7 @@ from .curation import Curation as Curation
 from .curation import Expected as Expected
 from .curation import NearDuplicates as NearDuplicates
 from .curation import Source as Source
+from .curation import curation_schema as curation_schema
 from .curation import find_curation as find_curation
 from .curation import lacking_data as lacking_data
 from .curation import read_curations as read_curations
@@ -84,6 +85,7 @@ from .selection import queries as queries
 from .selection import with_training as with_training
 from .statistics import PrintedTable as PrintedTable
 from .statistics import StatisticsRow as StatisticsRow
+from .statistics import StatisticsTable as StatisticsTable
 from .statistics import agrees as agrees
 from .statistics import class_sizes as class_sizes
 from .statistics import find_table as find_table

@@ -27,6 +27,7 @@ from probe.data.problems import Problem, find_problems
 from probe.data.selection import CLASS, IMAGE, count
 from probe.progress import Advance, track
 from probe.storage import replacing_file
+from probe.terminal import print_text
 
 SEED = 0
 BATCH = 16
@@ -208,7 +209,7 @@ def print_check(check: Check, console: Console) -> None:
         lines.append(f"  {finding.what}: {len(finding.rows):,}{more}")
         lines += [f"    {', '.join(map(str, row))}" for row in finding.rows.head(SHOWN).iter_rows()]
     for line in lines:
-        console.print(line, soft_wrap=True)
+        print_text(line, console)
 
 
 def _count_lines(each: MeasuredCount) -> Iterator[str]:

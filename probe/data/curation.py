@@ -13,7 +13,7 @@ than `max`, at most `cap` random images of each class, `classes` random classes.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, PositiveFloat, PositiveInt, Tag, field_validator, model_validator
 
@@ -151,6 +151,11 @@ def read_curations(path: Path) -> list[Curation]:
     ]
     _require_sound(found, path)
     return found
+
+
+def curation_schema() -> dict[str, Any]:
+    """The JSON schema of a curation recipe, for editors."""
+    return _File.model_json_schema() | {"title": "A curation recipe of probe"}
 
 
 def find_curation(name: str, curations: list[Curation]) -> Curation:

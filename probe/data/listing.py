@@ -16,6 +16,7 @@ from rich.text import Text
 from probe.data.curation_report import CountComparison, CurationReport
 from probe.data.dataset import Count, Dataset
 from probe.data.statistics import Column, StatisticsRow, StatisticsTable, Value, agrees
+from probe.terminal import print_field, print_table, print_text
 
 ONE_LINE_EACH = 160  # columns of a terminal
 ABSENT = "-"
@@ -31,15 +32,15 @@ def print_datasets(datasets: list[Dataset], data_root: Path, console: Console) -
             row = dataset.row
             cells = (dataset.name, *_found(dataset, data_root), row.domain or "several", _published(dataset))
             table.add_row(*map(Text, (*cells, row.title, row.home or ABSENT, row.licence or ABSENT)))
-        console.print(table)
+        print_table(table, console)
     else:
         for dataset in datasets:
             _print_folded(dataset, data_root, console)
-    console.print(
+    print_text(
         f"{len(datasets)} data sets, looked for below {data_root}; all that is known of one: probe data list NAME.\n"
         "published: images / classes of each split; queries in index, where they differ; ~ as rounded in print.",
-        style="dim",
-        soft_wrap=True,
+        console,
+        "dim",
     )
 
 
@@ -48,8 +49,8 @@ def _print_folded(dataset: Dataset, data_root: Path, console: Console) -> None:
     console.print(Text(dataset.name, style="bold") + Text(f"  {row.title}", style="not bold"))
     here = "not here" if annotations == images == ABSENT else f"annotations {annotations}, images {images}"
     numbers = f"{_published(dataset)}; " if dataset.counts else ""
-    console.print(Text(f"    {numbers}{here}"), soft_wrap=True)
-    console.print(Text(f"    {row.home or ABSENT} ({row.licence or ABSENT})", style="dim"), soft_wrap=True)
+    print_text(f"    {numbers}{here}", console)
+    print_text(f"    {row.home or ABSENT} ({row.licence or ABSENT})", console, "dim")
 
 
 def _found(dataset: Dataset, data_root: Path) -> tuple[str, str]:
@@ -85,7 +86,7 @@ def _size(count: Count) -> str:
 def print_dataset(dataset: Dataset, data_root: Path, console: Console) -> None:
     """What is published of it and where, which files are read, and where each of them is or was looked for."""
     for name, value in _fields(dataset, data_root):
-        console.print(Text(f"{name:<14}", style="bold") + Text(value, style="not bold"), soft_wrap=True)
+        print_field(name, value, console)
 
 
 def _fields(dataset: Dataset, data_root: Path) -> Iterator[tuple[str, str]]:
@@ -144,11 +145,11 @@ def print_tables(tables: list[StatisticsTable], console: Console) -> None:
             table.add_column(column.replace(" ", "\n", 1), justify="right", no_wrap=True)
         for row in statistics.rows:
             _add_row(table, row, printed.columns)
-        console.print(table)
+        print_table(table, console)
         if printed.note:
-            console.print(printed.note, style="dim", soft_wrap=True)
+            print_text(printed.note, console, "dim")
         console.print()
-    console.print("In parentheses: as printed. !: differs from it.", style="dim", soft_wrap=True)
+    print_text("In parentheses: as printed. !: differs from it.", console, "dim")
 
 
 def _add_row(table: Table, row: StatisticsRow, columns: tuple[Column, ...]) -> None:
@@ -180,7 +181,7 @@ def print_sizes(heading: str, sizes: pl.DataFrame, console: Console) -> None:
     columns = ("domain", "split", "images", "classes", "least", "median", "most")
     for row in sizes.select(columns).iter_rows():
         table.add_row(*(value if isinstance(value, str) else f"{value:,.10g}" for value in row))
-    console.print(table)
+    print_table(table, console)
 
 
 # ---- curation ----
@@ -204,11 +205,11 @@ def print_curated(report: CurationReport, console: Console) -> None:
             table.add_row(name, step.step, f"{step.images:,}", f"{step.classes:,}", verdict)
     kind = "published list" if report.published else "together"
     table.add_row("", kind, f"{report.images:,}", f"{report.classes:,}", _verdict(report.comparisons))
-    console.print(table)
+    print_table(table, console)
     if report.shares:
-        console.print(_shares(report))
+        print_table(_shares(report), console)
     for line in [*_near_duplicates(report), *_differences(report)]:
-        console.print(line, soft_wrap=True)
+        print_text(line, console)
 
 
 def _verdict(comparisons: list[CountComparison]) -> str:

@@ -39,11 +39,15 @@ def resolve_data(
     for path in (here, below):
         if path.exists():
             return _from_path(path, data_root, roots)
-    known = [dataset.name for dataset in all_datasets(datasets)]
+    known = [SAMPLE, *(dataset.name for dataset in all_datasets(datasets)), *_folders(data_root)]
     raise MissingDataError(
         f"no data '{data}': neither {here} nor {below} exists; name a folder, a manifest or a known data set "
         f"({nearest(data, known).rstrip('.')}), or point --data-root at the folder that holds it."
     )
+
+
+def _folders(data_root: Path) -> list[str]:
+    return [path.name for path in data_root.iterdir() if path.is_dir()] if data_root.is_dir() else []
 
 
 def known_data(name: str, data_root: Path, datasets: Path | None = None) -> Manifest:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from feature_cache import FeatureStore, Spec, differences
+from feature_cache import FeatureStore, Spec, StoreError, differences
 from probe.data import content_digest, has_image, read_image
 from probe.errors import UsageError
 
@@ -25,8 +25,43 @@ def require_features(store: FeatureStore, asked: Spec) -> None:
     if lines:
         raise UsageError(
             f"{store.path} holds other features than the ones asked for ({'; '.join(lines)}); "
-            "delete it to extract anew, or use another --cache."
+            f"delete it to extract anew, or use another --cache.{_second_checkpoint(lines, asked)}"
         )
+
+
+def _second_checkpoint(lines: list[str], asked: Spec) -> str:
+    """What to do where nothing but the weights differ: a name of its own for each."""
+    if len(lines) != 1 or not lines[0].startswith("backbone.weights_sha256"):
+        return ""
+    backbone, px = asked["backbone"], asked["preprocessing"]["px"]
+    row = f"library: {backbone['library']}, model: {backbone['model']}, px: {px}, weights: FILE"
+    return (
+        " To keep both, give this checkpoint a name of its own, in a YAML file that --catalogue names: "
+        f"`backbones: {{NAME: {{{row}}}}}`."
+    )
+
+
+def other_transforms(path: Path, name: str, spec: Spec) -> list[str]:
+    """A sentence for each store beside `path` that has features of the same weights, by another name, of pixels that
+    were prepared in another way."""
+    found = []
+    for other in sorted(path.parent.glob("*.h5")):
+        if other == path or other.stem.partition("@")[0] == path.stem.partition("@")[0]:
+            continue
+        try:
+            theirs = FeatureStore(other).spec
+        except StoreError:  # which whoever reads it is told
+            continue
+        keys = ("library", "model", "weights_sha256")
+        ours, others = spec.get("backbone", {}), theirs.get("backbone", {})
+        if ours.get("weights_sha256") and all(ours.get(key) == others.get(key) for key in keys):
+            lines = differences(theirs.get("preprocessing", {}), spec.get("preprocessing", {}))
+            if lines:
+                found.append(
+                    f"{other} has features of the same weights as '{name}', of images that are prepared in another way "
+                    f"({'; '.join(lines)}): they are not the same features"
+                )
+    return found
 
 
 def feature_differences(found: Spec, asked: Spec) -> list[str]:

@@ -14,6 +14,7 @@ from probe.data import Manifest, Unread, only
 from probe.device import choose_device, gpu_name
 from probe.errors import ProbeError, UsageError
 from probe.extract.constants import Constants
+from probe.extract.match import other_transforms
 from probe.extract.plan import Settings, Task, plan_extraction
 from probe.extract.speed import Speed, record
 from probe.precision import Precision, PrecisionChoice, choose_precision
@@ -43,6 +44,8 @@ def extract_sources(
         for manifest in manifests
         for task in plan_extraction(manifest, backbone.name, spec, workspace, settings.retry_failed, settings.limit)
     ]
+    for line in dict.fromkeys(line for task in tasks for line in other_transforms(task.store, backbone.name, spec)):
+        say(line)
     for task in tasks:
         if not task.todo:
             _merge_left_parts(task.store)

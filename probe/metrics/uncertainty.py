@@ -83,6 +83,8 @@ class PairedDifference:
     """Of the difference, at 95 %."""
     p: float
     """Two-sided."""
+    p_holm: float
+    """Corrected over the domains, which are several tests; of the mean, its own."""
 
 
 def intervals(per_query: pl.DataFrame, metric: str, draws: int = DRAWS, seed: int = 0) -> dict[str, Interval]:
@@ -130,10 +132,17 @@ def compare(first: QueryValues, second: QueryValues, draws: int = DRAWS, seed: i
     differences = first.values - second.values
     rng = np.random.default_rng(seed)
     between = _intervals(first.by_domain(differences), draws, rng)
-    p = permutation_p(first, differences[:, None], draws, rng)
+    p = {column: float(found[0]) for column, found in permutation_p(first, differences[:, None], draws, rng).items()}
+    domains = [column for column in p if column != MEAN]
+    corrected = p | dict(zip(domains, holm(np.array([p[domain] for domain in domains])).tolist(), strict=True))
     return {
         column: PairedDifference(
-            means[column], others[column], means[column] - others[column], between[column], float(p[column][0])
+            means[column],
+            others[column],
+            means[column] - others[column],
+            between[column],
+            p[column],
+            corrected[column],
         )
         for column in means
     }
@@ -158,6 +167,14 @@ def permutation_p(
         column: (1 + (np.abs(sums) >= np.abs(observed[column]) - ROUNDING * sizes[column]).sum(axis=0)) / (1 + draws)
         for column, sums in flipped.items()
     }
+
+
+def holm(p: np.ndarray) -> np.ndarray:
+    """Adjusted p of m tests (Holm 1979): the smallest times m, the next times m - 1, and so on, never decreasing."""
+    order = np.argsort(p, kind="stable")
+    adjusted = np.empty(len(p))
+    adjusted[order] = np.minimum(1, np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)))
+    return adjusted
 
 
 def require_same_queries(first: QueryValues, second: QueryValues) -> None:

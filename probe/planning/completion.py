@@ -4,6 +4,8 @@ complete(recipe, workspace, "auto")              # a recipe that needs nothing f
 fit_recipe(Inventory(recipe, workspace), "auto")
 """
 
+from collections.abc import Sequence
+
 from probe.data import resolve_data
 from probe.extract import Settings, extract_sources
 from probe.planning.inventory import Inventory
@@ -20,18 +22,18 @@ def complete(recipe: Recipe, workspace: Workspace, device_choice: str) -> None:
     fit_recipe(Inventory(recipe, workspace), device_choice)
 
 
-def fit_recipe(inventory: Inventory, device_choice: str, jobs: int = 1, tensorboard: bool = False) -> int:
+def fit_recipe(inventory: Inventory, device_choice: str, jobs: int = 1, loggers: Sequence[str] = ()) -> int:
     """Fits the missing runs, then those of rows that waited for specialists among them; returns how many were fitted.
     As `sweep`; raises SweepError too where the data are none for some rows, when the others are done."""
     waiting = list(inventory.waiting)
     fitted, failed = 0, None
     try:
-        fitted = sweep(inventory.runs(), device_choice, jobs, tensorboard)
+        fitted = sweep(inventory.runs(), device_choice, jobs, loggers)
     except SweepError as error:
         failed = error
     if waiting:
         inventory.forget_runs()
-        fitted += sweep(inventory.runs(waiting), device_choice, jobs, tensorboard)
+        fitted += sweep(inventory.runs(waiting), device_choice, jobs, loggers)
     if failed:
         raise failed
     if inventory.unfit:

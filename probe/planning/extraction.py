@@ -44,7 +44,7 @@ class Extraction:
             words += ["--val-seed", str(self.rule.seed)] if self.rule.seed else []
         if self.backbone.catalogue:
             words += ["--catalogue", str(as_named(self.backbone.catalogue))]
-        if row.weights:
+        if row.weights and not self.backbone.weights:
             words += ["--weights", row.weights]
         return shlex.join(words + workspace.options("data_root", "cache"))
 

@@ -13,6 +13,7 @@ from probe.recipes.overrides import Overrides
 from probe.recipes.printed import MEAN, PrintedValue, PrintedValues
 from probe.recipes.recipe import Recipe, find_recipe, find_recipes, read_recipe, require_distinct_columns
 from probe.recipes.row import PrintedRelation, Row
+from probe.recipes.schema import recipe_schema
 from probe.recipes.static import StaticValues
 from probe.recipes.training_sets import curation_commands, folder_of_tables, undrawable
 
@@ -41,6 +42,7 @@ __all__ = [
     "format_value",
     "is_score",
     "read_recipe",
+    "recipe_schema",
     "require_distinct_columns",
     "undrawable",
 ]

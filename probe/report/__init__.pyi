@@ -3,6 +3,7 @@ from .evaluation import score_tables as score_tables
 from .figures.examples import write_comparison as write_comparison
 from .figures.figure import write_figures as write_figures
 from .page.page import write_report as write_report
+from .render.entries import entries as entries
 from .render.files import FORMATS as FORMATS
 from .render.files import write_files as write_files
 from .render.overview import is_begun as is_begun

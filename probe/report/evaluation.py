@@ -1,7 +1,7 @@
 """The scores of an evaluation as tables: a line a domain, the balanced mean last, values with their 95 % intervals.
 
 for table in score_tables("mine on sample", evaluation, ["mMP@5"], ["merged"], ["clean"]):
-    printer().print(table)
+    print_table(table, printer())
 """
 
 from collections.abc import Iterator, Sequence

@@ -9,7 +9,7 @@ found.tied                                  # {"Softmax"}
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from probe.metrics import (
     QueryValues,
     assembled,
     averaged,
+    holm,
     permutation_p,
     require_same_queries,
     value_intervals,
@@ -35,7 +36,7 @@ RESAMPLES = 1_000  # of a table, whose rows are many; `probe compare` and `probe
 FLIPS = 2_000
 FLIPS_PER_ROW = 200  # at least, so that the smallest p is below LEVEL after Holm's factor too
 LEVEL = 0.05
-VERSION = 1  # of the file; raise it when `compare_rows` gives other answers than before
+VERSION = 2  # of the file; raise it when `compare_rows` gives other answers than before
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,8 @@ class Significance:
     """Rows whose mean does not differ significantly from the best."""
     notes: list[str]
     """Rows that could not be compared, and why."""
+    p: dict[str, float] = field(default_factory=dict)
+    """Of each other row's mean against the best, by Holm over all of them."""
 
 
 def cached_comparison(
@@ -83,23 +86,16 @@ def compare_rows(rows: Mapping[str, Sequence[SeedFolders]], best: str, metric: s
         except UsageError as error:
             subject = "no row is" if row == best else f"row '{row}' is not"
             notes.append(f"{subject} compared with the best, '{best}': {error}")
-    return Significance(intervals, _tied(top, differences) if top and differences else set(), notes)
+    p = _adjusted_p(top, differences) if top and differences else {}
+    return Significance(intervals, {row for row, of_row in p.items() if of_row >= LEVEL}, notes, p)
 
 
-def _tied(best: QueryValues, differences: Mapping[str, np.ndarray]) -> set[str]:
-    """The rows whose balanced mean does not differ from the best at LEVEL, by Holm over all of them."""
+def _adjusted_p(best: QueryValues, differences: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """Of each row's balanced mean against the best, by Holm over all of them."""
     draws = max(FLIPS, FLIPS_PER_ROW * len(differences))
     columns = np.stack(list(differences.values()), axis=1)
     adjusted = holm(permutation_p(best, columns, draws, np.random.default_rng(0))[MEAN])
-    return {row for row, p in zip(differences, adjusted, strict=True) if p >= LEVEL}
-
-
-def holm(p: np.ndarray) -> np.ndarray:
-    """Adjusted p of m tests (Holm 1979): the smallest times m, the next times m - 1, and so on, never decreasing."""
-    order = np.argsort(p, kind="stable")
-    adjusted = np.empty(len(p))
-    adjusted[order] = np.minimum(1, np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)))
-    return adjusted
+    return dict(zip(differences, adjusted.tolist(), strict=True))
 
 
 def seed_values(seed: SeedFolders, metric: str, index: str) -> QueryValues:
@@ -125,12 +121,12 @@ def _read(file: Path, key: str) -> Significance | None:
             row: {column: (low, high) for column, (low, high) in of_row.items()}
             for row, of_row in content["intervals"].items()
         }
-        return Significance(intervals, set(content["tied"]), content["notes"])
+        return Significance(intervals, set(content["tied"]), content["notes"], content["p"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
 def _write(file: Path, key: str, found: Significance) -> None:
-    content = {"key": key, "intervals": found.intervals, "tied": sorted(found.tied), "notes": found.notes}
+    content = {"key": key, "intervals": found.intervals, "tied": sorted(found.tied), "notes": found.notes, "p": found.p}
     file.parent.mkdir(parents=True, exist_ok=True)
     write_whole(file, json.dumps(content | {"digest": fingerprint(content)}).encode())

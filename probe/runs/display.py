@@ -73,7 +73,7 @@ class SweepDisplay:
         if done == 0:
             self._search_start[name] = time.monotonic()
         elapsed = time.monotonic() - self._search_start[name]
-        left = f", ETA {clock(elapsed * (total - done) / done)}" if done else ""
+        left = f", ETA {clock(elapsed * (total - done) / done)}" if 0 < done < total else ""
         self._current[name] = f"{name} searched {done / max(total, 1):.0%} of test{left}"
         self.images(0)
 

@@ -32,7 +32,7 @@ class FitSettings:
     device_choice: str
     budget: dict[str, int]
     """Bytes that the features in its memory may take (probe/memory.py)."""
-    tensorboard: bool = False
+    loggers: tuple[str, ...] = ()
 
 
 def fit_in_processes(runs: Runs, jobs: int, settings: FitSettings, display: SweepDisplay) -> None:

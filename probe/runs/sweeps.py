@@ -13,11 +13,10 @@ from probe.extract import CachedFeatures
 from probe.fit import EpochRecord, FitData, TrainedConfig, fit, require_domains, shuffle_window
 from probe.memory import feature_budget
 from probe.progress import say
-from probe.runs.directory import TENSORBOARD
 from probe.runs.display import SweepDisplay, SweepProgress
+from probe.runs.loggers import open_logger, require_loggers
 from probe.runs.processes import FitSettings, fit_in_processes, threads_each
 from probe.runs.run import Run
-from probe.runs.tensorboard import Events, require_tensorboard
 
 Runs = Sequence[tuple[Run, CachedFeatures]]
 
@@ -26,8 +25,9 @@ class SweepError(ProbeError):
     """Some runs of a sweep failed; the others, if any, are done."""
 
 
-def sweep(runs: Runs, device_choice: str, jobs: int = 1, tensorboard: bool = False) -> int:
-    """Fits every run that is not done; returns how many.
+def sweep(runs: Runs, device_choice: str, jobs: int = 1, loggers: Sequence[str] = ()) -> int:
+    """Fits every run that is not done; returns how many. `loggers`: the viewers of LOGGERS that are told of trained
+    runs.
 
     A run that is named twice is one. `jobs` processes share the runs and the threads; each holds the features that it
     needs. Raises UsageError before any work for a run that names domains which its images are not of, SweepError at
@@ -37,8 +37,7 @@ def sweep(runs: Runs, device_choice: str, jobs: int = 1, tensorboard: bool = Fal
     pending = [(run, features) for run, features in runs if not run.done]
     if not pending:
         return 0
-    if tensorboard:
-        require_tensorboard()
+    require_loggers(loggers)
     for one in {id(features): features for _, features in pending}.values():
         require_domains([run.config for run, features in pending if features is one], one)
     device, reason = choose_device(device_choice)
@@ -50,7 +49,7 @@ def sweep(runs: Runs, device_choice: str, jobs: int = 1, tensorboard: bool = Fal
     for run, features in pending:
         if run.checkpoint.folder.exists():
             run.checkpoint.drop_unless(device.type, shuffle_window(features, device, budget))
-    settings = FitSettings(device_choice, budget, tensorboard)
+    settings = FitSettings(device_choice, budget, tuple(loggers))
     with SweepDisplay(pending) as display:
         if jobs > 1:
             fit_in_processes(pending, jobs, settings, display)
@@ -84,17 +83,16 @@ class RunFitter:
     def fit(self, run: Run, features: CachedFeatures) -> None:
         """Fits, scores and writes one run."""
         data = self._in_memory(features)
-        events = None
-        if self._settings.tensorboard and isinstance(run.config, TrainedConfig):
-            events = Events(run.checkpoint.folder / TENSORBOARD, run.checkpoint.history)
+        is_trained = isinstance(run.config, TrainedConfig)
+        loggers = [open_logger(name, run) for name in self._settings.loggers if is_trained]
 
         if isinstance(run.config, TrainedConfig) and data.of_domain(run.config.domain).classes == 1:
             self._progress.note(f"{run.name}: all training images are of one class, so there is nothing to learn from")
 
         def on_epoch(record: EpochRecord) -> None:
             self._progress.epoch(run.name, record, run.epochs(len(data.train)))
-            if events is not None:
-                events.write(record)
+            for logger in loggers:
+                logger.write(record)
 
         def on_search(done: int, total: int) -> None:
             self._progress.searched(run.name, done, total)
@@ -102,8 +100,8 @@ class RunFitter:
         try:
             fitted = fit(run.config, data, run.checkpoint, self._progress.images, on_epoch, on_search)
         finally:
-            if events is not None:
-                events.close()
+            for logger in loggers:
+                logger.close()
         run.write(fitted, self.device.type, features.weights)
         self._progress.finished(run.name, fitted.scores, fitted.seconds)
 

@@ -217,3 +217,33 @@ def test_the_documentations_catalogue_is_a_valid_one(tmp_path: Path) -> None:
 def test_the_documentation_explains_every_field_of_a_row() -> None:
     text = (ROOT / "docs" / "backbones.md").read_text()
     assert [field for field in BackboneRow.model_fields if field not in text] == []
+
+
+def test_the_checkpoint_that_a_row_names_is_taken_from_beside_the_catalogue(tmp_path: Path, weights: Path) -> None:
+    path = catalogue(tmp_path, {"tiny": ROW | {"weights": weights.name}, "other": ROW | {"weights": "elsewhere.pt"}})
+    assert find_backbone("tiny", path).weights_file == weights
+    (tmp_path / "given.safetensors").write_bytes(b"of the command line")
+    assert find_backbone("tiny", path, tmp_path / "given.safetensors").weights_file == tmp_path / "given.safetensors"
+    with pytest.raises(UsageError, match=r"name the file elsewhere\.pt with --weights, or put it beside"):
+        find_backbone("other", path).weights_file  # noqa: B018
+
+
+def test_a_row_without_px_has_the_pixels_that_timm_knows_but_for_what_it_says(tmp_path: Path) -> None:
+    plain = {"library": "timm", "model": "vit_base_patch16_siglip_384.webli"}
+    path = catalogue(tmp_path, {"plain": plain, "own": plain | {"crop_pct": 1.0}, "with-px": plain | {"px": 384}})
+    known = find_backbone("timm:vit_base_patch16_siglip_384.webli").row
+    assert find_backbone("plain", path).row.preprocessing == known.preprocessing
+    assert known.crop_pct < 1
+    assert find_backbone("own", path).row.preprocessing == known.preprocessing | {"crop_pct": 1.0}
+    assert find_backbone("with-px", path).row.px == 384
+    wrong = catalogue(tmp_path, {"wrong": plain | {"model": "vit_base_patch16_siglip_348"}})
+    with pytest.raises(UsageError, match=r"`px` is missing, and timm has no model .*; did you mean"):
+        find_backbone("wrong", wrong)
+
+
+def test_options_of_the_constructor_stand_behind_a_name() -> None:
+    row = find_backbone("timm:tf_mobilenetv3_small_075.in1k?pad_type=same&drop_rate=0.1").row
+    assert (row.model, row.options) == ("tf_mobilenetv3_small_075.in1k", {"pad_type": "same", "drop_rate": 0.1})
+    for name in ("timm:resnet18.a1_in1k?pad_type", "hf:org/name?a=1"):
+        with pytest.raises(UsageError, match=r"is no option|options behind a \?"):
+            find_backbone(name)

@@ -1,6 +1,7 @@
 """What `probe extract` promises around the engine: precision, views, a limit, tars, several DATA, errors in writing."""
 
 import io
+import re
 import shlex
 import tarfile
 from collections.abc import Callable, Sequence
@@ -12,6 +13,7 @@ import polars as pl
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from feature_cache import FeatureStore, StoreError
@@ -282,6 +284,47 @@ def test_each_view_has_its_own_store_with_its_own_preprocessing(
     preprocessing = [store.spec["preprocessing"] for store in stores.values()]
     assert [found["resize"] for found in preprocessing] == ["shortest+crop", "squash"]
     assert not np.array_equal(stores["train"].load(), stores["test"].load())
+
+
+def test_a_second_checkpoint_of_one_architecture_is_told_the_row_that_keeps_both(
+    photos: Photos, backbone: Backbone, workspace: Workspace, tmp_path: Path
+) -> None:
+    folder = photos("shoes", 3)
+    session(folder, backbone, workspace)
+    weights = load_file(backbone.weights_file)  # type: ignore[arg-type]
+    save_file({key: value + 1 for key, value in weights.items()}, tmp_path / "second.safetensors")
+    second = find_backbone("tiny", backbone.catalogue, tmp_path / "second.safetensors")
+    row = "library: timm, model: test_vit.r160_in1k, px: 32, weights: FILE"
+    with pytest.raises(
+        UsageError, match=re.escape(f"in a YAML file that --catalogue names: `backbones: {{NAME: {{{row}")
+    ):
+        session(folder, second, workspace)
+
+
+def test_the_same_weights_with_another_transform_are_said_to_be_other_features(
+    photos: Photos, backbone: Backbone, workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = photos("shoes", 3)
+    session(folder, backbone, workspace)
+    assert "another way" not in capsys.readouterr().err
+    squashed = replace(backbone, name="squashed", row=backbone.row.model_copy(update={"resize": "squash"}))
+    session(folder, squashed, workspace)
+    [line] = [line for line in capsys.readouterr().err.splitlines() if "another way" in line]
+    assert "tiny.h5 has features of the same weights as 'squashed'" in line
+    assert 'resize: "shortest+crop", not "squash"' in line
+
+
+@pytest.mark.parametrize(
+    ("words", "near"),
+    [(["sample", "--backbone", "descriptr"], "descriptor"), (["sampel", "--backbone", "descriptor"], "sample")],
+)
+def test_a_mistyped_name_is_told_the_nearest_before_the_sample_is_built(
+    words: list[str], near: str, tmp_path: Path
+) -> None:
+    done = CliRunner().invoke(app, ["extract", *words, "--data-root", str(tmp_path)])
+    assert done.exit_code == 2
+    assert f"did you mean '{near}'" in done.output.replace("\n", " ")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_view_of_the_built_in_descriptor_is_refused() -> None:

@@ -58,6 +58,7 @@ COMMANDS: dict[str, Command] = {
     "compare": Command(f"compare {RUN} --against {RUN.replace('linear_arcface', 'pca-whitening')}"),
     "embed": Command(f"embed {RUN} photos --out vectors.npy", leaves=("vectors*",)),
     "export": Command(f"export {RUN} exported", code=2),  # the built-in descriptor is no PyTorch module
+    "schema": Command("schema recipe"),
     "plan": Command("plan recipe.yaml"),
     "backbones": Command("backbones --catalogue catalogue.yaml"),
     "data list": Command("data list --datasets datasets.yaml"),

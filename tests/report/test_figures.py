@@ -33,11 +33,17 @@ def written(measured: Measured) -> list[Path]:
 def test_a_recipe_has_the_figures_that_its_runs_give(written: list[Path]):
     names = {path.name for path in written}
     kinds = ("heatmap", "curves", "margins", "examples", "collage")
-    assert names == {f"small_{kind}.{suffix}" for kind in kinds for suffix in ("svg", "png")}
+    assert names == {f"small_{kind}.{suffix}" for kind in kinds for suffix in ("svg", "png", "pdf")}
     for path in written:
         if path.suffix == ".png":
             with Image.open(path) as image:
                 assert min(image.size) > 200
+        elif path.suffix == ".pdf":
+            content = path.read_bytes()
+            assert content.startswith(b"%PDF-")
+            assert content.rstrip().endswith(b"%%EOF")
+            assert b"/Type3" not in content
+            assert b"/CreationDate" not in content
         else:
             ET.parse(path)
 
@@ -173,7 +179,9 @@ def test_an_examples_neighbours_are_those_that_count_and_each_has_its_domain(mea
                 ]
                 assert [found.right for found in retrieved] == row["hits"][:3]
     written = write_comparison(measured.inventory, names, measured.folder / "compared")
-    assert [path.name for path in written] == ["small_examples_Full_Dynamic.svg", "small_examples_Full_Dynamic.png"]
+    assert [path.name for path in written] == [
+        f"small_examples_Full_Dynamic.{suffix}" for suffix in ("svg", "png", "pdf")
+    ]
     elements = list(ET.parse(written[0]).iter("{http://www.w3.org/2000/svg}text"))
     shown = [str(element.text) for element in elements if "6px" in element.get("style", "")]
     drawn = [

@@ -11,11 +11,12 @@ from typer.testing import CliRunner
 
 from probe.cli import app
 from probe.errors import UsageError
+from probe.metrics import holm
 from probe.planning.inventory import Inventory
 from probe.report.render.long_csv import long_csv
 from probe.report.render.markdown import markdown
 from probe.report.render.standing import SYMBOLS
-from probe.report.significance import compare_rows, holm
+from probe.report.significance import compare_rows
 from probe.report.table import build_table
 from probe.runs import ScoredFolder, sweep
 from tests.report.world import World

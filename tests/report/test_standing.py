@@ -159,8 +159,8 @@ def test_a_terminal_has_bold_colour_and_symbol():
     show(of_every_kind(), console)
     text = console.export_text(styles=True)
     assert re.search(r"\x1b\[1m61\.0\x1b\[0m", text)
-    assert re.search(r"\x1b\[34m60\.6 ▲\x1b\[0m", text)
-    assert re.search(r"\x1b\[31m40\.0 ▼\x1b\[0m", text)
+    assert re.search(r"\x1b\[34m60\.6▲\x1b\[0m", text)
+    assert re.search(r"\x1b\[31m40\.0▼\x1b\[0m", text)
     assert re.search(r"\x1b\[1m70\.0\x1b\[0m", text), "a printed value that stands out is not dim"
 
 

@@ -4,7 +4,7 @@ Each kind is one file of this package with a `FIGURE`, a FigureKind; a new file 
 
 for figure in draw_figures(inventory, table, photographs=False):
     figure.name, figure.svg, figure.png
-write_figures(inventory, Path("out/figures"))       # quickstart_curves.svg, quickstart_curves.png, ...
+write_figures(inventory, Path("out/figures"))       # quickstart_curves.svg, quickstart_curves.png, .pdf, ...
 """
 
 import importlib
@@ -16,7 +16,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from probe.planning import Inventory
-from probe.report.figures.style import inline, png, svg
+from probe.report.figures.style import inline, pdf, png, svg
 from probe.report.table import Table, build_table
 from probe.storage import write_whole
 
@@ -60,6 +60,10 @@ class DrawnFigure:
     def png(self) -> bytes:
         return png(self.figure)
 
+    @property
+    def pdf(self) -> bytes:
+        return pdf(self.figure)
+
 
 def figure_kinds() -> list[FigureKind]:
     """All kinds, by position."""
@@ -77,15 +81,16 @@ def draw_figures(inventory: Inventory, table: Table, photographs: bool) -> list[
 
 
 def write_figures(inventory: Inventory, folder: Path) -> list[Path]:
-    """Writes each figure as SVG and PNG, named after recipe and kind."""
+    """Writes each figure as SVG, PNG and PDF, named after recipe and kind."""
     drawn = draw_figures(inventory, build_table(inventory), photographs=True)
     return [path for figure in drawn for path in write_figure(figure, folder)]
 
 
 def write_figure(figure: DrawnFigure, folder: Path) -> list[Path]:
-    """As SVG and PNG."""
+    """As SVG, PNG and PDF."""
     folder.mkdir(parents=True, exist_ok=True)
-    content = {folder / f"{figure.name}.svg": figure.svg.encode(), folder / f"{figure.name}.png": figure.png}
-    for path, text in content.items():
-        write_whole(path, text)
-    return list(content)
+    content = {"svg": figure.svg.encode(), "png": figure.png, "pdf": figure.pdf}
+    written = {folder / f"{figure.name}.{suffix}": part for suffix, part in content.items()}
+    for path, part in written.items():
+        write_whole(path, part)
+    return list(written)

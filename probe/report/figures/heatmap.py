@@ -17,8 +17,8 @@ from probe.report.table import Cell, Table
 METRIC = "mMP@5"  # or the first of a table without it
 ON_DARK, ON_BRIGHT = "#fefefe", "#000000"  # cells keep their colours on a dark page, and so does their text
 CAPTION = (
-    "Each row on each domain, in %. The scale is the same for measured and printed values; rows and domains "
-    "without any value are left out."
+    "Each row on each domain, in %. Colours compare the rows of one domain, from its lowest value to its highest, "
+    "measured or printed, and say nothing of how hard it is; rows and domains without any value are left out."
 )
 
 
@@ -64,15 +64,17 @@ def draw(_inventory: Inventory, table: Table) -> Figure | None:
     if len(names) < 2 or len(columns) < 2 or not panels or not is_score(found.metric):
         return None
     every = np.concatenate([*panels.values()])
-    lowest, highest = 10 * np.floor(np.nanmin(every) / 10), 10 * np.ceil(np.nanmax(every) / 10 + 1e-9)
+    lowest, highest = np.nanmin(every, axis=0), np.nanmax(every, axis=0)  # of each domain
+    spread = np.where(highest > lowest, highest - lowest, 1)
     with house_style():
         size = (2.2 + 0.62 * len(columns) * len(panels), 1.3 + 0.34 * len(names))
         figure = Figure(figsize=size, layout="constrained")
         for number, (title, panel) in enumerate(panels.items(), start=1):
             axes = figure.add_subplot(1, len(panels), number)
-            cells = axes.imshow(panel, cmap="cividis", vmin=lowest, vmax=highest, aspect="auto")
+            shades = (panel - lowest) / spread
+            cells = axes.imshow(shades, cmap="cividis", vmin=0, vmax=1, aspect="auto")
             for (row, column), value in np.ndenumerate(panel):
-                ink = INK if np.isnan(value) else ink_on(cells.cmap(float((value - lowest) / (highest - lowest))))
+                ink = INK if np.isnan(value) else ink_on(cells.cmap(float(shades[row, column])))
                 text = "–" if np.isnan(value) else format_value(found.metric, value)
                 axes.text(column, row, text, ha="center", va="center", fontsize=8.5, color=ink)
             axes.set_xticks(range(len(columns)), columns, rotation=35, ha="right", rotation_mode="anchor")

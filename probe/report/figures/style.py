@@ -84,6 +84,15 @@ def png(figure: Figure) -> bytes:
     return content.getvalue()
 
 
+def pdf(figure: Figure) -> bytes:
+    """The figure as PDF without a date, its text as text."""
+    content = io.BytesIO()
+    with house_style():
+        matplotlib.rcParams["pdf.fonttype"] = 42  # as TrueType, which conferences ask for
+        figure.savefig(content, format="pdf", metadata={"CreationDate": None, "Creator": None, "Producer": None})
+    return content.getvalue()
+
+
 def inline(text: str, name: str) -> str:
     """An SVG as a part of an HTML page: no prologue, ids prefixed, ink from the page, its width in `--width`."""
     text = text[text.index("<svg") :]

@@ -19,6 +19,7 @@ from probe.report.agreement import agreement_line
 from probe.report.page.grid import build_grid
 from probe.report.render import overview
 from probe.report.render.entries import legend, time_text
+from probe.report.render.long_csv import long_csv
 from probe.report.render.standing import SYMBOLS
 from probe.report.table import Table
 
@@ -44,8 +45,13 @@ def _environment() -> Environment:
     loader = FunctionLoader(_resource)
     made = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     made.globals |= {"legend": legend, "agreement_line": agreement_line, "time_text": time_text, "overview": overview}
-    made.globals |= {"symbols": SYMBOLS}
+    made.globals |= {"symbols": SYMBOLS, "csv_address": _csv_address}
     return made
+
+
+def _csv_address(table: Table) -> str:
+    """The table as a file in the page itself."""
+    return f"data:text/csv;charset=utf-8;base64,{base64.b64encode(long_csv(table).encode()).decode()}"
 
 
 def _resource(name: str) -> str:

@@ -176,7 +176,30 @@ function gallery() {
     draw();
   }
 
+  function download() {
+    const entry = chosen(runs);
+    const compared = chosen(other);
+    const metrics = Object.keys(entry.run.values);
+    const shown = [entry, compared].filter((each) => each !== null);
+    const cell = (text) => {
+      const plain = /^[=+\-@\t\r]/.test(text) ? `'${text}` : text; // which a spreadsheet would compute
+      return `"${plain.replaceAll('"', '""')}"`;
+    };
+    const lines = [["image", "domain", "label", "n", ...shown.flatMap(({ run }) => metrics.map((metric) => cell(`${name(run)}: ${metric}`)))]];
+    for (const q of visible) {
+      const query = entry.set.queries[q];
+      const values = shown.flatMap(({ run }) => metrics.map((metric) => run.values[metric][q] ?? ""));
+      lines.push([cell(entry.set.images[query[IMAGE]][ID]), cell(entry.set.domains[query[DOMAIN]]), cell(query[LABEL]), query[COUNT], ...values]);
+    }
+    const file = new Blob([lines.map((line) => `${line.join(",")}\n`).join("")], { type: "text/csv" });
+    const link = element("a", { href: URL.createObjectURL(file), download: "queries.csv" });
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+  }
+
   fillRuns(runs, all);
+  runs.value = `0:${sets[0].opens}`;
+  byId("download").addEventListener("click", download);
   form.addEventListener("input", filter);
   form.addEventListener("submit", (event) => event.preventDefault());
   byId("pager").addEventListener("click", (event) => {

@@ -34,6 +34,14 @@ class GalleryRun:
     seed: int
     retrieved: pl.DataFrame
     """A row for each query of the set, in its order."""
+    trained: bool = False
+
+    @property
+    def score(self) -> float:
+        """The mean over domains of its first metric, on the queries of the gallery; NaN where nothing can be found."""
+        main = metrics_of(self.retrieved.columns)[0]
+        by_domain = self.retrieved.group_by("domain").agg(pl.col(main).cast(pl.Float64).drop_nans().mean())
+        return float(np.mean(by_domain[main].drop_nulls().to_numpy())) if len(by_domain) else float("nan")
 
 
 @dataclass(frozen=True)
@@ -47,6 +55,12 @@ class GallerySet:
     query_counts: dict[str, int]
     """All queries of the split, by domain."""
     runs: list[GalleryRun]
+
+    @property
+    def opens_on(self) -> int:
+        """The number of the best trained run, or of the best of all where none is trained."""
+        among = [number for number, run in enumerate(self.runs) if run.trained] or range(len(self.runs))
+        return max(among, key=lambda number: np.nan_to_num(self.runs[number].score, nan=-1))
 
     @property
     def description(self) -> str:
@@ -74,7 +88,11 @@ def _gallery_set(inventories: list[Inventory], limit: int) -> GallerySet | None:
     """Of recipes that share a manifest; None without a finished run."""
     runs = [
         GalleryRun(
-            _title(inventory), row.name, seed[0].config.seed, queries(row, seed, inventory.recipe.display.indexes[0])
+            _title(inventory),
+            row.name,
+            seed[0].config.seed,
+            queries(row, seed, inventory.recipe.display.indexes[0]),
+            trained=row.training is not None,
         )
         for inventory in inventories
         for row in inventory.recipe.rows
@@ -137,6 +155,7 @@ def as_plain_data(gallery_set: GallerySet) -> tuple[dict[str, Any], list[tuple[s
         for (_, image), found in descriptions(gallery_set.manifest, numbers).items()
     ]
     content = {"name": gallery_set.name, "domains": domains, "queries": queries, "runs": runs, "images": images}
+    content |= {"opens": gallery_set.opens_on}
     return content, list(numbers)
 
 

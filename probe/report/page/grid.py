@@ -57,6 +57,9 @@ class GridCell:
     spread: str = ""
     standing: tuple[Standing, ...] = ()
     interval: str = ""
+    """`60.1–65.2`, of 95 % over the queries."""
+    p: str = ""
+    """Of a mean against the best one."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,10 @@ class Grid:
     @property
     def has_printed_beside(self) -> bool:
         return any({MEASURED, PRINTED} <= set(group.kinds) for group in self.groups)
+
+    @property
+    def has_intervals(self) -> bool:
+        return any(cell.interval for row in self.rows for cell in row.cells)
 
     @property
     def has_differences(self) -> bool:
@@ -142,7 +149,7 @@ def _cell(entry: Entry, kind: str) -> GridCell:
     spread = "" if found.std is None else f"± {format_value(entry.metric, found.std)}"
     if kind == PRINTED:
         return GridCell(text, key, spread, entry.printed_standing)
-    return GridCell(text, key, spread, entry.standing, _interval(entry))
+    return GridCell(text, key, spread, entry.standing, _interval(entry), _p(entry))
 
 
 def _key(number: float) -> str:
@@ -153,4 +160,10 @@ def _interval(entry: Entry) -> str:
     if entry.interval is None:
         return ""
     low, high = (format_value(entry.metric, bound) for bound in entry.interval)
-    return f"95 % interval over queries: {low} to {high}"
+    return f"{low}–{high}"
+
+
+def _p(entry: Entry) -> str:
+    if entry.p is None:
+        return ""
+    return "p < 0.001" if entry.p < 0.001 else f"p = {entry.p:.3f}"

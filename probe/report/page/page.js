@@ -70,6 +70,8 @@ function tables() {
   }
   for (const controls of document.querySelectorAll(".controls")) {
     const table = byId(controls.dataset.for);
+    const caption = table.caption.querySelector(".visible");
+    const legend = caption.textContent;
     const known = [...controls.querySelectorAll("input[type=radio]")].map((input) => input.value);
     const apply = () => {
       const metric = controls.querySelector("input[type=radio]:checked")?.value ?? "";
@@ -84,10 +86,24 @@ function tables() {
         group.hidden = below.length === 0;
         group.colSpan = Math.max(1, below.length);
       }
+      const sure = controls.querySelector(".with-intervals")?.checked ?? false;
+      for (const part of table.querySelectorAll(".sure")) part.hidden = !sure;
+      const every = known.filter((name) => name !== "").join(" / ");
+      caption.textContent = metric ? legend.replace(every, metric) : legend; // the metrics that are shown
+      hints();
     };
     controls.addEventListener("change", apply);
     controls.hidden = controls.childElementCount === 0;
     apply();
+  }
+}
+
+// says that a table goes on, where it does
+function hints() {
+  for (const hint of document.querySelectorAll(".hint")) {
+    const scroll = hint.nextElementSibling;
+    hint.hidden = scroll.scrollWidth <= scroll.clientWidth + 1;
+    scroll.classList.toggle("wide", !hint.hidden);
   }
 }
 
@@ -112,3 +128,5 @@ function copying() {
 theme();
 tables();
 copying();
+hints();
+addEventListener("resize", hints);

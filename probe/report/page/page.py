@@ -95,6 +95,7 @@ def page(
         BESIDE if beside else EMBEDDED,
         sections=sections,
         machine=planner.machine,
+        last=max((run.finished for section in sections for run in section.runs if run.finished), default=None),
         sets=sets,
         gallery=as_json(contents),
         pictures=[as_json(of_set) for of_set in thumbnails],

@@ -5,6 +5,7 @@ for record in provenance(inventory, "recipe-1"):
 """
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from probe.fit import TrainedConfig
 from probe.planning import Inventory
@@ -23,6 +24,8 @@ class RunRecord:
     """By name: key, folder, selected epoch, inputs. Empty where the run is not finished."""
     files: dict[str, str]
     """Content by name. Empty where the run is not finished."""
+    finished: str | None = None
+    """The day, `2026-11-28`, in UTC."""
 
 
 def provenance(inventory: Inventory, anchor: str) -> list[RunRecord]:
@@ -36,9 +39,14 @@ def provenance(inventory: Inventory, anchor: str) -> list[RunRecord]:
             done=run.done,
             facts=_facts(run) if run.done else {},
             files=run.directory.texts if run.done else {},
+            finished=_day(run) if run.done else None,
         )
         for number, (row, run) in enumerate(runs, start=1)
     ]
+
+
+def _day(run: Run) -> str:
+    return datetime.fromtimestamp(run.path.stat().st_mtime, UTC).date().isoformat()
 
 
 def _title(row: str, run: Run) -> str:

@@ -36,6 +36,8 @@ class Entry:
     printed_standing: tuple[Standing, ...]
     interval: tuple[float, float] | None
     """Of 95 %, over queries, in percent."""
+    p: float | None = None
+    """Of a mean against the best one, by Holm over the rows."""
     signed: bool = False
     """Whether the values are differences of two rows."""
 
@@ -54,6 +56,7 @@ def entry_of(table: Table, row: TableRow, column: str, metric: str) -> Entry:
         standing=standing_of(table, row, column, metric, "measured"),
         printed_standing=standing_of(table, row, column, metric, "printed"),
         interval=_interval(table, row, column, metric),
+        p=found.p.get(row.name) if (found := table.significance.get((column, metric))) else None,
         signed=row.is_difference,
     )
 

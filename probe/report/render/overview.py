@@ -12,9 +12,11 @@ from rich.text import Text
 
 from probe.planning import Machine, rounded, side_by_side
 from probe.report.table import Table, TableRow
+from probe.terminal import print_table, print_text
 
 WIDTH = 160  # where it is not a terminal
 TITLE = 44
+LEAST = 20  # columns for what is missing
 BETWEEN = 2  # columns
 
 
@@ -27,32 +29,38 @@ def is_begun(table: Table) -> bool:
 
 
 def show_overview(tables: list[Table], machine: Machine, gpus: int, console: Console) -> None:
-    """One line a table; titles and reasons that do not fit are cut. Times are those of `gpus` machines, a command on
-    each."""
+    """One line a table, with … where a title or a reason is cut; below each other on a terminal that is narrower than
+    that. Times are those of `gpus` machines, a command on each."""
     lines = [(table.recipe.name, rows_text(table), time_text(table, gpus)) for table in tables]
     time = f"time, {f'{gpus} x ' if gpus > 1 else ''}{machine.name}"
     width = console.width if console.is_terminal else WIDTH
     facts_width = sum(max(map(len, texts)) for texts in zip(*lines, ("table", "rows", time), strict=True))
     spare = width - facts_width - BETWEEN * 5
     title = min(TITLE, spare // 2) if spare >= TITLE else 0
+    is_line = spare >= LEAST
     grid = RichTable(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
     for name in ("table", "rows", time):
         grid.add_column(name, no_wrap=True, justify="right" if name == "rows" else "left")
     if title:
         grid.add_column("title", no_wrap=True, overflow="ellipsis", max_width=title)
-    grid.add_column("missing first", no_wrap=True, overflow="ellipsis", max_width=max(spare - title, 20))
+    grid.add_column("missing first", no_wrap=True, overflow="ellipsis", max_width=spare - title if is_line else None)
     for table, facts in zip(tables, lines, strict=True):
         titles = [Text(table.recipe.title)] if title else []
         grid.add_row(*map(Text, facts), *titles, Text(first_missing(table)), style="" if is_begun(table) else "dim")
-    console.print(grid)
-    console.print("rows: measured / measurable", style="dim")
-    console.print(
+    if is_line:
+        console.print(grid)
+        print_text("…: cut here; `probe table NAME` has it whole", console, "dim")
+    else:
+        print_table(grid, console)
+    print_text("rows: measured / measurable", console, "dim")
+    print_text(
         f"time: estimate for all that is missing, by finished work on {machine.name} where there is any; shared work "
         "counts in every table; ?: unknown",
-        style="dim",
+        console,
+        "dim",
     )
     if any(table.commands for table in tables):
-        console.print("`probe table NAME` prints one table in full, with the commands that complete it", style="dim")
+        print_text("`probe table NAME` prints one table in full, with the commands that complete it", console, "dim")
 
 
 def _measured(row: TableRow) -> bool:

@@ -77,6 +77,6 @@ def marks(table: Table, symbols: bool) -> Iterator[str]:
         yield "Bold: the best mean."
     if tied:
         yield (
-            f"{SYMBOLS['tied']}: no significant difference from the best measured mean "
-            "(paired permutation test over queries, Holm, p >= 0.05)."
+            f"{SYMBOLS['tied']}: no significant difference from the best measured mean in the metric that it stands "
+            "behind (paired permutation test over queries, Holm, p >= 0.05)."
         )

@@ -14,7 +14,7 @@ from probe.report.agreement import agreement_line
 from probe.report.render.entries import NOTHING, Line, entry_of, headed, legend, lines, time_text
 from probe.report.render.standing import COLOURS, Standing
 from probe.report.table import Table, TableRow
-from probe.terminal import WIDE
+from probe.terminal import WIDE, print_table, print_text
 
 
 def show(table: Table, console: Console) -> None:
@@ -26,19 +26,19 @@ def show(table: Table, console: Console) -> None:
     if Measurement.get(console, console.options.update(max_width=WIDE), grid).maximum > console.width:
         grid = _grid(table, "\n")
         grid.box, grid.show_edge, grid.padding = box.SIMPLE_HEAD, False, (0, 1, 0, 0)
-    console.print(grid)
+    print_table(grid, console)
     agreement = agreement_line(table)
     styled = [(agreement, ""), *((line, "dim") for line in table.reasons)]
     styled += [(line, "yellow") for line in (*table.stale, *table.missing)]
     for line, style in [*styled, *((line, "dim") for line in table.notes)]:
         if line:
-            console.print(line, style=style, soft_wrap=True)
+            print_text(line, console, style)
     if table.commands:
         console.print("to complete this table:")
     for command in table.commands:
         console.print(f"  {command}", style="cyan", soft_wrap=True)
         if time := time_text(table, command):
-            console.print(f"    {time}", style="dim", soft_wrap=True)
+            print_text(f"    {time}", console, "dim")
 
 
 def _grid(table: Table, between: str) -> RichTable:
@@ -71,7 +71,8 @@ def _cell(line: Line, table: Table, row: TableRow, column: str, between: str) ->
         return Text()
     parts = []
     for entry in found:
-        text = line.text(entry, std=column in table.means) + line.symbols(entry)
+        mark = line.symbols(entry).replace(" ", "")  # right behind its metric, since others may follow
+        text = line.text(entry, std=column in table.means) + mark
         parts.append(Text(text, style=_style(line.standing(entry))))
     return Text(between).join(parts)
 
