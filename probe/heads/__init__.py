@@ -23,6 +23,7 @@ from probe.heads.base import (
 )
 from probe.heads.batch_norm_linear import BatchNorm, BatchNormLinear
 from probe.heads.discriminant import Discriminant
+from probe.heads.distilled import Distilled
 from probe.heads.full_dimension import FullDimension
 from probe.heads.initialization import (
     gaussian,
@@ -53,6 +54,7 @@ __all__ = [
     "BatchNormLinear",
     "ClosedFormHead",
     "Discriminant",
+    "Distilled",
     "FixedHead",
     "FullDimension",
     "Head",
