@@ -65,6 +65,8 @@ class ClosedFormConfig(_Config):
 
     @property
     def splits(self) -> tuple[str, ...]:
+        if self.head.chosen:
+            return SPLITS
         return ("train", "test") if self.head.fitted else ("test",)
 
     @model_validator(mode="before")

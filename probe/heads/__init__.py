@@ -9,6 +9,7 @@ A new file here, or a class of the user's named `package.module:Class`, is a hea
 
 from typing import TYPE_CHECKING
 
+from probe.heads.auto import Auto
 from probe.heads.average_pooling import AveragePooling
 from probe.heads.base import (
     HEADS,
@@ -49,6 +50,7 @@ else:
 __all__ = [
     "HEADS",
     "PCA",
+    "Auto",
     "AveragePooling",
     "BatchNorm",
     "BatchNormLinear",

@@ -33,7 +33,7 @@ Shrinkage = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 @dataclass(frozen=True)
 class ClassSpread:
     """Of training images, raised to a power and brought to unit length: where they lie, and how those of one class
-    differ. Float64, on their device."""
+    differ, whatever the shrinkage. Float64, on their device."""
 
     mean: torch.Tensor
     """(D,)"""
@@ -116,27 +116,25 @@ class Discriminant(ClosedFormHead):
         600 dimensions. Raises UsageError for fewer than two classes, where each has one image only, and where the
         features, or what W is made of, span fewer than `dim` directions.
         """
-        return self.fit_on(images, self.spread(images))
-
-    def spread(self, images: TrainingImages) -> ClassSpread:
-        """What discriminants of one power have in common, whatever their shrinkage: the pass over the images."""
-        mean, total, within = self._covariances(images)
-        dim, title = len(self.projection), f"{self._title}: the {len(images):,} training features"
-        _, components = spanned(total, dim, COMPONENTS, title)
-        return ClassSpread(mean, components, components.T @ within @ components)
-
-    def fit_on(self, images: TrainingImages, spread: ClassSpread) -> Self:
-        """What `fit` does after `spread`."""
-        dim, mean = len(self.projection), spread.mean
+        spread = images.once((ClassSpread, self.power), lambda: self._class_spread(images))
+        dim, components = len(self.projection), spread.components.shape[1]
+        if components < dim:
+            title = f"{self._title}: the {len(images):,} training features"
+            raise UsageError(f"{title} span only {components}; lower head.dim.")
         whitening = spread.components @ self._whitening(spread.within)  # (D, m)
         if images.collection is None:
-            moments, what = self._between(images, mean, whitening), "the differences"
+            moments, what = self._between(images, spread.mean, whitening), "the differences"
         else:
-            moments, what = self._spread(images.collection, mean, whitening), "the images of the collection"
+            moments, what = self._spread(images.collection, spread.mean, whitening), "the images of the collection"
         _, directions = spanned(moments, dim, dim, f"{self._title}: {what}")  # (m, d)
-        self.mean.copy_(mean)
+        self.mean.copy_(spread.mean)
         self.projection.copy_(fixed_signs((whitening @ directions).T))
         return self
+
+    def _class_spread(self, images: TrainingImages) -> ClassSpread:
+        mean, total, within = self._covariances(images)
+        _, components = spanned(total, 1, COMPONENTS, f"{self._title}: the {len(images):,} training features")
+        return ClassSpread(mean, components, components.T @ within @ components)
 
     @property
     def _title(self) -> str:

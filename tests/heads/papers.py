@@ -46,6 +46,7 @@ def _batch_norm_linear(config: Any, state: State, rows: np.ndarray) -> np.ndarra
 FORMULAS: dict[str, Callable[[Any, State, np.ndarray], np.ndarray]] = {
     "full-dimension": lambda config, state, rows: rows,
     "average-pooling": lambda config, state, rows: pooled(rows, config.dim),
+    "auto": lambda config, state, rows: linear(state, rows, "head."),
     "random-projection": lambda config, state, rows: linear(state, rows),
     "discriminant": _discriminant,
     "distilled": _distilled,
