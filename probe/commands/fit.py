@@ -1,6 +1,7 @@
-"""`probe fit`: every row of a recipe with every seed, on cached features.
+"""`probe fit`: every row of a recipe with every seed, on cached features; or a head for a folder of images.
 
 probe fit recipes/quickstart.yaml --row ArcFace --set loss.margin=0.4 --seeds 0-4
+probe fit ~/photos
 """
 
 from pathlib import Path
@@ -8,13 +9,15 @@ from typing import Annotated
 
 import typer
 
-from probe.commands.options import DEFAULT, Cache, DataRoot, Datasets, Device, Out
+from probe.commands.options import DEFAULT, Cache, Catalogue, DataRoot, Datasets, Device, Out
 from probe.device import DeviceChoice
 from probe.workspace import Workspace
 
 
 def fit(
-    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe's name or YAML file.")],
+    recipe: Annotated[
+        Path, typer.Argument(metavar="RECIPE|FOLDER", help="A recipe's name or YAML file, or a folder of images.")
+    ],
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Change the recipe's defaults; repeatable."),
@@ -27,6 +30,12 @@ def fit(
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write each run's history as TensorBoard events too.")
     ] = False,
+    backbone: Annotated[
+        str | None,
+        typer.Option(help="Of a folder: as for `probe extract`.", show_default="descriptor, which needs no weights"),
+    ] = None,
+    weights: Annotated[Path | None, typer.Option(help="Of a folder: the backbone's local checkpoint.")] = None,
+    catalogue: Catalogue = None,
     device: Device = DeviceChoice.auto,
     data_root: DataRoot = DEFAULT.data_root,
     datasets: Datasets = None,
@@ -35,8 +44,14 @@ def fit(
 ) -> None:
     """Fit every row of a recipe with every seed, on cached features, and score it on the test split.
 
-    Finished runs are recognised by their content and skipped; an interrupted one goes on from its last epoch.
+    Of a FOLDER of images (FOLDER/CLASS/IMAGE): extract features, choose a head by the training classes, fit and score
+    it. Finished runs are recognised by their content and skipped; an interrupted one goes on from its last epoch.
     """
+    if recipe.expanduser().is_dir():
+        _require_none_of("of a recipe, and this is a folder", set=settings, seeds=seeds, row=row)
+        _fit_folder(recipe, backbone, weights, catalogue, device, Workspace(data_root, cache, out, datasets))
+        return
+    _require_none_of("of a folder, and this is a recipe", backbone=backbone, weights=weights, catalogue=catalogue)
     from probe.planning import Inventory, fit_recipe
     from probe.progress import say
     from probe.recipes import Overrides, find_recipe, read_recipe
@@ -58,3 +73,37 @@ def fit(
     show(build_table(inventory), printer())
     if settings:
         say("these runs are of the recipe as changed by --set; `probe table` shows the recipe as it is written")
+
+
+def _require_none_of(what: str, **options: object) -> None:
+    from probe.errors import UsageError
+
+    for name, value in options.items():
+        if value:
+            raise UsageError(f"--{name} is {what}; leave it out.")
+
+
+def _fit_folder(
+    folder: Path,
+    backbone: str | None,
+    weights: Path | None,
+    catalogue: Path | None,
+    device: DeviceChoice,
+    workspace: Workspace,
+) -> None:
+    from probe.api import fit as fit_images
+    from probe.progress import say
+
+    run = fit_images(
+        folder.expanduser(),
+        backbone,
+        weights=weights,
+        catalogue=catalogue,
+        device=device,
+        data_root=workspace.data_root,
+        cache=workspace.cache,
+        out=workspace.out,
+    )
+    choice, head = run.scores.choice, run.config.head.kind
+    what = f"{choice.chosen} ({choice.why})" if choice else head
+    say(f"{what}, {run.scores.dim} dimensions, in {run.path}")

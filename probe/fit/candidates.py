@@ -84,7 +84,7 @@ def candidates(config: ClosedFormConfig, dim: int, classes_a_domain: float) -> d
 
 def _configured(config: ClosedFormConfig, row: dict[str, Any]) -> RunConfig:
     """A run on the same features, with the same seed."""
-    kept = config.model_dump(exclude={"head"})
+    kept = config.model_dump(exclude={"head", "unscored"})
     return read_run_config(kept | row)
 
 

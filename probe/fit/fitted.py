@@ -26,7 +26,7 @@ from probe.fit.history import EpochRecord
 from probe.fit.scores import LastEpoch, RunScores, Start
 from probe.fit.trainer import OnEpoch, OnStep, Trainer, selection_value
 from probe.heads import Head
-from probe.metrics import METRICS, Evaluation
+from probe.metrics import METRICS, Evaluation, SplitScores
 from probe.progress import OnProgress, silent
 
 
@@ -82,8 +82,9 @@ def fit(
         return _fit_chosen(config, data, checkpoint, on_step, on_epoch, on_search, on_note)
     head = fit_in_closed_form(config, data)
     on_step(len(data.train))
-    fitted = _scored(head, data, {}, score(head, data.test, config.distance, on_search))
-    return replace(fitted, seconds=time.monotonic() - start)
+    nothing = Evaluation({}, SplitScores({}))
+    found = nothing if config.unscored else score(head, data.test, config.distance, on_search)
+    return replace(_scored(head, data, {}, found), seconds=time.monotonic() - start)
 
 
 def _fit_chosen(
@@ -131,7 +132,8 @@ def _train(trainer: Trainer, on_step: OnStep, on_epoch: OnEpoch, on_search: OnPr
 
 def _scored(head: Head, data: FitData, facts: dict[str, Any], test: Evaluation) -> Fitted:
     with torch.inference_mode():
-        dim = head(data.test.take(np.zeros(1, np.int64)).float()).shape[1]
+        rows = data.test if len(data.test) else data.train
+        dim = head(rows.take(np.zeros(1, np.int64)).float()).shape[1]
     images, left_out = len(data.train), len(data.features.left_out)
     scores = RunScores(test=test.scores, dim=dim, training_images=images, left_out=left_out, **facts)
     return Fitted(head, data.features.spec, data.train.dim, scores, test.per_query)

@@ -36,7 +36,7 @@ class RunScores(Strict):
     """A run's scores. What a closed-form fit has not is None, and is not written."""
 
     test: SplitScores
-    """By both protocols, in both indexes."""
+    """By both protocols, in both indexes; empty of a run of images without classes."""
     dim: PositiveInt
     """Length of the embeddings."""
     training_images: NonNegativeInt
