@@ -1,6 +1,7 @@
-"""`probe fit`: every row of a recipe with every seed, on cached features.
+"""`probe fit`: every row of a recipe with every seed, on cached features; or a head for a folder of images.
 
 probe fit recipes/quickstart.yaml --row ArcFace --set loss.margin=0.4 --seeds 0-4
+probe fit ~/photos
 """
 
 from enum import StrEnum
@@ -9,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from probe.commands.options import DEFAULT, Cache, DataRoot, Datasets, Device, Json, Out
+from probe.commands.options import DEFAULT, Cache, Catalogue, DataRoot, Datasets, Device, Json, Out
 from probe.device import DeviceChoice
 from probe.workspace import Workspace
 
@@ -23,7 +24,9 @@ class LogChoice(StrEnum):
 
 
 def fit(
-    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe's name or YAML file.")],
+    recipe: Annotated[
+        Path, typer.Argument(metavar="RECIPE|FOLDER", help="A recipe's name or YAML file, or a folder of images.")
+    ],
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Change the recipe's defaults; repeatable."),
@@ -37,6 +40,12 @@ def fit(
         list[LogChoice] | None,
         typer.Option(help="Write each run's history for this viewer too, while it is fitted; repeatable."),
     ] = None,
+    backbone: Annotated[
+        str | None,
+        typer.Option(help="Of a folder: as for `probe extract`.", show_default="descriptor, which needs no weights"),
+    ] = None,
+    weights: Annotated[Path | None, typer.Option(help="Of a folder: the backbone's local checkpoint.")] = None,
+    catalogue: Catalogue = None,
     json: Json = False,
     device: Device = DeviceChoice.auto,
     data_root: DataRoot = DEFAULT.data_root,
@@ -46,8 +55,15 @@ def fit(
 ) -> None:
     """Fit every row of a recipe with every seed, on cached features, and score it on the test split.
 
-    Finished runs are recognised by their content and skipped; an interrupted one goes on from its last epoch.
+    Of a FOLDER of images (FOLDER/CLASS/IMAGE): extract features, choose a head by the training classes, fit and score
+    it. Finished runs are recognised by their content and skipped; an interrupted one goes on from its last epoch.
     """
+    if recipe.expanduser().is_dir():
+        of_recipes = {"set": settings, "seeds": seeds, "row": row, "jobs": jobs > 1, "log": log, "json": json}
+        _require_none_of("of a recipe, and this is a folder", **of_recipes)
+        _fit_folder(recipe, backbone, weights, catalogue, device, Workspace(data_root, cache, out, datasets))
+        return
+    _require_none_of("of a folder, and this is a recipe", backbone=backbone, weights=weights, catalogue=catalogue)
     from probe.commands.answers import TablesAnswer, print_json, table_answer
     from probe.planning import Inventory, fit_recipe
     from probe.progress import say
@@ -73,3 +89,37 @@ def fit(
         show(build_table(inventory), printer())
     if settings:
         say("these runs are of the recipe as changed by --set; `probe table` shows the recipe as it is written")
+
+
+def _require_none_of(what: str, **options: object) -> None:
+    from probe.errors import UsageError
+
+    for name, value in options.items():
+        if value:
+            raise UsageError(f"--{name} is {what}; leave it out.")
+
+
+def _fit_folder(
+    folder: Path,
+    backbone: str | None,
+    weights: Path | None,
+    catalogue: Path | None,
+    device: DeviceChoice,
+    workspace: Workspace,
+) -> None:
+    from probe.api import fit as fit_images
+    from probe.progress import say
+
+    run = fit_images(
+        folder.expanduser(),
+        backbone,
+        weights=weights,
+        catalogue=catalogue,
+        device=device,
+        data_root=workspace.data_root,
+        cache=workspace.cache,
+        out=workspace.out,
+    )
+    choice, head = run.scores.choice, run.config.head.kind
+    what = f"{choice.chosen} ({choice.why})" if choice else head
+    say(f"{what}, {run.scores.dim} dimensions, in {run.path}")

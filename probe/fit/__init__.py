@@ -5,6 +5,7 @@ from probe.fit import FitData, fit, read_run_config
 fitted = fit(read_run_config(mapping), FitData(features, device, budget))
 """
 
+from probe.fit.candidates import Candidate, Choice, candidates
 from probe.fit.checkpoint import Checkpoint, TrainingState
 from probe.fit.config import (
     ClosedFormConfig,
@@ -35,7 +36,9 @@ __all__ = [
     "SCHEDULES",
     "SELECTING",
     "VAL_SHARE",
+    "Candidate",
     "Checkpoint",
+    "Choice",
     "ClosedFormConfig",
     "DistillationConfig",
     "DivergedError",
@@ -62,6 +65,7 @@ __all__ = [
     "Training",
     "TrainingPlan",
     "TrainingState",
+    "candidates",
     "embed",
     "fit",
     "images_of",

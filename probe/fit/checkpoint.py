@@ -3,10 +3,12 @@
 Where that is kept is not this package's business: `probe.runs` has a RunCheckpoint, on the disk.
 """
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import torch
 
+from probe.fit.candidates import Candidate
 from probe.fit.data import shuffling
 from probe.fit.history import EpochRecord
 from probe.metrics import Scores
@@ -64,6 +66,13 @@ class Checkpoint(Protocol):
 
     def read(self) -> tuple[Tensors, TrainingState] | None:
         """What was written last; None where there is nothing, or nothing that can be read."""
+
+    def candidates(self, device: str) -> Sequence[Candidate]:
+        """What heads have scored, of which one is to be chosen, on this kind of device; none where there is nothing."""
+        ...
+
+    def write_candidates(self, device: str, candidates: Sequence[Candidate]) -> None:
+        """Replaces what they had scored."""
 
     def drop(self, reason: str) -> None:
         """Removes what was written, and says why: the run starts again."""

@@ -4,7 +4,7 @@ read_run_config({"backbone": "descriptor", "head": {"kind": "full-dimension"}}) 
 read_run_config({"backbone": "descriptor", "head": {"kind": "linear"}, "loss": {"kind": "arcface"}, "training": {}})
 """
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveInt, model_validator
 
@@ -63,8 +63,15 @@ class ClosedFormConfig(_Config):
     if TYPE_CHECKING:
         head: ClosedFormHead.Config
 
+    unscored: Literal[True] | None = None
+    """Of images without classes: none of them is searched, and there are no scores."""
+
     @property
     def splits(self) -> tuple[str, ...]:
+        if self.unscored:
+            return ("train",)
+        if self.head.chosen:
+            return SPLITS
         return ("train", "test") if self.head.fitted else ("test",)
 
     @model_validator(mode="before")

@@ -45,7 +45,10 @@ class SplitRows:
 
     def of_domain(self, domain: str) -> "SplitRows":
         """The rows of one domain, over the same features in memory."""
-        rows = (self.frame["domain"] == domain).arg_true().to_numpy().astype(np.int64)
+        return self.at((self.frame["domain"] == domain).arg_true().to_numpy().astype(np.int64))
+
+    def at(self, rows: np.ndarray) -> "SplitRows":
+        """These of the rows, in this order, over the same features in memory."""
         part = copy(self)
         part.frame = self.frame[rows]
         if self._features is not None:
@@ -127,6 +130,15 @@ class FitData:
     def classes(self) -> int:
         """Of the training images."""
         return len(self.class_sizes)
+
+    def fold(self, held_out: np.ndarray) -> "FitData":
+        """Of the training images alone: those where `held_out` (N,) is true are validated on, among each other, and the
+        others trained on."""
+        part = copy(self)
+        part.train, part.val = (self.train.at(np.flatnonzero(rows)) for rows in (~held_out, held_out))
+        part.val.frame = part.val.frame.with_columns(pl.lit("both").alias("role"))
+        part._number_classes()
+        return part
 
     def rows_of_domain(self) -> list[np.ndarray]:
         """The training rows of each domain, ascending."""

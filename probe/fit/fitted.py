@@ -8,26 +8,25 @@ The same seed gives the same bits on the same machine with the same number of th
 """
 
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
 import polars as pl
 import torch
-from torch import nn
 
 from feature_cache import Spec
 from probe.fit.checkpoint import Checkpoint
+from probe.fit.choice import OnNote, adopted, choose
+from probe.fit.closed_form import fit_in_closed_form
 from probe.fit.config import ClosedFormConfig, RunConfig, TrainedConfig
-from probe.fit.data import FitData, SplitRows
+from probe.fit.data import FitData
 from probe.fit.embedding import score, score_merged
 from probe.fit.history import EpochRecord
 from probe.fit.scores import LastEpoch, RunScores, Start
 from probe.fit.trainer import OnEpoch, OnStep, Trainer, selection_value
-from probe.heads import Head, TrainingImages, build_head
-from probe.metrics import METRICS, Evaluation
+from probe.heads import Head
+from probe.metrics import METRICS, Evaluation, SplitScores
 from probe.progress import OnProgress, silent
 
 
@@ -35,7 +34,7 @@ from probe.progress import OnProgress, silent
 class Fitted:
     """The selected head, what it scores, and how it got there."""
 
-    head: nn.Module
+    head: Head
 
     spec: dict[str, Spec]
     """Of each store that it was fitted on."""
@@ -67,6 +66,7 @@ def fit(
     on_step: OnStep = lambda images: None,
     on_epoch: OnEpoch = lambda record: None,
     on_search: OnProgress = silent,
+    on_note: OnNote = lambda text: None,
 ) -> Fitted:
     """Fits on the train split, selects the epoch on validation, scores test; a specialist on the train and validation
     images of its domain, which are the same features. A split that the configuration has no use for is not read.
@@ -78,10 +78,30 @@ def fit(
     if isinstance(config, TrainedConfig):
         return _train(Trainer(config, data, checkpoint), on_step, on_epoch, on_search)
     start = time.monotonic()
-    head = _fit_in_closed_form(config, data)
+    if config.head.chosen:
+        return _fit_chosen(config, data, checkpoint, on_step, on_epoch, on_search, on_note)
+    head = fit_in_closed_form(config, data)
     on_step(len(data.train))
-    fitted = _scored(head, data, {}, score(head, data.test, config.distance, on_search))
-    return replace(fitted, seconds=time.monotonic() - start)
+    nothing = Evaluation({}, SplitScores({}))
+    found = nothing if config.unscored else score(head, data.test, config.distance, on_search)
+    return replace(_scored(head, data, {}, found), seconds=time.monotonic() - start)
+
+
+def _fit_chosen(
+    config: ClosedFormConfig,
+    data: FitData,
+    checkpoint: Checkpoint | None,
+    on_step: OnStep,
+    on_epoch: OnEpoch,
+    on_search: OnProgress,
+    on_note: OnNote,
+) -> Fitted:
+    """As the chosen configuration is fitted by itself."""
+    start = time.monotonic()
+    choice, chosen = choose(config, data, checkpoint, on_note)
+    fitted = fit(chosen, data, checkpoint, on_step, on_epoch, on_search)
+    head, scores = adopted(chosen, fitted.head, data), fitted.scores.model_copy(update={"choice": choice})
+    return replace(fitted, head=head, scores=scores, seconds=time.monotonic() - start)
 
 
 def _train(trainer: Trainer, on_step: OnStep, on_epoch: OnEpoch, on_search: OnProgress) -> Fitted:
@@ -110,29 +130,10 @@ def _train(trainer: Trainer, on_step: OnStep, on_epoch: OnEpoch, on_search: OnPr
     )
 
 
-def _fit_in_closed_form(config: ClosedFormConfig, data: FitData) -> Head:
-    generator = torch.Generator(data.device).manual_seed(config.seed)
-    head = build_head(config.head, data.train.dim, generator).to(data.device)
-    if not config.head.fitted:
-        return head
-    collection = partial(_index_images, data.test) if config.head.collection else None
-    images = TrainingImages(data.labels, data.rows_of_domain(), data.train.take, data.train.blocks, collection)
-    return head.fit(images)
-
-
-def _index_images(rows: SplitRows) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Rows and features of the images that are searched, each once, block by block."""
-    index = pl.col("role").is_in(["index", "both"])
-    first = rows.frame.select((index & pl.struct("source", "image", index).is_first_distinct()).alias("kept"))
-    kept = torch.from_numpy(first["kept"].to_numpy()).to(rows.device)
-    for positions, block in rows.blocks():
-        here = kept[positions]
-        yield positions[here], block[here]
-
-
-def _scored(head: nn.Module, data: FitData, facts: dict[str, Any], test: Evaluation) -> Fitted:
+def _scored(head: Head, data: FitData, facts: dict[str, Any], test: Evaluation) -> Fitted:
     with torch.inference_mode():
-        dim = head(data.test.take(np.zeros(1, np.int64)).float()).shape[1]
+        rows = data.test if len(data.test) else data.train
+        dim = head(rows.take(np.zeros(1, np.int64)).float()).shape[1]
     images, left_out = len(data.train), len(data.features.left_out)
     scores = RunScores(test=test.scores, dim=dim, training_images=images, left_out=left_out, **facts)
     return Fitted(head, data.features.spec, data.train.dim, scores, test.per_query)

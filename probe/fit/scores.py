@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import NonNegativeInt, PositiveInt, SerializerFunctionWrapHandler, model_serializer
 
+from probe.fit.candidates import Choice
 from probe.metrics import Scores, SplitScores
 from probe.validation import Strict
 
@@ -35,7 +36,7 @@ class RunScores(Strict):
     """A run's scores. What a closed-form fit has not is None, and is not written."""
 
     test: SplitScores
-    """By both protocols, in both indexes."""
+    """By both protocols, in both indexes; empty of a run of images without classes."""
     dim: PositiveInt
     """Length of the embeddings."""
     training_images: NonNegativeInt
@@ -54,6 +55,8 @@ class RunScores(Strict):
     """Of the training images."""
     shuffled: str | None = None
     """How training rows were shuffled, in words."""
+    choice: Choice | None = None
+    """Of a head that was chosen among several."""
 
     @property
     def training_did_not_help(self) -> bool:

@@ -9,6 +9,7 @@ A new file here, or a class of the user's named `package.module:Class`, is a hea
 
 from typing import TYPE_CHECKING
 
+from probe.heads.auto import Auto
 from probe.heads.average_pooling import AveragePooling
 from probe.heads.base import (
     HEADS,
@@ -23,6 +24,7 @@ from probe.heads.base import (
 )
 from probe.heads.batch_norm_linear import BatchNorm, BatchNormLinear
 from probe.heads.discriminant import Discriminant
+from probe.heads.distilled import Distilled
 from probe.heads.full_dimension import FullDimension
 from probe.heads.initialization import (
     gaussian,
@@ -48,11 +50,13 @@ else:
 __all__ = [
     "HEADS",
     "PCA",
+    "Auto",
     "AveragePooling",
     "BatchNorm",
     "BatchNormLinear",
     "ClosedFormHead",
     "Discriminant",
+    "Distilled",
     "FixedHead",
     "FullDimension",
     "Head",

@@ -102,6 +102,8 @@ class ClosedFormHead(Head):
         trained: ClassVar[bool] = False
         fitted: ClassVar[bool] = True
         """Whether it is made from training images."""
+        chosen: ClassVar[bool] = False
+        """Whether it is one of several heads, which the training classes choose."""
 
         @property
         def collection(self) -> str | None:
@@ -155,6 +157,6 @@ def load_head(config: Head.Config, path: Path, in_dim: int, device: torch.device
     head = build_head(config, in_dim, torch.Generator(device))
     try:
         head.load_state_dict(load_file(path, device=str(device)))
-    except (OSError, SafetensorError, RuntimeError) as error:
+    except (OSError, SafetensorError, RuntimeError, ValueError, KeyError) as error:
         raise UsageError(f"{path} is not the head of this run ({first_line(error)}); fit it again.") from error
     return head.to(device).eval()

@@ -6,6 +6,7 @@ head(features)[:, :32]     # what a head of dim=32 gives
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Annotated, Literal, Self
 
 import numpy as np
@@ -23,11 +24,25 @@ from probe.search import search
 COMPONENTS = 600  # leading principal components of the features, in which all else is done
 SAMPLED = 32_768  # images whose neighbours are searched, and among which, where there are more
 QUERIES = 512  # of one search: it is told the pairs of one class, which may be as many as queries times images
-PAIRS = 4096  # an image and its neighbour, whose differences are taken at once
 
 Dim = Annotated[int, Field(ge=1, le=COMPONENTS)]
 Power = Annotated[float, Field(gt=0, le=1)]
 Shrinkage = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+@dataclass(frozen=True)
+class ClassSpread:
+    """Of training images, raised to a power and brought to unit length: where they lie, and how those of one class
+    differ, whatever the shrinkage. Float64, on their device."""
+
+    mean: torch.Tensor
+    """(D,)"""
+
+    components: torch.Tensor
+    """(D, m) The leading principal ones."""
+
+    within: torch.Tensor
+    """(m, m) The pooled covariance within classes, in these components."""
 
 
 @HEADS.register
@@ -101,18 +116,29 @@ class Discriminant(ClosedFormHead):
         600 dimensions. Raises UsageError for fewer than two classes, where each has one image only, and where the
         features, or what W is made of, span fewer than `dim` directions.
         """
-        dim, title = len(self.projection), f"a discriminant to {len(self.projection)} dimensions"
-        mean, total, within = self._covariances(images)
-        _, components = spanned(total, dim, COMPONENTS, f"{title}: the {len(images):,} training features")  # (D, m)
-        whitening = components @ self._whitening(components.T @ within @ components)  # (D, m)
+        spread = images.once((ClassSpread, self.power), lambda: self._class_spread(images))
+        dim, components = len(self.projection), spread.components.shape[1]
+        if components < dim:
+            title = f"{self._title}: the {len(images):,} training features"
+            raise UsageError(f"{title} span only {components}; lower head.dim.")
+        whitening = spread.components @ self._whitening(spread.within)  # (D, m)
         if images.collection is None:
-            _, directions = spanned(self._between(images, mean, whitening), dim, dim, f"{title}: the differences")
+            moments, what = self._between(images, spread.mean, whitening), "the differences"
         else:
-            spread = self._spread(images.collection, mean, whitening)
-            _, directions = spanned(spread, dim, dim, f"{title}: the images of the collection")  # (m, d)
-        self.mean.copy_(mean)
+            moments, what = self._spread(images.collection, spread.mean, whitening), "the images of the collection"
+        _, directions = spanned(moments, dim, dim, f"{self._title}: {what}")  # (m, d)
+        self.mean.copy_(spread.mean)
         self.projection.copy_(fixed_signs((whitening @ directions).T))
         return self
+
+    def _class_spread(self, images: TrainingImages) -> ClassSpread:
+        mean, total, within = self._covariances(images)
+        _, components = spanned(total, 1, COMPONENTS, f"{self._title}: the {len(images):,} training features")
+        return ClassSpread(mean, components, components.T @ within @ components)
+
+    @property
+    def _title(self) -> str:
+        return f"a discriminant to {len(self.projection)} dimensions"
 
     def _unit(self, features: torch.Tensor) -> torch.Tensor:
         if self.power != 1:
@@ -148,13 +174,16 @@ class Discriminant(ClosedFormHead):
     def _between(self, images: TrainingImages, mean: torch.Tensor, whitening: torch.Tensor) -> torch.Tensor:
         """(m, m) float64: the sum of the outer products of an image's differences from its neighbours."""
         rows = np.arange(0, len(images), -(-len(images) // SAMPLED))
-        whitened = ((self._unit(images.take(rows).double()) - mean) @ whitening).float()  # (n, m)
+        whitened = (self._unit(images.take(rows).double()) - mean) @ whitening  # (n, m)
         labels = images.labels[torch.from_numpy(rows).to(images.labels.device)]
         between = torch.zeros_like(whitening[: whitening.shape[1]])
-        for image, other in self._neighbours(whitened, labels):
-            difference = whitened[image].double() - whitened[other].double()
-            between.addmm_(difference.T, difference)
-        return between
+        times = torch.zeros_like(whitened[:, 0])  # that each image is a neighbour
+        for queries, neighbours, known in self._neighbours(whitened.float(), labels):
+            own = whitened[queries]  # (q, m)
+            crossed = own.T @ F.embedding_bag(neighbours, whitened, mode="sum", per_sample_weights=known)
+            between += (own.T * known.sum(1)) @ own - crossed - crossed.T
+            times.index_add_(0, neighbours.flatten(), known.flatten())
+        return between + (whitened.T * times) @ whitened
 
     def _spread(self, collection: Blocks, mean: torch.Tensor, whitening: torch.Tensor) -> torch.Tensor:
         """(m, m) float64: the covariance of the whitened images, each of unit length."""
@@ -166,13 +195,13 @@ class Discriminant(ClosedFormHead):
             moments.addmm_(unit.T, unit)
         return moments / count - (total / count).outer(total / count)
 
-    def _neighbours(self, whitened: torch.Tensor, labels: torch.Tensor) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Pairs of rows: an image, and one of the nearest of other classes."""
+    def _neighbours(
+        self, whitened: torch.Tensor, labels: torch.Tensor
+    ) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+        """Some images at a time: their (q,) rows, the (q, k) rows of the nearest of other classes, and (q, k) ones, or
+        zeros where there are fewer."""
         for queries in torch.arange(len(whitened), device=whitened.device).split(QUERIES):
             of_one_class = (labels[queries][:, None] == labels).nonzero().cpu().numpy()
-            found = search(whitened[queries], whitened, self.neighbours, of_one_class).rows
-            query, place = np.nonzero(found >= 0)
-            others = torch.from_numpy(found[query, place]).to(queries.device)
-            yield from zip(
-                queries[torch.from_numpy(query).to(queries.device)].split(PAIRS), others.split(PAIRS), strict=True
-            )
+            rows = torch.from_numpy(search(whitened[queries], whitened, self.neighbours, of_one_class).rows)
+            rows = rows.to(queries.device)
+            yield queries, rows.clamp_min(0), (rows >= 0).double()

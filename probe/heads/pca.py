@@ -21,11 +21,20 @@ BLOCK_ROWS = 65536
 NO_VARIANCE = 1e-24  # of unit vectors, in float64: rounding
 
 
+@HEADS.register
 class PCA(ClosedFormHead):
     """(B, D) -> (B, d): L2-normalise, centre, project on the leading eigenvectors.
 
     P = Vᵀ, of the covariance XᵀX/n of centred, L2-normalised features.
     """
+
+    class Config(ClosedFormHead.Config):
+        kind: Literal["pca"] = "pca"
+        dim: PositiveInt = 64
+
+        @property
+        def drawn(self) -> bool:
+            return False
 
     title = "PCA"
     mean: torch.Tensor
@@ -73,7 +82,7 @@ class PCA(ClosedFormHead):
 class PCAWhitening(PCA):
     """PCA, its directions scaled to unit variance: P = Λ^(-1/2) Vᵀ (UnED section 4.1, PCAw, and its code)."""
 
-    class Config(PCA.Config):
+    class Config(ClosedFormHead.Config):
         kind: Literal["pca-whitening"] = "pca-whitening"
         dim: PositiveInt = 64
         per_domain: NonNegativeInt = 9000

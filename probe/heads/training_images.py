@@ -6,11 +6,13 @@ for rows, block in images.blocks():               # one pass over all, in bounde
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Self
+from dataclasses import dataclass, field
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import torch
+
+Value = TypeVar("Value")
 
 Take = Callable[[np.ndarray], torch.Tensor]
 """From (n,) rows of the training images to their (n, D) features, on the device, as they are stored."""
@@ -34,6 +36,14 @@ class TrainingImages:
 
     collection: Blocks | None = None
     """The index images that a head is fitted to as well, without their labels."""
+
+    _known: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    def once(self, key: Any, compute: Callable[[], Value]) -> Value:
+        """What several heads compute of these images: by the first, and kept."""
+        if key not in self._known:
+            self._known[key] = compute()
+        return self._known[key]
 
     def __len__(self) -> int:
         return len(self.labels)

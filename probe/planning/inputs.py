@@ -73,9 +73,9 @@ def validation_rule(row: Row, splits: Collection[str]) -> ValidationRule | None:
     """Of a row that validates on classes of its training images: it is told to, or its data have no validation split.
     `splits`: those that they have."""
     training = row.training
-    if training is None or (training.val is None and "val" in splits):
+    if "val" not in row.splits or ((training is None or training.val is None) and "val" in splits):
         return None
-    return ValidationRule(training.val or VAL_SHARE, training.val_seed)
+    return ValidationRule(training.val or VAL_SHARE, training.val_seed) if training else ValidationRule(VAL_SHARE, 0)
 
 
 def _require_splits(manifest: Manifest, row: Row) -> None:

@@ -9,23 +9,47 @@ One safetensors file with everything in it, replaced as a whole; the JSON part i
 
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import xxhash
+from pydantic import model_validator
 from safetensors import SafetensorError, safe_open
 
 from probe.errors import first_line
-from probe.fit import EpochRecord, TrainingState
+from probe.fit import Candidate, EpochRecord, TrainingState
 from probe.progress import say
-from probe.storage import replacing_file
+from probe.storage import replacing_file, write_whole
+from probe.validation import Strict
 
 if TYPE_CHECKING:
     import torch
 
 FILE = "checkpoint.safetensors"
+CANDIDATES = "candidates.json"
 UNREADABLE = (OSError, SafetensorError, ValueError, KeyError, TypeError)
+
+
+class Candidates(Strict):
+    """What heads have scored while one of them is chosen: candidates.json."""
+
+    key: str
+    device: str
+    candidates: list[Candidate]
+    digest: str
+    """Of the rest."""
+
+    @property
+    def content_digest(self) -> str:
+        return xxhash.xxh3_128_hexdigest(self.model_dump_json(exclude={"digest"}).encode())
+
+    @model_validator(mode="after")
+    def _is_what_was_written(self) -> Self:
+        if self.digest and self.digest != self.content_digest:
+            raise ValueError("it is not what was written")
+        return self
 
 
 @dataclass(frozen=True)
@@ -76,6 +100,26 @@ class RunCheckpoint:
         except UNREADABLE as error:
             self._say_damaged(error)
             return None
+
+    def candidates(self, device: str) -> list[Candidate]:
+        """What heads have scored on this kind of device; none where there is nothing. What cannot be read is said and
+        not used."""
+        file = self.folder / CANDIDATES
+        try:
+            kept = Candidates.model_validate_json(file.read_bytes())
+        except FileNotFoundError:
+            return []
+        except (OSError, ValueError) as error:
+            say(f"{file} cannot be read ({first_line(error)}); the choice starts again")
+            return []
+        return kept.candidates if (kept.key, kept.device) == (self.key, device) else []
+
+    def write_candidates(self, device: str, candidates: Sequence[Candidate]) -> None:
+        """Replaces what was there."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        kept = Candidates(key=self.key, device=device, candidates=list(candidates), digest="")
+        sealed = kept.model_copy(update={"digest": kept.content_digest})
+        write_whole(self.folder / CANDIDATES, sealed.model_dump_json().encode())
 
     def _state(self) -> TrainingState | None:
         try:

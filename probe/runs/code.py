@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from probe import source
-from probe.fit import RunConfig, TrainedConfig
+from probe.fit import ClosedFormConfig, RunConfig, TrainedConfig, candidates
 from probe.metrics import METRICS, parse_metric
 
 MAKING_NUMBERS = ("heads", "losses", "search", "metrics", "fit", "evaluate")
@@ -29,13 +29,17 @@ DECLARATIONS = {  # they say what may be configured, which the key has by its va
     "probe.fit.scores",
 }
 FITTING = "probe.fit.fitted"
+CHOOSING = "probe.fit.choice"
 SCORING = "probe.metrics.evaluation"
 NAMED = 3  # files in a message
 
 
 def code_of_run(config: RunConfig) -> dict[str, str]:
     """By file, as `probe/losses/arcface.py`: the code that fits and scores a run of this configuration."""
-    return code_of([FITTING, *modules_of(config), *scoring_modules(METRICS)], _unused(config))
+    chosen_among = candidates(config, 1, 1) if isinstance(config, ClosedFormConfig) and config.head.chosen else {}
+    modules = set().union(*map(modules_of, [config, *chosen_among.values()]))
+    unused = set.intersection(*(set(_unused(each)) for each in chosen_among.values() or [config]))
+    return code_of([FITTING, *modules, *scoring_modules(METRICS)], unused if chosen_among else {*unused, CHOOSING})
 
 
 def code_of(modules: Iterable[str], unused: Iterable[str] = ()) -> dict[str, str]:

@@ -86,10 +86,11 @@ class SweepDisplay:
         self._current.pop(name, None)
         epoch = f" (epoch {scores.selected_epoch})" if scores.selected_epoch else ""
         means = {"val": scores.val.mean} if scores.val else {}
-        means |= {"test": scores.test.of("clean", "merged").mean}
+        means |= {"test": scores.test.of("clean", "merged").mean} if scores.test.root else {}
         values = ", ".join(f"{split} {_percents(mean)}" for split, mean in means.items())
         helped = "; no better on validation than before training" if scores.training_did_not_help else ""
-        say(f"{name}{epoch}: {values} % {' / '.join(means['test'])}, {clock(seconds)}{helped}")
+        shown = f"{values} % {' / '.join(means['test'])}" if "test" in means else "not scored"
+        say(f"{name}{epoch}: {shown}, {clock(seconds)}{helped}")
 
     def failed(self, name: str, error: Exception) -> None:
         self._current.pop(name, None)

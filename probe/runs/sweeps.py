@@ -97,8 +97,9 @@ class RunFitter:
         def on_search(done: int, total: int) -> None:
             self._progress.searched(run.name, done, total)
 
+        report = self._progress
         try:
-            fitted = fit(run.config, data, run.checkpoint, self._progress.images, on_epoch, on_search)
+            fitted = fit(run.config, data, run.checkpoint, report.images, on_epoch, on_search, report.note)
         finally:
             for logger in loggers:
                 logger.close()

@@ -7,7 +7,7 @@ import torch
 from probe.heads import HEADS, ClosedFormHead, Head, HeadConfig, TrainedHead, TrainingImages, build_head
 
 IN_DIM, DIM = 24, 8
-SMALL: dict[str, Any] = {"dim": DIM, "hidden": 16}
+SMALL: dict[str, Any] = {"dim": DIM, "hidden": 16, "teacher": {"kind": "discriminant", "dim": 16}}
 
 
 def configured(kind: str, **options: Any) -> HeadConfig:

@@ -31,6 +31,11 @@ def _discriminant(config: Any, state: State, rows: np.ndarray) -> np.ndarray:
     return projected(state, np.sign(rows) * np.abs(rows) ** config.power)
 
 
+def _distilled(config: Any, state: State, rows: np.ndarray) -> np.ndarray:
+    teacher = {name.removeprefix("teacher."): value for name, value in state.items()}
+    return unit(embedded(config.teacher, teacher, rows)) @ state["weight"].T
+
+
 def _batch_norm_linear(config: Any, state: State, rows: np.ndarray) -> np.ndarray:
     spread = np.sqrt(state["norm.running_var"] + EPS)
     normal = (rows - state["norm.running_mean"]) / spread * state["norm.weight"] + state["norm.bias"]
@@ -41,8 +46,11 @@ def _batch_norm_linear(config: Any, state: State, rows: np.ndarray) -> np.ndarra
 FORMULAS: dict[str, Callable[[Any, State, np.ndarray], np.ndarray]] = {
     "full-dimension": lambda config, state, rows: rows,
     "average-pooling": lambda config, state, rows: pooled(rows, config.dim),
+    "auto": lambda config, state, rows: linear(state, rows, "head."),
     "random-projection": lambda config, state, rows: linear(state, rows),
     "discriminant": _discriminant,
+    "distilled": _distilled,
+    "pca": lambda config, state, rows: projected(state, rows),
     "pca-whitening": lambda config, state, rows: projected(state, rows),
     "linear": lambda config, state, rows: linear(state, rows),
     "l2-linear-l2": lambda config, state, rows: unit(linear(state, unit(rows))),

@@ -126,7 +126,6 @@ def test_blocks_and_searches_of_any_size_give_the_same_head(
 ) -> None:
     whole = fitted(features).projection
     monkeypatch.setattr(discriminant, "QUERIES", 37)
-    monkeypatch.setattr(discriminant, "PAIRS", 11)
     rows = torch.arange(500)
 
     def blocks():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from probe.heads import HEADS, ClosedFormHead, HeadConfig, TrainedHead, build_head
+from probe.heads import HEADS, ClosedFormHead, Head, HeadConfig, TrainedHead, build_head
 from tests.heads.kinds import IN_DIM, configured, fitted
 from tests.heads.papers import FORMULAS, embedded
 
@@ -45,7 +45,8 @@ def test_embeddings_equal_the_papers_formula(config: HeadConfig, features: torch
 
 def test_a_head_is_trained_or_fitted_in_closed_form_as_its_configuration_says(config: HeadConfig) -> None:
     head = build_head(config, IN_DIM, generator())
-    kind = TrainedHead if config.trained else ClosedFormHead
+    chosen = isinstance(config, ClosedFormHead.Config) and config.chosen
+    kind = TrainedHead if config.trained else Head if chosen else ClosedFormHead
     assert isinstance(head, kind)
     assert isinstance(config, kind.Config)
 

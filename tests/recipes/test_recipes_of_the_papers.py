@@ -17,9 +17,10 @@ from probe.planning.inventory import Inventory
 from probe.recipes.display import PARAMETERS, is_score
 from probe.recipes.printed import COLUMNS, read_printed_values
 from probe.recipes.recipe import Recipe, read_recipe
+from probe.recipes.row import Row
 from probe.report.model_size import SIZE_COLUMN
 from probe.report.render.markdown import markdown
-from probe.report.table import Table, build_table
+from probe.report.table import Table, TableRow, build_table
 from probe.workspace import Workspace
 from tests.conftest import Shared
 from tests.data.published import PUBLISHED
@@ -40,6 +41,11 @@ def table_of(name: str) -> Table:
     """Without data, features or runs."""
     nowhere = ROOT / "no such folder"
     return build_table(Inventory(recipe_of(name), Workspace(nowhere / "data", nowhere / "features", nowhere / "out")))
+
+
+def is_ours(row: Row | TableRow) -> bool:
+    """A row beside those of the paper."""
+    return row.name.startswith("Ours: ")
 
 
 def test_every_printed_table_has_a_recipe_of_its_name():
@@ -83,6 +89,10 @@ def test_every_printed_value_stands_in_its_table_and_nothing_else_does(name: str
 @pytest.mark.parametrize("name", PRINTED)
 def test_a_row_that_is_not_the_printed_experiment_says_why(name: str):
     for row in recipe_of(name).rows:
+        if is_ours(row):
+            assert row.relation.printed is None
+            assert not row.marked
+            continue
         assert row.relation.printed is not None
         assert row.relation.compared is not None
         if row.relation.compared in ("linear-probe", "other-benchmark", "printed-only"):
@@ -173,7 +183,7 @@ def test_unifexs_printed_validation_stands_beside_the_measured_one():
     for name in tables:
         table = table_of(name)
         assert table.means == ["Mean", "Validation"]
-        assert all("mMP@5" in row.printed["Validation"] for row in table.rows)
+        assert all("mMP@5" in row.printed["Validation"] for row in table.rows if not is_ours(row))
     tested = {row.name: row.printed["Mean"]["mMP@5"].value for row in table_of(tables[1]).rows if "Mean" in row.printed}
     assert tested == {"Sub-Center ArcFace": 72.1, "CurricularFace": 71.5}
     assert table_of("unifex_table3").means == ["Mean"]
@@ -296,3 +306,13 @@ def test_the_published_specialist_steps_are_whole_epochs_of_up_to_30():
         3, 11, 28, 28, 4, 8, 6, 4,
     ]  # fmt: skip
     assert 30 * sum(steps_of_epochs) == 663_480, "of the eight specialists of a seed, as the recipe's header says"
+
+
+@pytest.mark.parametrize("name", ["unifex_table5", "uned_table4", "uned_table5"])
+def test_rows_of_ours_stand_last_and_are_said_not_to_be_from_the_paper(name: str):
+    recipe = recipe_of(name)
+    ours = [is_ours(row) for row in recipe.rows]
+    assert sum(ours) >= 3
+    assert ours == sorted(ours)
+    assert '"Ours" are not from the paper' in recipe.about
+    assert {row.runs[0].head.kind for row in recipe.rows if is_ours(row)} >= {"discriminant", "distilled", "auto"}

@@ -50,7 +50,15 @@ def test_a_recipe_has_the_figures_that_its_runs_give(written: list[Path]):
 
 def test_the_kinds_are_found_in_their_files_and_have_names_and_positions_of_their_own():
     kinds = figure_kinds()
-    assert [kind.name for kind in kinds] == ["parameters", "curves", "heatmap", "margins", "examples", "collage"]
+    assert [kind.name for kind in kinds] == [
+        "parameters",
+        "curves",
+        "heatmap",
+        "margins",
+        "examples",
+        "collage",
+        "dimensions",
+    ]
     assert len({kind.position for kind in kinds}) == len(kinds)
 
 
