@@ -1,0 +1,85 @@
+"""One state of an index: a manifest and the segments that it names, all of them open, so that it stays as it is.
+
+state = State.read(Path("photos.index"))
+state.vectors(["photos/a.jpg"])
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import polars as pl
+
+from probe.errors import ProbeError, UsageError
+from probe.index.manifest import IndexManifest, SegmentRecord, read_manifest
+from probe.index.segment import Segment
+
+
+@dataclass(frozen=True)
+class State:
+    folder: Path
+    manifest: IndexManifest
+    segments: list[Segment]
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """The present one. Raises UsageError for what is no index, and ProbeError where a file of it is missing."""
+        manifest = read_manifest(folder)
+        while True:
+            try:
+                return cls(folder, manifest, [Segment(folder, record) for record in manifest.segments])
+            except FileNotFoundError as error:  # of a writer, since the manifest was read
+                before, manifest = manifest, read_manifest(folder)
+                if manifest == before:
+                    raise ProbeError(f"{error.filename} is missing; restore a copy of the index.") from error
+
+    def next(self, manifest: IndexManifest) -> "State":
+        """The state of this manifest, which is on disk. What is open in this one is not opened again."""
+        opened = {segment.record: segment for segment in self.segments}
+
+        def segment(record: SegmentRecord) -> Segment:
+            return opened.get(record) or Segment(self.folder, record)
+
+        return State(self.folder, manifest, [segment(record) for record in manifest.segments])
+
+    @cached_property
+    def frame(self) -> pl.DataFrame:
+        """(N, ...) `id` and the other columns of all rows, ordered by id."""
+        frames = [segment.frame.filter(segment.live) for segment in self.segments]
+        return pl.concat(frames, how="diagonal").sort("id") if frames else pl.DataFrame(schema={"id": pl.String})
+
+    @cached_property
+    def schema(self) -> dict[str, pl.DataType]:
+        return {name: kind for segment in self.segments for name, kind in segment.frame.schema.items()}
+
+    def rows_with(self, ids: pl.Series) -> pl.DataFrame:
+        """(n, ...) The columns of those of these rows that are there, in no order."""
+        frames = [segment.frame[segment.rows_of(ids)] for segment in self.segments]
+        return pl.concat([pl.DataFrame(schema={"id": pl.String}), *frames], how="diagonal")
+
+    def ids_of(self, sources: Sequence[str]) -> pl.Series:
+        """(n,) Of all images of these sources."""
+        frames = [segment.frame.filter(segment.live) for segment in self.segments]
+        found = [frame.filter(pl.col("source").is_in(sources))["id"] for frame in frames if "source" in frame.columns]
+        return pl.concat([pl.Series("id", [], pl.String), *found])
+
+    def vectors(self, ids: Sequence[str]) -> np.ndarray:
+        """(n, d) float32. Raises UsageError for ids that are not there."""
+        found = np.empty((len(ids), self.manifest.dim), np.float32)
+        wanted = pl.DataFrame({"id": pl.Series("id", list(ids), pl.String)}).with_row_index("position")
+        missing = np.ones(len(ids), bool)
+        for segment in self.segments:
+            rows = segment.frame.select("id").with_row_index("row").filter(segment.live)
+            both = wanted.join(rows, on="id")
+            positions = both["position"].to_numpy()
+            found[positions] = segment.vectors[both["row"].to_numpy()]
+            missing[positions] = False
+        if missing.any():
+            more = f", and not {missing.sum() - 1:,} more" if missing.sum() > 1 else ""
+            raise UsageError(
+                f"{self.folder} has no '{ids[int(missing.argmax())]}'{more}; `probe index info` says what it has."
+            )
+        return found
