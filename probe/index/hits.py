@@ -5,6 +5,7 @@ hits.frame                    # query, rank, id, similarity, and the columns of 
 hits.of(0)["id"].to_list()    # of the first query, best first
 """
 
+import json
 from dataclasses import dataclass
 
 import polars as pl
@@ -25,3 +26,11 @@ class Hits:
     def of(self, query: int) -> pl.DataFrame:
         """(n, ...) The hits of one query."""
         return self.frame.filter(pl.col("query") == query)
+
+    def to_json(self) -> str:
+        """`{"queries": [{"query": "a.jpg", "hits": [{"rank": 1, "id": ..., "similarity": ...}]}]}`."""
+        queries = [
+            {"query": name, "hits": self.of(number).drop("query").to_dicts()}
+            for number, name in enumerate(self.queries)
+        ]
+        return json.dumps({"queries": queries}, ensure_ascii=False, default=str)

@@ -18,7 +18,7 @@ import numpy as np
 import polars as pl
 from PIL import Image
 
-from feature_cache import writer_lock
+from feature_cache import FeatureStore, writer_lock
 from probe.embed import Embedder, GivenImage, Images, list_images, load
 from probe.errors import UsageError
 from probe.index.embedders import record_of
@@ -26,6 +26,7 @@ from probe.index.flat import find
 from probe.index.following import OF_IMAGES, Changes, follow, images_of
 from probe.index.hits import FIRST, Hits
 from probe.index.manifest import IndexManifest, VectorType
+from probe.index.query import Query, vectors_of
 from probe.index.selection import rows_where
 from probe.index.sources import content_of, list_again, list_source, place_of
 from probe.index.state import State
@@ -152,7 +153,7 @@ class Index:
 
     def search(
         self,
-        queries: Images | np.ndarray,
+        queries: Images | Sequence[Query] | np.ndarray,
         k: int = 10,
         *,
         where: str | None = None,
@@ -162,9 +163,9 @@ class Index:
     ) -> Hits:
         """The k nearest rows of each query, exactly; equal similarities are ordered by id.
 
-        `queries`: images as `Embedder.encode` takes them, or (Q, d) vectors of floats. `where`: a condition on the
-        columns in Polars' SQL, `domain = 'shoes' AND width > 300`; only these rows are searched. `exclude_self`: not
-        the query's own file, wherever it lies. `exclude`: of each query, ids that are not for it. `names`: what the
+        `queries`: images as `Embedder.encode` takes them, `Query`s, or (Q, d) vectors of floats. `where`: a condition
+        on the columns in Polars' SQL, `domain = 'shoes' AND width > 300`; only these rows are searched. `exclude_self`:
+        no file of the query, wherever it lies. `exclude`: of each query, ids that are not for it. `names`: what the
         queries are called. Raises UsageError for a condition that cannot be read, and for another dimension.
         """
         if isinstance(queries, np.ndarray) and queries.dtype.kind == "f":
@@ -173,9 +174,10 @@ class Index:
             vectors = np.atleast_2d(queries)
             called = [str(number) for number in range(len(vectors))]
         else:
-            images = list_images(queries)
-            vectors, called = self.embedder.encode(queries), [image.name for image in images]
-            exclude = self._with_same_files(images, exclude) if exclude_self else exclude
+            asked = _queries(queries)
+            called = [query.name for query in asked]
+            vectors = vectors_of(asked, self.embedder) if asked else np.empty((0, self.manifest.dim), np.float32)
+            exclude = self._with_same_files(asked, exclude) if exclude_self else exclude
         if vectors.ndim != 2 or vectors.shape[1] != self.manifest.dim:
             raise UsageError(f"queries have shape {vectors.shape}; those of {self.path} are (Q, {self.manifest.dim}).")
         if exclude is not None and len(exclude) != len(vectors):
@@ -188,15 +190,14 @@ class Index:
         return Hits(tuple(names or called), _with_columns(state, found))
 
     def _with_same_files(
-        self, images: Sequence[GivenImage], exclude: Sequence[Collection[str]] | None
+        self, queries: Sequence[Query], exclude: Sequence[Collection[str]] | None
     ) -> list[Collection[str]]:
-        """Of each query, the ids of the files that hold the same bytes, and those that are excluded anyway."""
+        """Of each query, the ids of the files that hold the same bytes as one of its, and what is excluded anyway."""
         found: list[Collection[str]] = []
-        for number, image in enumerate(images):
-            same: list[str] = []
-            if isinstance(image.content, tuple) and "digest" in self.frame.columns:
-                _, digest = content_of(image.name, image.content)
-                same = self.frame.filter(pl.col("digest") == digest)["id"].to_list()
+        for number, query in enumerate(queries):
+            places = [(image.name, image.content) for image in query.files if isinstance(image.content, tuple)]
+            digests = [content_of(name, place)[1] for name, place in places]
+            same = self.state.ids_where("digest", digests)
             found.append([*same, *(exclude[number] if exclude else ())])
         return found
 
@@ -227,10 +228,12 @@ class Index:
         with self._changing() as writer:
             state = writer.state
             sources = state.manifest.sources
-            listings = [list_again(each, state.ids_of(list(each.roots)).to_list(), root) for each in sources]
+            listings = [
+                list_again(each, state.ids_where("source", list(each.roots)).to_list(), root) for each in sources
+            ]
             images = images_of(listings)
             writer.register([listing.record for listing in listings])
-            before = state.ids_of([name for record in sources for name in record.roots])
+            before = state.ids_where("source", [name for record in sources for name in record.roots])
             with _progress(len(images), show_progress) as advance:
                 changes = follow(writer, images, self.embedder, batch_size, advance)
             gone = before.filter(~before.is_in(images["id"].implode()))
@@ -260,6 +263,22 @@ class Index:
         with self._changing() as writer:
             for start in range(0, len(frame), AT_ONCE):
                 writer.put(frame[start : start + AT_ONCE], vectors[start : start + AT_ONCE])
+
+    def add_embedded(self, store: str | Path) -> int:
+        """Adds the embeddings that `probe embed` wrote as HDF5, under their ids and without image files; their number.
+
+        Raises UsageError for those of another run than the one of this index.
+        """
+        found, record = FeatureStore(store), self.manifest.embedder
+        if record is None or found.spec != {"run": record.run}:
+            of = str(found.spec.get("run", "no run"))[:12]
+            own = f"the run {record.run[:12]}" if record else "none"
+            raise UsageError(f"{store} has vectors of {of}, and {self.path} is of {own}; embed the images by that.")
+        with self._changing() as writer:
+            for rows in found.blocks(AT_ONCE):
+                sizes = {"width": rows.sizes[:, 0], "height": rows.sizes[:, 1]}
+                writer.put(pl.DataFrame({"id": rows.ids, **sizes}), rows.features)
+        return len(found)
 
     def remove(self, ids: Sequence[str]) -> None:
         """Raises UsageError, and removes nothing, where one is not there."""
@@ -294,6 +313,13 @@ class Index:
 
 def _progress(images: int, shown: bool) -> AbstractContextManager[Advance]:
     return track("index", images, "images") if shown else nullcontext(lambda n: None)
+
+
+def _queries(given: Images | Sequence[Query]) -> Sequence[Query]:
+    """Each image a query, where they are images."""
+    if isinstance(given, Sequence) and given and isinstance(given[0], Query):
+        return given  # type: ignore[return-value]
+    return [Query(image.name, [image]) for image in list_images(given)]  # type: ignore[arg-type]
 
 
 def _pairs(state: State, exclude: Sequence[Collection[str]]) -> list[np.ndarray]:

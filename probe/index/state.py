@@ -60,10 +60,10 @@ class State:
         frames = [segment.frame[segment.rows_of(ids)] for segment in self.segments]
         return pl.concat([pl.DataFrame(schema={"id": pl.String}), *frames], how="diagonal")
 
-    def ids_of(self, sources: Sequence[str]) -> pl.Series:
-        """(n,) Of all images of these sources."""
-        frames = [segment.frame.filter(segment.live) for segment in self.segments]
-        found = [frame.filter(pl.col("source").is_in(sources))["id"] for frame in frames if "source" in frame.columns]
+    def ids_where(self, column: str, values: Sequence[str] | Sequence[int]) -> pl.Series:
+        """(n,) Of all rows that have one of these values in a column."""
+        frames = [segment.frame.filter(segment.live) for segment in self.segments if column in segment.frame.columns]
+        found = [frame.filter(pl.col(column).is_in(values))["id"] for frame in frames]
         return pl.concat([pl.Series("id", [], pl.String), *found])
 
     def vectors(self, ids: Sequence[str]) -> np.ndarray:

@@ -92,7 +92,7 @@ class Writer:
         if not gone:
             known = ", ".join(sorted(manifest.roots)) or "none"
             raise UsageError(f"{self.state.folder} has no source '{name}'; its sources are: {known}.")
-        ids = self.state.ids_of([each for record in gone for each in record.roots])
+        ids = self.state.ids_where("source", [each for record in gone for each in record.roots])
         kept = tuple(record for record in manifest.sources if record not in gone)
         self.commit(self._segments_without(ids), sources=kept)
         return len(ids)

@@ -1,0 +1,178 @@
+"""`probe index`: one's own images as something that is searched, and that follows their folders.
+
+probe index create INDEX RUN · add INDEX SOURCE · update INDEX · remove INDEX ID · info · verify · compact
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from probe.commands.options import DEFAULT, DataRoot, Device, MovedWeights, StoredAs
+from probe.device import DeviceChoice
+from probe.errors import UsageError
+from probe.precision import PrecisionChoice
+
+if TYPE_CHECKING:
+    from probe.index import Changes
+
+SHOWN = 5
+HDF5 = (".h5", ".hdf5")
+
+app = typer.Typer(no_args_is_help=True, help="Make an index of images, keep it in step with their folders, check it.")
+
+IndexPath = Annotated[Path, typer.Argument(metavar="INDEX", help="The folder of an index.")]
+Run = Annotated[Path | None, typer.Option("--run", help="The run, where it is not where it was.", show_default=False)]
+Precision = Annotated[
+    PrecisionChoice | None, typer.Option(help="Of the forward pass.", show_default="that of the run's features")
+]
+Batch = Annotated[int, typer.Option(min=1, help="Images in a forward pass.")]
+
+
+@app.command(epilog="Example: probe index create photos.index out/runs/mobilenetv1_*")
+def create(
+    index: Annotated[Path, typer.Argument(metavar="INDEX", help="A folder that is not there yet.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run, or what `probe export` made of one.")],
+    dtype: Annotated[StoredAs, typer.Option(help="How vectors are stored, and so compared.")] = StoredAs.float32,
+    weights: MovedWeights = None,
+    device: Device = DeviceChoice.auto,
+) -> None:
+    """Make an empty index, whose images will be embedded by a finished run, or by an export of one."""
+    from probe.index import Index
+    from probe.progress import say
+
+    made = Index.create(index, run, dtype=dtype.value, weights=weights, device=device)
+    say(f"{index}: vectors of {made.manifest.dim} dimensions; add images with `probe index add {index} FOLDER`")
+
+
+@app.command(epilog="Example: probe index add photos.index ~/photos")
+def add(
+    index: IndexPath,
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SOURCE",
+            help="Folders, data sets, manifests, tars, files, patterns in quotes; `-`: a list on standard input; "
+            "embeddings that `probe embed` wrote as .h5.",
+        ),
+    ],
+    run: Run = None,
+    weights: MovedWeights = None,
+    precision: Precision = None,
+    batch: Batch = 64,
+    device: Device = DeviceChoice.auto,
+    data_root: DataRoot = DEFAULT.data_root,
+) -> None:
+    """Add images. What is there already is left as it is, or replaced where the file is another one.
+
+    Images that cannot be decoded are named and left out. An interrupted command goes on where it stopped.
+    """
+    from probe.index import Index
+    from probe.progress import say
+
+    opened = Index.open(index, run=run, weights=weights, device=device, precision=precision)
+    stores = [source for source in sources if source.endswith(HDF5)]
+    images = [source for source in sources if source not in stores]
+    for store in stores:
+        say(f"{store}: {opened.add_embedded(store):,} vectors added")
+    if images:
+        _say(opened.add(*images, data_root=data_root, batch_size=batch, show_progress=True))
+    say(f"{index}: {len(opened):,} rows")
+
+
+@app.command(epilog="Example: probe index update photos.index")
+def update(
+    index: IndexPath,
+    run: Run = None,
+    weights: MovedWeights = None,
+    precision: Precision = None,
+    batch: Batch = 64,
+    device: Device = DeviceChoice.auto,
+    data_root: DataRoot = DEFAULT.data_root,
+) -> None:
+    """Look at everything that was added again: take in what is new, replace what has changed, remove what is gone."""
+    from probe.index import Index
+    from probe.progress import say
+
+    opened = Index.open(index, run=run, weights=weights, device=device, precision=precision)
+    _say(opened.update(data_root=data_root, batch_size=batch, show_progress=True))
+    say(f"{index}: {len(opened):,} rows")
+
+
+@app.command(epilog="Example: probe index remove photos.index photos/blurred.jpg")
+def remove(
+    index: IndexPath,
+    ids: Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="As a search prints them.")] = None,
+    source: Annotated[str | None, typer.Option(help="Everything of a source, which is followed no longer.")] = None,
+) -> None:
+    """Remove rows. What a folder still has comes back with the next update, unless its source is taken out."""
+    from probe.index import Index
+    from probe.progress import say
+
+    if bool(ids) == bool(source):
+        raise UsageError("name ids, or a source with --source; one of the two.")
+    opened = Index.open(index)
+    if source:
+        say(f"{source}: {opened.remove_source(source):,} rows removed")
+    else:
+        opened.remove(ids or [])
+    say(f"{index}: {len(opened):,} rows")
+
+
+@app.command(epilog="Example: probe index info photos.index")
+def info(index: IndexPath) -> None:
+    """Show what an index is of: its embedder, its sources with their images, its columns, and what it takes on disk."""
+    from rich.filesize import decimal
+
+    from probe.index import Index
+    from probe.terminal import printer
+
+    opened, console = Index.open(index), printer()
+    manifest = opened.manifest
+    removed = sum(segment.rows - segment.live for segment in manifest.segments)
+    record = manifest.embedder
+    size = sum(file.stat().st_size for file in index.iterdir())
+    lines = {
+        "rows": f"{len(opened):,} of {manifest.dim} dimensions, {manifest.dtype}, by {manifest.distance} distance",
+        "embedder": f"the run {record.run[:12]}, last in {record.path}" if record else "elsewhere",
+        "segments": f"{len(manifest.segments)}, with {removed:,} removed rows; {decimal(size)} on disk",
+        "columns": ", ".join(opened.state.schema) or "none yet",
+    }
+    for name, value in lines.items():
+        console.print(f"{name}: {value}", soft_wrap=True)
+    for name, root in manifest.roots.items():
+        count = len(opened.state.ids_where("source", [name]))
+        console.print(f"source {name or '(loose files)'}: {count:,} images in {root}", soft_wrap=True)
+
+
+@app.command(epilog="Example: probe index verify photos.index")
+def verify(index: IndexPath) -> None:
+    """Read every byte of an index; exit code 1 where one is not what was written."""
+    from probe.index import Index
+    from probe.progress import say
+
+    opened = Index.open(index)
+    opened.verify()
+    say(f"{index}: {len(opened):,} rows, all good")
+
+
+@app.command(epilog="Example: probe index compact photos.index")
+def compact(index: IndexPath) -> None:
+    """Write all rows as one segment, without those that are removed."""
+    from probe.index import Index
+    from probe.progress import say
+
+    opened = Index.open(index)
+    opened.compact()
+    say(f"{index}: {len(opened):,} rows")
+
+
+def _say(changes: "Changes") -> None:
+    from probe.progress import say
+
+    counts = {"added": changes.added, "replaced": changes.replaced, "removed": changes.removed}
+    say(", ".join(f"{count:,} {what}" for what, count in counts.items()) + f"; {changes.unchanged:,} unchanged")
+    if changes.failures:
+        say(f"{len(changes.failures):,} could not be decoded and are not in it:")
+    for failure in changes.failures[:SHOWN]:
+        say(f"  {failure.id}: {failure.reason}")
