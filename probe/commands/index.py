@@ -1,8 +1,9 @@
 """`probe index`: one's own images as something that is searched, and that follows their folders.
 
-probe index create INDEX RUN · add INDEX SOURCE · update INDEX · remove INDEX ID · info · verify · compact
+probe index create INDEX RUN · add INDEX SOURCE · update INDEX · remove INDEX ID · info · verify · compact · build
 """
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,6 +18,19 @@ if TYPE_CHECKING:
     from probe.index import Changes
 
 SHOWN = 5
+
+
+class KindChoice(StrEnum):
+    """What `--kind` takes."""
+
+    auto = "auto"
+    flat = "flat"
+    ivf = "ivf"
+    ivfpq = "ivfpq"
+    hnsw = "hnsw"
+    rabitq = "rabitq"
+
+
 HDF5 = (".h5", ".hdf5")
 
 app = typer.Typer(no_args_is_help=True, help="Make an index of images, keep it in step with their folders, check it.")
@@ -138,6 +152,11 @@ def info(index: IndexPath) -> None:
         "segments": f"{len(manifest.segments)}, with {removed:,} removed rows; {decimal(size)} on disk",
         "columns": ", ".join(opened.state.schema) or "none yet",
     }
+    for segment in manifest.segments:
+        if found := segment.approximate:
+            measured = f"recall@10 {found.recall:.3f}, {found.queries_per_second:,.0f} queries/s"
+            rows = f"{segment.rows:,} rows, {decimal(found.bytes)}"
+            lines["approximate"] = f"{found.kind} over {rows}; {measured} on {found.queries} held-out queries"
     for name, value in lines.items():
         console.print(f"{name}: {value}", soft_wrap=True)
     for name, root in manifest.roots.items():
@@ -165,6 +184,26 @@ def compact(index: IndexPath) -> None:
     opened = Index.open(index)
     opened.compact()
     say(f"{index}: {len(opened):,} rows")
+
+
+@app.command(epilog="Example: probe index build photos.index --kind auto --recall 0.95 --memory 2GB")
+def build(
+    index: IndexPath,
+    kind: Annotated[KindChoice, typer.Option(help="flat is exact; auto chooses, and says why.")] = KindChoice.auto,
+    recall: Annotated[float, typer.Option(help="Of the 10 nearest, which share is to be found.")] = 0.95,
+    memory: Annotated[
+        str | None, typer.Option(help="That it may take: 2GB, 500MB.", show_default="half of what is free")
+    ] = None,
+) -> None:
+    """Make an approximate structure over the rows of a large index, tuned to a recall, and measure it.
+
+    What is added later is searched exactly, beside it. flat takes the structure away again.
+    """
+    from probe.index import Index, parse_bytes
+    from probe.progress import say
+
+    opened = Index.open(index)
+    opened.build(kind.value, recall=recall, memory=parse_bytes(memory) if memory else None, say=say)
 
 
 def _say(changes: "Changes") -> None:

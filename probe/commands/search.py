@@ -37,6 +37,7 @@ def search(
     box: Annotated[
         str | None, typer.Option(metavar="X,Y,W,H", help="Search for a part of the image, in pixels.")
     ] = None,
+    exact: Annotated[bool, typer.Option("--exact", help="Exactly, where there is a structure too.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON in place of tables.")] = False,
     page: Annotated[Path | None, typer.Option(help="Write an HTML page of the hits.", show_default=False)] = None,
     open_page: Annotated[bool, typer.Option("--open", help="Show the hits in the browser.")] = False,
@@ -48,13 +49,16 @@ def search(
     """Search an index for the images that are most similar to each of the images."""
     from probe.embed import named_images
     from probe.index import Box, Index, Query
+    from probe.progress import say
 
     opened = Index.open(index, run=run, weights=weights, device=device, precision=precision)
     taken, without = named_images(images), named_images(minus or [])
     part = Box.parse(box) if box else None
     together = [taken] if mean else [[image] for image in taken]
     queries = [Query(_name(each, without), each, without, part) for each in together]
-    hits = opened.search(queries, k, where=where, exclude_self=exclude_self)
+    hits = opened.search(queries, k, where=where, exclude_self=exclude_self, exact=exact)
+    if not hits.exact:
+        say("found by an approximate structure, which can miss a neighbour; --exact finds all")
     if as_json:
         typer.echo(hits.to_json())
     else:

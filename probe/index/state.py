@@ -45,6 +45,11 @@ class State:
 
         return State(self.folder, manifest, [segment(record) for record in manifest.segments])
 
+    @property
+    def is_approximate(self) -> bool:
+        """Whether a segment has an approximate structure."""
+        return any(segment.approximate for segment in self.segments)
+
     @cached_property
     def frame(self) -> pl.DataFrame:
         """(N, ...) `id` and the other columns of all rows, ordered by id."""
