@@ -1,3 +1,6 @@
+from .duplicates import NearDuplicates as NearDuplicates
+from .duplicates import duplicates_page as duplicates_page
+from .duplicates import near_pairs as near_pairs
 from .following import Changes as Changes
 from .hits import Hits as Hits
 from .index import Index as Index

@@ -27,7 +27,8 @@ from probe.index.flat import NO_PAIRS, best, search_segment
 from probe.index.following import OF_IMAGES, Changes, follow, images_of
 from probe.index.hits import FIRST, Hits
 from probe.index.kinds import FREE, KINDS, Choice, KindName, choose, require_kind
-from probe.index.manifest import IndexManifest, VectorType
+from probe.index.manifest import IndexManifest, NoMatchRecord, VectorType
+from probe.index.no_match import calibration_images, threshold
 from probe.index.query import Query, vectors_of
 from probe.index.selection import rows_where
 from probe.index.sources import content_of, list_again, list_source, place_of
@@ -41,7 +42,7 @@ from probe.workspace import Workspace
 
 AT_ONCE = 1 << 20  # vectors that become a segment
 SHOWN = 5
-RESERVED = {*FIRST, "source", "image", "vector", *OF_IMAGES}
+RESERVED = {*FIRST, "match", "source", "image", "vector", *OF_IMAGES}
 
 
 class Index:
@@ -164,6 +165,7 @@ class Index:
         exclude: Sequence[Collection[str]] | None = None,
         names: Sequence[str] | None = None,
         exact: bool = False,
+        false_match_rate: float | None = None,
     ) -> Hits:
         """The k nearest rows of each query; equal similarities are ordered by id.
 
@@ -173,7 +175,9 @@ class Index:
         `queries`: images as `Embedder.encode` takes them, `Query`s, or (Q, d) vectors of floats. `where`: a condition
         on the columns in Polars' SQL, `domain = 'shoes' AND width > 300`; only these rows are searched. `exclude_self`:
         no file of the query, wherever it lies. `exclude`: of each query, ids that are not for it. `names`: what the
-        queries are called. Raises UsageError for a condition that cannot be read, and for another dimension.
+        queries are called. `false_match_rate`: hits get a column `match`, which is false below a threshold that at most
+        this share of queries surpass of which the index has nothing (`calibrate` says which queries). Raises UsageError
+        for a condition that cannot be read, for another dimension, and where the index is not calibrated.
         """
         if isinstance(queries, np.ndarray) and queries.dtype.kind == "f":
             if exclude_self:
@@ -200,7 +204,11 @@ class Index:
             else search_segment(vectors, segment, segment.rows if rows is None else rows[number], k, excluded, distance)
             for number, (segment, excluded) in enumerate(zip(state.segments, pairs, strict=True))
         ]
-        return Hits(tuple(names or called), _with_columns(state, best(found, k)), exact=rows is not None)
+        frame = _with_columns(state, best(found, k))
+        if false_match_rate is not None:
+            limit = threshold(state, false_match_rate)
+            frame = frame.insert_column(len(FIRST), (frame["similarity"] > limit).alias("match"))
+        return Hits(tuple(names or called), frame, exact=rows is not None)
 
     def _with_same_files(
         self, queries: Sequence[Query], exclude: Sequence[Collection[str]] | None
@@ -343,6 +351,31 @@ class Index:
             record = build(segment, KINDS[asked.kind], self.path, name, recall, self.manifest.distance, say)
             writer.commit([segment.record.model_copy(update={"approximate": record})])
             return asked
+
+    def calibrate(
+        self, data: str, *, split: str = "val", data_root: Path | None = None, show_progress: bool = False
+    ) -> NoMatchRecord:
+        """Learns how similar the best hits are of queries of which the index has nothing: images of a data set, each
+        searched for among the rows that are not of its class. At most 1,000 of them are drawn, at random.
+
+        Do it again when the index has grown. Raises UsageError for data without images of that split, and for an
+        empty index.
+        """
+        images = calibration_images(data, split, data_root or Workspace.of_user().data_root)
+        with self._changing() as writer:
+            self.state = writer.state
+            if not len(self):
+                raise UsageError(f"{self.path} has no rows to calibrate by; add some first.")
+            queries = [Query(image.name, [image]) for image, _, _ in images]
+            with _progress(len(images), show_progress) as advance:
+                vectors = vectors_of(queries, self.embedder)
+                advance(len(images))
+            classes = [self.state.ids_of_class(label, domain) for _, label, domain in images]
+            exclude = self._with_same_files(queries, classes)
+            scores = self.search(vectors, k=1, exclude=exclude, exact=True).frame["similarity"].sort()
+            record = NoMatchRecord(data=data, split=split, rows=len(self), scores=tuple(scores))
+            writer.commit(self.manifest.segments, no_match=record)
+            return record
 
     def compact(self) -> None:
         """Writes all rows as one segment, without those that are removed."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import xxhash
-from pydantic import Field, NonNegativeInt, PositiveInt, ValidationError
+from pydantic import Field, FiniteFloat, NonNegativeInt, PositiveInt, ValidationError
 
 from feature_cache import StoreError, require_regular, sync
 from probe.errors import UsageError, first_line
@@ -103,6 +103,24 @@ class SegmentRecord(Strict):
         return [f"{self.name}.npy", f"{self.name}.parquet", *removed, *approximate]
 
 
+class NoMatchRecord(Strict):
+    """How similar the best hits are of queries that the index has nothing of."""
+
+    data: str
+    split: str
+    rows: PositiveInt
+    """Of the index when it was calibrated."""
+    scores: tuple[FiniteFloat, ...]
+    """Of each query, ascending."""
+
+    @property
+    def promise(self) -> str:
+        return (
+            f"calibrated on {len(self.scores):,} queries of {self.data} ({self.split}) among {self.rows:,} rows: the "
+            "promise is of queries like these of which the index has nothing, and of an index of these rows"
+        )
+
+
 class IndexManifest(Strict):
     format: Literal["probe-index"] = "probe-index"
     version: Literal[1] = 1
@@ -115,6 +133,7 @@ class IndexManifest(Strict):
     """None for an index of vectors that were made elsewhere."""
     sources: tuple[SourceRecord, ...] = ()
     segments: tuple[SegmentRecord, ...] = ()
+    no_match: NoMatchRecord | None = None
 
     @property
     def rows(self) -> int:

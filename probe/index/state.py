@@ -71,6 +71,15 @@ class State:
         found = [frame.filter(pl.col(column).is_in(values))["id"] for frame in frames]
         return pl.concat([pl.Series("id", [], pl.String), *found])
 
+    def ids_of_class(self, label: str, domain: str) -> list[str]:
+        """(n,) Of all rows that have this label; in this domain, where they have one."""
+        if "label" not in self.schema:
+            return []
+        columns = {"id": pl.String, "label": pl.String, "domain": pl.String}
+        rows = pl.concat([pl.DataFrame(schema=columns), self.frame], how="diagonal")
+        elsewhere = pl.col("domain").is_not_null() & (pl.col("domain") != domain)
+        return rows.filter((pl.col("label") == label) & ~elsewhere)["id"].to_list()
+
     def vectors(self, ids: Sequence[str]) -> np.ndarray:
         """(n, d) float32. Raises UsageError for ids that are not there."""
         found = np.empty((len(ids), self.manifest.dim), np.float32)

@@ -75,6 +75,7 @@ COMMANDS: dict[str, Command] = {
     "index compact": Command(f"index compact {INDEX}", leaves=(INDEX,)),
     "index build": Command(f"index build {INDEX} --kind flat", leaves=(INDEX,)),
     "index duplicates": Command(f"index duplicates {INDEX} --threshold 0.9 --csv pairs.csv", leaves=("pairs.csv",)),
+    "index calibrate": Command(f"index calibrate {INDEX} photos", leaves=(INDEX,)),
     "index info": Command(f"index info {INDEX}"),
     "index verify": Command(f"index verify {INDEX}"),
     "search": Command(f"search {INDEX} photos/test0/0.png -k 3"),
