@@ -9,7 +9,7 @@ its own, whose peak memory is the resident one, files that are mapped included.
 import argparse
 import multiprocessing
 import resource
-import shutil
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -30,10 +30,13 @@ def main() -> None:
     parser.add_argument("--dim", type=int, default=64)
     parser.add_argument("--kinds", nargs="+", default=["flat"])
     parser.add_argument("--recall", type=float, default=0.9)
-    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--folder", type=Path, help="where to make it; by default that of temporary files")
     asked = parser.parse_args()
-    path = asked.folder / "random.index"
-    shutil.rmtree(path, ignore_errors=True)
+    with tempfile.TemporaryDirectory(dir=asked.folder) as folder:
+        measure(Path(folder) / "random.index", asked)
+
+
+def measure(path: Path, asked: argparse.Namespace) -> None:
     print(f"{asked.rows:,} x {asked.dim}: ", end="")
     print(alone(add, path, asked.rows, asked.dim), flush=True)
     for kind in asked.kinds:

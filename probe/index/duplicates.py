@@ -1,7 +1,7 @@
 """Near-duplicates in an index, or between two: all pairs of images that are more similar than a threshold, in groups.
 
-Which test images are in the training set? The pairs are exact, found by matrix products of blocks of rows, in memory
-that does not grow with the index but for the pairs that are found.
+Which test images are in the training set? The pairs are exact, found by matrix products of blocks of rows; what grows
+with the index are its ids and columns, and the pairs that are found.
 
     found = near_pairs(index, None, 0.95)
     found.pairs            # a, b, similarity, group
