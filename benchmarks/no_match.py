@@ -1,4 +1,4 @@
-"""False matches observed against promised: thresholds are calibrated on the validation split, and held-out domains tell.
+"""False matches observed against promised: thresholds are of the validation split, queries of held-out domains.
 
     python -m benchmarks.no_match out/runs/descriptor_linear_arcface_seed0_* --data sample
 

@@ -33,7 +33,7 @@ from probe.index.query import Query, vectors_of
 from probe.index.selection import rows_where
 from probe.index.sources import content_of, list_again, list_source, place_of
 from probe.index.state import State
-from probe.index.writer import Writer, writing
+from probe.index.writer import Writer, require_distinct, writing
 from probe.memory import free_memory
 from probe.progress import Advance, track
 from probe.search import Distance
@@ -281,6 +281,7 @@ class Index:
             frame = frame.hstack(columns)
         if len(vectors) != len(frame):
             raise UsageError(f"there are {len(vectors):,} vectors for {len(frame):,} ids; give each its own.")
+        require_distinct(frame["id"])
         with self._changing() as writer:
             for start in range(0, len(frame), AT_ONCE):
                 writer.put(frame[start : start + AT_ONCE], vectors[start : start + AT_ONCE])

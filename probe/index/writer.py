@@ -131,8 +131,7 @@ class Writer:
             )
         if ids.null_count() or (ids == "").any() or ids.str.contains("\0", literal=True).any():
             raise UsageError("an id is empty or has a NUL; give each row a text of its own.")
-        if ids.n_unique() < len(ids):
-            raise UsageError(f"the id '{ids.filter(ids.is_duplicated())[0]}' is there twice; give each row its own.")
+        require_distinct(ids)
         with np.errstate(over="ignore"):
             largest = np.abs(vectors.astype(manifest.dtype, copy=False)).max(axis=1)
         bad = ~np.isfinite(largest) | ((largest == 0) & (manifest.distance == "cosine"))
@@ -144,3 +143,9 @@ class Writer:
         for name, kind in self.state.schema.items():
             if name in frame.columns and frame.schema[name] != kind:
                 raise UsageError(f"the column '{name}' holds {frame.schema[name]}, in the index {kind}; convert it.")
+
+
+def require_distinct(ids: pl.Series) -> None:
+    """Raises UsageError for an id that is there twice."""
+    if ids.n_unique() < len(ids):
+        raise UsageError(f"the id '{ids.filter(ids.is_duplicated())[0]}' is there twice; give each row its own.")
