@@ -19,6 +19,7 @@ from .layout import is_store as is_store
 from .listing import Listed as Listed
 from .listing import describe as describe
 from .listing import find_stores as find_stores
+from .lock import writer_lock as writer_lock
 from .parquet import read_parquet as read_parquet
 from .spec import Location as Location
 from .spec import Spec as Spec

@@ -6,3 +6,4 @@ from .api import fit as fit
 from .embed import Embedder as Embedder
 from .embed import load as load
 from .errors import ProbeError as ProbeError
+from .index import Index as Index

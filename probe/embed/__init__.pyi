@@ -8,6 +8,7 @@ from .exported import WEIGHTS as WEIGHTS
 from .exported import ExportedConfig as ExportedConfig
 from .exported import ExportedFolder as ExportedFolder
 from .exported import head_of as head_of
+from .images import GivenImage as GivenImage
 from .images import ImageInput as ImageInput
 from .images import Images as Images
 from .images import list_images as list_images

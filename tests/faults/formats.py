@@ -32,10 +32,11 @@ from probe.data.dataset import all_datasets, read_dataset
 from probe.data.manifest import COLUMNS, read_manifest
 from probe.errors import ProbeError
 from probe.evaluate.embeddings import read_embeddings
+from probe.index import Index
 from probe.recipes import read_recipe
 from probe.runs import ScoredFolder
 from tests.faults.process import as_command, captured, content
-from tests.faults.world import EVALUATE, RUN, STORE, annotation_files, written_out
+from tests.faults.world import EVALUATE, INDEX, RUN, STORE, annotation_files, written_out
 
 SCORE = f"evaluate {RUN} --data photos"
 VARYING = ("environment.json", "digests.json")  # hold times
@@ -113,6 +114,12 @@ def whole_store(path: Path) -> object:
     found = FeatureStore(path)
     columns = (found.load(), found.sizes, found.contents)
     return found.ids, [column.tobytes() for column in columns], found.failed, found.spec
+
+
+def whole_index() -> object:
+    found = Index.open(INDEX)
+    ids = found.frame["id"].to_list()
+    return found.frame.rows(), found.vectors(ids).tobytes(), found.manifest
 
 
 def merged_part() -> object:
@@ -230,6 +237,10 @@ OWN = {
         "data/fewer/curation.json",
         gives(lambda: read_manifest(Path("data/fewer/manifest.parquet")).frame.rows()),
     ),
+    "index": Format(f"{INDEX}/manifest.json", gives(whole_index)),
+    "index, vectors": Format(f"{INDEX}/??????.npy", gives(whole_index)),
+    "index, columns": Format(f"{INDEX}/*.parquet", gives(whole_index)),
+    "index, removed rows": Format(f"{INDEX}/*.removed-*.npy", gives(whole_index)),
     "speeds": Format("features/speeds.jsonl", says("cache list")),
 }
 OTHERS = {

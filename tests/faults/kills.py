@@ -24,7 +24,7 @@ import h5py
 from tests.faults.damage import Case
 from tests.faults.formats import VARYING
 from tests.faults.process import Ended, Process, run, wait_until
-from tests.faults.world import EVALUATE, EXTRACT, IMPORT, RUN, World, written_out
+from tests.faults.world import EVALUATE, EXTRACT, IMPORT, INDEX, RUN, World, written_out
 
 IN_A_ROW = 3
 TIMES = re.compile(rb"\b[0-9.]+ (s|min|h|images/s|rows/s)\b")
@@ -69,9 +69,20 @@ COMMANDS: dict[str, Command] = {
     "cache info": Command("cache info photos/descriptor"),
     "cache verify": Command("cache verify"),
     "cache drop": Command("cache drop photos/descriptor --yes", "extracted", ("features",)),
+    "index create": Command(f"index create new.index {RUN}", leaves=("new.index",)),
+    "index add": Command(f"index add {INDEX} photos/train0/0.png photos/train1/0.png", leaves=(INDEX,)),
+    "index update": Command(f"index update {INDEX}", leaves=(INDEX,)),
+    "index remove": Command(f"index remove {INDEX} photos/test0/1.png photos/val0/0.png", leaves=(INDEX,)),
+    "index compact": Command(f"index compact {INDEX}", leaves=(INDEX,)),
+    "index build": Command(f"index build {INDEX} --kind flat", leaves=(INDEX,)),
+    "index duplicates": Command(f"index duplicates {INDEX} --threshold 0.9 --csv pairs.csv", leaves=("pairs.csv",)),
+    "index calibrate": Command(f"index calibrate {INDEX} photos", leaves=(INDEX,)),
+    "index info": Command(f"index info {INDEX}"),
+    "index verify": Command(f"index verify {INDEX}"),
+    "search": Command(f"search {INDEX} photos/test0/0.png -k 3"),
 }
 LONG = ("extract", "extract, workers", "cache import", "cache merge", "cache export")
-LONG += ("fit", "fit, jobs", "table", "report")
+LONG += ("fit", "fit, jobs", "table", "report", "index add", "index compact")
 """Those that work long enough to be killed in it; the others are denied disk and files only."""
 
 
@@ -203,7 +214,7 @@ def tree(folder: Path) -> dict[Path, bytes | None]:
 
 def _is_done(command: Command, again: Ended) -> bool:
     """A command that ended just before it was stopped, and that is refused for what it made."""
-    return "exists already" in again.text or "there is no feature store" in again.text
+    return any(word in again.text for word in ("exists already", "there is no feature store", "nothing is removed"))
 
 
 def _problem(ended: Ended, what: str) -> tuple[str, str] | None:

@@ -31,6 +31,7 @@ from tests.faults.process import run
 CLASSES = {"train": 4, "val": 2, "test": 2}
 EACH, DIM = 4, 6
 RUN = "out/runs/descriptor_linear_arcface_seed0_photos_*"
+INDEX = "photos.index"
 STORE = "features/photos/descriptor.h5"
 EXTRACT = "extract photos --backbone descriptor --batch 8 --part 8"
 EVALUATE = "evaluate clip.npy --ids clip.txt --data photos"
@@ -41,7 +42,10 @@ STEPS: dict[str, list[str]] = {
     "photos": ["data stats photos"],
     "extracted": [f"{EXTRACT} --workers 0"],
     "fitted": ["fit recipe.yaml"],
-    "reported": ["table recipe.yaml", EVALUATE, "data curate curation.yaml"],
+    "reported": [
+        *("table recipe.yaml", EVALUATE, "data curate curation.yaml"),
+        *(f"index create {INDEX} {RUN}", f"index add {INDEX} photos", f"index remove {INDEX} photos/test0/0.png"),
+    ],
 }
 
 RECIPE = """\
@@ -99,7 +103,7 @@ class World:
             else:
                 shutil.copytree(before, home)
             for words in commands:
-                ended = run(words, home, write_parquet)
+                ended = run(written_out(words, home), home, write_parquet)
                 if ended.code:
                     raise RuntimeError(f"probe {words} in {home} ended with {ended.code}:\n{ended.text}")
             before = home

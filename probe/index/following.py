@@ -1,0 +1,94 @@
+"""Bringing an index in step with its sources: what is new is embedded, what has changed takes the place of what was.
+
+An image is the same while its file has the same bytes; other columns of the same file are taken over without embedding
+it again. Each part of some images is a commit.
+
+    changes = follow(writer, [list_source("photos/", data_root)], embedder, batch_size=64, advance)
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from feature_cache import Failure
+from probe.embed import Embedder, GivenImage
+from probe.index.sources import Listing, content_of, place_of
+from probe.index.writer import Writer
+from probe.progress import Advance
+
+PART = 1024  # images that a kill can cost at most
+OF_IMAGES = {"bytes": pl.Int64, "digest": pl.UInt64, "width": pl.Int32, "height": pl.Int32}
+
+Row = dict[str, Any]
+"""The columns of an image."""
+
+
+@dataclass
+class Changes:
+    """What came of following sources."""
+
+    added: int = 0
+    replaced: int = 0
+    """Images whose file or columns are others than they were."""
+    removed: int = 0
+    unchanged: int = 0
+    failures: list[Failure] = field(default_factory=list)
+    """Images that could not be decoded, which are not in the index."""
+
+
+def images_of(listings: Sequence[Listing]) -> pl.DataFrame:
+    """(N, ...) The images of sources, each once, ordered by id."""
+    empty = pl.DataFrame(schema={"id": pl.String, "source": pl.String})
+    listed = pl.concat([empty, *(listing.frame for listing in listings)], how="diagonal")
+    return listed.unique("id", keep="last").sort("id")
+
+
+def follow(writer: Writer, images: pl.DataFrame, embedder: Embedder, batch_size: int, advance: Advance) -> Changes:
+    """`images`: those of `images_of`. Raises ProbeError for an image that cannot be read now."""
+    changes = Changes()
+    for part in images.iter_slices(PART):
+        _follow(writer, part, embedder, batch_size, changes)
+        advance(len(part))
+    return changes
+
+
+def _follow(writer: Writer, part: pl.DataFrame, embedder: Embedder, batch_size: int, changes: Changes) -> None:
+    roots = writer.state.manifest.roots
+    there: dict[str, Row] = {row["id"]: row for row in writer.state.rows_with(part["id"]).to_dicts()}
+    others: dict[str, Row] = {}
+    relabelled: list[Row] = []
+    for row in part.iter_rows(named=True):
+        row["bytes"], row["digest"] = content_of(row["id"], place_of(row["id"], row["source"], roots))
+        before = there.get(row["id"])
+        if before is None or before.get("digest") != row["digest"]:
+            others[row["id"]] = row
+        elif _differ(before, row):
+            relabelled.append(row | {"width": before["width"], "height": before["height"]})
+        else:
+            changes.unchanged += 1
+    rows, vectors = relabelled, [writer.state.vectors([row["id"] for row in relabelled])]
+    undecodable: list[Failure] = []
+    given = [GivenImage(image, place_of(image, row["source"], roots)) for image, row in others.items()]
+    for batch in embedder.embed(given, batch_size) if given else ():
+        for image, (width, height) in zip(batch.images, batch.sizes, strict=True):
+            rows.append(others[image.name] | {"width": width, "height": height})
+        vectors.append(batch.embeddings)
+        undecodable += [Failure(image.name, error.reason) for image, error in batch.failures]
+    if rows:
+        writer.put(pl.DataFrame(rows, schema_overrides=OF_IMAGES, infer_schema_length=None), np.concatenate(vectors))
+    lost = [failure.id for failure in undecodable if failure.id in there]  # what was in the file is not any more
+    writer.remove(pl.Series("id", lost, pl.String))
+    replaced = sum(row["id"] in there for row in rows)
+    changes.replaced += replaced
+    changes.added += len(rows) - replaced
+    changes.removed += len(lost)
+    changes.failures += undecodable
+
+
+def _differ(before: Row, now: Row) -> bool:
+    """Whether the columns are others, but for the sizes in pixels, which the bytes of the file decide."""
+    names = (before.keys() | now.keys()) - {"width", "height"}
+    return any(before.get(name) != now.get(name) for name in names)

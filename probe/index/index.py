@@ -1,0 +1,425 @@
+"""An index on disk: what is searched, how it changes, and what it says of itself.
+
+A change is committed by one small file, written last: a process that is killed loses at most the segment in hand. Who
+has an index open sees the state that it opened, whole, whatever is changed meanwhile.
+
+    index = Index.create("photos.index", "out/runs/mobilenetv1_discriminant_seed0_pocket_0a1b2c3d4e5f")
+    index.add("photos/")
+    index.search("query.jpg", k=10).frame
+"""
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import cached_property
+from pathlib import Path
+from typing import Literal, Self
+
+import numpy as np
+import polars as pl
+from PIL import Image
+
+from feature_cache import FeatureStore, writer_lock
+from probe.embed import Embedder, GivenImage, Images, list_images, load
+from probe.errors import UsageError
+from probe.index.approximate import build, find_in
+from probe.index.embedders import record_of
+from probe.index.flat import NO_PAIRS, best, search_segment
+from probe.index.following import OF_IMAGES, Changes, follow, images_of
+from probe.index.hits import FIRST, Hits
+from probe.index.kinds import FREE, KINDS, Choice, KindName, choose, require_kind
+from probe.index.manifest import IndexManifest, NoMatchRecord, VectorType
+from probe.index.no_match import calibration_images, threshold
+from probe.index.query import Query, vectors_of
+from probe.index.selection import rows_where
+from probe.index.sources import content_of, list_again, list_source, place_of
+from probe.index.state import State
+from probe.index.writer import Writer, require_distinct, writing
+from probe.memory import free_memory
+from probe.progress import Advance, track
+from probe.search import Distance
+from probe.storage import new_folder
+from probe.workspace import Workspace
+
+AT_ONCE = 1 << 20  # vectors that become a segment
+SHOWN = 5
+RESERVED = {*FIRST, "match", "source", "image", "vector", *OF_IMAGES}
+
+
+class Index:
+    """Made by `create` and `open`; `path`: its folder. It may be searched from any thread.
+
+    Raises UsageError for what is no index, and ProbeError for one that is damaged, when what is damaged is read.
+    """
+
+    def __init__(
+        self, path: Path, run: str | Path | None, weights: str | Path | None, device: str, precision: str | None
+    ) -> None:
+        self.path = path
+        self._run, self._weights, self._device, self._precision = run, weights, device, precision
+        self.state = State.read(path)
+
+    @classmethod
+    def create(
+        cls,
+        path: str | Path,
+        run: str | Path | None = None,
+        *,
+        dim: int | None = None,
+        distance: Distance = "cosine",
+        dtype: VectorType = "float32",
+        weights: str | Path | None = None,
+        device: str = "auto",
+        precision: str | None = None,
+    ) -> Self:
+        """An empty index, in a folder that is not there yet.
+
+        `run`: a finished run, or a folder that `probe export` wrote, by which images are embedded; without one, `dim`
+        and `distance` of the vectors that others have made. `dtype`: how vectors are stored, and so compared.
+        """
+        path = Path(path).expanduser()
+        if (run is None) == (dim is None):
+            raise UsageError(
+                "an index is of a run, which embeds images, or of vectors of a `dim`; name one of the two."
+            )
+        record = None if run is None else record_of(Path(run).expanduser())
+        if run is not None:
+            embedder = load(run, weights=weights, device=device, precision=precision)
+            dim, distance = embedder.dim, embedder.distance
+        with writer_lock(path):
+            if path.exists():
+                raise UsageError(f"{path} exists already; name another folder, or delete it.")
+            with new_folder(path) as folder:
+                IndexManifest(dim=dim or 0, distance=distance, dtype=dtype, embedder=record).write(folder)
+        return cls.open(path, weights=weights, device=device, precision=precision)
+
+    @classmethod
+    def open(
+        cls,
+        path: str | Path,
+        *,
+        run: str | Path | None = None,
+        weights: str | Path | None = None,
+        device: str = "auto",
+        precision: str | None = None,
+    ) -> Self:
+        """The index in its present state. `run`: where the run is, if it is not any more where it was."""
+        return cls(Path(path).expanduser(), run, weights, device, precision)
+
+    # ---- what is in it ----
+
+    def __len__(self) -> int:
+        return self.state.manifest.rows
+
+    @property
+    def manifest(self) -> IndexManifest:
+        return self.state.manifest
+
+    @property
+    def frame(self) -> pl.DataFrame:
+        """(N, ...) `id`, and what is known of each row: `source`, `bytes`, `digest`, `width`, `height` of the image
+        file, `label`, `domain` and other columns; ordered by id."""
+        return self.state.frame
+
+    def vectors(self, ids: Sequence[str]) -> np.ndarray:
+        """(n, d) float32: the vectors of these rows. Raises UsageError for ids that are not there."""
+        return self.state.vectors(ids)
+
+    def image(self, id: str) -> Image.Image:
+        """An image of the index, RGB and upright, from its file.
+
+        Raises UsageError for an id that is not there or has no image, and ProbeError for a file that cannot be read.
+        """
+        rows = self.state.rows_with(pl.Series("id", [id], pl.String))
+        if rows.is_empty():
+            raise UsageError(f"{self.path} has no '{id}'; `probe index info` says what it has.")
+        return GivenImage(id, place_of(id, rows.to_dicts()[0].get("source"), self.manifest.roots)).decode()
+
+    @cached_property
+    def embedder(self) -> Embedder:
+        """What makes its vectors. Raises UsageError where that is not there, or is another run's."""
+        record = self.manifest.embedder
+        if record is None:
+            raise UsageError(f"{self.path} is of vectors that were made elsewhere; add and search vectors, not images.")
+        path = Path(self._run or record.path).expanduser()
+        if record_of(path).identity != record.identity:
+            raise UsageError(
+                f"{path} is not what made the vectors of {self.path}, which is the run {record.run[:12]}; name that "
+                "one, or make an index of this one."
+            )
+        return load(path, weights=self._weights, device=self._device, precision=self._precision)
+
+    def verify(self) -> None:
+        """Reads every byte. Raises ProbeError where one is not what was written."""
+        for segment in self.state.segments:
+            segment.check()
+
+    # ---- search ----
+
+    def search(
+        self,
+        queries: Images | Sequence[Query] | np.ndarray,
+        k: int = 10,
+        *,
+        where: str | None = None,
+        exclude_self: bool = False,
+        exclude: Sequence[Collection[str]] | None = None,
+        names: Sequence[str] | None = None,
+        exact: bool = False,
+        false_match_rate: float | None = None,
+    ) -> Hits:
+        """The k nearest rows of each query; equal similarities are ordered by id.
+
+        They are found exactly, unless the index has an approximate structure (`build`): then `exact` asks for it, and
+        with `where` they are found exactly as well. Similarities are exact always.
+
+        `queries`: images as `Embedder.encode` takes them, `Query`s, or (Q, d) vectors of floats. `where`: a condition
+        on the columns in Polars' SQL, `domain = 'shoes' AND width > 300`; only these rows are searched. `exclude_self`:
+        no file of the query, wherever it lies. `exclude`: of each query, ids that are not for it. `names`: what the
+        queries are called. `false_match_rate`: hits get a column `match`, which is false below a threshold that at most
+        this share of queries surpass of which the index has nothing (`calibrate` says which queries). Raises UsageError
+        for a condition that cannot be read, for another dimension, and where the index is not calibrated.
+        """
+        if isinstance(queries, np.ndarray) and queries.dtype.kind == "f":
+            if exclude_self:
+                raise UsageError("vectors are of no file that could be left out; name ids with `exclude`.")
+            vectors = np.atleast_2d(queries)
+            called = [str(number) for number in range(len(vectors))]
+        else:
+            asked = _queries(queries)
+            called = [query.name for query in asked]
+            vectors = vectors_of(asked, self.embedder) if asked else np.empty((0, self.manifest.dim), np.float32)
+            exclude = self._with_same_files(asked, exclude) if exclude_self else exclude
+        if vectors.ndim != 2 or vectors.shape[1] != self.manifest.dim:
+            raise UsageError(f"queries have shape {vectors.shape}; those of {self.path} are (Q, {self.manifest.dim}).")
+        if exclude is not None and len(exclude) != len(vectors):
+            raise UsageError(
+                f"`exclude` is of {len(exclude)} queries, and there are {len(vectors)}; give each its own."
+            )
+        state, distance = self.state, self.manifest.distance
+        pairs = _pairs(state, exclude or [])
+        rows = rows_where(state, where) if exact or where or not state.is_approximate else None
+        found = [
+            find_in(vectors, segment, k, excluded, distance)
+            if rows is None and segment.approximate
+            else search_segment(vectors, segment, segment.rows if rows is None else rows[number], k, excluded, distance)
+            for number, (segment, excluded) in enumerate(zip(state.segments, pairs, strict=True))
+        ]
+        frame = _with_columns(state, best(found, k))
+        if false_match_rate is not None:
+            limit = threshold(state, false_match_rate)
+            frame = frame.insert_column(len(FIRST), (frame["similarity"] > limit).alias("match"))
+        return Hits(tuple(names or called), frame, exact=rows is not None)
+
+    def _with_same_files(
+        self, queries: Sequence[Query], exclude: Sequence[Collection[str]] | None
+    ) -> list[Collection[str]]:
+        """Of each query, the ids of the files that hold the same bytes as one of its, and what is excluded anyway."""
+        found: list[Collection[str]] = []
+        for number, query in enumerate(queries):
+            places = [(image.name, image.content) for image in query.files if isinstance(image.content, tuple)]
+            digests = [content_of(name, place)[1] for name, place in places]
+            same = self.state.ids_where("digest", digests)
+            found.append([*same, *(exclude[number] if exclude else ())])
+        return found
+
+    # ---- changes ----
+
+    def add(
+        self, *sources: str | Path, data_root: Path | None = None, batch_size: int = 64, show_progress: bool = False
+    ) -> Changes:
+        """Adds the images of folders, data sets, manifests, tars and files; what is there already, and is the same, is
+        left as it is. `data_root`: where data sets lie that are named without a path.
+
+        Images that cannot be decoded are told apart. Interrupted, the same call goes on where it stopped.
+        """
+        root = data_root or Workspace.of_user().data_root
+        listings = [list_source(str(source), root) for source in sources]
+        images = images_of(listings)
+        with (
+            self._changing() as writer,
+            _progress(len(images), show_progress) as advance,
+        ):
+            writer.register([listing.record for listing in listings])
+            return follow(writer, images, self.embedder, batch_size, advance)
+
+    def update(self, *, data_root: Path | None = None, batch_size: int = 64, show_progress: bool = False) -> Changes:
+        """Looks at the sources again: what is new is added, what has another content or other columns is replaced, what
+        is gone is removed. Raises UsageError where the folder of a source is gone."""
+        root = data_root or Workspace.of_user().data_root
+        with self._changing() as writer:
+            state = writer.state
+            sources = state.manifest.sources
+            listings = [
+                list_again(each, state.ids_where("source", list(each.roots)).to_list(), root) for each in sources
+            ]
+            images = images_of(listings)
+            writer.register([listing.record for listing in listings])
+            before = state.ids_where("source", [name for record in sources for name in record.roots])
+            with _progress(len(images), show_progress) as advance:
+                changes = follow(writer, images, self.embedder, batch_size, advance)
+            gone = before.filter(~before.is_in(images["id"].implode()))
+            writer.remove(gone)
+            changes.removed += len(gone)
+            return changes
+
+    def add_vectors(self, ids: Sequence[str], vectors: np.ndarray, columns: pl.DataFrame | None = None) -> None:
+        """Adds rows, or puts them in the place of those with these ids; for an index without an embedder.
+
+        vectors (N, d) floats; columns (N, ...): what else is known of each, by which may be searched. Raises UsageError
+        for vectors that cannot be compared, and for an index that makes its own.
+        """
+        if self.manifest.embedder is not None:
+            raise UsageError(f"{self.path} makes its vectors itself, by the run that it is of; add images.")
+        frame = pl.DataFrame({"id": pl.Series("id", list(ids), pl.String)})
+        if columns is not None:
+            if taken := RESERVED & set(columns.columns):
+                raise UsageError(f"a column cannot be called '{min(taken)}', as the index has its own; rename it.")
+            if len(columns) != len(frame):
+                raise UsageError(
+                    f"there are {len(columns):,} rows of columns for {len(frame):,} ids; give each its own."
+                )
+            frame = frame.hstack(columns)
+        if len(vectors) != len(frame):
+            raise UsageError(f"there are {len(vectors):,} vectors for {len(frame):,} ids; give each its own.")
+        require_distinct(frame["id"])
+        with self._changing() as writer:
+            for start in range(0, len(frame), AT_ONCE):
+                writer.put(frame[start : start + AT_ONCE], vectors[start : start + AT_ONCE])
+
+    def add_embedded(self, store: str | Path) -> int:
+        """Adds the embeddings that `probe embed` wrote as HDF5, under their ids and without image files; their number.
+
+        Raises UsageError for those of another run than the one of this index.
+        """
+        found, record = FeatureStore(store), self.manifest.embedder
+        if record is None or found.spec != {"run": record.run}:
+            of = str(found.spec.get("run", "no run"))[:12]
+            own = f"the run {record.run[:12]}" if record else "none"
+            raise UsageError(f"{store} has vectors of {of}, and {self.path} is of {own}; embed the images by that.")
+        with self._changing() as writer:
+            for rows in found.blocks(AT_ONCE):
+                sizes = {"width": rows.sizes[:, 0], "height": rows.sizes[:, 1]}
+                writer.put(pl.DataFrame({"id": rows.ids, **sizes}), rows.features)
+        return len(found)
+
+    def remove(self, ids: Sequence[str]) -> None:
+        """Raises UsageError, and removes nothing, where one is not there."""
+        wanted = pl.Series("id", list(ids), pl.String).unique()
+        with self._changing() as writer:
+            missing = wanted.filter(~wanted.is_in(writer.state.rows_with(wanted)["id"].implode())).sort()
+            if len(missing):
+                raise UsageError(
+                    f"{self.path} has no {len(missing):,} of these {len(wanted):,} ids "
+                    f"({', '.join(missing[:SHOWN])}); nothing is removed."
+                )
+            writer.remove(wanted)
+
+    def remove_source(self, name: str) -> int:
+        """Removes everything of a source, which `update` looks at no longer. Returns the number of rows."""
+        with self._changing() as writer:
+            return writer.forget(name)
+
+    def build(
+        self,
+        kind: KindName | Literal["auto"] = "auto",
+        *,
+        recall: float = 0.95,
+        memory: int | None = None,
+        say: Callable[[str], None] = lambda line: None,
+    ) -> Choice:
+        """Makes an approximate structure over the rows that are there, by which they are searched from then on; what is
+        added later is searched exactly, beside it. `flat` takes the structure away.
+
+        `auto` chooses by the number of rows and `memory` in bytes, by default half of what is free. The structure is
+        tuned to the `recall` of the 10 nearest that is wanted, on held-out queries; what was measured is kept in the
+        manifest. Raises UsageError for an unknown kind, for fewer than 10,000 rows, and where faiss is not installed.
+        """
+        require_kind(kind)
+        if not 0 < recall <= 1:
+            raise UsageError(f"a recall of {recall} cannot be wanted; name a share above 0, of 1 at most.")
+        with self._changing() as writer:
+            allowed = int(FREE * free_memory()) if memory is None else memory
+            asked = Choice(kind, "as asked") if kind != "auto" else choose(len(self), self.manifest.dim, allowed)
+            say(f"{asked.kind}: {asked.reason}")
+            if asked.kind == "flat":
+                writer.compact(anew=writer.state.is_approximate)
+                return asked
+            writer.compact(anew=False)
+            if not writer.state.segments:
+                raise UsageError(f"{self.path} has no rows; add some first.")
+            segment = writer.state.segments[0]
+            name = f"{segment.record.name}.{writer.state.manifest.state + 1:06d}"
+            record = build(segment, KINDS[asked.kind], self.path, name, recall, self.manifest.distance, say)
+            writer.commit([segment.record.model_copy(update={"approximate": record})])
+            return asked
+
+    def calibrate(
+        self, data: str, *, split: str = "val", data_root: Path | None = None, show_progress: bool = False
+    ) -> NoMatchRecord:
+        """Learns how similar the best hits are of queries of which the index has nothing: images of a data set, each
+        searched for among the rows that are not of its class. At most 1,000 of them are drawn, at random.
+
+        Do it again when the index has grown. Raises UsageError for data without images of that split, and for an
+        empty index.
+        """
+        images = calibration_images(data, split, data_root or Workspace.of_user().data_root)
+        with self._changing() as writer:
+            self.state = writer.state
+            if not len(self):
+                raise UsageError(f"{self.path} has no rows to calibrate by; add some first.")
+            queries = [Query(image.name, [image]) for image, _, _ in images]
+            with _progress(len(images), show_progress) as advance:
+                vectors = vectors_of(queries, self.embedder)
+                advance(len(images))
+            classes = [self.state.ids_of_class(label, domain) for _, label, domain in images]
+            exclude = self._with_same_files(queries, classes)
+            scores = self.search(vectors, k=1, exclude=exclude, exact=True).frame["similarity"].sort()
+            record = NoMatchRecord(data=data, split=split, rows=len(self), scores=tuple(scores))
+            writer.commit(self.manifest.segments, no_match=record)
+            return record
+
+    def compact(self) -> None:
+        """Writes all rows as one segment, without those that are removed."""
+        with self._changing() as writer:
+            writer.compact()
+
+    @contextmanager
+    def _changing(self) -> Iterator[Writer]:
+        with writing(self.path) as writer:
+            try:
+                yield writer
+            finally:
+                self.state = writer.state
+
+
+def _progress(images: int, shown: bool) -> AbstractContextManager[Advance]:
+    return track("index", images, "images") if shown else nullcontext(lambda n: None)
+
+
+def _queries(given: Images | Sequence[Query]) -> Sequence[Query]:
+    """Each image a query, where they are images."""
+    if isinstance(given, Sequence) and given and isinstance(given[0], Query):
+        return given  # type: ignore[return-value]
+    return [Query(image.name, [image]) for image in list_images(given)]  # type: ignore[arg-type]
+
+
+def _pairs(state: State, exclude: Sequence[Collection[str]]) -> list[np.ndarray]:
+    """Of each segment, (P, 2) int64 pairs of a query and a row that is not for it."""
+    pairs = [(query, image) for query, ids in enumerate(exclude) for image in ids]
+    wanted = pl.DataFrame(pairs, schema={"query": pl.Int64, "id": pl.String}, orient="row")
+    found = []
+    for segment in state.segments if pairs else ():
+        rows = segment.frame.select("id").with_row_index("row")
+        found.append(wanted.join(rows, on="id").select("query", pl.col("row").cast(pl.Int64)).to_numpy())
+    return found or [NO_PAIRS] * len(state.segments)
+
+
+def _with_columns(state: State, found: pl.DataFrame) -> pl.DataFrame:
+    """Hits, with their ranks and the columns of the index."""
+    ranked = found.with_row_index("place").with_columns(rank=pl.int_range(1, pl.len() + 1).over("query"))
+    columns = [pl.DataFrame(schema={"place": pl.UInt32})]
+    for number, segment in enumerate(state.segments):
+        of_segment = ranked.filter(pl.col("segment") == number)
+        columns.append(of_segment.select("place").hstack(segment.frame[of_segment["row"].to_numpy()].drop("id")))
+    joined = ranked.join(pl.concat(columns, how="diagonal"), on="place", how="left").sort("place")
+    return joined.select(*FIRST, pl.all().exclude(*FIRST, "place", "segment", "row"))

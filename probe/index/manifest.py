@@ -1,0 +1,183 @@
+"""What an index consists of: its manifest.json, one small file, written last, by which all others are found.
+
+A state of the index is a manifest and the files that it names; it changes when the manifest is replaced, and never
+otherwise. What it does not name was left by a writer that was killed, and the next one removes it.
+
+    manifest = read_manifest(Path("photos.index"))
+    manifest.rows
+"""
+
+import json
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+import xxhash
+from pydantic import Field, FiniteFloat, NonNegativeInt, PositiveInt, ValidationError
+
+from feature_cache import StoreError, require_regular, sync
+from probe.errors import UsageError, first_line
+from probe.search import Distance
+from probe.storage import write_whole
+from probe.validation import Strict, describe
+
+FILE = "manifest.json"
+LARGEST = 64 << 20  # bytes that no manifest has
+OWN = re.compile(r"\.?\d{6,}(\.(removed-)?\d{6,})?\.(npy|parquet|faiss)(\.[^.]*-\d+)?")
+"""The names that a writer of an index gives, temporary ones too."""
+
+Name = Annotated[str, Field(pattern=r"^\d{6,}(\.(removed-)?\d{6,})?$")]
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+VectorType = Literal["float32", "float16"]
+
+
+class EmbedderRecord(Strict):
+    """What makes the vectors of an index."""
+
+    run: str
+    """The key of the run."""
+    weights: dict[str, str]
+    """SHA-256 of each backbone's weights; empty for a backbone that has none."""
+    path: str
+    """Where the run, or what was exported of it, lay when the index was made, which decides nothing."""
+
+    @property
+    def identity(self) -> tuple[str, frozenset[tuple[str, str]]]:
+        return self.run, frozenset(self.weights.items())
+
+
+class SourceRecord(Strict):
+    """Something that was added, and that `update` looks at again."""
+
+    kind: Literal["folder", "data", "files"]
+    named: str
+    """The folder; the data as they were named, or their manifest; empty for loose files."""
+    roots: dict[str, str]
+    """Of each image source, the folder that its images lie in."""
+
+
+class RemovedRecord(Strict):
+    """A file of the rows that are in a segment no longer, ascending."""
+
+    name: Name
+    digest: Digest
+    rows: PositiveInt
+
+
+class ApproximateRecord(Strict):
+    """A structure of faiss over a segment, and how good it was when it was made."""
+
+    name: Name
+    digest: Digest
+    kind: Literal["ivf", "ivfpq", "hnsw", "rabitq"]
+    effort: PositiveInt
+    """How much of it a query looks at: lists probed, or nodes kept."""
+    wanted: float
+    recall: float
+    """Of the 10 nearest, the share that it found of what the exact search finds, on held-out queries."""
+    queries: PositiveInt
+    """So many."""
+    queries_per_second: float
+    threads: PositiveInt
+    bytes: PositiveInt
+
+
+class SegmentRecord(Strict):
+    """Vectors in `name`.npy and the columns of the same rows, ordered by id, in `name`.parquet."""
+
+    name: Name
+    rows: PositiveInt
+    vectors: Digest
+    columns: Digest
+    removed: RemovedRecord | None = None
+    approximate: ApproximateRecord | None = None
+
+    @property
+    def live(self) -> int:
+        return self.rows - (self.removed.rows if self.removed else 0)
+
+    @property
+    def files(self) -> list[str]:
+        removed = [f"{self.removed.name}.npy"] if self.removed else []
+        approximate = [f"{self.approximate.name}.faiss"] if self.approximate else []
+        return [f"{self.name}.npy", f"{self.name}.parquet", *removed, *approximate]
+
+
+class NoMatchRecord(Strict):
+    """How similar the best hits are of queries that the index has nothing of."""
+
+    data: str
+    split: str
+    rows: PositiveInt
+    """Of the index when it was calibrated."""
+    scores: tuple[FiniteFloat, ...]
+    """Of each query, ascending."""
+
+    @property
+    def promise(self) -> str:
+        return (
+            f"calibrated on {len(self.scores):,} queries of {self.data} ({self.split}) among {self.rows:,} rows: the "
+            "promise is of queries like these of which the index has nothing, and of an index of these rows"
+        )
+
+
+class IndexManifest(Strict):
+    format: Literal["probe-index"] = "probe-index"
+    version: Literal[1] = 1
+    state: NonNegativeInt = 0
+    """Counts the changes."""
+    dim: PositiveInt
+    distance: Distance
+    dtype: VectorType
+    embedder: EmbedderRecord | None = None
+    """None for an index of vectors that were made elsewhere."""
+    sources: tuple[SourceRecord, ...] = ()
+    segments: tuple[SegmentRecord, ...] = ()
+    no_match: NoMatchRecord | None = None
+
+    @property
+    def rows(self) -> int:
+        return sum(segment.live for segment in self.segments)
+
+    @property
+    def roots(self) -> dict[str, Path]:
+        return {name: Path(root) for source in self.sources for name, root in source.roots.items()}
+
+    def write(self, folder: Path) -> None:
+        content = self.model_dump(mode="json")
+        sync(folder)
+        write_whole(folder / FILE, f"{json.dumps({'index': content, 'seal': _seal(content)}, indent=1)}\n".encode())
+        sync(folder)
+
+
+def read_manifest(folder: Path) -> IndexManifest:
+    """Raises UsageError for what is no index, and for a manifest that is not what was written."""
+    file = folder / FILE
+    try:
+        require_regular(file)
+        if file.stat().st_size > LARGEST:
+            raise ValueError("it is larger than any manifest")
+        content = json.loads(file.read_bytes())
+        if not isinstance(content, dict) or content.get("seal") != _seal(content.get("index")):
+            raise ValueError("it is not what was written")
+        return IndexManifest.model_validate(content["index"])
+    except FileNotFoundError as error:
+        raise UsageError(
+            f"there is no index at {folder}; make one with `probe index create`, or name another folder."
+        ) from error
+    except ValidationError as error:
+        raise UsageError(f"{file} cannot be read: {describe(error, IndexManifest)}") from error
+    except (ValueError, RecursionError, NotADirectoryError, StoreError) as error:
+        raise UsageError(f"{file} cannot be read ({first_line(error)}); restore a copy, or make it again.") from error
+
+
+def sweep(folder: Path, manifest: IndexManifest) -> None:
+    """Removes what an index's writers have left that the manifest does not name."""
+    named = {file for segment in manifest.segments for file in segment.files}
+    for file in folder.iterdir():
+        if OWN.fullmatch(file.name) and file.name not in named:
+            file.unlink(missing_ok=True)
+
+
+def _seal(content: object) -> str:
+    return xxhash.xxh3_128_hexdigest(json.dumps(content, sort_keys=True).encode())

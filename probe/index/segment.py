@@ -1,0 +1,137 @@
+"""A segment: some rows of an index, ordered by id, which never change; and which of them are removed.
+
+segment = write_segment(folder, "000001", frame, vectors)
+segment.frame, segment.live      # the columns of all its rows, and which of them are there
+"""
+
+import io
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from probe.errors import ProbeError
+from probe.index.files import CheckedFile, npy_blocks, write_file
+from probe.index.manifest import RemovedRecord, SegmentRecord, VectorType
+from probe.search import Vectors
+
+READ = 65_536  # rows copied at once
+
+
+class Segment:
+    """Open: what it has, it keeps, whatever later writers remove. Files are checked when they are first read.
+
+    Raises FileNotFoundError for a file that is not there.
+    """
+
+    def __init__(self, folder: Path, record: SegmentRecord) -> None:
+        self.record = record
+        self._vectors = CheckedFile(folder / f"{record.name}.npy", record.vectors)
+        self._columns = CheckedFile(folder / f"{record.name}.parquet", record.columns)
+        removed = record.removed
+        self._removed = CheckedFile(folder / f"{removed.name}.npy", removed.digest) if removed else None
+        self._structure: Any = None
+        self._reading = threading.Lock()
+        faiss = record.approximate
+        self.approximate = CheckedFile(folder / f"{faiss.name}.faiss", faiss.digest) if faiss else None
+
+    def __len__(self) -> int:
+        """Rows, removed ones too."""
+        return self.record.rows
+
+    @cached_property
+    def vectors(self) -> np.ndarray:
+        """(N, d), mapped from disk."""
+        return self._vectors.array()
+
+    @cached_property
+    def frame(self) -> pl.DataFrame:
+        """(N, ...) Columns, ordered by id."""
+        return pl.read_parquet(io.BytesIO(self._columns.content()))
+
+    @cached_property
+    def live(self) -> np.ndarray:
+        """(N,) bool: the rows that are there."""
+        live = np.ones(len(self), bool)
+        if self._removed:
+            live[self._removed.array()] = False
+        return live
+
+    def structure(self, read: Callable[[Callable[[int], bytes]], Any]) -> Any:
+        """What `read` makes of the file of its approximate structure, once."""
+        with self._reading:
+            if self._structure is None and self.approximate:
+                self._structure = self.approximate.read_by(read)
+        return self._structure
+
+    @property
+    def rows(self) -> np.ndarray:
+        """(n,) int64: those that are there, ascending."""
+        return np.flatnonzero(self.live)
+
+    @property
+    def part(self) -> tuple[pl.DataFrame, Vectors]:
+        """Columns and vectors of the rows that are there."""
+        rows = self.rows
+        return self.frame[rows], Vectors(self.vectors, None if len(rows) == len(self) else rows)
+
+    def check(self) -> None:
+        """Reads every byte. Raises ProbeError for a file that is not what was written."""
+        for file in (self._vectors, self._columns, self._removed, self.approximate):
+            if file:
+                file.check()
+        if self.vectors.shape[0] != len(self) or self.frame.height != len(self):
+            raise ProbeError(f"{self._vectors.path}: its files disagree on the number of rows; restore a copy.")
+
+    def rows_of(self, ids: pl.Series) -> np.ndarray:
+        """(n,) int64, ascending: the rows, of those that are there, with one of these ids."""
+        rows = self.frame.select(pl.col("id").is_in(ids.implode())).to_series().to_numpy()
+        return np.flatnonzero(rows & self.live)
+
+
+def write_segment(
+    folder: Path, name: str, parts: Sequence[tuple[pl.DataFrame, Vectors]], dtype: VectorType
+) -> SegmentRecord:
+    """Writes rows that come in parts, each of columns (n, ...) and vectors (n, d), as one segment, ordered by id.
+
+    No id is there twice. Raises ProbeError where the disk does not take it.
+    """
+    frame = pl.concat([frame for frame, _ in parts], how="diagonal")
+    order = frame.select(pl.col("id").arg_sort()).to_series().to_numpy().astype(np.int64)
+    ends = np.cumsum([len(frame) for frame, _ in parts])
+
+    def blocks() -> Iterator[np.ndarray]:
+        for start in range(0, len(order), READ):
+            some = order[start : start + READ]
+            block = np.empty((len(some), dim), dtype)
+            part = np.searchsorted(ends, some, side="right")
+            for number in np.unique(part):
+                here = part == number
+                vectors = parts[number][1]
+                positions = some[here] - (ends[number] - len(vectors))
+                block[here] = vectors.take(positions).block(0, len(positions)).numpy()
+            yield block
+
+    dim = parts[0][1].dim
+    vectors = write_file(folder / f"{name}.npy", npy_blocks(np.dtype(dtype), (len(order), dim), blocks()))
+    content = io.BytesIO()
+    frame[order].write_parquet(content, statistics=False)
+    columns = write_file(folder / f"{name}.parquet", [content.getbuffer()])
+    return SegmentRecord(name=name, rows=len(order), vectors=vectors, columns=columns)
+
+
+def without(segment: Segment, rows: np.ndarray, folder: Path, state: int) -> SegmentRecord | None:
+    """The segment with these rows (n,) removed as well; None where no row is left."""
+    live = segment.live.copy()
+    live[rows] = False
+    removed = np.flatnonzero(~live)
+    if len(removed) == len(segment):
+        return None
+    name = f"{segment.record.name}.removed-{state:06d}"
+    digest = write_file(folder / f"{name}.npy", npy_blocks(removed.dtype, removed.shape, [removed]))
+    record = RemovedRecord(name=name, digest=digest, rows=len(removed))
+    return segment.record.model_copy(update={"removed": record})
