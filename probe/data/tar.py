@@ -1,4 +1,4 @@
-"""Reading members of tar files where they lie: an index of offsets made once, then one seek for each image.
+"""Reading members of tar files where they lie: an index of offsets made once and kept, then one seek for each image.
 
 Nothing is unpacked and no link is followed, so a member's name cannot lead anywhere on the disk. Only uncompressed tars
 can be read from the middle. A tar is read to the end of its file: a damaged header is not its end.
@@ -13,12 +13,11 @@ import unicodedata
 from functools import cache
 from pathlib import Path
 
+from probe.data.tar_index import Place, header_digest, keep, kept
 from probe.errors import UsageError
 
 SUFFIX = ".tar"
 BLOCK_BYTES = 1 << 20
-
-Place = tuple[int, int]  # offset and size
 
 
 def members(path: Path) -> dict[str, Place]:
@@ -32,8 +31,7 @@ def members(path: Path) -> dict[str, Place]:
 
 def read_member(path: Path, name: str) -> bytes:
     """Raises KeyError for a name that the tar does not have. Opens the file anew: forked processes share nothing."""
-    offset, size = members(path)[name]
-    return _bytes(path, offset, size)
+    return _content(path, members(path)[name])
 
 
 def labels(path: Path) -> dict[str, str]:
@@ -42,9 +40,9 @@ def labels(path: Path) -> dict[str, str]:
     places = members(path)
     for name in sorted(places, reverse=True):  # .json before .cls, which replaces it
         if name.endswith(".cls"):
-            found[sample_key(name)] = _bytes(path, *places[name]).decode(errors="replace").strip()
+            found[sample_key(name)] = _content(path, places[name]).decode(errors="replace").strip()
         elif name.endswith(".json"):
-            label = _json_label(path, name, _bytes(path, *places[name]))
+            label = _json_label(path, name, _content(path, places[name]))
             if label is not None:
                 found[sample_key(name)] = label
     return found
@@ -57,16 +55,33 @@ def sample_key(name: str) -> str:
 
 
 @cache
-def _members(path: Path, _modified: int, size: int) -> dict[str, Place]:
+def _members(path: Path, _modified: int, _size: int) -> dict[str, Place]:
+    status = path.stat()
+    found = kept(path, status)
+    if found is None or not _is_of(path, found):
+        found = _places(path, status.st_size)
+        keep(path, status, found)
+    return found
+
+
+def _is_of(path: Path, places: dict[str, Place]) -> bool:
+    """Whether the first and the last member are there: another tar may have the size and the time of the one before."""
+    ends = sorted(places.values())
+    return all(_header(path, place) == place.header for place in (*ends[:1], *ends[-1:]))
+
+
+def _places(path: Path, size: int) -> dict[str, Place]:
     found: dict[str, Place] = {}
     try:
-        with tarfile.open(path, "r:") as tar:
+        with tarfile.open(path, "r:") as tar, path.open("rb") as file:
             for member in tar:
                 if member.offset_data + member.size > size:
                     raise tarfile.TarError(f"the member at byte {member.offset:,} is longer than the file")
                 if member.isreg() and not member.issparse():
                     name = unicodedata.normalize("NFC", member.name.removeprefix("./"))
-                    found[name] = (member.offset_data, member.size)
+                    file.seek(member.offset_data - tarfile.BLOCKSIZE)
+                    header = header_digest(file.read(tarfile.BLOCKSIZE))
+                    found[name] = Place(member.offset_data, member.size, header)
             _require_end(path, tar.offset)
     except (tarfile.TarError, OSError, EOFError, ValueError, OverflowError) as error:
         raise UsageError(
@@ -89,14 +104,23 @@ def _require_end(path: Path, offset: int) -> None:
         raise tarfile.TarError(f"it is cut off at byte {position:,}, without the blocks that end a tar")
 
 
-def _bytes(path: Path, offset: int, size: int) -> bytes:
-    """Raises OSError where the file ends before."""
+def _content(path: Path, place: Place) -> bytes:
+    """Raises OSError where the file ends before, or has another member there."""
     with path.open("rb") as file:
-        file.seek(offset)
-        content = file.read(size)
-    if len(content) < size:
+        file.seek(place.offset - tarfile.BLOCKSIZE)
+        header = file.read(tarfile.BLOCKSIZE)
+        content = file.read(place.size)
+    if header_digest(header) != place.header:
+        raise OSError(errno.EIO, "the tar has changed since it was looked through", str(path))
+    if len(content) < place.size:
         raise OSError(errno.EIO, "the tar ends before its member", str(path))
     return content
+
+
+def _header(path: Path, place: Place) -> int:
+    with path.open("rb") as file:
+        file.seek(place.offset - tarfile.BLOCKSIZE)
+        return header_digest(file.read(tarfile.BLOCKSIZE))
 
 
 def _json_label(path: Path, name: str, content: bytes) -> str | None:
