@@ -169,10 +169,13 @@ def _obstacle(weights: Path) -> str:
     )
 
 
+DEEPEST = 10  # states within states; one that holds itself has no end
+
+
 def _state_of(content: object, weights: Path) -> State:
     """The names and tensors in it, at the top or below names of STATES."""
     path = []
-    while isinstance(content, Mapping) and not _is_state(content):
+    while isinstance(content, Mapping) and not _is_state(content) and len(path) < DEEPEST:
         states = [key for key in STATES if isinstance(content.get(key), Mapping) and content[key]]
         if not states:
             break

@@ -180,7 +180,9 @@ def hdf5(names: tuple[str, ...], attributes: tuple[str, ...]) -> Bytes:
                 if column.dtype.kind in "UM":
                     made.create_dataset(name, data=["a"] * column.size, dtype=h5py.string_dtype())
                 else:
-                    made.create_dataset(name, data=column, chunks=True if chunked and column.size and column.ndim else None)
+                    made.create_dataset(
+                        name, data=column, chunks=True if chunked and column.size and column.ndim else None
+                    )
             for name, value in zip(attributes, about, strict=False):
                 made.attrs[name] = value
         return file.getvalue()
