@@ -15,7 +15,6 @@ from typing import Any, TypeGuard
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from feature_cache import require_regular
@@ -139,7 +138,9 @@ def _content(weights: Path) -> object:
             return torch.load(weights, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ProbeError(f"{weights} cannot be read as weights: {_obstacle(weights)}.") from error
-    except (OSError, EOFError, SafetensorError, RuntimeError, ValueError, KeyError) as error:
+    except (MemoryError, ProbeError):
+        raise
+    except Exception as error:  # an unpickler raises anything on damaged bytes
         raise ProbeError(f"{weights} cannot be read as weights: {first_line(error)}.") from error
 
 
@@ -168,10 +169,13 @@ def _obstacle(weights: Path) -> str:
     )
 
 
+DEEPEST = 10  # states within states; one that holds itself has no end
+
+
 def _state_of(content: object, weights: Path) -> State:
     """The names and tensors in it, at the top or below names of STATES."""
     path = []
-    while isinstance(content, Mapping) and not _is_state(content):
+    while isinstance(content, Mapping) and not _is_state(content) and len(path) < DEEPEST:
         states = [key for key in STATES if isinstance(content.get(key), Mapping) and content[key]]
         if not states:
             break

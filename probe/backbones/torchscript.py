@@ -35,9 +35,9 @@ LISTS = ("build_boollist", "build_doublelist", "build_intlist", "build_tensorlis
 
 def is_torchscript(weights: Path) -> bool:
     """Whether a file is an archive that `torch.jit.save` wrote; other checkpoints have no constants of code."""
-    if not is_zipfile(weights):
-        return False
     try:
+        if not is_zipfile(weights):
+            return False
         with ZipFile(weights) as archive:
             return any(name.count("/") == 1 and name.endswith("/constants.pkl") for name in archive.namelist())
     except (BadZipFile, NotImplementedError) as error:

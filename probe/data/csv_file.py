@@ -38,11 +38,19 @@ def read_csv(path: Path) -> pl.DataFrame:
             frame = pl.read_csv(path, infer_schema=False, glob=False, separator=separator, eol_char=end)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise ValueError(_fault(path, separator) or first_line(error)) from error
-    frame = frame.rename(str.strip)
+    frame = stripped(frame)
     twice = next((found[1] for name in frame.columns if (found := TWICE.fullmatch(name))), None)
     if twice is not None:
         raise ValueError(f"it has the column '{twice}' twice")
     return _without_blank_end(_without_index(frame))
+
+
+def stripped(frame: pl.DataFrame) -> pl.DataFrame:
+    """Names without blanks around them. Raises ValueError where two are equal then."""
+    names = [name.strip() for name in frame.columns]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ValueError(f"it has the column '{twice[0]}' twice")
+    return frame.rename(str.strip)
 
 
 def _without_index(frame: pl.DataFrame) -> pl.DataFrame:

@@ -1,4 +1,4 @@
-"""Reading members of tar files where they lie: an index of offsets made once, then one seek for each image.
+"""Reading members of tar files where they lie: an index of offsets made once and kept, then one seek for each image.
 
 Nothing is unpacked and no link is followed, so a member's name cannot lead anywhere on the disk. Only uncompressed tars
 can be read from the middle. A tar is read to the end of its file, and so are several that `cat` has joined: neither a
@@ -16,13 +16,12 @@ from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
+from probe.data.tar_index import Place, header_digest, keep, kept
 from probe.errors import UsageError
 
 SUFFIX = ".tar"
 BLOCK_BYTES = 1 << 20
 END_BYTES = 2 * tarfile.BLOCKSIZE
-
-Place = tuple[int, int]  # offset and size
 
 
 def members(path: Path) -> dict[str, Place]:
@@ -37,8 +36,7 @@ def members(path: Path) -> dict[str, Place]:
 
 def read_member(path: Path, name: str) -> bytes:
     """Raises KeyError for a name that the tar does not have. Opens the file anew: forked processes share nothing."""
-    offset, size = members(path)[name]
-    return _bytes(path, offset, size)
+    return _content(path, members(path)[name])
 
 
 def labels(path: Path) -> dict[str, str]:
@@ -52,7 +50,7 @@ def labels(path: Path) -> dict[str, str]:
         for name, place in members(path).items():
             if not name.endswith(suffix):
                 continue
-            label = _label(path, name, _bytes(path, *place))
+            label = _label(path, name, _content(path, place))
             key = sample_key(name)
             if label is not None and of_suffix.setdefault(key, (label, name))[0] != label:
                 raise UsageError(
@@ -70,7 +68,22 @@ def sample_key(name: str) -> str:
 
 
 @cache
-def _members(path: Path, _modified: int, size: int) -> dict[str, Place]:
+def _members(path: Path, _modified: int, _size: int) -> dict[str, Place]:
+    status = path.stat()
+    found = kept(path, status)
+    if found is None or not _is_of(path, found):
+        found = _places(path, status.st_size)
+        keep(path, status, found)
+    return found
+
+
+def _is_of(path: Path, places: dict[str, Place]) -> bool:
+    """Whether the first and the last member are there: another tar may have the size and the time of the one before."""
+    ends = sorted(places.values())
+    return all(_header(path, place) == place.header for place in (*ends[:1], *ends[-1:]))
+
+
+def _places(path: Path, size: int) -> dict[str, Place]:
     found: dict[str, Place] = {}
     written: dict[str, str] = {}  # NFC -> as it stands
     try:
@@ -97,7 +110,9 @@ def _regular_files(file: BinaryIO, size: int) -> Iterator[tuple[str, Place]]:
                 if member.offset_data + member.size > size:
                     raise tarfile.TarError(f"the member at byte {member.offset:,} is longer than the file")
                 if member.isreg() and not member.issparse():
-                    yield member.name.removeprefix("./"), (member.offset_data, member.size)
+                    file.seek(member.offset_data - tarfile.BLOCKSIZE)
+                    header = header_digest(file.read(tarfile.BLOCKSIZE))
+                    yield member.name.removeprefix("./"), Place(member.offset_data, member.size, header)
         start = _next_tar(file, start, tar.offset)
 
 
@@ -120,14 +135,23 @@ def _next_tar(file: BinaryIO, start: int, end: int) -> int:
     return position
 
 
-def _bytes(path: Path, offset: int, size: int) -> bytes:
-    """Raises OSError where the file ends before."""
+def _content(path: Path, place: Place) -> bytes:
+    """Raises OSError where the file ends before, or has another member there."""
     with path.open("rb") as file:
-        file.seek(offset)
-        content = file.read(size)
-    if len(content) < size:
+        file.seek(place.offset - tarfile.BLOCKSIZE)
+        header = file.read(tarfile.BLOCKSIZE)
+        content = file.read(place.size)
+    if header_digest(header) != place.header:
+        raise OSError(errno.EIO, "the tar has changed since it was looked through", str(path))
+    if len(content) < place.size:
         raise OSError(errno.EIO, "the tar ends before its member", str(path))
     return content
+
+
+def _header(path: Path, place: Place) -> int:
+    with path.open("rb") as file:
+        file.seek(place.offset - tarfile.BLOCKSIZE)
+        return header_digest(file.read(tarfile.BLOCKSIZE))
 
 
 def _label(path: Path, name: str, content: bytes) -> str | None:

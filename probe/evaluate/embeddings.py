@@ -241,9 +241,9 @@ def _stored(path: Path) -> Shard:
 
 
 def _npz(path: Path) -> Shard:
-    if not zipfile.is_zipfile(path):
-        raise UsageError(f"{path} is no .npz archive, or is cut off; write it again with numpy.savez.")
     try:
+        if not zipfile.is_zipfile(path):
+            raise UsageError(f"{path} is no .npz archive, or is cut off; write it again with numpy.savez.")
         with zipfile.ZipFile(path) as packed:
             if sum(entry.file_size for entry in packed.infolist()) > UNPACKED * path.stat().st_size:
                 raise UsageError(f"{path} unpacks to more than {UNPACKED} times its size; write it with numpy.savez.")

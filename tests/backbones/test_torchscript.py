@@ -161,10 +161,15 @@ def test_an_archive_that_is_cut_off_is_refused_in_a_sentence(tmp_path: Path, cli
         read_state(path)
 
 
-def test_an_archive_whose_list_of_files_is_damaged_is_refused_in_a_sentence(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("mark", "at", "to"), [(b"PK\x01\x02", 3, 3), (b"PK\x06\x07", 16, 2)])
+def test_an_archive_whose_list_of_files_is_damaged_is_refused_in_a_sentence(
+    tmp_path: Path, mark: bytes, at: int, to: int
+) -> None:
+    """The mark of an entry; the number of disks that the archive is on."""
     path = tmp_path / "weights.pt"
     torch.save({"weight": torch.ones(3)}, path)
-    content = path.read_bytes()
-    path.write_bytes(content.replace(b"PK\x01\x02", b"PK\x01\x03"))
+    content = bytearray(path.read_bytes())
+    content[content.index(mark) + at] = to
+    path.write_bytes(content)
     with pytest.raises(ProbeError, match=r"weights\.pt is a damaged archive"):
         read_state(path)

@@ -1,17 +1,21 @@
 import io
+import os
 import tarfile
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pytest
 
 from probe.data import tar as tar_module
+from probe.data import tar_index
 from probe.data.folder import image_folder
 from probe.data.images import has_image, read_image
 from probe.data.resolve import resolve_data
 from probe.data.tar import members
 from probe.errors import UsageError
 from tests.conftest import slow
+from tests.faults.mutations import mutate
 
 
 def tar(path: Path, files: dict[str, bytes], mode: str = "w") -> Path:
@@ -171,7 +175,7 @@ def require_right_or_refused(path: Path, expected: dict[str, bytes]) -> bool:
         found = members(path)
     except UsageError:
         return True
-    assert {name: size for name, (_, size) in found.items()} == {name: len(data) for name, data in expected.items()}
+    assert {name: place.size for name, place in found.items()} == {name: len(data) for name, data in expected.items()}
     return False
 
 
@@ -196,7 +200,7 @@ def test_a_tar_cut_off_anywhere_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "0.tar"
     expected = whole(path)
     content = path.read_bytes()
-    end = max(offset + size for offset, size in members(path).values())
+    end = max(place.offset + place.size for place in members(path).values())
     with tarfile.open(path) as archive:
         boundaries = [member.offset for member in archive][1:]
     for i, length in enumerate([*boundaries, *range(1, end, 701), end, end + 512]):
@@ -226,9 +230,67 @@ def test_a_member_that_claims_more_than_the_file_holds_is_an_error(tmp_path: Pat
         members(tmp_path / "0.tar")
 
 
-def test_a_tar_that_was_cut_off_since_it_was_indexed_is_not_read_short(tmp_path: Path) -> None:
+def test_a_tar_that_was_cut_off_or_replaced_since_it_was_indexed_is_not_read_short_or_elsewhere(tmp_path: Path) -> None:
     path = tar(tmp_path / "0.tar", {"1.jpg": b"x" * 5000})
     place = members(path)["1.jpg"]
     path.write_bytes(path.read_bytes()[:3000])
     with pytest.raises(OSError, match="the tar ends before its member"):
-        tar_module._bytes(path, *place)
+        tar_module._content(path, place)
+    path.write_bytes(bytes(9000))
+    with pytest.raises(OSError, match="the tar has changed since it was looked through"):
+        tar_module._content(path, place)
+
+
+@pytest.fixture
+def shard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """So many members that its index is kept, in a cache of its own."""
+    monkeypatch.setenv("PROBE_CACHE", str(tmp_path / "features"))
+    return tar(tmp_path / "shards" / "0.tar", {f"{number:04}.jpg": f"{number}".encode() for number in range(1_000)})
+
+
+def places(shard: Path) -> dict[str, tar_index.Place]:
+    """As the next process finds them."""
+    tar_module._members.cache_clear()
+    return members(shard)
+
+
+def test_the_members_of_a_tar_are_looked_for_once_for_all_processes(
+    shard: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = places(shard)
+    with monkeypatch.context() as patch:
+        patch.setattr(tarfile, "open", None)
+        assert places(shard) == found
+    assert read_image(shard.parent, "0.tar/0999.jpg") == b"999"
+
+
+@pytest.mark.parametrize("cases", [10, slow(500)])
+def test_a_damaged_index_is_made_anew(shard: Path, cases: int) -> None:
+    found = places(shard)
+    file = tar_index.index_file(shard)
+    whole = file.read_bytes()
+    for seed in range(cases):
+        file.write_bytes(mutate(whole, Random(f"{seed}")))
+        assert places(shard) == found
+        assert file.read_bytes() == whole
+
+
+def test_an_index_is_not_that_of_another_tar_not_even_of_one_of_the_same_size_and_time(shard: Path) -> None:
+    found, status = places(shard), shard.stat()
+    os.utime(shard, ns=(1, 1))
+    assert places(shard) == found
+    replaced = tar(shard, {f"{number:04}.png": f"{number}".encode() for number in range(1_000)})
+    assert replaced.stat().st_size == status.st_size
+    os.utime(shard, ns=(1, 1))
+    assert sorted(places(shard)) == [f"{number:04}.png" for number in range(1_000)]
+
+
+def test_where_an_index_cannot_be_kept_the_tar_is_read(shard: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROBE_CACHE", "/proc/features")
+    assert len(places(shard)) == 1_000
+
+
+def test_few_members_are_read_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROBE_CACHE", str(tmp_path / "features"))
+    assert members(tar(tmp_path / "0.tar", {"1.jpg": b"one"}))
+    assert not (tmp_path / "features").exists()

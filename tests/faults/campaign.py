@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from tests.faults import damage, kills
+from tests.faults import damage, fuzz, kills
 from tests.faults.damage import Case
 from tests.faults.formats import FORMATS
 from tests.faults.process import prepare, warm
@@ -33,7 +33,7 @@ COUNTS, FAULTS = "counts.json", "bad.txt"
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make break", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--mutations", type=int, default=10_000, help="of each format")
+    parser.add_argument("--mutations", type=int, default=10_000, help="of each format, and made-up files")
     parser.add_argument("--kills", type=int, default=1_000, help="of each command in each way")
     parser.add_argument("--targets", nargs="*", default=[], help="words, one of which a target's name contains")
     parser.add_argument("--out", type=Path, default=Path("out/faults"))
@@ -48,7 +48,7 @@ def main() -> int:
         started, counts = time.monotonic(), Counter[str]()
         for case in cases:
             counts[case.outcome] += 1
-            if case.outcome in damage.BAD or case.outcome in kills.BAD:
+            if case.outcome in {*damage.BAD, *fuzz.BAD, *kills.BAD}:
                 bad += 1
                 with (asked.out / FAULTS).open("a") as file:
                     print(f"# {case.target}, seed {asked.seed}, case {case.number}: {case.outcome}", file=file)
@@ -76,6 +76,8 @@ def targets(world: World, home: Path, seed: int, mutations: int, times: int) -> 
     """Each with its cases, which are run as they are asked for."""
     for name in FORMATS if mutations else ():
         yield name, damage.damage(name, world, home, seed, range(mutations))
+    for name in fuzz.INPUTS if mutations else ():
+        yield f"fuzz: {name}", fuzz.fuzz(name, world, home, seed, mutations)
     for command, what in kills.pairs() if times else ():
         yield f"{command}: {what}", kills.disturb(command, what, world, home, seed, range(times))
 
@@ -103,6 +105,7 @@ def _tables(found: dict[str, dict[str, dict]]) -> Iterator[str]:
     yield f"Python {platform.python_version()}, {platform.machine()}, {os.cpu_count()} CPUs.\n"
     for title, names, outcomes in (
         ("damaged", [name for name in FORMATS if name in found], damage.OUTCOMES),
+        ("made up", [f"fuzz: {name}" for name in fuzz.INPUTS if f"fuzz: {name}" in found], fuzz.OUTCOMES),
         ("disturbed", [f"{c}: {w}" for c, w in kills.pairs() if f"{c}: {w}" in found], kills.OUTCOMES),
     ):
         yield f"\n| {title} | tried | {' | '.join(outcomes)} |\n|---|{'--:|' * (len(outcomes) + 1)}\n"
@@ -110,7 +113,7 @@ def _tables(found: dict[str, dict[str, dict]]) -> Iterator[str]:
         for name in names:
             counts = sum((Counter(of["counts"]) for of in found[name].values()), Counter[str]())
             totals += counts
-            yield _row(name, counts, outcomes)
+            yield _row(name.removeprefix("fuzz: "), counts, outcomes)
         yield _row("all", totals, outcomes)
     yield "\n"
 

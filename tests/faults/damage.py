@@ -64,8 +64,7 @@ def damage(name: str, world: World, folder: Path, seed: int, cases: Sequence[int
             outcome = "hang"
         except EOFError:
             outcome = "crash"
-        if process.pid:
-            _end(process.pid)
+        end_group(process.pid)
         process.join()
         if expected:
             code = process.exitcode
@@ -73,9 +72,10 @@ def damage(name: str, world: World, folder: Path, seed: int, cases: Sequence[int
         rest = rest[len(rest[:EACH_PROCESS]) - len(expected) + bool(expected) :]
 
 
-def _end(group: int) -> None:
+def end_group(group: int | None) -> None:
     with suppress(ProcessLookupError):
-        os.killpg(group, signal.SIGKILL)
+        if group is not None:
+            os.killpg(group, signal.SIGKILL)
 
 
 def damage_one(name: str, truth: Reading, seed: int, number: int) -> tuple[str, str]:
@@ -94,16 +94,17 @@ def damage_one(name: str, truth: Reading, seed: int, number: int) -> tuple[str, 
 
 
 def _read_all(name: str, home: Path, seed: int, cases: Sequence[int], pipe: Connection) -> None:
-    os.setpgid(0, 0)
-    settle(home)
+    set_apart(home)
     format = FORMATS[name]
+    if not list(Path().glob(format.file)):
+        format.read()  # which makes it where it depends on the place
     files = {path: path.read_bytes() for path in Path().glob(format.file)}
     truth, again = _read_whole(format, files), _read_whole(format, files)
     if truth.code or not files or again.result != truth.result:
         pipe.send(truth.text or "nothing is there, or each time it reads otherwise")
         return
     pipe.send(None)
-    _limit_memory()
+    limit_memory()
     for number in cases:
         pipe.send(damage_one(name, truth, seed, number))
 
@@ -116,7 +117,13 @@ def _read_whole(format: Format, files: dict[Path, bytes]) -> Reading:
     return found
 
 
-def _limit_memory() -> None:
+def set_apart(home: Path) -> None:
+    """This process: in a group of its own, which can be ended as a whole, and in the folder."""
+    os.setpgid(0, 0)
+    settle(home)
+
+
+def limit_memory() -> None:
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + MEMORY, resource.RLIM_INFINITY))
 

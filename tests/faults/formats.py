@@ -157,6 +157,12 @@ def in_tar() -> object:
     return {name: tar.read_member(path, name) for name in tar.members(path)}
 
 
+def looked_up() -> object:
+    """The members of a tar, as a process finds them that has not looked at it before."""
+    tar._members.cache_clear()
+    return tar.members(Path("shards/many.tar"))
+
+
 def queries() -> object:
     (run,) = Path().glob(RUN)
     folder = ScoredFolder(run)
@@ -241,6 +247,7 @@ OWN = {
     "index, vectors": Format(f"{INDEX}/??????.npy", gives(whole_index)),
     "index, columns": Format(f"{INDEX}/*.parquet", gives(whole_index)),
     "index, removed rows": Format(f"{INDEX}/*.removed-*.npy", gives(whole_index)),
+    "tar index": Format("features/tars/*.index", gives(looked_up)),
     "speeds": Format("features/speeds.jsonl", says("cache list")),
 }
 OTHERS = {

@@ -29,7 +29,7 @@ from typing import IO, Any
 
 FORK = multiprocessing.get_context("fork")
 LIBRARIES = ("torch._dynamo", "scipy.io", "sklearn.decomposition", "skimage.feature", "matplotlib.pyplot", "rich.table")
-LONGEST = 60.0  # seconds that nothing here takes: a process that is not done by then hangs
+LONGEST = 300.0  # seconds that nothing here takes, on a busy machine either: a process not done by then hangs
 TRACEBACK = re.compile(r"Traceback|Exception ignored|--debug for the traceback|INTERNALERROR|panicked at|Fatal Python")
 
 

@@ -6,10 +6,8 @@ import sys
 from pathlib import Path
 from random import Random
 
-import numpy as np
 import pytest
 
-from feature_cache import Rows, StoreWriter
 from probe.data.readers.base import READERS
 from tests.conftest import slow
 from tests.documents import MAIN
@@ -17,27 +15,10 @@ from tests.faults.damage import BAD, damage_one
 from tests.faults.formats import FORMATS, OTHERS, OWN, PUBLISHED_FORMATS
 from tests.faults.kills import COMMANDS
 from tests.faults.mutations import KINDS, mutate
-from tests.faults.world import DIM, STORE, write_parquet, write_sources
 
 ROOT = Path(__file__).resolve().parents[2]
 # What commands leave that no command reads.
 ONLY_WRITTEN = ("*.lock", "out/tables/recipe.*", "out/evaluations/*/neighbours.*", "*/curation.md", "*.csv")
-
-
-@pytest.fixture(scope="module")
-def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What a user brings, and a store."""
-    home = tmp_path_factory.mktemp("faults")
-    write_sources(home)
-    ids = (home / "clip.txt").read_text().split()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(home)
-        write_parquet()
-        with StoreWriter(STORE, {"m": 1}, dtype="float32") as writer:
-            writer.add(Rows(ids, np.load("clip.npy"), np.full((len(ids), 2), 16), np.arange(1, len(ids) + 1)))
-            writer.finish()
-    assert np.load(home / "clip.npy").shape[1] == DIM
-    return home
 
 
 @pytest.mark.parametrize("name", ["store", *OTHERS, *PUBLISHED_FORMATS])

@@ -24,6 +24,7 @@ from safetensors.torch import save_file
 
 from feature_cache import FeatureStore, StoreWriter
 from probe.data.dataset import all_datasets
+from probe.data.tar_index import FEWEST
 from probe.runs.checkpoint import RunCheckpoint
 from tests.data.published import PUBLISHED
 from tests.faults.process import run
@@ -195,6 +196,10 @@ def write_sources(home: Path) -> None:
     with tarfile.open(home / "shard.tar", "w") as tar:
         for file in sorted((home / "photos").rglob("*.png")):
             tar.add(file, file.relative_to(home / "photos"))
+    (home / "shards").mkdir()
+    with tarfile.open(home / "shards" / "many.tar", "w") as tar:
+        for number in range(FEWEST):
+            tar.addfile(tarfile.TarInfo(f"{number}.jpg"))
     for name, text in (
         ("recipe.yaml", RECIPE),
         ("curation.yaml", CURATION),

@@ -13,6 +13,7 @@ from typing import Literal
 import polars as pl
 
 from feature_cache import polars_engine
+from probe.data.csv_file import stripped
 from probe.data.readers.base import AGAIN, READERS, ROW, Reader, require
 from probe.data.readers.text import text
 from probe.errors import UsageError, first_line
@@ -60,7 +61,10 @@ class Delimited(Reader):
             fault = _fault(text(path), separator, quote) or first_line(error)
             raise UsageError(f"{path} cannot be read as a table ({fault}); {AGAIN}.") from error
         if self.config.header is None:
-            return frame.rename(str.strip)
+            try:
+                return stripped(frame)
+            except ValueError as error:
+                raise UsageError(f"{path} cannot be read as a table ({error}); {AGAIN}.") from error
         if len(frame.columns) != len(self.config.header):
             have = f"{len(frame.columns)} columns, not {len(self.config.header)} ({', '.join(self.config.header)})"
             raise UsageError(f"{path} has {have}; is it the right file?")
