@@ -18,8 +18,9 @@ def run(words, code=0):
     assert done.exit_code == code, (words, done.output, done.exception)
     print(done.output)
 
+run("extract sample --backbone descriptor")
 run("fit quickstart --row PCA-whitening")
-run("table --all")
+run("table unifex_table5")
 run("embed " + next(__import__("glob").iglob("out/runs/*")) + " data/sample/digits/digit-7 --out digits.npy")
 run("report quickstart", 2)
 run("extract sample --backbone hf:me/model", 2)
