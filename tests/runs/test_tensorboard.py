@@ -1,3 +1,4 @@
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -5,13 +6,12 @@ import pytest
 
 from probe.errors import UsageError
 from probe.fit import DomainRecord, EpochRecord
-from probe.runs import tensorboard
 from probe.runs.tensorboard import Events, require_tensorboard
 
 
 def test_without_the_package_it_is_said_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tensorboard, "find_spec", lambda name: None)
-    with pytest.raises(UsageError, match="pip install tensorboard"):
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    with pytest.raises(UsageError, match=r"--tensorboard needs tensorboard, .*pip install 'probe\[tensorboard\]'"):
         require_tensorboard()
 
 
