@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from textwrap import indent
 
 import huggingface_hub.constants
@@ -25,9 +26,8 @@ from probe.export.verification import verification_images, verify
 from probe.runs import RunDirectory
 from tests.embed.conftest import World
 from tests.export.endpoint import COMMIT, serving
-from tests.installed import BLOCK, other_modules
+from tests.installed import ISOLATED, only
 
-ELSEWHERE = "\nsys.path = [place for place in sys.path if place not in ('', {root!r})]\n"
 PACKAGES = ["torch", "torchvision", "timm", "safetensors"]  # as the card names them
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -54,15 +54,17 @@ def expected(run: RunDirectory, files: list[Path]) -> np.ndarray:
 def elsewhere(code: str, folder: Path, files: list[Path], packages: list[str]) -> np.ndarray:
     """`vectors` of the code, run in the folder by a fresh process that can import these packages, what they need, and
     nothing else. `images` are the files."""
-    opened = f"from PIL import Image\nimages = [Image.open(file) for file in {[str(file) for file in files]}]\n"
-    saved = "\nimport numpy\nnumpy.save(sys.argv[1], numpy.asarray(vectors))\n"
-    blocked = BLOCK.format(modules=other_modules([*packages, "pillow"])) + ELSEWHERE.format(root=str(ROOT))
-    out = folder.parent / "vectors.npy"
-    done = subprocess.run(
-        [sys.executable, "-c", blocked + opened + code + saved, out], cwd=folder, capture_output=True, text=True
+    opened = (
+        f"import sys\nfrom PIL import Image\nimages = [Image.open(file) for file in {[str(file) for file in files]}]\n"
     )
-    assert done.returncode == 0, done.stderr
-    return np.load(out)
+    saved = "\nimport numpy\nnumpy.save(sys.argv[1], numpy.asarray(vectors))\n"
+    with TemporaryDirectory() as empty:
+        variables = os.environ | only([*packages, "pillow"], Path(empty) / "packages")
+        out = Path(empty) / "vectors.npy"
+        words = [sys.executable, *ISOLATED, opened + code + saved, str(out)]
+        done = subprocess.run(words, cwd=folder, env=variables, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return np.load(out)
 
 
 def python_of(readme: str) -> list[str]:
