@@ -1,4 +1,4 @@
-"""A process that has only what a list of requirements brings, of all that is installed here, as package metadata have it.
+"""A process that has only what a list of requirements brings, of all that is installed, as package metadata have it.
 
 process = [sys.executable, *ISOLATED, code]
 subprocess.run(process, env=os.environ | only(["timm", "safetensors"], tmp_path / "packages"))
