@@ -31,8 +31,8 @@ class Family:
     px: int = 32
     options: dict[str, Any] = field(default_factory=dict)
     fields: dict[str, Any] = field(default_factory=dict)
-    std: float | None = 0.1
-    """Of its random weights; None: as the library draws them."""
+    std: float = 0.1
+    """Of its random weights."""
 
     @property
     def row(self) -> BackboneRow:
@@ -79,7 +79,6 @@ FAMILIES = {
     "Perception Encoder, spatial": Family("timm", "vit_pe_spatial_tiny_patch16_512", 32, {"img_size": 32, **SMALL}),
     "AIMv2": Family("timm", "aimv2_large_patch14_224", 28, {"img_size": 28, **SMALL}),
     "TIPSv2": Family("timm", "vit_base_patch14_reg1_tipsv2", 28, {"img_size": 28, **SMALL}),
-    "RADIO": Family("timm", "vit_base_patch16_radio_v3", 32, {"img_size": 32, **SMALL}, std=None),
     "DINOv3 ConvNeXt": Family("timm", "convnext_tiny", 64, STAGES),
     "ConvNeXt V2": Family("timm", "convnextv2_atto", 64, STAGES),
     "Swin V2": Family("timm", "swinv2_tiny_window8_256", 64, {"img_size": 64, **SWIN}),
@@ -104,7 +103,7 @@ def embedder_of(family: Family, folder: Path) -> Embedder:
     torch.manual_seed(3)
     module = adapter(family.library).build(family.row, None)
     for parameter in module.parameters():
-        if parameter.ndim > 1 and family.std is not None:
+        if parameter.ndim > 1:
             torch.nn.init.normal_(parameter, std=family.std)
     weights = folder / "weights.safetensors"
     save_file({"any": torch.zeros(1)}, weights)
