@@ -1,41 +1,44 @@
-"""Which of the installed modules a list of requirements brings, as package metadata have it; all others can be blocked.
+"""A process that has only what a list of requirements brings, of all that is installed, as package metadata have it.
 
-blocked = BLOCK.format(modules=other_modules(["torch", "timm", "safetensors"]))      # code, to come first in a process
+process = [sys.executable, *ISOLATED, code]
+subprocess.run(process, env=os.environ | only(["timm", "safetensors"], tmp_path / "packages"))
 """
 
 from collections.abc import Iterable
-from importlib.metadata import PackageNotFoundError, distribution, packages_distributions
+from importlib.metadata import Distribution, PackageNotFoundError, distribution
+from pathlib import Path
 
 from packaging.requirements import Requirement
 
-BLOCK = "import sys\nsys.modules.update(dict.fromkeys({modules}))\n"
-"""An import of any of `modules` fails after it, and they seem not to be installed."""
+ISOLATED = ("-S", "-c")
+"""Options of Python, before the code: without the packages of its own environment."""
 
 
-def required(requirements: Iterable[str]) -> set[str]:
-    """The normalised names of all distributions that these need, themselves included."""
-    todo, seen = [Requirement(each) for each in requirements], set[tuple[str, str]]()
+def only(requirements: Iterable[str], folder: Path, *more: Path) -> dict[str, str]:
+    """Fills the folder with links to what these need, themselves included; the variables of a process that has nothing
+    else, but what lies in the folders `more`."""
+    folder.mkdir()
+    for found in _required(requirements):
+        for name in {file.parts[0] for file in found.files or ()} - {"..", "__pycache__"}:
+            link = folder / name
+            if not link.is_symlink():
+                link.symlink_to(str(found.locate_file(name)))
+    return {"PYTHONPATH": ":".join(map(str, (folder, *more)))}
+
+
+def _required(requirements: Iterable[str]) -> list[Distribution]:
+    """All distributions that are needed and here."""
+    todo, seen = [Requirement(each) for each in requirements], dict[tuple[str, str], Distribution]()
     while todo:
         requirement = todo.pop()
         for extra in ("", *requirement.extras):
-            key = _normalised(requirement.name), extra
+            key = requirement.name.lower().replace("_", "-"), extra
             if key in seen:
                 continue
-            seen.add(key)
             try:
-                needs = map(Requirement, distribution(requirement.name).requires or ())
+                seen[key] = distribution(requirement.name)
             except PackageNotFoundError:  # for another system or version of Python
                 continue
+            needs = map(Requirement, seen[key].requires or ())
             todo += [each for each in needs if each.marker is None or each.marker.evaluate({"extra": extra})]
-    return {name for name, _ in seen}
-
-
-def other_modules(requirements: Iterable[str]) -> list[str]:
-    """The top-level modules of all other distributions that are installed, probe's own among them."""
-    needed = required(requirements)
-    found = packages_distributions().items()
-    return sorted(module for module, of in found if not {_normalised(each) for each in of} & needed)
-
-
-def _normalised(name: str) -> str:
-    return name.lower().replace("_", "-").replace(".", "-")
+    return list(seen.values())

@@ -26,10 +26,11 @@ def figures(
 ) -> None:
     """Draw the figures of finished runs, as SVG, PNG and PDF: learning curves, domains, margins, examples."""
     from probe.errors import UsageError, require_installed
+
+    require_installed("matplotlib", "report", "probe figures")
     from probe.progress import say
     from probe.report import write_comparison, write_figures
 
-    require_installed("matplotlib", "report", "probe figures")
     workspace = Workspace(data_root, cache, out, datasets)
     found = inventories(recipes, workspace)
     if rows and len(found) > 1:

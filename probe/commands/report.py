@@ -39,10 +39,11 @@ def report(
     It works from the disk and asks nothing of the network. Nothing is fitted: what is missing is said.
     """
     from probe.errors import require_installed
+
+    require_installed("matplotlib", "report", "probe report")
     from probe.progress import say
     from probe.report import write_report
 
-    require_installed("matplotlib", "report", "probe report")
     workspace = Workspace(data_root, cache, out, datasets)
     written = write_report(
         inventories(recipes, workspace), workspace.report, queries, beside=thumbnails is Thumbnails.beside

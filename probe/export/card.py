@@ -10,12 +10,24 @@ import numpy as np
 import yaml
 
 from probe.embed import ExportedConfig
+from probe.export.formats import HEAD_FILE, Format, Formats, Part
 from probe.export.loader import Loader
 from probe.metrics import MEAN, METRICS, averaged, value_intervals
 from probe.runs import RunDirectory, RunIndex
 
 RESAMPLES = 1_000
 OTHER = "other"  # what the Hub calls a license that it does not know
+
+RUN = {
+    Format.onnx: (
+        "onnxruntime",
+        'import onnxruntime\n\nvectors = onnxruntime.InferenceSession("{file}").run(None, {{"{name}": x.numpy()}})[0]',
+    ),
+    Format.pt2: ("torch", 'import torch\n\nvectors = torch.export.load("{file}").module()(x)'),
+    Format.aoti: ("torch", 'import torch\n\nvectors = torch._inductor.aoti_load_package("{file}")(x.contiguous())'),
+    Format.torchscript: ("torch", 'import torch\n\nvectors = torch.jit.load("{file}")(x)'),
+}
+"""What runs a format, and how."""
 
 LIMITS = """\
 * It was fitted on the data above; on images of other kinds, and on crops, drawings or scans where it has seen
@@ -36,10 +48,18 @@ class Verified:
 
 
 class Card:
-    """Of a run that is exported. `license`: of the backbone's weights, as the Hub writes it; None: what timm says."""
+    """Of a run that is exported. `license`: of the backbone's weights, as the Hub writes it; None: what timm says.
+    `formats`: what the folder holds besides its own files."""
 
-    def __init__(self, run: RunDirectory, config: ExportedConfig, loader: Loader, license: str | None) -> None:
-        self.run, self.config, self.loader = run, config, loader
+    def __init__(
+        self,
+        run: RunDirectory,
+        config: ExportedConfig,
+        loader: Loader,
+        license: str | None = None,
+        formats: Formats | None = None,
+    ) -> None:
+        self.run, self.config, self.loader, self.formats = run, config, loader, formats or Formats()
         self.location = run.features.weights.get(run.config.stores("test")[0])
         self.license = license or self._license_of_timm()
         self.seeds = [
@@ -53,6 +73,7 @@ class Card:
         lines = "\n".join(f"| {each.what} | {each.cosine:.7f} | {each.remark} |" for each in verified)
         sections = {
             "Use": self._use(),
+            **({"Other formats": other} if (other := self._other_formats()) else {}),
             "Backbone": self._backbone(),
             "Head and training data": self._training(),
             "Scores": self._scores(),
@@ -119,6 +140,23 @@ class Card:
             'vectors = model.encode([Image.open("a.jpg")])\n```\n\n'
             'With probe, which checks the digests first: `probe.load(".").encode("photos/")`.'
         )
+
+    def _other_formats(self) -> str:
+        """How to run those that the folder holds, each in a block of its own."""
+        return "\n\n".join(self._other_format(kind) for kind in sorted(self.formats.kinds))
+
+    def _other_format(self, kind: Format) -> str:
+        px, of_head = self.config.backbone.px, kind is Format.onnx and self.formats.part is Part.head
+        if of_head:
+            taken = f"features of the backbone, (1, {self.config.in_dim}) float32"
+        elif self.formats.preprocessing or kind is Format.torchscript:
+            taken = "an image of any size, `pil_to_tensor(image)[None]` of torchvision: (1, 3, height, width) uint8"
+        else:
+            taken = f"an image prepared as above, `prepare(image)[None]`: (1, 3, {px}, {px}) float32"
+        file, name = (HEAD_FILE, "features") if of_head else (kind.file, "images")
+        package, code = RUN[kind]
+        code = code.format(file=file, name=name)
+        return f"`{file}`, with {package}; `x` is {taken}, or several.\n\n```python\n{code}\n```"
 
     def _backbone(self) -> str:
         row = self.config.backbone

@@ -64,7 +64,7 @@ def export(
     with new_folder(folder) as temporary:
         queries = QueryImages.of_run(found, data_root) if formats and formats.int8 else None
         config, verified = write_verified(temporary, embedder, found.key, seen.pixels, formats, queries)
-        card = Card(found, config, Loader(config), license)
+        card = Card(found, config, Loader(config), license, formats)
         (temporary / README).write_text(card.text(verified, seen.origin, len(seen.pixels)), encoding="utf-8")
         seal(temporary)
     return verified

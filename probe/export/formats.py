@@ -16,6 +16,20 @@ class Format(StrEnum):
     aoti = "aoti"
     torchscript = "torchscript"
 
+    @property
+    def file(self) -> str:
+        """Its name in the folder; the head alone lies in HEAD_FILE."""
+        return FILES[self]
+
+
+FILES = {
+    Format.onnx: "model.onnx",
+    Format.pt2: "model.pt2",
+    Format.aoti: "model.aoti.pt2",
+    Format.torchscript: "model.torchscript.pt",
+}
+HEAD_FILE = "head.onnx"
+
 
 class Part(StrEnum):
     """What `--part` takes."""

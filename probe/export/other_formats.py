@@ -27,7 +27,7 @@ from probe.backbones import ModuleEncoder
 from probe.embed import ExportedConfig, list_images
 from probe.errors import UsageError, require_installed
 from probe.export.card import Verified
-from probe.export.formats import Format, Formats, Part
+from probe.export.formats import HEAD_FILE, Format, Formats, Part
 from probe.export.graph import EmbeddingModule, PixelModule
 from probe.export.queries import QueryImages
 from probe.export.verification import NEAR, verify
@@ -66,31 +66,31 @@ def write_formats(
     if Format.onnx in formats.kinds and formats.part is Part.head:
         with torch.inference_mode():
             inputs = [module.backbone(plain)]
-        file = folder / "head.onnx"
+        file = folder / HEAD_FILE
         _write_onnx(head, inputs[0].clone()[:2], file, INPUT_OF_HEAD, sizes=False)
         verified.append(_verified("head.onnx by onnxruntime", _by_onnxruntime(file), inputs, expected, NEAR))
     inside = PixelModule(module, config.backbone).eval()
     traced, inputs = (inside, pixels) if formats.preprocessing else (module, [plain])
     example = torch.zeros(2, 3, 96, 160, dtype=torch.uint8) if formats.preprocessing else plain[:2].clone()
     if Format.onnx in formats.kinds and formats.part is Part.all:
-        file = folder / "model.onnx"
+        file = folder / Format.onnx.file
         _write_onnx(traced, example, file, INPUT, sizes=formats.preprocessing)
         verified.append(_verified("model.onnx by onnxruntime", _by_onnxruntime(file), inputs, expected, NEAR))
         if formats.int8:
             prepare = _pixels if formats.preprocessing else partial(_normalised, encoder)
             verified.append(_quantized(file, inputs, expected, queries, prepare, config.distance))
     if Format.pt2 in formats.kinds:
-        file = folder / "model.pt2"
+        file = folder / Format.pt2.file
         torch.export.save(_program(traced, example, formats.preprocessing), file)
         verified.append(_verified("model.pt2 by torch.export", _by_torch_export(file), inputs, expected, NEAR))
     if Format.aoti in formats.kinds:
-        file = folder / "model.aoti.pt2"
+        file = folder / Format.aoti.file
         program = _program(traced, example, formats.preprocessing)
         with _quiet():  # of what it finds of CUDA
             torch._inductor.aoti_compile_and_package(program, package_path=str(file))
         verified.append(_verified("model.aoti.pt2 by AOTInductor", _by_aotinductor(file), inputs, expected, NEAR))
     if Format.torchscript in formats.kinds:
-        file = folder / "model.torchscript.pt"
+        file = folder / Format.torchscript.file
         run = _write_torchscript(inside, file)
         remark = "deprecated by PyTorch: for programs that take nothing else"
         verified.append(_verified("model.torchscript.pt by torch.jit", run, pixels, expected, NEAR, remark))

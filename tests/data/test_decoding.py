@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from probe.data import check_data, image_folder
 from probe.data.decoding import MissingDecoderError, _formats, decode
 from probe.data.loading import decoded_batches
+from probe.embed import list_images
+from probe.errors import UsageError
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
 
@@ -157,6 +160,14 @@ def test_heic_is_turned_upright_once(telephone: Path) -> None:
     assert np.abs(found[56:] - BLUE).max() < 20
 
 
+def test_heic_in_a_folder_is_found_checked_and_embedded(telephone: Path) -> None:
+    check = check_data("telephone", image_folder(telephone), [], None, 0, telephone.parent)
+    assert (check.images, check.decoded) == (1, 1)
+    assert not [each.what for each in check.findings if "decoded" in each.what]
+    [image] = list_images(telephone)
+    assert image.decode().size == (64, 96)
+
+
 def test_heic_without_its_plug_in_names_the_extra_and_is_tried_again(telephone: Path, without_plug_in: None) -> None:
     with pytest.raises(MissingDecoderError, match=r"needs pillow-heif; install it: pip install 'probe\[heif\]'"):
         decode(telephone / "photo.heic")
@@ -164,6 +175,8 @@ def test_heic_without_its_plug_in_names_the_extra_and_is_tried_again(telephone: 
     with decoded_batches(["photo.heic"], telephone, prepare, batch=1, workers=0) as batches:
         [batch] = batches
     assert [each.id for each in batch.unread] == ["photo.heic"]
+    with pytest.raises(UsageError, match=r"photo\.heic: it is HEIC"):
+        list_images(telephone)[0].decode()
     assert batch.failures == []
 
 

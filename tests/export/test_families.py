@@ -31,6 +31,8 @@ class Family:
     px: int = 32
     options: dict[str, Any] = field(default_factory=dict)
     fields: dict[str, Any] = field(default_factory=dict)
+    std: float = 0.1
+    """Of its random weights."""
 
     @property
     def row(self) -> BackboneRow:
@@ -40,6 +42,11 @@ class Family:
 SMALL = {"depth": 2, "embed_dim": 64, "num_heads": 2}
 TOWER = {"image_size": 32, "layers": 2, "width": 64, "patch_size": 8, "head_width": 16}
 TRUNK = {"timm_model_name": "test_convnext", "timm_pool": "", "timm_proj": "linear", "image_size": 32}
+CLIPA = TOWER | {"no_ln_pre": True, "pool_type": "avg", "final_ln_after_pool": True}
+FASTVIT = {"timm_model_name": "fastvit_mci0", "timm_pool": "avg", "timm_proj": "", "image_size": 64}
+VITAMIN = {"timm_model_name": "vitamin_small_224", "timm_pool": "", "timm_proj": "linear", "image_size": 224}
+STAGES = {"depths": [1, 1, 1, 1], "dims": [16, 24, 32, 48]}
+SWIN = {"depths": [1, 1, 1, 1], "num_heads": [1, 2, 2, 4], "embed_dim": 24, "window_size": 2}
 DINOV2 = {"img_size": 28, "init_values": 1.0, **SMALL}  # layer scale
 DINOV3 = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 96}
 PROJECTED = {"feature": "pre-projection", "resize": "squash"}
@@ -60,6 +67,24 @@ FAMILIES = {
     "SAM": Family(
         "timm", "samvit_base_patch16", 64, {"img_size": 64, "global_pool": "avg", **SMALL}, {"feature": "pre-neck"}
     ),
+    "CLIPA": Family("open_clip", "ViT-L-14-CLIPA-336", 32, {"embed_dim": 24, "vision_cfg": CLIPA}, PROJECTED),
+    "MobileCLIP 2": Family(
+        "open_clip", "MobileCLIP2-S0", 64, {"embed_dim": 24, "vision_cfg": FASTVIT}, PROJECTED, std=0.15
+    ),
+    "ViTamin": Family("open_clip", "ViTamin-S", 224, {"embed_dim": 24, "vision_cfg": VITAMIN}, PROJECTED),
+    "EVA-CLIP": Family(
+        "timm", "eva02_base_patch16_clip_224", 32, {"img_size": 32, **SMALL}, {"feature": "pre-projection"}
+    ),
+    "Perception Encoder": Family("timm", "vit_pe_core_base_patch16_224", 32, {"img_size": 32, **SMALL}),
+    "Perception Encoder, spatial": Family("timm", "vit_pe_spatial_tiny_patch16_512", 32, {"img_size": 32, **SMALL}),
+    "AIMv2": Family("timm", "aimv2_large_patch14_224", 28, {"img_size": 28, **SMALL}),
+    "TIPSv2": Family("timm", "vit_base_patch14_reg1_tipsv2", 28, {"img_size": 28, **SMALL}),
+    "DINOv3 ConvNeXt": Family("timm", "convnext_tiny", 64, STAGES),
+    "ConvNeXt V2": Family("timm", "convnextv2_atto", 64, STAGES),
+    "Swin V2": Family("timm", "swinv2_tiny_window8_256", 64, {"img_size": 64, **SWIN}),
+    "BEiT v2": Family("timm", "beitv2_base_patch16_224", 32, {"img_size": 32, **SMALL}),
+    "MAE, DINO, AugReg": Family("timm", "vit_base_patch16_224", 32, {"img_size": 32, **SMALL}),
+    "SAM, flattened": Family("timm", "samvit_base_patch16", 64, {"img_size": 64, **SMALL}, {"feature": "flattened"}),
     "ResNet, GeM": Family("timm", "test_resnet", 32, {}, {"feature": "gem"}),
     "ResNet, flattened": Family("timm", "test_resnet", 32, {}, {"feature": "flattened"}),
 }
@@ -79,7 +104,7 @@ def embedder_of(family: Family, folder: Path) -> Embedder:
     module = adapter(family.library).build(family.row, None)
     for parameter in module.parameters():
         if parameter.ndim > 1:
-            torch.nn.init.normal_(parameter, std=0.1)
+            torch.nn.init.normal_(parameter, std=family.std)
     weights = folder / "weights.safetensors"
     save_file({"any": torch.zeros(1)}, weights)
     encoder = restore_encoder(family.row, module.state_dict(), weights, CPU)

@@ -7,6 +7,8 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from textwrap import indent
 
 import huggingface_hub.constants
 import numpy as np
@@ -19,17 +21,14 @@ from probe import Embedder, load
 from probe.cli import app
 from probe.embed import ExportedFolder
 from probe.errors import ProbeError, UsageError
-from probe.export import export, push
+from probe.export import Format, Formats, export, push
 from probe.export.verification import verification_images, verify
 from probe.runs import RunDirectory
 from tests.embed.conftest import World
 from tests.export.endpoint import COMMIT, serving
+from tests.installed import ISOLATED, only
 
-WITHOUT_PROBE = """
-import sys
-sys.modules["probe"] = None                     # an import of it fails
-sys.path = [place for place in sys.path if place not in ("", {root!r})]
-"""
+PACKAGES = ["torch", "torchvision", "timm", "safetensors"]  # as the card names them
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -52,15 +51,20 @@ def expected(run: RunDirectory, files: list[Path]) -> np.ndarray:
     return load(run.path, device="cpu", precision="fp32").encode(files)
 
 
-def elsewhere(code: str, folder: Path, files: list[Path]) -> np.ndarray:
-    """`vectors` of the code, run in the folder by a fresh process that cannot import probe. `images` are the files."""
-    opened = f"from PIL import Image\nimages = [Image.open(file) for file in {[str(file) for file in files]}]\n"
+def elsewhere(code: str, folder: Path, files: list[Path], packages: list[str]) -> np.ndarray:
+    """`vectors` of the code, run in the folder by a fresh process that can import these packages, what they need, and
+    nothing else. `images` are the files."""
+    opened = (
+        f"import sys\nfrom PIL import Image\nimages = [Image.open(file) for file in {[str(file) for file in files]}]\n"
+    )
     saved = "\nimport numpy\nnumpy.save(sys.argv[1], numpy.asarray(vectors))\n"
-    text = WITHOUT_PROBE.format(root=str(ROOT)) + opened + code + saved
-    out = folder.parent / "vectors.npy"
-    done = subprocess.run([sys.executable, "-c", text, out], cwd=folder, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return np.load(out)
+    with TemporaryDirectory() as empty:
+        variables = os.environ | only([*packages, "pillow"], Path(empty) / "packages")
+        out = Path(empty) / "vectors.npy"
+        words = [sys.executable, *ISOLATED, opened + code + saved, str(out)]
+        done = subprocess.run(words, cwd=folder, env=variables, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return np.load(out)
 
 
 def python_of(readme: str) -> list[str]:
@@ -78,16 +82,42 @@ def test_the_loader_in_its_readme_needs_no_probe(folder: Path, files: list[Path]
     loader = python_of((folder / "README.md").read_text())[0]
     assert len([line for line in loader.splitlines() if line and "import" not in line]) <= 11
     assert "probe" not in loader
-    found = elsewhere(f"{loader}\nvectors = embed(images)", folder, files)
+    assert f"With {', '.join(PACKAGES)}, in this folder" in (folder / "README.md").read_text()
+    found = elsewhere(f"{loader}\nvectors = embed(images)", folder, files, PACKAGES)
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 @pytest.mark.slow
-def test_sentence_transformers_encodes_to_the_same_vectors(folder: Path, files: list[Path], expected: np.ndarray):
-    pytest.importorskip("sentence_transformers")
-    [code] = [text for text in python_of((folder / "README.md").read_text()) if "SentenceTransformer" in text]
-    code = code.replace('[Image.open("a.jpg")]', "images")
-    np.testing.assert_allclose(elsewhere(code, folder, files), expected, atol=1e-5)
+def test_five_loaders_give_the_same_vectors_of_50_photographs_with_only_what_the_card_names(
+    run: RunDirectory, world: World, tmp_path: Path
+):
+    for package in ("sentence_transformers", "onnxruntime"):
+        pytest.importorskip(package)
+    root, photographs = world.folder, sorted(world.folder.rglob("*.jpg"))[::100][:50]
+    assert len(photographs) == 50
+    formats = Formats({Format.onnx, Format.pt2}, preprocessing=True)
+    export(run.path, tmp_path / "embedder", data_root=root, images=photographs, formats=formats)
+    folder, readme = tmp_path / "embedder", (tmp_path / "embedder" / "README.md").read_text()
+    by_torch, by_sentences, by_onnx, by_export = python_of(readme)
+    one_by_one = "import torch\nfrom torchvision.transforms.functional import pil_to_tensor\nfound = []\n"
+    one_by_one += "for image in images:\n    x = pil_to_tensor(image.convert('RGB'))[None]\n"
+    one_by_one += "{code}\n    found.append(torch.as_tensor(vectors).detach())\nvectors = torch.cat(found)"
+    codes = {
+        "PyTorch": (f"{by_torch}\nvectors = embed(images)", PACKAGES, 0.99999),
+        "sentence-transformers": (
+            by_sentences.replace('[Image.open("a.jpg")]', "images"),
+            [*PACKAGES, "sentence-transformers"],
+            0.99999,
+        ),
+        "ONNX": (one_by_one.format(code=indent(by_onnx, "    ")), ["onnxruntime", "torchvision"], 0.9999),
+        "torch.export": (one_by_one.format(code=indent(by_export, "    ")), ["torchvision"], 0.9999),
+    }
+    expected = load(run.path, device="cpu", precision="fp32").encode(photographs)
+    cosines = {"probe": (load(folder, device="cpu").encode(photographs) * expected).sum(axis=1).min()}
+    for name, (code, packages, _) in codes.items():
+        cosines[name] = (elsewhere(code, folder, photographs, packages) * expected).sum(axis=1).min()
+    assert cosines["probe"] > 0.99999
+    assert all(cosines[name] > least for name, (_, _, least) in codes.items()), cosines
 
 
 def test_the_card_says_what_the_hub_and_a_reader_ask(folder: Path, run: RunDirectory, world: World):

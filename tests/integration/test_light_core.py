@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.installed import BLOCK, other_modules
-from tests.integration.commands import Shell
+from tests.installed import ISOLATED, only
+from tests.integration.commands import ROOT, Shell
 
 COMMANDS = """
 from typer.testing import CliRunner
@@ -18,8 +18,9 @@ def run(words, code=0):
     assert done.exit_code == code, (words, done.output, done.exception)
     print(done.output)
 
+run("extract sample --backbone descriptor")
 run("fit quickstart --row PCA-whitening")
-run("table --all")
+run("table unifex_table5")
 run("embed " + next(__import__("glob").iglob("out/runs/*")) + " data/sample/digits/digit-7 --out digits.npy")
 run("report quickstart", 2)
 run("extract sample --backbone hf:me/model", 2)
@@ -29,8 +30,8 @@ run("extract sample --backbone hf:me/model", 2)
 @pytest.mark.slow
 def test_tables_runs_and_vectors_need_no_extra(tmp_path: Path, extracted_sample: Path):
     (tmp_path / "data").symlink_to(extracted_sample / "data")
-    shell = Shell(tmp_path)
-    process = shell.start(shlex.join([sys.executable, "-c", BLOCK.format(modules=other_modules(["probe"])) + COMMANDS]))
+    shell = Shell(tmp_path, only(["probe"], tmp_path / "packages", ROOT))
+    process = shell.start(shlex.join([sys.executable, *ISOLATED, COMMANDS]))
     said, error = process.communicate()
     assert process.returncode == 0, error
     assert "PCA-whitening" in said
