@@ -7,6 +7,7 @@ fitted = fit(read_run_config(mapping), FitData(features, device, budget))
 
 from probe.fit.candidates import Candidate, Choice, candidates
 from probe.fit.checkpoint import Checkpoint, TrainingState
+from probe.fit.choice import choose
 from probe.fit.config import (
     ClosedFormConfig,
     DistillationConfig,
@@ -66,6 +67,7 @@ __all__ = [
     "TrainingPlan",
     "TrainingState",
     "candidates",
+    "choose",
     "embed",
     "fit",
     "images_of",

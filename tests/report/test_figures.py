@@ -17,11 +17,13 @@ from probe.errors import UsageError
 from probe.losses import CosineMargins
 from probe.planning.inventory import Inventory
 from probe.recipes.printed import PrintedValue
-from probe.report.figures import curves, examples, heatmap, margin_map, parameters
+from probe.recipes.recipe import read_recipe
+from probe.report.figures import curves, dimensions, examples, heatmap, margin_map, parameters
 from probe.report.figures.examples import write_comparison
 from probe.report.figures.figure import draw_figures, figure_kinds, write_figures
 from probe.report.figures.style import COLOURS, house_style, inline, line_style, svg
 from probe.report.table import build_table
+from probe.runs import sweep
 from tests.report.measured import DOMAINS, HOSTILE, Measured
 
 
@@ -299,3 +301,43 @@ def test_where_all_classes_are_of_one_size_the_margin_map_has_a_point(
     n, margins = (np.asarray(values) for values in line.get_data())
     assert (n.tolist(), line.get_marker()) == ([5], "o")
     assert margins == pytest.approx(CosineMargins().most)
+
+
+LENGTHS = """
+title: Lengths
+data: small
+defaults: {backbone: descriptor, seeds: [0]}
+rows:
+  - {name: Full, head: {kind: full-dimension}}
+  - {name: Random, head: {kind: random-projection, dim: 2}}
+  - {name: "Random, 4-d", head: {kind: random-projection, dim: 4}}
+  - {name: "Random, 8-d", head: {kind: random-projection, dim: 8}}
+  - {name: "Pooled, 8-d", head: {kind: average-pooling, dim: 8}}
+"""
+
+
+def test_a_head_at_several_lengths_is_a_line_of_its_rows_and_the_features_are_one_across(measured: Measured):
+    file = measured.folder / "lengths.yaml"
+
+    def inventory(text: str) -> Inventory:
+        file.write_text(text)
+        found = Inventory(read_recipe(file), measured.inventory.workspace)
+        sweep(found.runs(), "cpu")
+        return found
+
+    three = inventory(LENGTHS)
+    assert dimensions.draw(three, build_table(three)) is None
+    four = inventory(LENGTHS + '  - {name: "Random, 16-d", head: {kind: random-projection, dim: 16}}\n')
+    table = build_table(four)
+    values = {row.name: row.cell("Mean", "mMP@5").mean for row in table.rows}  # type: ignore[union-attr]
+    random, full = dimensions.lines(four, table)
+    assert (random.name, random.whole, full.name, full.whole) == ("Random", False, "Full", True)
+    assert random.points == {
+        2: values["Random"], 4: values["Random, 4-d"], 8: values["Random, 8-d"], 16: values["Random, 16-d"],
+    }  # fmt: skip
+    drawn = dimensions.draw(four, table)
+    assert drawn is not None
+    line, across = drawn.axes[0].lines
+    assert np.asarray(line.get_ydata()).tolist() == list(random.points.values())
+    assert set(np.asarray(across.get_ydata())) == {values["Full"]}
+    assert [label.get_text() for label in drawn.axes[0].get_xticklabels()] == ["2", "4", "8", "16"]

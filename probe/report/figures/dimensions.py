@@ -1,6 +1,6 @@
 """The mean mMP@5 against the length of the embedding: a line for each head that rows have at several lengths.
 
-draw(inventory, table)        # a Figure, or None where no head is there at three lengths
+draw(inventory, table)        # a Figure, or None where no head is there at four lengths
 """
 
 import re
@@ -17,7 +17,7 @@ from probe.report.figures.style import INK, house_style, line_style
 from probe.report.table import Table
 
 METRIC = "mMP@5"
-LEAST = 3  # lengths that make a line
+LEAST = 4  # lengths that make a line
 LENGTH = re.compile(r",? \d+-d$")  # at the end of a row's name
 CAPTION = (
     "Mean mMP@5 of the merged index against the length of the embedding, of rows that differ in nothing else. A dotted "
@@ -38,7 +38,7 @@ class Line:
 
 
 def lines(inventory: Inventory, table: Table) -> list[Line]:
-    """Those with three lengths at least, and the features that they start from."""
+    """Those with four lengths at least, and the features that they start from."""
     found: dict[str, Line] = {}
     for row, table_row in zip(inventory.recipe.rows, table.rows, strict=True):
         cell = table_row.cell(MEAN, METRIC)
@@ -59,14 +59,17 @@ def _but_for_the_length(config: RunConfig) -> str:
 
 
 def draw(inventory: Inventory, table: Table) -> Figure | None:
-    """None where no head is there at three lengths."""
+    """None where no head is there at four lengths."""
     drawn = lines(inventory, table)
-    if all(line.whole for line in drawn):
-        return None
-    lengths = sorted({length for line in drawn for length in line.points})
+    return figure(drawn) if drawn else None
+
+
+def figure(drawn: list[Line]) -> Figure:
+    """Heads as lines, features as they are as dotted ones across."""
+    lengths = sorted({length for line in drawn if not line.whole for length in line.points})
     with house_style():
-        figure = Figure(figsize=(7, 4), layout="constrained")
-        axes = figure.subplots()
+        found = Figure(figsize=(7, 4), layout="constrained")
+        axes = found.subplots()
         for number, line in enumerate(line for line in drawn if not line.whole):
             along = sorted(line.points)
             values = [line.points[length] for length in along]
@@ -79,8 +82,8 @@ def draw(inventory: Inventory, table: Table) -> Figure | None:
         axes.minorticks_off()
         axes.set_xlabel("dimensions of the embedding")
         axes.set_ylabel(f"{METRIC} (%)")
-        figure.legend(loc="outside lower center", ncols=2)
-    return figure
+        found.legend(loc="outside lower center", ncols=2)
+    return found
 
 
 FIGURE = FigureKind("dimensions", "mMP@5 against dimensions", CAPTION, draw, position=7)
