@@ -19,6 +19,10 @@ def table(
         typer.Argument(metavar="RECIPE", help="Recipes by name or file, or folders of them.", show_default="recipes"),
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="Print a line for each table of the papers too.")] = False,
+    columns: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Only this column, a mean or a domain; repeatable.", show_default="all"),
+    ] = None,
     json: Json = False,
     machine: MachineName = None,
     gpus: Gpus = 1,
@@ -49,7 +53,8 @@ def table(
     inputs, planner, tables = Inputs(workspace), Planner(workspace, machine), []
     for recipe in read:
         inventory = Inventory(recipe, workspace, inputs)
-        tables.append(build_table(inventory, planner.status(inventory)))
+        table = build_table(inventory, planner.status(inventory))
+        tables.append(table.with_columns(columns) if columns else table)
         write_files(tables[-1], workspace.tables)
         if not json and (is_begun(tables[-1]) or not by_folder):
             show(tables[-1], printer())

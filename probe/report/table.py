@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
+from probe.errors import UsageError, nearest
 from probe.metrics import Scores, Values, balanced_mean
 from probe.planning import Estimate, Inventory, Status
 from probe.recipes import (
@@ -116,6 +117,14 @@ class Table:
     def has_runs(self) -> bool:
         """Whether dimensions and seeds mean anything: not in a table of counts."""
         return any(row.planned for row in self.rows)
+
+    def with_columns(self, names: Sequence[str]) -> "Table":
+        """With these columns alone. Raises UsageError, with the nearest, for one that the table has not."""
+        if unknown := [name for name in names if name not in self.columns]:
+            where = f"--columns {unknown[0]}: {self.recipe.name} has no such column"
+            raise UsageError(f"{where}; {nearest(unknown[0], self.columns)}")
+        means, domains = ([name for name in part if name in names] for part in (self.means, self.domains))
+        return replace(self, means=means, domains=domains)
 
     def metrics(self, column: str) -> tuple[str, ...]:
         """The recipe's metrics that any row has measured or printed in a column."""

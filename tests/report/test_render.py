@@ -3,14 +3,17 @@
 import csv
 import io
 import re
+import subprocess
 from dataclasses import replace
 from pathlib import Path
+from shutil import which
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from probe.errors import UsageError
 from probe.planning.machine import find_machine
 from probe.recipes.display import Display, format_value
 from probe.recipes.printed import PrintedValue
@@ -100,6 +103,7 @@ def latex_cells(table: Table) -> list[list[str]]:
 
 
 def plain(text: str) -> str:
+    text = re.sub(r"\\phantom\{[^{}]*\}", "", text)
     text = text.replace(r"$\pm$", "±").replace(r"$\approx$", "≈").replace(r"\textbf{", "").rstrip("}")
     return text.strip("$")
 
@@ -185,6 +189,47 @@ def test_latex_is_well_formed_whatever_the_names():
         ("end", "tabular"),
         ("end", "table"),
     ]
+
+
+def test_decimal_points_stand_below_each_other_in_latex() -> None:
+    rows = [row_of("best", 61.0), row_of("tied", 60.5), row_of("seeds", 9.5)]
+    rows[2] = replace(rows[2], cells={"Mean": {"mMP@5": Cell(9.5, 0.4)}})
+    text = latex(table_of(rows, significance={("Mean", "mMP@5"): Significance({}, {"tied"}, [])}))
+    cells = [line.split(" & ")[3] for line in text.splitlines() if line.startswith(("best", "tied", "seeds"))]
+    assert cells == [
+        r"\textbf{61.0}\phantom{ $\pm$ 0.4}\phantom{ $\approx$}",
+        r"60.5\phantom{ $\pm$ 0.4} $\approx$",
+        r"9.5 $\pm$ 0.4\phantom{ $\approx$}",
+    ]
+
+
+def test_chosen_columns_are_all_that_a_table_has() -> None:
+    table = table_of([row_of("row", 61.0)])
+    assert table.with_columns(["food_2k", "Mean"]).columns == ["Mean", "food_2k"]
+    assert "cars" not in latex(table.with_columns(["Mean"]))
+    with pytest.raises(UsageError, match=r"--columns car: some_table has no such column; did you mean 'cars'\?"):
+        table.with_columns(["car"])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(which("pdflatex") is None, reason="pdflatex (Debian's texlive-latex-recommended) is not installed")
+def test_latex_compiles_with_hostile_names_groups_and_marks(tmp_path: Path) -> None:
+    groups = ["Off-the-shelf & co", "Off-the-shelf & co", "100% [own]"]
+    rows = [
+        replace(row_of(name, 61.0 - number, 60.0), group=group)
+        for number, (name, group) in enumerate(zip([NASTY, "[x]", "tied"], groups, strict=True))
+    ]
+    table = table_of(rows, significance={("Mean", "mMP@5"): Significance({}, {"tied"}, [])})
+    (tmp_path / "table.tex").write_text(latex(replace(table, notes=["a note & more"])), encoding="utf-8")
+    packages = r"\usepackage[T1]{fontenc}\usepackage{booktabs}\usepackage{xcolor}"
+    (tmp_path / "paper.tex").write_text(
+        rf"\documentclass{{article}}{packages}\begin{{document}}\input{{table}}\end{{document}}"
+    )
+    done = subprocess.run(
+        ["pdflatex", "-halt-on-error", "-interaction=nonstopmode", "paper.tex"], cwd=tmp_path, capture_output=True
+    )
+    assert done.returncode == 0, done.stdout.decode(errors="replace")[-2000:]
+    assert (tmp_path / "paper.pdf").read_bytes().startswith(b"%PDF-")
 
 
 def test_no_half_written_file_is_left(tmp_path: Path):

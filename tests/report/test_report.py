@@ -3,6 +3,7 @@
 import json
 import re
 from dataclasses import replace
+from datetime import UTC, datetime
 from html import unescape
 from pathlib import Path
 
@@ -146,6 +147,19 @@ def test_a_recipe_whose_data_is_absent_still_has_its_section(measured: Measured,
     text = report_with(measured, tmp_path, data_root=tmp_path)
     assert "50.5" in text
     assert "probe extract small" in text
+
+
+def test_where_nothing_is_measured_the_page_says_what_to_run_and_else_when_the_last_run_was(
+    measured: Measured, text: str, tmp_path: Path
+):
+    nothing = "Nothing is measured here yet"
+    empty = report_with(measured, tmp_path, out=tmp_path)
+    assert nothing in empty
+    assert "<code>probe table quickstart</code>" in empty
+    assert "<time" not in empty
+    assert nothing not in text
+    day = max(run.path.stat().st_mtime for runs in measured.inventory.runs_of.values() for run in runs)
+    assert f'<time datetime="{datetime.fromtimestamp(day, UTC).date()}">' in text
 
 
 def test_the_overview_names_the_machine_of_its_times(measured: Measured, tmp_path: Path):

@@ -1,5 +1,8 @@
 """The report in headless Chromium, from the disk: no error, no request, and its tables and gallery do what they say."""
 
+import base64
+import io
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -47,6 +50,7 @@ def window(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
 @pytest.fixture
 def page(window: Page, file: Path) -> Page:
     window.open(file)
+    choose(window, "run", "Full, seed 0")
     return window
 
 
@@ -199,6 +203,62 @@ def test_the_gallery_is_filtered_by_domain_failure_and_text(page: Page, measured
     assert page.run("return document.querySelector('.asked .about').textContent").endswith("1/7/2.jpg")
 
 
+def test_the_gallery_opens_on_the_best_trained_row(window: Page, file: Path):
+    window.open(file)
+    selected = "const { run } = document.getElementById('filters').elements; return run.selectedOptions[0].textContent"
+    assert window.run(selected) == "Dynamic, seed 0"  # the only one; Full is better
+
+
+def test_intervals_and_p_are_shown_when_they_are_asked_for_and_the_legend_names_the_metric_that_is_shown(page: Page):
+    shown = (
+        "return [...document.querySelectorAll('.sure')].filter((part) => !part.hidden).map((part) => part.innerText)"
+    )
+    legend = "return document.querySelector('.results caption .visible').textContent"
+    assert page.run(shown) == []
+    page.click(".with-intervals")
+    texts = page.run(shown)
+    assert any("p = " in text or "p < " in text for text in texts)
+    assert all(re.match(r"\n?\d+\.\d–\d+\.\d", text) for text in texts if text)
+    assert " mMP@5 in %" in page.run(legend)
+    page.click("input[type=radio][value='R@1']")
+    assert " R@1 in %" in page.run(legend)
+    page.click("input[type=radio][value='']")
+    assert "mMP@5 / R@1 in %" in page.run(legend)
+
+
+@pytest.mark.parametrize(("width", "goes_on"), [(390, True), (1920, False)])
+def test_on_a_phone_a_table_says_that_it_goes_on_and_keeps_its_arrows(
+    window: Page, file: Path, width: int, goes_on: bool
+):
+    window.open(file, width, 844)
+    assert window.run("return !document.querySelector('.hint').hidden") == goes_on
+    arrow = "return getComputedStyle(document.querySelector('.results .sort'), '::after').content"
+    assert window.run(arrow) == '"↕"'
+    main, table = window.run(
+        "return ['main', '.results'].map((each) => document.querySelector(each).getBoundingClientRect().width)"
+    )
+    assert table >= main - 120  # the padding
+
+
+def test_the_values_of_the_queries_that_are_shown_can_be_downloaded(page: Page, measured: Measured):
+    frame = pl.read_parquet(measured.inventory.runs_of["Full"][0].path / "per_query.parquet")
+    page.run(
+        """const made = URL.createObjectURL;
+        URL.createObjectURL = (blob) => {
+          blob.text().then((text) => { window.csv = text; });
+          return made.call(URL, blob);
+        };"""
+    )
+    page.click("#download")
+    page.wait("return Boolean(window.csv)")
+    written = pl.read_csv(io.StringIO(page.run("return window.csv")))
+    assert written["image"].to_list() == frame["image"].to_list()
+    assert written["Full, seed 0: mMP@5"].to_list() == pytest.approx(frame["mMP@5"].to_list(), abs=1e-4)
+    table = page.run("return document.querySelector('.download a').href")
+    assert table.startswith("data:text/csv")
+    assert base64.b64decode(table.partition("base64,")[2]).decode().startswith("group,row,column,metric")
+
+
 def test_right_and_wrong_are_told_by_a_sign_and_in_words(page: Page):
     marks = page.run(
         """const text = (item, part) => item.querySelector(part).textContent;
@@ -242,6 +302,7 @@ def test_pictures_that_are_gone_have_a_placeholder(page: Page):
 @pytest.mark.parametrize("width", [360, 390, 768, 1440])
 def test_no_width_makes_the_page_scroll_sideways(window: Page, file: Path, width: int):
     window.open(file, width, 844)
+    choose(window, "run", "Full, seed 0")
     choose(window, "other", "Dynamic, seed 0")
     assert window.run("return document.documentElement.scrollWidth") == width
 

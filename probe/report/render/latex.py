@@ -1,13 +1,15 @@
 r"""A table as LaTeX, to be read with \input into a document that has the packages which its first lines name.
 
-A column for each domain and metric; printed values and differences in lines of their own. Names and notes are escaped;
-a character that LaTeX's standard fonts lack is written as its code point, `U+4E2D`.
+A column for each domain and metric; printed values and differences in lines of their own. Decimal points stand below
+each other: what a cell lacks of deviation and mark is left blank, as wide as that of the others. Names and notes are
+escaped; a character that LaTeX's standard fonts lack is written as its code point, `U+4E2D`.
 
 Path("out/tables/quickstart.tex").write_text(latex(table))
 """
 
 import unicodedata
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from probe.report.agreement import agreement_line
 from probe.report.render.entries import Entry, Line, entries, headed, legend, lines
@@ -52,6 +54,7 @@ SPECIAL = {
 def latex(table: Table) -> str:
     """A `table` environment with title, numbers and legend; the notes and the reasons for missing rows in comments."""
     facts = ["dim", "seeds"] if table.has_runs else []
+    tails = _widest_tails(table)
     cells = "r" * (len(facts) + sum(len(table.metrics(column)) for column in table.columns))
     agreement = agreement_line(table)
     caption = " ".join([legend(table, symbols=False), *([agreement] if agreement else [])])
@@ -72,7 +75,11 @@ def latex(table: Table) -> str:
         r"\toprule",
         *_header(table, facts),
         r"\midrule",
-        *(line for heading, row in headed(table) for line in [*_heading(heading, table, facts), *_row(table, row)]),
+        *(
+            line
+            for heading, row in headed(table)
+            for line in [*_heading(heading, table, facts), *_row(table, row, tails)]
+        ),
         r"\bottomrule",
         r"\end{tabular}",
         rf"\par\smallskip\footnotesize {escaped(caption)}",
@@ -115,25 +122,54 @@ def _heading(heading: str, table: Table, facts: list[str]) -> list[str]:
     return [r"\addlinespace", _line([rf"\multicolumn{{{columns}}}{{@{{}}l}}{{\textit{{{escaped(heading)}}}}}"])]
 
 
-def _row(table: Table, row: TableRow) -> Iterator[str]:
+class _Tail(NamedTuple):
+    """What stands behind the value of a cell."""
+
+    deviation: str
+    mark: str
+
+
+def _row(table: Table, row: TableRow, widest: list[_Tail]) -> Iterator[str]:
     for line in lines(table, row):
         name = escaped(line.name) if line.kind == "measured" else rf"\quad\textit{{{escaped(line.name)}}}"
-        yield _line([name, *line.facts, *(_cell(line, entry) for _, entry in entries(table, row))])
+        cells = [_cell(line, entry, tail) for (_, entry), tail in zip(entries(table, row), widest, strict=True)]
+        yield _line([name, *line.facts, *cells])
 
 
-def _cell(line: Line, entry: Entry) -> str:
-    text = line.text(entry)
+def _widest_tails(table: Table) -> list[_Tail]:
+    """Of each column."""
+    rows = [
+        [_tail(line, entry) for _, entry in entries(table, row)] for row in table.lines for line in lines(table, row)
+    ]
+    return [_Tail(*(max(parts, key=len) for parts in zip(*column, strict=True))) for column in zip(*rows, strict=True)]
+
+
+def _tail(line: Line, entry: Entry) -> _Tail:
+    _, between, deviation = line.text(entry).partition(" ± ")
+    tied = f" {SPECIAL['≈']}" if "tied" in line.standing(entry) else ""
+    return _Tail(f" {SPECIAL['±']} {escaped(deviation)}" if between else "", tied)
+
+
+def _cell(line: Line, entry: Entry, widest: _Tail) -> str:
     if line.kind != "measured" and not line.has(entry):
         return ""
+    value, _, _ = line.text(entry).partition(" ± ")
+    tail = _tail(line, entry)
     if line.kind == "difference":
-        return f"${text}$"
-    text = escaped(text.replace("-", "−") if entry.signed else text)
+        text = f"${value}$"
+    else:
+        text = escaped(value.replace("-", "−") if entry.signed else value) + tail.deviation
     for standing in line.standing(entry):
-        if standing == "tied":
-            text = f"{text} {SPECIAL['≈']}"
-        else:
-            text = rf"\textcolor{{{COLOURS[standing]}}}{{{text}}}" if standing in COLOURS else rf"\textbf{{{text}}}"
-    return text
+        if standing in COLOURS:
+            text = rf"\textcolor{{{COLOURS[standing]}}}{{{text}}}"
+        elif standing != "tied":
+            text = rf"\textbf{{{text}}}"
+    return text + _blank(widest.deviation, tail.deviation) + tail.mark + _blank(widest.mark, tail.mark)
+
+
+def _blank(widest: str, own: str) -> str:
+    """As wide as the widest where a cell has nothing."""
+    return rf"\phantom{{{widest}}}" if widest and not own else ""
 
 
 def _line(cells: list[str]) -> str:
