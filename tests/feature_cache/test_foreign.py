@@ -376,7 +376,7 @@ def test_a_list_of_ids_that_is_none_is_refused(tmp_path: Path, content: bytes | 
     ids.unlink()
     if content is not None:
         (tmp_path / name).write_bytes(content)
-    said = "cannot be read|is not a JSON list|ids are .N,. strings|has no column of ids among|row 2 has no id|is not a .npy"
+    said = "cannot be read|is not a JSON list|ids are .N,. strings|has no column of ids|row 2 has no id|is not a .npy"
     refusal(tmp_path, path, said, named=tmp_path / name, ids=tmp_path / name)
 
 
