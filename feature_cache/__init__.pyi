@@ -31,4 +31,5 @@ from .verify import repair as repair
 from .verify import verify as verify
 from .writer import StoreWriter as StoreWriter
 from .writer import drop as drop
+from .writer import set_parts_aside as set_parts_aside
 from .writer import written_files as written_files

@@ -8,6 +8,7 @@ backbone, which nobody here saw.
         found.write(writer)
 """
 
+import csv
 import hashlib
 import json
 from collections import Counter
@@ -263,10 +264,14 @@ def _is_matrix(data: h5py.Dataset) -> bool:
 
 
 def read_ids(path: Path, column: str | None = None) -> list[str]:
-    """Ids from a text file, one a line, a JSON list or a Parquet column."""
+    """Ids from a text file, one a line, a JSON list, a .npy of strings, or a column of a Parquet or CSV file."""
     if path.suffix == ".parquet":
         return parquet.ids(path, column)
     require_regular(path)
+    if path.suffix == ".csv":
+        return _csv_ids(path, column)
+    if path.suffix == ".npy":
+        return _npy_ids(path)
     try:
         text = path.read_text(encoding="utf-8-sig")
         found = json.loads(text) if path.suffix == ".json" else text.removesuffix("\n").split("\n") if text else []
@@ -275,6 +280,33 @@ def read_ids(path: Path, column: str | None = None) -> list[str]:
     if not isinstance(found, list) or not all(isinstance(image, str) for image in found):
         raise StoreError(f"--ids {path} is not a JSON list of texts.")
     return found
+
+
+def _csv_ids(path: Path, column: str | None) -> list[str]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, strict=True)
+            names = reader.fieldnames or []
+            column = column or next((name for name in parquet.ID_COLUMNS if name in names), None)
+            if column not in names:
+                raise StoreError(
+                    f"--ids {path} has no column of ids among {', '.join(names) or 'none'}; call one "
+                    f"{', '.join(parquet.ID_COLUMNS[:-1])} or {parquet.ID_COLUMNS[-1]}, or name it with --id-column."
+                )
+            found = [row[column] for row in reader]
+    except (OSError, ValueError, csv.Error) as error:
+        raise StoreError(f"--ids {path} cannot be read ({error}).") from error
+    if not all(found):
+        row = next(number for number, image in enumerate(found, 1) if not image)
+        raise StoreError(f"--ids {path}: row {row:,} has no id in the column {column}.")
+    return found
+
+
+def _npy_ids(path: Path) -> list[str]:
+    array = memory_map(path)
+    if array.ndim != 1 or array.dtype.kind != "U":
+        raise StoreError(f"--ids {path} holds {array.dtype} of shape {array.shape}; ids are (N,) strings.")
+    return array.tolist()
 
 
 def require_sound(shards: list[Shard]) -> None:

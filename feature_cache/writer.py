@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from types import TracebackType
 
@@ -219,7 +220,10 @@ class StoreWriter:
         largest = np.abs(rows.features[row]).max()
         if not np.isfinite(largest):
             raise StoreError(f"{rows.ids[row]} has a feature that is not a finite number; what made it is at fault.")
-        remedy = "store it as float32 (--dtype float32)" if largest <= FLOAT32_MAX else "what made it is at fault"
+        remedy = "what made it is at fault"
+        if largest <= FLOAT32_MAX:
+            first = f"delete {self.path} and " if self.path.exists() else ""
+            remedy = f"{first}store it as float32 (--dtype float32)"
         raise StoreError(f"{rows.ids[row]} has a feature of {largest:.6g}, beyond {self.dtype}; {remedy}.")
 
 
@@ -227,6 +231,22 @@ def written_files(path: str | Path) -> list[Path]:
     """The store at `path`, if it is there, and the parts that wait to be merged into it, in order."""
     path = Path(path)
     return [path] * path.exists() + _parts(_parts_folder(path))
+
+
+def set_parts_aside(path: str | Path, why: str) -> Path:
+    """Renames the folder of the parts of a store that is not there, and returns where they lie now.
+
+    Raises StoreError while another process writes the store.
+    """
+    path = Path(path)
+    with writer_lock(path):
+        folder = _parts_folder(path)
+        aside = folder.with_name(f"{folder.name}.{why}")
+        for number in count(2):
+            if not aside.exists():
+                break
+            aside = folder.with_name(f"{folder.name}.{why}-{number}")
+        return folder.rename(aside)
 
 
 def _parts_folder(path: Path) -> Path:

@@ -184,9 +184,12 @@ def import_features(
     source: Annotated[str, typer.Option(help="The image source, as manifests name it.")],
     name: Annotated[str, typer.Option(help="What to call the backbone; the store is foreign:NAME.")],
     ids: Annotated[
-        Path | None, typer.Option(exists=True, help="The rows' ids: one a line, a JSON list, or a .parquet.")
+        Path | None,
+        typer.Option(
+            exists=True, help="The rows' ids: one a line, a JSON list, .npy, or a column of .csv or .parquet."
+        ),
     ] = None,
-    id_column: Annotated[str | None, typer.Option(help="Parquet's column of ids.")] = None,
+    id_column: Annotated[str | None, typer.Option(help="The column of ids in Parquet or CSV.")] = None,
     vector_column: Annotated[str | None, typer.Option(help="Parquet's column of vectors.")] = None,
     strip: Annotated[str, typer.Option(help="What to take off the front of each id.", show_default=False)] = "",
     dtype: Annotated[StoredAs | None, typer.Option(help="How to store them.", show_default="as in the file")] = None,

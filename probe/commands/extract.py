@@ -65,7 +65,9 @@ def extract(
         typer.Option(min=0, help="Decoding processes; 0 decodes in the main one.", show_default="by CPUs and device"),
     ] = None,
     part: Annotated[int, typer.Option(min=1, help="Images that a crash can cost at most, in whole batches.")] = 1024,
-    dtype: Annotated[StoredAs, typer.Option(help="How features are stored.")] = StoredAs.float16,
+    dtype: Annotated[
+        StoredAs | None, typer.Option(help="How features are stored.", show_default="the store's, or float16")
+    ] = None,
     max_failures: Annotated[
         float, typer.Option(min=0, max=1, help="Share of undecodable images at which to stop.")
     ] = 0.01,
@@ -88,7 +90,7 @@ def extract(
     if val is not None and not (split and 0 < val < 1):
         raise UsageError("--val is a share between 0 and 1, of classes that `--split val` extracts; add both.")
     splits = tuple(dict.fromkeys(each.value for each in split)) if split else None
-    settings = Settings(batch, workers, part, dtype.value, max_failures, retry_failed, splits, limit)
+    settings = Settings(batch, workers, part, dtype and dtype.value, max_failures, retry_failed, splits, limit)
     roots = source_roots(source_root or [])
     names = [f"{backbone}@{view}" for view in views] if views else [backbone]
     backbones = [find_backbone(name, catalogue, weights) for name in names]

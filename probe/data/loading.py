@@ -70,12 +70,29 @@ class ImageBatch:
     """Whose bytes a decoder could not read."""
     unread: list[Unread]
     """Whose bytes the system did not hand over."""
+    _piped: np.ndarray | None = None
+    """`prepared` on its way from a worker without shared memory."""
 
     def __len__(self) -> int:
         return len(self.ids) + len(self.failures) + len(self.unread)
 
+    def leave(self) -> None:
+        """Made ready for another process: in shared memory; where that has no room, as Docker's 64 MB, in a pipe."""
+        if self.prepared is not None:
+            try:
+                self.prepared.share_memory_()
+            except RuntimeError:
+                self.prepared, self._piped = None, self.prepared.numpy()
+
+    def arrive(self) -> Self:
+        """What `leave` made ready, in the process that asked for it."""
+        if self._piped is not None:
+            self.prepared, self._piped = torch.from_numpy(self._piped), None
+        return self
+
     def pin_memory(self) -> Self:
         """Called by PyTorch, in a thread of its own, where the forward pass is on a GPU."""
+        self.arrive()
         self.prepared = None if self.prepared is None else self.prepared.pin_memory()
         return self
 
@@ -102,15 +119,22 @@ def decoded_batches(
     workers = min(workers, len(batches)) if len(batches) > 1 else 0
     if workers:
         _require_open_files(workers)
-    loader: Any = iter(DataLoader(batches, None, num_workers=workers, worker_init_fn=_settle, pin_memory=pinned))
+    try:
+        loader: Any = iter(DataLoader(batches, None, num_workers=workers, worker_init_fn=_settle, pin_memory=pinned))
+    except OSError as error:  # no locks without /dev/shm
+        raise ProbeError(
+            f"no decoding process can be started ({first_line(error)}); give this machine a /dev/shm that can be "
+            "written to, or decode in the main process with --workers 0."
+        ) from error
     try:
         yield _fetched(loader)
     except RuntimeError as error:
         if "DataLoader worker" not in str(error) and "shared memory" not in str(error):
             raise
         raise ProbeError(
-            f"a decoding process ended ({first_line(error)}), mostly for want of memory, or as /dev/shm is full or "
-            "closed; the work so far is kept. Use fewer --workers; with 0 the main process decodes."
+            f"a decoding process ended ({first_line(error)}), mostly for want of memory, or as /dev/shm is full "
+            "(Docker: --shm-size) or closed; the work so far is kept. Use fewer --workers; with 0 the main process "
+            "decodes."
         ) from error
     finally:
         if workers:
@@ -120,7 +144,8 @@ def decoded_batches(
 def _fetched(loader: Iterator[ImageBatch]) -> Iterator[ImageBatch]:
     """Each batch is fetched from the process that made it, which may be gone by then."""
     try:
-        yield from loader
+        for batch in loader:
+            yield batch.arrive()
     except (OSError, EOFError) as error:
         raise RuntimeError(f"DataLoader worker is gone: {first_line(error)}") from error
 
@@ -170,8 +195,8 @@ class _Batches(Dataset):
             batch.contents.append(content_digest(content))
             prepared.append(torch.from_numpy(array.copy()))
         batch.prepared = torch.stack(prepared) if prepared else None
-        if batch.prepared is not None and get_worker_info():
-            batch.prepared.share_memory_()  # where PyTorch does it, for want of room the main process waits for ever
+        if get_worker_info():
+            batch.leave()  # PyTorch would do it too late: for want of room the main process would wait for ever
         return batch
 
 

@@ -47,5 +47,5 @@ class Constants:
         what = "equal" if self._first.any() else "zero"
         return (
             f"the features of all {self.rows:,} images are {what}: they tell no image from another, and no score "
-            "of them means anything; look at the weights and the preprocessing"
+            "of them means anything; look at the images, the weights and the preprocessing"
         )

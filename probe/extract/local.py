@@ -46,7 +46,9 @@ def extract(task: Task, encoder: Encoder, spec: Spec, settings: Settings, weight
     Raises ProbeError when too many images fail, or a decoding process ends; KeyboardInterrupt after Ctrl-C. What was
     extracted is kept in all cases.
     """
-    writer = StoreWriter(task.store, spec, dtype=settings.dtype, retry_failed=settings.retry_failed, weights=weights)
+    writer = StoreWriter(
+        task.store, spec, dtype=settings.stored_as, retry_failed=settings.retry_failed, weights=weights
+    )
     allowed = max(1, int(settings.max_failures * (len(task.todo) + task.stored + task.failed)))
     with (
         writer,

@@ -16,27 +16,34 @@ from probe.extract.match import require_features, require_images
 from probe.storage import write_whole
 from probe.workspace import Workspace, file_name
 
+FLOAT16 = "float16"
+
 
 @dataclass(frozen=True)
 class Settings:
     """How to extract.
 
     `workers`: decoding processes; None for as many as suit the machine. `part`: images that a crash can cost at most,
-    in whole batches. `max_failures`: share of a source's images that may fail before the run stops; one may always
-    fail. `splits`: only the images that have a row of one of these; `limit`: of these, only the first of each source,
-    for a dry look; the store then says itself what it lacks. `pinned`: batches lie in page-locked memory, for a GPU to
-    fetch.
+    in whole batches. `dtype`: None for that of what is stored, else float16. `max_failures`: share of a source's images
+    that may fail before the run stops; one may always fail. `splits`: only the images that have a row of one of these;
+    `limit`: of these, only the first of each source, for a dry look; the store then says itself what it lacks.
+    `pinned`: batches lie in page-locked memory, for a GPU to fetch.
     """
 
     batch: int = 64
     workers: int | None = None
     part: int = 1024
-    dtype: str = "float16"
+    dtype: str | None = None
     max_failures: float = 0.01
     retry_failed: bool = False
     splits: tuple[str, ...] | None = None
     limit: int | None = None
     pinned: bool = False
+
+    @property
+    def stored_as(self) -> str:
+        """The dtype, or the usual one."""
+        return self.dtype or FLOAT16
 
 
 @dataclass(frozen=True)

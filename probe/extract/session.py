@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from feature_cache import Failure, FeatureStore, StoreWriter, written_files
+from feature_cache import Failure, FeatureStore, Spec, StoreWriter, differences, set_parts_aside, written_files
 from probe.backbones import Backbone
 from probe.data import Manifest, Unread, only
 from probe.device import choose_device, gpu_name
 from probe.errors import ProbeError, UsageError
 from probe.extract.constants import Constants
 from probe.extract.match import other_transforms
-from probe.extract.plan import Settings, Task, plan_extraction
+from probe.extract.plan import FLOAT16, Settings, Task, plan_extraction
 from probe.extract.speed import Speed, record
 from probe.precision import Precision, PrecisionChoice, choose_precision
 from probe.progress import say
@@ -38,7 +38,8 @@ def extract_sources(
     manifests = [only(manifest, splits=settings.splits) for manifest in manifests]
     stores = [workspace.store(source, backbone.name) for manifest in manifests for source in manifest.sources]
     precision, why = _precision(precision_choice, backbone, stores, device_choice)
-    spec = backbone.spec(settings.dtype, precision)
+    settings = replace(settings, dtype=settings.dtype or _stored_as(stores))
+    spec = backbone.spec(settings.stored_as, precision)
     tasks = [
         task
         for manifest in manifests
@@ -69,6 +70,7 @@ def extract_sources(
     weights = location.model_dump(exclude_none=True) if location else None
     unread: list[Unread] = []
     for task in pending:
+        _set_aside_float16(task, spec)
         undisturbed, start = written_files(task.store) in ([], [task.store]), time.monotonic()
         extracted = extract(task, encoder, spec, settings, weights)
         if undisturbed:
@@ -89,6 +91,22 @@ def _asked(settings: Settings) -> str:
     parts = [] if settings.limit is None else [f"the first {settings.limit:,}"]
     parts += ["of " * bool(parts) + " and ".join(settings.splits)] if settings.splits else []
     return f"{' '.join(parts)} and what else there is, " if parts else "all "
+
+
+def _stored_as(stores: list[Path]) -> str:
+    written = (file for store in stores for file in written_files(store)[:1])
+    return next((FeatureStore(file).dtype.name for file in written), FLOAT16)
+
+
+def _set_aside_float16(task: Task, spec: Spec) -> None:
+    """What an extraction has left that ended at a feature beyond float16, once float32 is asked for."""
+    files = written_files(task.store)
+    if not files or task.store.exists() or spec["dtype"] == FLOAT16:
+        return
+    found = FeatureStore(files[0])
+    if found.dtype == FLOAT16 and not differences(found.spec | {"dtype": spec["dtype"]}, spec):
+        aside = set_parts_aside(task.store, FLOAT16)
+        say(f"{task.source}: the work so far is in float16 and set aside in {aside}; all images are extracted anew")
 
 
 def _merge_left_parts(store: Path) -> None:

@@ -2,6 +2,7 @@ import errno
 import io
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -45,18 +46,18 @@ class Extraction:
 
     def task(self, settings: Settings = FAST) -> Task:
         (task,) = plan_extraction(
-            self.manifest, "tiny", self.backbone.spec(settings.dtype), self.workspace, settings.retry_failed
+            self.manifest, "tiny", self.backbone.spec(settings.stored_as), self.workspace, settings.retry_failed
         )
         return task
 
     def run(self, settings: Settings = FAST, encoder: Encoder | None = None) -> FeatureStore:
         task = self.task(settings)
-        extract(task, encoder or self.encoder, self.backbone.spec(settings.dtype), settings)
+        extract(task, encoder or self.encoder, self.backbone.spec(settings.stored_as), settings)
         return FeatureStore(task.store)
 
     def run_in_another_process(self, settings: Settings = FAST) -> int:
         """Starts `run` and returns the process's id. Planned here: Polars' threads do not survive a fork."""
-        task, spec = self.task(settings), self.backbone.spec(settings.dtype)
+        task, spec = self.task(settings), self.backbone.spec(settings.stored_as)
         pid = os.fork()
         if pid == 0:
             try:
@@ -367,7 +368,7 @@ def test_what_the_system_says_of_an_image_is_not_recorded_and_the_next_extractio
 ) -> None:
     folder = photos("shoes", 8)
     expected, extraction, image = undisturbed(folder), start(folder), folder / "class 1/05.png"
-    task, spec = extraction.task(), extraction.backbone.spec(FAST.dtype)
+    task, spec = extraction.task(), extraction.backbone.spec(FAST.stored_as)
     with monkeypatch.context() as patch:
         patch.setattr(loading, "PAUSES", (0.0,))
         if problem in ("gone", "a folder"):
@@ -405,7 +406,7 @@ def test_too_many_images_that_cannot_be_read_stop_the_run_and_the_work_is_kept(
     for name in ("2/06", "2/10", "3/07"):
         (folder / f"class {name}.png").unlink()
     with pytest.raises(ProbeError, match=r"images of shoes could not be read, more than the 1 allowed; the first is"):
-        extract(task, extraction.encoder, extraction.backbone.spec(FAST.dtype), FAST)
+        extract(task, extraction.encoder, extraction.backbone.spec(FAST.stored_as), FAST)
     with StoreWriter.resume(store) as writer:
         assert writer.done
         assert not writer.failed
@@ -447,6 +448,60 @@ def test_a_decoding_process_that_is_killed_is_one_sentence_and_the_run_goes_on_f
     assert "\n" not in str(error.value)
     monkeypatch.undo()
     assert content(extraction.run()) == expected
+
+
+def test_batches_for_which_there_is_no_shared_memory_arrive_all_the_same(
+    start: Callable[[Path], Extraction], photos: Photos, undisturbed: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = photos("shoes", 12)
+    expected, extraction = undisturbed(folder), start(folder)
+
+    def refuse(_: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("unable to allocate shared memory(shm) for file </torch_1>: No space left on device (28)")
+
+    monkeypatch.setattr(torch.Tensor, "share_memory_", refuse)  # workers are forked from here
+    assert content(extraction.run(replace(FAST, workers=2))) == expected
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # PyTorch's own, of half a loader
+def test_without_the_locks_of_shared_memory_the_sentence_says_what_helps(
+    photos: Photos, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise FileNotFoundError(2, "No such file or directory")
+
+    monkeypatch.setattr("multiprocessing.synchronize.SemLock.__init__", refuse)  # where there is no /dev/shm
+    folder = photos("shoes", 4)
+    images = image_folder(folder).frame["image"].to_list()
+    batches = loading.decoded_batches(images, folder, lambda file: (np.zeros(1, np.uint8), (1, 1)), batch=1, workers=1)
+    with pytest.raises(ProbeError, match=r"no decoding process can be started .*with --workers 0"), batches:
+        pass
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("unshare"), reason="only root may mount a small /dev/shm")
+def test_a_real_small_shared_memory_neither_hangs_nor_loses_an_image(photos: Photos) -> None:
+    folder = photos("shoes", 24)
+    code = f"""
+import numpy as np
+from pathlib import Path
+from probe.data import decoded_batches, image_folder
+images = image_folder(Path({str(folder)!r})).frame["image"].to_list()
+prepare = lambda file: (np.full((4 << 20,), file.read(1)[0], np.uint8), (1, 1))
+with decoded_batches(images, Path({str(folder)!r}), prepare, batch=4, workers=2) as batches:
+    print(sum(len(batch.ids) for batch in batches if batch.prepared is not None and batch.prepared.shape[1] == 4 << 20))
+"""
+    script = f'mount -t tmpfs -o size=24m tmpfs /dev/shm && exec {sys.executable} -c "$CODE"'
+    done = subprocess.run(
+        ["unshare", "-m", "bash", "-c", script],
+        env=os.environ | {"CODE": code},
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    if "mount" in done.stderr or "unshare" in done.stderr:
+        pytest.skip("this machine lets nobody mount")
+    assert done.stdout == "24\n", done.stderr
 
 
 @pytest.mark.slow

@@ -396,6 +396,37 @@ def test_an_error_while_writing_stops_the_run_and_keeps_what_was_written(
     assert FeatureStore(part).ids == task.todo[:2]
 
 
+def test_work_in_float16_is_set_aside_once_float32_is_asked_for_which_is_then_what_the_store_has(
+    photos: Photos, backbone: Backbone, encoder: Encoder, workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = photos("shoes", 8)
+    (task,) = plan_extraction(image_folder(folder), "tiny", backbone.spec(), workspace)
+    with pytest.raises(StoreError, match="--dtype float32"):
+        extract(task, Overflowing(encoder), backbone.spec(), FAST)
+    store = session(folder, backbone, workspace, replace(FAST, dtype="float32"))
+    assert (len(store), store.dtype) == (8, np.float32)
+    aside = task.store.with_name(f"{task.store.name}.parts.float16")
+    assert f"set aside in {aside}; all images are extracted anew" in capsys.readouterr().err
+    assert len(FeatureStore(next(aside.glob("*.h5")))) == 2
+    assert session(folder, backbone, workspace).dtype == np.float32  # without being asked
+    photos("shoes", 10)
+    assert len(session(folder, backbone, workspace)) == 10
+
+
+def test_a_finished_store_in_float16_stays_and_the_advice_says_what_has_to_go(
+    photos: Photos, backbone: Backbone, encoder: Encoder, workspace: Workspace
+) -> None:
+    folder = photos("shoes", 4)
+    store = session(folder, backbone, workspace)
+    photos("shoes", 12)
+    (task,) = plan_extraction(image_folder(folder), "tiny", backbone.spec(), workspace)
+    with pytest.raises(StoreError, match=rf"beyond float16; delete {store.path} and store it as float32"):
+        extract(task, Overflowing(encoder), backbone.spec(), FAST)
+    with pytest.raises(UsageError, match="holds other features than the ones asked for"):
+        session(folder, backbone, workspace, replace(FAST, dtype="float32"))
+    assert len(FeatureStore(store.path)) == 4
+
+
 def test_workers_leave_cpus_to_a_forward_pass_that_needs_them() -> None:
     assert 1 <= choose_workers(shared=True)[0] <= choose_workers(shared=False)[0] <= 32
 

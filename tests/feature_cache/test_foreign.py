@@ -1,6 +1,7 @@
 """Features as other programs write them, right and wrong; every mistake is one sentence that names the file."""
 
 import hashlib
+import io
 import json
 import pickle
 import shutil
@@ -69,12 +70,22 @@ def parquet(path: Path, features: np.ndarray | pl.Series | None = None, ids: lis
 
 # ---- what can be imported ----
 
+
+def saved(array: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    return buffer.getvalue()
+
+
 LISTS: dict[str, tuple[str, Callable[[list[str]], bytes]]] = {
     "lines": ("ids.txt", lambda ids: "".join(f"{image}\n" for image in ids).encode()),
     "no line break at the end": ("ids.txt", lambda ids: "\n".join(ids).encode()),
     "Windows": ("ids.txt", lambda ids: "\ufeff".encode() + "".join(f"{image}\r\n" for image in ids).encode()),
     "JSON": ("ids.json", lambda ids: json.dumps(ids).encode()),
     "JSON with a mark": ("ids.json", lambda ids: "\ufeff".encode() + json.dumps(ids, ensure_ascii=False).encode()),
+    "CSV": ("ids.csv", lambda ids: "\n".join(["label,image", *(f'"a, b","{image}"' for image in ids)]).encode()),
+    "CSV of one column": ("ids.csv", lambda ids: "\r\n".join(["\ufeffid", *ids, ""]).encode()),
+    "strings of NumPy": ("ids.npy", lambda ids: saved(np.array(ids))),
 }
 
 
@@ -352,6 +363,10 @@ BAD_LISTS = {
     "a mapping": (b'{"a.jpg": 1}', "ids.json"),
     "numbers": (b"[1, 2, 3, 4, 5, 6]", "ids.json"),
     "text as Parquet": (b"a.jpg\n", "ids.parquet"),
+    "text as NumPy": (b"a.jpg\n", "ids.npy"),
+    "numbers of NumPy": (saved(np.arange(6)), "ids.npy"),
+    "CSV of other columns": (b"label,split\nx,train\n", "ids.csv"),
+    "CSV with an empty id": (b"image,label\na.jpg,x\n,y\n", "ids.csv"),
 }
 
 
@@ -361,7 +376,8 @@ def test_a_list_of_ids_that_is_none_is_refused(tmp_path: Path, content: bytes | 
     ids.unlink()
     if content is not None:
         (tmp_path / name).write_bytes(content)
-    refusal(tmp_path, path, "cannot be read|is not a JSON list", named=tmp_path / name, ids=tmp_path / name)
+    said = "cannot be read|is not a JSON list|ids are .N,. strings|has no column of ids|row 2 has no id|is not a .npy"
+    refusal(tmp_path, path, said, named=tmp_path / name, ids=tmp_path / name)
 
 
 def test_a_parquet_file_without_a_column_of_ids_is_refused(tmp_path: Path) -> None:
