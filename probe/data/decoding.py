@@ -26,17 +26,19 @@ TURNS = {
 }  # EXIF orientation -> what puts it upright
 
 
-def decode(file: Path | BinaryIO) -> Image.Image:
+def decode(file: Path | BinaryIO, max_pixels: int | None = None) -> Image.Image:
     """The image in RGB, upright, on white where it is transparent; 16-bit grey is scaled to 8 bits.
 
-    Raises what Pillow raises, DecompressionBombError above 179 million pixels, and ValueError for pixels without a
-    known range.
+    Raises what Pillow raises, DecompressionBombError above `max_pixels`, or 179 million, before any pixel is decoded,
+    and ValueError for pixels without a known range.
     """
     try:
         opened = Image.open(file, formats=_formats())
     except UnidentifiedImageError:  # Pillow's message has the address of the buffer
         raise UnidentifiedImageError(f"cannot identify image file, {_beginning(file)}") from None
     with opened:
+        if max_pixels is not None and opened.width * opened.height > max_pixels:
+            raise Image.DecompressionBombError(f"{opened.width} x {opened.height} pixels are more than {max_pixels:,}")
         opened.load()
         return to_rgb(opened)
 

@@ -4,3 +4,4 @@ from .index import Index as Index
 from .page import hits_page as hits_page
 from .query import Box as Box
 from .query import Query as Query
+from .sources import SEVERAL as SEVERAL

@@ -25,7 +25,7 @@ from probe.index.embedders import record_of
 from probe.index.flat import find
 from probe.index.following import OF_IMAGES, Changes, follow, images_of
 from probe.index.hits import FIRST, Hits
-from probe.index.manifest import IndexManifest, VectorType
+from probe.index.manifest import IndexManifest, VectorType, read_manifest
 from probe.index.query import Query, vectors_of
 from probe.index.selection import rows_where
 from probe.index.sources import content_of, list_again, list_source, place_of
@@ -148,6 +148,11 @@ class Index:
         """Reads every byte. Raises ProbeError where one is not what was written."""
         for segment in self.state.segments:
             segment.check()
+
+    def refresh(self) -> None:
+        """Goes over to the newest state, which another process may have committed. Searches under way end in theirs."""
+        if read_manifest(self.path) != self.manifest:
+            self.state = State.read(self.path)
 
     # ---- search ----
 

@@ -1,0 +1,106 @@
+"""The JSON that the application answers, which its OpenAPI page describes."""
+
+from typing import Any
+
+from pydantic import BaseModel
+
+Value = str | int | float | bool | None
+
+
+class About(BaseModel):
+    name: str
+    rows: int
+    dim: int
+    distance: str
+    images: bool
+    """Whether images can be searched for, and not only rows: the index has an embedder."""
+    columns: dict[str, str]
+    """What a filter can name, each with its type."""
+    upload_bytes: int
+    """The largest file that is taken."""
+
+
+class Row(BaseModel):
+    id: str
+    label: str | None
+    columns: dict[str, Value]
+
+
+class Rows(BaseModel):
+    total: int
+    """All that there are of these; `rows` are some of them."""
+    rows: list[Row]
+
+
+class Hit(Row):
+    rank: int
+    similarity: float
+    """The cosine, or minus the Euclidean distance."""
+    no_match: bool | None
+    """Whether it is too far away to be the same thing; null where the index has no threshold."""
+
+
+class Found(BaseModel):
+    query: str
+    seconds: float
+    hits: list[Hit]
+
+
+class Failure(BaseModel):
+    query: Row
+    hit: Hit
+
+
+class Failures(BaseModel):
+    labelled: int
+    """Rows with a label."""
+    findable: int
+    """Those of them that have another file of their label in the index; the others are left out."""
+    queries: int
+    """Those of these that were searched, evenly spaced."""
+    wrong: int
+    failures: list[Failure]
+    """Some of the wrong ones, the most similar first."""
+
+
+class Why(BaseModel):
+    """How much each part of the hit, and of the query, adds to the similarity."""
+
+    grid: tuple[int, int]
+    """Rows and columns."""
+
+
+class Problem(BaseModel):
+    detail: str
+    """One sentence."""
+
+
+class Health(BaseModel):
+    status: str
+
+
+def row(columns: dict[str, Any]) -> Row:
+    return Row(**_row(columns))
+
+
+def hit(columns: dict[str, Any]) -> Hit:
+    own = {name: columns[name] for name in ("rank", "similarity")}
+    return Hit(**own, **_row(columns), no_match=columns.get("no_match"))
+
+
+OWN = ("id", "label", "query", "rank", "similarity", "no_match")
+
+
+def _row(columns: dict[str, Any]) -> dict[str, Any]:
+    label = columns.get("label")
+    others = {name: _plain(value) for name, value in columns.items() if name not in OWN}
+    return {"id": columns["id"], "label": None if label is None else str(label), "columns": others}
+
+
+def _plain(value: Any) -> Value:
+    """What JSON, and those who read it, can hold: no NaN, and no integer beyond 2⁵³."""
+    if value is None or isinstance(value, str | bool):
+        return value
+    if isinstance(value, float) and value - value == 0:
+        return value
+    return value if isinstance(value, int) and abs(value) < 1 << 53 else str(value)
