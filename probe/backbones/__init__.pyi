@@ -11,5 +11,6 @@ from .listing import print_catalogue as print_catalogue
 from .module import ModuleEncoder as ModuleEncoder
 from .plain import PlainCode as PlainCode
 from .plain import plain_code as plain_code
+from .positions import positions as positions
 from .row import BackboneRow as BackboneRow
 from .weights import WeightsLocation as WeightsLocation

@@ -44,6 +44,14 @@ class Preprocessing:
         cropped: Any = crop(scaled, top, left, self.px, self.px)
         return cropped.permute(1, 2, 0).numpy() if self.on_tensors else np.asarray(cropped), image.size
 
+    def seen(self, size: tuple[int, int]) -> tuple[float, float, float, float]:
+        """Of an image's (width, height), the part that is left of it: left, top, width and height as shares of both."""
+        shorter = min(size)
+        squashed = len(self.scaled) == 2
+        scaled = self.scaled if squashed else [int(self.scaled[0] * side / shorter) for side in size]
+        left, top = (self._offset(side) / side for side in scaled)
+        return left, top, self.px / scaled[0], self.px / scaled[1]
+
     def _offset(self, side: int) -> int:
         """Where the centre `px` of a side begin; no side is shorter than that."""
         margin = side - self.px

@@ -52,8 +52,6 @@ def serve(
     if token is None and not is_loopback(host):
         token = secrets.token_urlsafe(24)
     listening = listen(host, port)
-    if opened.manifest.embedder:
-        opened.embedder  # noqa: B018  what is wrong with it is said now
     place = f"[{host}]" if ":" in host else host
     address = f"http://{place}:{listening.getsockname()[1]}/{f'?token={token}' if token else ''}"
     say(f"{index}: {len(opened):,} rows at {address} (Ctrl-C ends it)")

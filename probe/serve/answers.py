@@ -4,6 +4,14 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from probe.embed import Contributions
+
+SUM = "Brighter parts add more to the similarity; it is the sum of all of them."
+OF_TOKENS = (
+    "Brighter patches are those whose own token is more similar. This backbone does not pool by an average, so that "
+)
+OF_TOKENS += "they do not add up to the similarity."
+
 Value = str | int | float | bool | None
 
 
@@ -63,11 +71,23 @@ class Failures(BaseModel):
     """Some of the wrong ones, the most similar first."""
 
 
-class Why(BaseModel):
-    """How much each part of the hit, and of the query, adds to the similarity."""
+class Map(BaseModel):
+    """How much each part of an image adds to the similarity."""
 
-    grid: tuple[int, int]
-    """Rows and columns."""
+    values: list[list[float]]
+    """By rows and columns."""
+    exact: bool
+    """Whether `values` and `rest` add up to the similarity."""
+    rest: float
+    """What does not depend on the image."""
+    seen: tuple[float, float, float, float]
+    """The part of the image that the backbone sees: left, top, width, height as shares of its sides."""
+
+
+class Why(BaseModel):
+    note: str
+    query: Map
+    hit: Map
 
 
 class Problem(BaseModel):
@@ -86,6 +106,14 @@ def row(columns: dict[str, Any]) -> Row:
 def hit(columns: dict[str, Any]) -> Hit:
     own = {name: columns[name] for name in ("rank", "similarity")}
     return Hit(**own, **_row(columns), no_match=columns.get("no_match"))
+
+
+def why(query: Contributions, hit: Contributions) -> Why:
+    return Why(note=SUM if query.exact and hit.exact else OF_TOKENS, query=_map(query), hit=_map(hit))
+
+
+def _map(of: Contributions) -> Map:
+    return Map(values=of.values.tolist(), exact=of.exact, rest=of.rest, seen=of.seen)
 
 
 OWN = ("id", "label", "query", "rank", "similarity", "no_match")

@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from importlib.resources import files
 from typing import Annotated, Any
 
@@ -20,7 +21,7 @@ from feature_cache import StoreError
 from probe.errors import ProbeError, UsageError
 from probe.index import Box, Index
 from probe.serve import answers
-from probe.serve.answers import About, Failures, Found, Health, Problem, Row, Rows
+from probe.serve.answers import About, Failures, Found, Health, Problem, Row, Rows, Why
 from probe.serve.guard import Guard
 from probe.serve.limits import Limits
 from probe.serve.measures import Measures
@@ -38,9 +39,19 @@ LONGEST = 4096  # characters of an id
 log = logging.getLogger("probe.serve")
 
 Id = Annotated[str, Query(max_length=LONGEST, description="Of a row of the index.")]
+HitId = Annotated[str, Query(max_length=LONGEST, description="Of the hit.")]
 BoxText = Annotated[str | None, Query(max_length=80, description="A part of the image, in its pixels: x,y,w,h.")]
 Start = Annotated[int, Query(ge=0, le=1 << 40)]
 Count = Annotated[int, Query(ge=0, le=200)]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What all searches take."""
+
+    k: int
+    where: str | None
+    box: Box | None
 
 
 def create_app(
@@ -73,19 +84,15 @@ def create_app(
     _refuse_in_sentences(app)
     _add_pages(app, measures)
 
-    class Asked:
-        """What all searches take."""
-
-        def __init__(
-            self,
-            k: Annotated[int, Query(ge=1, le=limits.hits, description="Hits.")] = 10,
-            where: Annotated[
-                str | None,
-                Query(max_length=limits.condition, description="A condition on the columns, in SQL: label = 'shoe'."),
-            ] = None,
-            box: BoxText = None,
-        ) -> None:
-            self.k, self.where, self.box = k, where or None, Box.parse(box) if box else None
+    async def asked_for(
+        k: Annotated[int, Query(ge=1, le=limits.hits, description="Hits.")] = 10,
+        where: Annotated[
+            str | None,
+            Query(max_length=limits.condition, description="A condition on the columns, in SQL: label = 'shoe'."),
+        ] = None,
+        box: BoxText = None,
+    ) -> Asked:
+        return Asked(k, where or None, Box.parse(box) if box else None)
 
     async def found(name: str, query: np.ndarray | str, asked: Asked, exclude: frozenset[str], began: float) -> Found:
         search = Search(query, asked.k, asked.where, exclude)
@@ -134,7 +141,7 @@ def create_app(
     @app.get("/api/search", tags=["search"])
     async def search_by_row(
         id: Id,
-        asked: Annotated[Asked, Depends()],
+        asked: Annotated[Asked, Depends(asked_for)],
         exclude_self: Annotated[bool, Query(description="Leave out the row, and copies of its file.")] = True,
     ) -> Found:
         """The rows that are nearest to a row of the index, or to a part of its image."""
@@ -146,7 +153,7 @@ def create_app(
     @app.post("/api/search", tags=["search"], openapi_extra={"requestBody": IMAGE_BODY | {"required": True}})
     async def search_by_image(
         request: Request,
-        asked: Annotated[Asked, Depends()],
+        asked: Annotated[Asked, Depends(asked_for)],
         exclude_self: Annotated[bool, Query(description="Leave out files of the same bytes.")] = False,
         name: Annotated[str, Query(max_length=LONGEST, description="What the answer calls the image.")] = "upload",
     ) -> Found:
@@ -156,6 +163,18 @@ def create_app(
             exclude = await work.run(service.same_as_upload, content) if exclude_self else frozenset()
             vector = await work.run(service.vector_of_upload, content, asked.box)
         return await found(name, vector, asked, exclude, began)
+
+    @app.get("/api/why", tags=["search"])
+    async def why_row(id: Id, hit: HitId, box: BoxText = None) -> Why:
+        """Which parts of a row of the index, and of a hit, make them similar."""
+        return answers.why(*await work.run(service.why_row, id, Box.parse(box) if box else None, hit))
+
+    @app.post("/api/why", tags=["search"], openapi_extra={"requestBody": IMAGE_BODY | {"required": True}})
+    async def why_upload(request: Request, hit: HitId, box: BoxText = None) -> Why:
+        """Which parts of an image, whose file is the body of the request, and of a hit make them similar."""
+        part = Box.parse(box) if box else None
+        async with uploads.received(request) as content:
+            return answers.why(*await work.run(service.why_upload, content, part, hit))
 
     @app.get("/api/failures", tags=["search"])
     async def failures(start: Start = 0, count: Count = 24) -> Failures:

@@ -16,6 +16,7 @@ from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -24,6 +25,7 @@ from probe.serve.refusals import Refused
 
 COOKIE = "probe_token"
 OPEN_TO_ALL = "/health"
+GONE = 499  # as servers count requests whose client has left
 LINGERS = 1.0  # seconds
 POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
 POLICY += "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -73,6 +75,8 @@ class Guard:
 
         try:
             await self._answer(scope)(scope, received, guarded)
+        except ClientDisconnect:
+            status = GONE
         except Exception:  # no answer has a traceback, and the server lives on
             log.exception("an answer failed")
             if not started:

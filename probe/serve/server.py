@@ -10,6 +10,7 @@ import socket
 from functools import partial
 
 import uvicorn
+from PIL import Image
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from probe.errors import UsageError, first_line
@@ -31,6 +32,7 @@ class InTime(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         super().connection_made(transport)
+        self._last = self.cycle
         self._look = self.loop.call_later(self.seconds, self._close_if_idle)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -38,9 +40,11 @@ class InTime(H11Protocol):
         super().connection_lost(exc)
 
     def _close_if_idle(self) -> None:
-        if self.cycle is None or self.cycle.response_complete:
+        ended = self.cycle is None or self.cycle.response_complete
+        if ended and self.cycle is self._last:  # no request has come since the last look
             self.transport.close()
         else:
+            self._last = self.cycle
             self._look = self.loop.call_later(self.seconds, self._close_if_idle)
 
 
@@ -65,8 +69,10 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def serve(index: Index, listening: socket.socket, host: str, token: str | None, limits: Limits) -> None:
-    """Answers until it is interrupted."""
+    """Answers until it is interrupted. Raises ProbeError for an embedder that is not there, or not the index's."""
     _allow_many_files()
+    if index.manifest.embedder:
+        index.embedder.encode(Image.new("RGB", (64, 64)))  # loaded now, so that the first to ask need not wait
     app = create_app(index, limits, token, {host, *LOOPBACK})
     config = uvicorn.Config(
         app,

@@ -13,6 +13,7 @@ import polars as pl
 from PIL import Image
 
 from probe.data import content_digest
+from probe.embed import Contributions, contributions
 from probe.errors import ProbeError, UsageError
 from probe.index import Box, Index
 from probe.serve.failures import WrongHits, find_failures
@@ -44,6 +45,22 @@ class Service:
         if self.index.manifest.embedder is None:
             raise Refused(409, "the vectors of this index were made elsewhere, so that no image can be; name a row.")
         return self.index.embedder.encode(image)[0]
+
+    def why_upload(self, content: bytes, box: Box | None, hit: str) -> tuple[Contributions, Contributions]:
+        """Of the query and of the hit. Raises Refused for a backbone that cannot tell."""
+        return self._why(part_of(decoded(content, self.limits), box, self.limits), hit)
+
+    def why_row(self, id: str, box: Box | None, hit: str) -> tuple[Contributions, Contributions]:
+        return self._why(part_of(self.image(id), box, self.limits), hit)
+
+    def _why(self, query: Image.Image, hit: str) -> tuple[Contributions, Contributions]:
+        image, vector = self.image(hit), self._embedded(query)
+        try:
+            of_hit = contributions(self.index.embedder, image, vector)
+            of_query = contributions(self.index.embedder, query, self.index.vectors([hit])[0])
+        except UsageError as error:
+            raise Refused(409, f"why it matches cannot be told: {error}") from None
+        return of_query, of_hit
 
     def same_as_upload(self, content: bytes) -> frozenset[str]:
         """Ids of the files with these bytes."""

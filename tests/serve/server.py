@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
+CPU = ("--device", "cpu")
 STARTS = 180  # seconds, on a machine under load too
 
 
@@ -59,8 +60,7 @@ def serving(index: Path, *words: str, host: str = "127.0.0.1") -> Iterator[Serve
         said = Path(folder) / "said"
         with said.open("wb") as output:
             process = subprocess.Popen(
-                [sys.executable, "-m", "probe", "serve", str(index), "--port", "0", "--host", host, "--device", "cpu"]
-                + list(words),
+                [sys.executable, "-m", "probe", "serve", str(index), "--port", "0", "--host", host, *CPU, *words],
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 cwd=ROOT,

@@ -79,7 +79,7 @@ def test_rows_images_and_pages_are_there_and_make_no_request_to_elsewhere(index:
         assert not re.search(r"https?://", answer.text), page
     documented = client.get("/openapi.json").json()["paths"]
     assert set(documented) == {
-        *("/api/index", "/api/rows", "/api/row", "/api/image", "/api/search", "/api/failures"),
+        *("/api/index", "/api/rows", "/api/row", "/api/image", "/api/search", "/api/failures", "/api/why"),
         *("/health", "/metrics"),
     }
     page = client.get("/api").text
@@ -118,6 +118,7 @@ def test_an_upload_is_refused_in_one_sentence(client: TestClient, kind: str):
         ("/api/image?id=photos/../photos.index/manifest.json", 404),
         ("/api/search?id=%00", 404),
         ("/api/search?id=%ff%fe", 404),
+        ("/api/why?id=../../etc/passwd&hit=/etc/passwd", 404),
         ("/../../etc/passwd", 404),
         ("/%2e%2e/%2e%2e/etc/passwd", 404),
         ("/api/search?id=x&k=1000", 422),

@@ -6,6 +6,7 @@ import statistics
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection
 from pathlib import Path
 from urllib.parse import quote
 
@@ -103,6 +104,15 @@ def test_connections_that_ask_for_nothing_are_closed(server: Server):
     assert [connection.recv(100) for connection in connections] == [b""] * 50
     for connection in connections:
         connection.close()
+
+
+def test_a_connection_that_goes_on_asking_is_kept(server: Server):
+    connection = HTTPConnection("127.0.0.1", server.port, timeout=60)
+    began = time.monotonic()
+    while time.monotonic() - began < 2.5 * SECONDS:
+        connection.request("GET", "/health")
+        assert connection.getresponse().read() == b'{"status":"ok"}'
+    connection.close()
 
 
 def test_what_is_no_http_is_refused(server: Server):

@@ -45,9 +45,9 @@ function picture(id) {
   return frame;
 }
 
-function card(row, { first = false, why = false } = {}) {
+function card(row, { first = false, why = false, similarity = true } = {}) {
   const button = make("button", { type: "button", tabIndex: first ? 0 : -1 }, picture(row.id));
-  if (row.similarity !== undefined) {
+  if (row.similarity !== undefined && similarity) {
     const line = make("span", { className: "label" }, make("span", { className: "similarity", textContent: row.similarity.toFixed(3) }));
     if (row.no_match) line.append(" ", make("span", { className: "no-match", textContent: "no match" }));
     button.append(line);
@@ -126,7 +126,7 @@ async function search() {
   if (mine !== latest) return;
   $("results-title").textContent = box ? `Hits of a part of ${query.name}` : `Hits of ${query.name}`;
   $("more").hidden = true;
-  fill(found.hits, about.explains);
+  fill(found.hits, about.images);
   const seconds = `${Math.round(found.seconds * 1000).toLocaleString()} ms`;
   say(found.hits.length ? `${count(found.hits.length, "hit", "hits")} of ${query.name} in ${seconds}.` : "No hits: no row is left by the filter.");
 }
@@ -286,7 +286,7 @@ async function listFailures(more = false) {
   const found = await ask("/api/failures", { start, count: ROWS });
   const items = found.failures.map(({ query: asked, hit }) => {
     const between = make("span", { className: "between", textContent: `→ ${hit.similarity.toFixed(3)}` });
-    const [left, right] = [card(asked, { first: true }), card(hit, { first: true })].map((item) => make("div", { className: "hit" }, ...item.children));
+    const [left, right] = [card(asked, { first: true }), card(hit, { first: true, similarity: false })].map((item) => make("div", { className: "hit" }, ...item.children));
     return make("li", { className: "failure" }, left, between, right);
   });
   if (more) $("failures").append(...items);
@@ -338,9 +338,9 @@ function heat(canvas, image, map, part) {
   const [width, height] = part ? [part.w * scale, part.h * scale] : [image.naturalWidth, image.naturalHeight];
   [canvas.width, canvas.height] = [Math.round(width), Math.round(height)];
   const [rows, columns] = [map.values.length, map.values[0].length];
-  const most = Math.max(...map.values.flat(), 1e-9);
+  const all = map.values.flat(), least = map.exact ? 0 : Math.min(...all), range = Math.max(Math.max(...all) - least, 1e-9);
   const small = make("canvas", { width: columns, height: rows }), pixels = new ImageData(columns, rows);
-  map.values.flat().forEach((value, at) => pixels.data.set([0, 0, 0, Math.round(200 * (1 - Math.max(value, 0) / most))], 4 * at));
+  all.forEach((value, at) => pixels.data.set([0, 0, 0, Math.round(200 * (1 - Math.max(value - least, 0) / range))], 4 * at));
   small.getContext("2d").putImageData(pixels, 0, 0);
   const paint = canvas.getContext("2d"), [x, y, w, h] = map.seen;
   paint.drawImage(image, left, top, width, height, 0, 0, canvas.width, canvas.height);
