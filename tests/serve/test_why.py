@@ -35,7 +35,8 @@ def photos(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def images(folder: Path, count: int) -> list[Image.Image]:
-    return [Image.open(file).convert("RGB") for file in sorted(folder.rglob("*.*"))[:count]]
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    return [Image.open(file).convert("RGB") for file in files[:count]]
 
 
 @pytest.mark.slow
