@@ -1,22 +1,39 @@
 """`probe index`: one's own images as something that is searched, and that follows their folders.
 
 probe index create INDEX RUN · add INDEX SOURCE · update INDEX · remove INDEX ID · info · verify · compact
+probe index build INDEX --kind ivf · calibrate INDEX DATA · duplicates INDEX --against OTHER
 """
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from probe.commands.options import DEFAULT, DataRoot, Device, MovedWeights, StoredAs
+from probe.commands.options import DEFAULT, DataRoot, Device, MovedWeights, Scored, StoredAs
 from probe.device import DeviceChoice
 from probe.errors import UsageError
 from probe.precision import PrecisionChoice
+from probe.terminal import visible
 
 if TYPE_CHECKING:
     from probe.index import Changes
 
 SHOWN = 5
+MOST_PRINTED = 100  # pairs
+
+
+class KindChoice(StrEnum):
+    """What `--kind` takes."""
+
+    auto = "auto"
+    flat = "flat"
+    ivf = "ivf"
+    ivfpq = "ivfpq"
+    hnsw = "hnsw"
+    rabitq = "rabitq"
+
+
 HDF5 = (".h5", ".hdf5")
 
 app = typer.Typer(no_args_is_help=True, help="Make an index of images, keep it in step with their folders, check it.")
@@ -138,6 +155,11 @@ def info(index: IndexPath) -> None:
         "segments": f"{len(manifest.segments)}, with {removed:,} removed rows; {decimal(size)} on disk",
         "columns": ", ".join(opened.state.schema) or "none yet",
     }
+    for segment in manifest.segments:
+        if found := segment.approximate:
+            measured = f"recall@10 {found.recall:.3f}, {found.queries_per_second:,.0f} queries/s"
+            rows = f"{segment.rows:,} rows, {decimal(found.bytes)}"
+            lines["approximate"] = f"{found.kind} over {rows}; {measured} on {found.queries} held-out queries"
     for name, value in lines.items():
         console.print(f"{name}: {value}", soft_wrap=True)
     for name, root in manifest.roots.items():
@@ -165,6 +187,88 @@ def compact(index: IndexPath) -> None:
     opened = Index.open(index)
     opened.compact()
     say(f"{index}: {len(opened):,} rows")
+
+
+@app.command(epilog="Example: probe index build photos.index --kind auto --recall 0.95 --memory 2GB")
+def build(
+    index: IndexPath,
+    kind: Annotated[KindChoice, typer.Option(help="flat is exact; auto chooses, and says why.")] = KindChoice.auto,
+    recall: Annotated[float, typer.Option(help="Of the 10 nearest, which share is to be found.")] = 0.95,
+    memory: Annotated[
+        str | None, typer.Option(help="That it may take: 2GB, 500MB.", show_default="half of what is free")
+    ] = None,
+) -> None:
+    """Make an approximate structure over the rows of a large index, tuned to a recall, and measure it.
+
+    What is added later is searched exactly, beside it. flat takes the structure away again.
+    """
+    from probe.index import Index, parse_bytes
+    from probe.progress import say
+
+    opened = Index.open(index)
+    opened.build(kind.value, recall=recall, memory=parse_bytes(memory) if memory else None, say=say)
+
+
+@app.command(epilog="Example: probe index duplicates train.index --against test.index --page leaks.html")
+def duplicates(
+    index: IndexPath,
+    against: Annotated[
+        Path | None, typer.Option(metavar="INDEX", help="Compare with the images of this one.", show_default=False)
+    ] = None,
+    threshold: Annotated[float, typer.Option(help="The least cosine of near-duplicates.")] = 0.95,
+    csv: Annotated[Path | None, typer.Option(help="Write the pairs as CSV.", show_default=False)] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the pairs as JSON.")] = False,
+    page: Annotated[Path | None, typer.Option(help="Write an HTML page of the groups.", show_default=False)] = None,
+    run: Run = None,
+) -> None:
+    """Find near-duplicates in an index, or between two: which test images are in the training set?"""
+    from probe.index import Index, duplicates_page, near_pairs
+    from probe.progress import say, track
+    from probe.storage import replacing_file, write_whole
+    from probe.terminal import literal
+
+    opened = Index.open(index, run=run)
+    other = Index.open(against) if against else None
+    total = len(opened) * len(other) if other else len(opened) * (len(opened) + 1) // 2
+    with track("compare", total, "pairs", patience=1.0) as advance:
+        found = near_pairs(opened, other, threshold, advance)
+    say(f"{found.pairs.height:,} pairs of {threshold:g} or more, in {found.groups:,} groups")
+    if csv:
+        import polars as pl
+
+        safe = found.pairs.with_columns(pl.col("a", "b").map_elements(literal, pl.String))
+        with replacing_file(csv) as temporary:
+            safe.write_csv(temporary)
+    if page:
+        write_whole(page, duplicates_page(found, opened, other).encode())
+    if as_json:
+        typer.echo(found.pairs.write_json())
+    elif not csv and not page:
+        for row in found.pairs.head(MOST_PRINTED).iter_rows(named=True):
+            typer.echo(f"{row['similarity']:.4f}  {visible(row['a'])}  {visible(row['b'])}")
+        if found.pairs.height > MOST_PRINTED:
+            say(f"and {found.pairs.height - MOST_PRINTED:,} more; --csv FILE has all")
+
+
+@app.command(epilog="Example: probe index calibrate photos.index pocket")
+def calibrate(
+    index: IndexPath,
+    data: Annotated[str, typer.Argument(metavar="DATA", help="A data set with a manifest: what queries will be like.")],
+    split: Annotated[Scored, typer.Option(help="Of the data; its classes should be none that were trained on.")] = (
+        Scored.val
+    ),
+    run: Run = None,
+    weights: MovedWeights = None,
+    device: Device = DeviceChoice.auto,
+    data_root: DataRoot = DEFAULT.data_root,
+) -> None:
+    """Learn how similar hits are of images that the index has nothing of, for `probe search --false-match-rate`."""
+    from probe.index import Index
+    from probe.progress import say
+
+    opened = Index.open(index, run=run, weights=weights, device=device)
+    record = opened.calibrate(data, split=split.value, data_root=data_root, show_progress=True)
+    say(record.promise)
 
 
 def _say(changes: "Changes") -> None:

@@ -37,6 +37,11 @@ def search(
     box: Annotated[
         str | None, typer.Option(metavar="X,Y,W,H", help="Search for a part of the image, in pixels.")
     ] = None,
+    false_match_rate: Annotated[
+        float | None,
+        typer.Option(help="Say which hits are none: this share of queries without a match gets one, as 0.05."),
+    ] = None,
+    exact: Annotated[bool, typer.Option("--exact", help="Exactly, where there is a structure too.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON in place of tables.")] = False,
     page: Annotated[Path | None, typer.Option(help="Write an HTML page of the hits.", show_default=False)] = None,
     open_page: Annotated[bool, typer.Option("--open", help="Show the hits in the browser.")] = False,
@@ -48,13 +53,20 @@ def search(
     """Search an index for the images that are most similar to each of the images."""
     from probe.embed import named_images
     from probe.index import Box, Index, Query
+    from probe.progress import say
 
     opened = Index.open(index, run=run, weights=weights, device=device, precision=precision)
     taken, without = named_images(images), named_images(minus or [])
     part = Box.parse(box) if box else None
     together = [taken] if mean else [[image] for image in taken]
     queries = [Query(_name(each, without), each, without, part) for each in together]
-    hits = opened.search(queries, k, where=where, exclude_self=exclude_self)
+    hits = opened.search(
+        queries, k, where=where, exclude_self=exclude_self, exact=exact, false_match_rate=false_match_rate
+    )
+    if not hits.exact:
+        say("found by an approximate structure, which can miss a neighbour; --exact finds all")
+    if false_match_rate is not None and opened.manifest.no_match:
+        say(opened.manifest.no_match.promise)
     if as_json:
         typer.echo(hits.to_json())
     else:
@@ -78,14 +90,14 @@ def _print(hits: "Hits") -> None:
     from probe.terminal import printer
 
     console = printer()
-    shown = ["rank", "similarity", "id", *(["label"] if "label" in hits.frame.columns else [])]
+    shown = ["rank", "similarity", *(name for name in ("match", "id", "label") if name in hits.frame.columns)]
     for number, query in enumerate(hits.queries):
         console.print(Text(query, style="bold"), soft_wrap=True)
         table = Table(box=None, padding=(0, 2, 0, 0))
         for name in shown:
             table.add_column(name, justify="right" if name in ("rank", "similarity") else "left", no_wrap=True)
         for row in hits.of(number).iter_rows(named=True):
-            cells = {**row, "similarity": f"{row['similarity']:.4f}"}
+            cells = {**row, "similarity": f"{row['similarity']:.4f}", "match": "yes" if row.get("match") else "no"}
             table.add_row(*(Text("" if cells[name] is None else str(cells[name])) for name in shown))
         console.print(table if table.rows else "nothing: no row is searched")
 

@@ -1,6 +1,11 @@
+from .duplicates import NearDuplicates as NearDuplicates
+from .duplicates import duplicates_page as duplicates_page
+from .duplicates import near_pairs as near_pairs
 from .following import Changes as Changes
 from .hits import Hits as Hits
 from .index import Index as Index
+from .kinds import Choice as Choice
+from .kinds import parse_bytes as parse_bytes
 from .page import hits_page as hits_page
 from .query import Box as Box
 from .query import Query as Query

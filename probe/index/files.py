@@ -8,8 +8,9 @@ it, also where the next writer removes it.
 """
 
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xxhash
@@ -20,16 +21,31 @@ from probe.storage import replacing_file
 
 BLOCK_BYTES = 4 << 20
 
+Write = Callable[[bytes | memoryview], int]
+
 
 def write_file(path: Path, blocks: Iterable[bytes | memoryview]) -> str:
     """Writes the blocks one after the other, and returns their digest. Raises ProbeError where the disk gives back
     other bytes than it was given."""
+
+    def fill(write: Write) -> None:
+        for block in blocks:
+            write(block)
+
+    return write_by(path, fill)
+
+
+def write_by(path: Path, fill: Callable[[Write], object]) -> str:
+    """As `write_file`, of what `fill` writes."""
     written = xxhash.xxh3_128()
     with replacing_file(path) as temporary:
         with temporary.open("wb") as file:
-            for block in blocks:
-                file.write(block)
+
+            def write(block: bytes | memoryview) -> int:
                 written.update(block)
+                return file.write(block)
+
+            fill(write)
         with temporary.open("rb") as file:
             if _digest(file) != written.hexdigest():
                 raise ProbeError(f"{path}: the disk gives back other bytes than it was given; mend it and start again.")
@@ -68,6 +84,12 @@ class CheckedFile:
         np.lib.format.read_magic(self._file)
         shape, _, dtype = np.lib.format.read_array_header_1_0(self._file)
         return np.memmap(self._file, dtype, "r", self._file.tell(), shape)
+
+    def read_by(self, read: Callable[[Callable[[int], bytes]], Any]) -> Any:
+        """What `read` makes of the file, which it is given as something to read from."""
+        self.check()
+        self._file.seek(0)
+        return read(self._file.read)
 
     def check(self) -> None:
         """Reads every byte."""

@@ -3,7 +3,8 @@
 A segment's rows are ordered by id, and similarities are the same bits in any batch. So the answer is that of one
 matrix of all rows in the order of their ids, whatever segments there are: that of an index built anew.
 
-    find(queries, segments, rows, k=10, excluded, "cosine")
+    found = search_segment(queries, segment, segment.rows, 10, NO_PAIRS, "cosine")
+    best([found], 10)
 """
 
 from collections.abc import Sequence
@@ -14,63 +15,44 @@ import polars as pl
 from probe.index.segment import Segment
 from probe.search import Distance, Vectors, search
 
+NO_PAIRS = np.zeros((0, 2), np.int64)
+SCHEMA = {"query": pl.Int64, "id": pl.String, "similarity": pl.Float64, "row": pl.Int64}
 
-def find(
-    queries: np.ndarray,
-    segments: Sequence[Segment],
-    rows: Sequence[np.ndarray],
-    k: int,
-    excluded: Sequence[np.ndarray],
-    distance: Distance,
+
+def best(of_segments: Sequence[pl.DataFrame], k: int) -> pl.DataFrame:
+    """Of each query the k best of its candidates, best first, with the number of their `segment`."""
+    numbered = [found.with_columns(segment=pl.lit(number)) for number, found in enumerate(of_segments)]
+    together = pl.concat([pl.DataFrame(schema={**SCHEMA, "segment": pl.Int32}), *numbered])
+    return _best(together, k)
+
+
+def search_segment(
+    queries: np.ndarray, segment: Segment, rows: np.ndarray, k: int, excluded: np.ndarray, distance: Distance
 ) -> pl.DataFrame:
-    """Of each query its k best, or fewer: `query`, `id`, `similarity`, `segment`, `row`; best first.
+    """The candidates of each query (Q, d): its k best among these rows (n,), ascending, or fewer.
 
-    queries (Q, d). Of each segment: `rows` (n,) int64, ascending, those that are searched; `excluded` (P, 2) int64
-    pairs of a query and a row that is not for it. Raises ProbeError for a query that has no direction.
+    excluded: (P, 2) int64 pairs of a query and a row that is not for it. Raises ProbeError for a query that has no
+    direction.
     """
-    found = [
-        _of_segment(queries, number, segment, kept, k, pairs, distance)
-        for number, (segment, kept, pairs) in enumerate(zip(segments, rows, excluded, strict=True))
-        if len(kept)
-    ]
-    return best(pl.concat(found) if found else _nothing(), k)
-
-
-def best(candidates: pl.DataFrame, k: int) -> pl.DataFrame:
-    """Of each query the k best of its candidates."""
-    ordered = candidates.sort("query", "similarity", "id", descending=[False, True, False])
-    return ordered.filter(pl.int_range(pl.len()).over("query") < k)
-
-
-def _of_segment(
-    queries: np.ndarray,
-    number: int,
-    segment: Segment,
-    rows: np.ndarray,
-    k: int,
-    pairs: np.ndarray,
-    distance: Distance,
-) -> pl.DataFrame:
-    whole = len(rows) == len(segment)
-    at = np.searchsorted(rows, pairs[:, 1])
-    there = rows[np.minimum(at, len(rows) - 1)] == pairs[:, 1]
-    left_out = np.stack([pairs[there, 0], at[there]], axis=1)
-    vectors = Vectors(segment.vectors, None if whole else rows)
+    if not len(rows):
+        return pl.DataFrame(schema=SCHEMA)
+    at = np.searchsorted(rows, excluded[:, 1])
+    there = rows[np.minimum(at, len(rows) - 1)] == excluded[:, 1]
+    left_out = np.stack([excluded[there, 0], at[there]], axis=1)
+    vectors = Vectors(segment.vectors, None if len(rows) == len(segment) else rows)
     found = search(Vectors(queries), vectors, min(k, len(rows)), left_out, distance)
     query, place = np.nonzero(found.rows >= 0)
-    chosen = rows[found.rows[query, place]]
-    return pl.DataFrame(
-        {
-            "query": query,
-            "id": segment.frame["id"].gather(chosen),
-            "similarity": found.similarities[query, place] + 0.0,  # no minus zero, which sorts apart
-            "segment": np.full(len(query), number),
-            "row": chosen,
-        },
-        schema=_nothing().schema,
-    )
+    return candidates(segment, query, rows[found.rows[query, place]], found.similarities[query, place], k)
 
 
-def _nothing() -> pl.DataFrame:
-    kinds = {"query": pl.Int64, "id": pl.String, "similarity": pl.Float64, "segment": pl.Int64, "row": pl.Int64}
-    return pl.DataFrame(schema=kinds)
+def candidates(segment: Segment, query: np.ndarray, row: np.ndarray, similarity: np.ndarray, k: int) -> pl.DataFrame:
+    """The k best of each query among pairs (P,) of a query and a row of a segment."""
+    ids = segment.frame["id"].gather(row)
+    similarity = similarity + 0.0  # no minus zero, which might sort apart
+    frame = pl.DataFrame({"query": query, "id": ids, "similarity": similarity, "row": row}, schema=SCHEMA)
+    return _best(frame, k)
+
+
+def _best(frame: pl.DataFrame, k: int) -> pl.DataFrame:
+    ordered = frame.sort("query", "similarity", "id", descending=[False, True, False])
+    return ordered.filter(pl.int_range(pl.len()).over("query") < k)

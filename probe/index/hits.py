@@ -22,6 +22,8 @@ class Hits:
     frame: pl.DataFrame
     """A row a hit: `query` (its number, from 0), `rank` (from 1), `id`, `similarity` (float64: the cosine, or minus the
     Euclidean distance), and the columns of the index. A query has fewer than k where the index has."""
+    exact: bool = True
+    """Whether no neighbour can have been missed."""
 
     def of(self, query: int) -> pl.DataFrame:
         """(n, ...) The hits of one query."""

@@ -8,11 +8,11 @@ has an index open sees the state that it opened, whole, whatever is changed mean
     index.search("query.jpg", k=10).frame
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cached_property
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 import numpy as np
 import polars as pl
@@ -21,16 +21,20 @@ from PIL import Image
 from feature_cache import FeatureStore, writer_lock
 from probe.embed import Embedder, GivenImage, Images, list_images, load
 from probe.errors import UsageError
+from probe.index.approximate import build, find_in
 from probe.index.embedders import record_of
-from probe.index.flat import find
+from probe.index.flat import NO_PAIRS, best, search_segment
 from probe.index.following import OF_IMAGES, Changes, follow, images_of
 from probe.index.hits import FIRST, Hits
-from probe.index.manifest import IndexManifest, VectorType, read_manifest
+from probe.index.kinds import FREE, KINDS, Choice, KindName, choose, require_kind
+from probe.index.manifest import IndexManifest, NoMatchRecord, VectorType, read_manifest
+from probe.index.no_match import calibration_images, threshold
 from probe.index.query import Query, vectors_of
 from probe.index.selection import rows_where
 from probe.index.sources import content_of, list_again, list_source, place_of
 from probe.index.state import State
 from probe.index.writer import Writer, writing
+from probe.memory import free_memory
 from probe.progress import Advance, track
 from probe.search import Distance
 from probe.storage import new_folder
@@ -38,7 +42,7 @@ from probe.workspace import Workspace
 
 AT_ONCE = 1 << 20  # vectors that become a segment
 SHOWN = 5
-RESERVED = {*FIRST, "source", "image", "vector", *OF_IMAGES}
+RESERVED = {*FIRST, "match", "source", "image", "vector", *OF_IMAGES}
 
 
 class Index:
@@ -165,13 +169,20 @@ class Index:
         exclude_self: bool = False,
         exclude: Sequence[Collection[str]] | None = None,
         names: Sequence[str] | None = None,
+        exact: bool = False,
+        false_match_rate: float | None = None,
     ) -> Hits:
-        """The k nearest rows of each query, exactly; equal similarities are ordered by id.
+        """The k nearest rows of each query; equal similarities are ordered by id.
+
+        They are found exactly, unless the index has an approximate structure (`build`): then `exact` asks for it, and
+        with `where` they are found exactly as well. Similarities are exact always.
 
         `queries`: images as `Embedder.encode` takes them, `Query`s, or (Q, d) vectors of floats. `where`: a condition
         on the columns in Polars' SQL, `domain = 'shoes' AND width > 300`; only these rows are searched. `exclude_self`:
         no file of the query, wherever it lies. `exclude`: of each query, ids that are not for it. `names`: what the
-        queries are called. Raises UsageError for a condition that cannot be read, and for another dimension.
+        queries are called. `false_match_rate`: hits get a column `match`, which is false below a threshold that at most
+        this share of queries surpass of which the index has nothing (`calibrate` says which queries). Raises UsageError
+        for a condition that cannot be read, for another dimension, and where the index is not calibrated.
         """
         if isinstance(queries, np.ndarray) and queries.dtype.kind == "f":
             if exclude_self:
@@ -189,10 +200,20 @@ class Index:
             raise UsageError(
                 f"`exclude` is of {len(exclude)} queries, and there are {len(vectors)}; give each its own."
             )
-        state = self.state
-        rows, excluded = rows_where(state, where), _pairs(state, exclude or [])
-        found = find(vectors, state.segments, rows, k, excluded, state.manifest.distance)
-        return Hits(tuple(names or called), _with_columns(state, found))
+        state, distance = self.state, self.manifest.distance
+        pairs = _pairs(state, exclude or [])
+        rows = rows_where(state, where) if exact or where or not state.is_approximate else None
+        found = [
+            find_in(vectors, segment, k, excluded, distance)
+            if rows is None and segment.approximate
+            else search_segment(vectors, segment, segment.rows if rows is None else rows[number], k, excluded, distance)
+            for number, (segment, excluded) in enumerate(zip(state.segments, pairs, strict=True))
+        ]
+        frame = _with_columns(state, best(found, k))
+        if false_match_rate is not None:
+            limit = threshold(state, false_match_rate)
+            frame = frame.insert_column(len(FIRST), (frame["similarity"] > limit).alias("match"))
+        return Hits(tuple(names or called), frame, exact=rows is not None)
 
     def _with_same_files(
         self, queries: Sequence[Query], exclude: Sequence[Collection[str]] | None
@@ -302,6 +323,65 @@ class Index:
         with self._changing() as writer:
             return writer.forget(name)
 
+    def build(
+        self,
+        kind: KindName | Literal["auto"] = "auto",
+        *,
+        recall: float = 0.95,
+        memory: int | None = None,
+        say: Callable[[str], None] = lambda line: None,
+    ) -> Choice:
+        """Makes an approximate structure over the rows that are there, by which they are searched from then on; what is
+        added later is searched exactly, beside it. `flat` takes the structure away.
+
+        `auto` chooses by the number of rows and `memory` in bytes, by default half of what is free. The structure is
+        tuned to the `recall` of the 10 nearest that is wanted, on held-out queries; what was measured is kept in the
+        manifest. Raises UsageError for an unknown kind, for fewer than 10,000 rows, and where faiss is not installed.
+        """
+        require_kind(kind)
+        if not 0 < recall <= 1:
+            raise UsageError(f"a recall of {recall} cannot be wanted; name a share above 0, of 1 at most.")
+        with self._changing() as writer:
+            allowed = int(FREE * free_memory()) if memory is None else memory
+            asked = Choice(kind, "as asked") if kind != "auto" else choose(len(self), self.manifest.dim, allowed)
+            say(f"{asked.kind}: {asked.reason}")
+            if asked.kind == "flat":
+                writer.compact(anew=writer.state.is_approximate)
+                return asked
+            writer.compact(anew=False)
+            if not writer.state.segments:
+                raise UsageError(f"{self.path} has no rows; add some first.")
+            segment = writer.state.segments[0]
+            name = f"{segment.record.name}.{writer.state.manifest.state + 1:06d}"
+            record = build(segment, KINDS[asked.kind], self.path, name, recall, self.manifest.distance, say)
+            writer.commit([segment.record.model_copy(update={"approximate": record})])
+            return asked
+
+    def calibrate(
+        self, data: str, *, split: str = "val", data_root: Path | None = None, show_progress: bool = False
+    ) -> NoMatchRecord:
+        """Learns how similar the best hits are of queries of which the index has nothing: images of a data set, each
+        searched for among the rows that are not of its class. At most 1,000 of them are drawn, at random.
+
+        Do it again when the index has grown. Raises UsageError for data without images of that split, and for an
+        empty index.
+        """
+        images = calibration_images(data, split, data_root or Workspace.of_user().data_root)
+        with self._changing() as writer:
+            self.state = writer.state
+            if not len(self):
+                raise UsageError(f"{self.path} has no rows to calibrate by; add some first.")
+            queries = [Query(image.name, [image]) for image, _, _ in images]
+            with _progress(len(images), show_progress) as advance:
+                vectors = vectors_of(queries, self.embedder)
+                advance(len(images))
+            classes = [self.state.ids_of_class(label, domain) for _, label, domain in images]
+            exclude = self._with_same_files(queries, classes)
+            scores = self.search(vectors, k=1, exclude=exclude, exact=True).frame["similarity"].sort()
+            record = NoMatchRecord(data=data, split=split, rows=len(self), scores=tuple(scores))
+            writer.commit(self.manifest.segments, no_match=record)
+            return record
+
     def compact(self) -> None:
         """Writes all rows as one segment, without those that are removed."""
         with self._changing() as writer:
@@ -335,7 +415,7 @@ def _pairs(state: State, exclude: Sequence[Collection[str]]) -> list[np.ndarray]
     for segment in state.segments if pairs else ():
         rows = segment.frame.select("id").with_row_index("row")
         found.append(wanted.join(rows, on="id").select("query", pl.col("row").cast(pl.Int64)).to_numpy())
-    return found or [np.zeros((0, 2), np.int64)] * len(state.segments)
+    return found or [NO_PAIRS] * len(state.segments)
 
 
 def _with_columns(state: State, found: pl.DataFrame) -> pl.DataFrame:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import xxhash
-from pydantic import Field, NonNegativeInt, PositiveInt, ValidationError
+from pydantic import Field, FiniteFloat, NonNegativeInt, PositiveInt, ValidationError
 
 from feature_cache import StoreError, require_regular, sync
 from probe.errors import UsageError, first_line
@@ -23,10 +23,10 @@ from probe.validation import Strict, describe
 
 FILE = "manifest.json"
 LARGEST = 64 << 20  # bytes that no manifest has
-OWN = re.compile(r"\.?\d{6,}(\.removed-\d{6,})?\.(npy|parquet)(\.[^.]*-\d+)?")
+OWN = re.compile(r"\.?\d{6,}(\.(removed-)?\d{6,})?\.(npy|parquet|faiss)(\.[^.]*-\d+)?")
 """The names that a writer of an index gives, temporary ones too."""
 
-Name = Annotated[str, Field(pattern=r"^\d{6,}(\.removed-\d{6,})?$")]
+Name = Annotated[str, Field(pattern=r"^\d{6,}(\.(removed-)?\d{6,})?$")]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 VectorType = Literal["float32", "float16"]
 
@@ -64,6 +64,24 @@ class RemovedRecord(Strict):
     rows: PositiveInt
 
 
+class ApproximateRecord(Strict):
+    """A structure of faiss over a segment, and how good it was when it was made."""
+
+    name: Name
+    digest: Digest
+    kind: Literal["ivf", "ivfpq", "hnsw", "rabitq"]
+    effort: PositiveInt
+    """How much of it a query looks at: lists probed, or nodes kept."""
+    wanted: float
+    recall: float
+    """Of the 10 nearest, the share that it found of what the exact search finds, on held-out queries."""
+    queries: PositiveInt
+    """So many."""
+    queries_per_second: float
+    threads: PositiveInt
+    bytes: PositiveInt
+
+
 class SegmentRecord(Strict):
     """Vectors in `name`.npy and the columns of the same rows, ordered by id, in `name`.parquet."""
 
@@ -72,6 +90,7 @@ class SegmentRecord(Strict):
     vectors: Digest
     columns: Digest
     removed: RemovedRecord | None = None
+    approximate: ApproximateRecord | None = None
 
     @property
     def live(self) -> int:
@@ -79,7 +98,27 @@ class SegmentRecord(Strict):
 
     @property
     def files(self) -> list[str]:
-        return [f"{self.name}.npy", f"{self.name}.parquet", *([f"{self.removed.name}.npy"] if self.removed else [])]
+        removed = [f"{self.removed.name}.npy"] if self.removed else []
+        approximate = [f"{self.approximate.name}.faiss"] if self.approximate else []
+        return [f"{self.name}.npy", f"{self.name}.parquet", *removed, *approximate]
+
+
+class NoMatchRecord(Strict):
+    """How similar the best hits are of queries that the index has nothing of."""
+
+    data: str
+    split: str
+    rows: PositiveInt
+    """Of the index when it was calibrated."""
+    scores: tuple[FiniteFloat, ...]
+    """Of each query, ascending."""
+
+    @property
+    def promise(self) -> str:
+        return (
+            f"calibrated on {len(self.scores):,} queries of {self.data} ({self.split}) among {self.rows:,} rows: the "
+            "promise is of queries like these of which the index has nothing, and of an index of these rows"
+        )
 
 
 class IndexManifest(Strict):
@@ -94,6 +133,7 @@ class IndexManifest(Strict):
     """None for an index of vectors that were made elsewhere."""
     sources: tuple[SourceRecord, ...] = ()
     segments: tuple[SegmentRecord, ...] = ()
+    no_match: NoMatchRecord | None = None
 
     @property
     def rows(self) -> int:

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from typing import Any
 
 from jinja2 import Environment, StrictUndefined, Template
 from PIL import Image
@@ -54,9 +55,13 @@ def hits_page(index: Index, queries: Sequence[Query], hits: Hits) -> str:
         lines = [
             [image.name, *([f"part {','.join(map(str, query.box))}"] if query.box else [])] for image in query.images
         ]
-        lines += [[f"{row['rank']} · {row['similarity']:.4f}", row["id"], row.get("label") or ""] for row in found]
+        lines += [[_ranked(row), row["id"], row.get("label") or ""] for row in found]
         sections.append(Section(query.name, pictures(opened, lines, queries=len(query.images))))
     return page("Hits", f"{index.path}: {len(index):,} rows", sections)
+
+
+def _ranked(row: dict[str, Any]) -> str:
+    return f"{row['rank']} · {row['similarity']:.4f}" + ("" if row.get("match", True) else " · no match")
 
 
 def pictures(opened: Sequence[Open], lines: Sequence[Sequence[str]], queries: int = 0) -> list[Picture]:

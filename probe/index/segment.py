@@ -5,9 +5,11 @@ segment.frame, segment.live      # the columns of all its rows, and which of the
 """
 
 import io
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -32,6 +34,10 @@ class Segment:
         self._columns = CheckedFile(folder / f"{record.name}.parquet", record.columns)
         removed = record.removed
         self._removed = CheckedFile(folder / f"{removed.name}.npy", removed.digest) if removed else None
+        self._structure: Any = None
+        self._reading = threading.Lock()
+        faiss = record.approximate
+        self.approximate = CheckedFile(folder / f"{faiss.name}.faiss", faiss.digest) if faiss else None
 
     def __len__(self) -> int:
         """Rows, removed ones too."""
@@ -55,6 +61,13 @@ class Segment:
             live[self._removed.array()] = False
         return live
 
+    def structure(self, read: Callable[[Callable[[int], bytes]], Any]) -> Any:
+        """What `read` makes of the file of its approximate structure, once."""
+        with self._reading:
+            if self._structure is None and self.approximate:
+                self._structure = self.approximate.read_by(read)
+        return self._structure
+
     @property
     def rows(self) -> np.ndarray:
         """(n,) int64: those that are there, ascending."""
@@ -68,7 +81,7 @@ class Segment:
 
     def check(self) -> None:
         """Reads every byte. Raises ProbeError for a file that is not what was written."""
-        for file in (self._vectors, self._columns, self._removed):
+        for file in (self._vectors, self._columns, self._removed, self.approximate):
             if file:
                 file.check()
         if self.vectors.shape[0] != len(self) or self.frame.height != len(self):

@@ -45,6 +45,11 @@ class State:
 
         return State(self.folder, manifest, [segment(record) for record in manifest.segments])
 
+    @property
+    def is_approximate(self) -> bool:
+        """Whether a segment has an approximate structure."""
+        return any(segment.approximate for segment in self.segments)
+
     @cached_property
     def frame(self) -> pl.DataFrame:
         """(N, ...) `id` and the other columns of all rows, ordered by id."""
@@ -65,6 +70,15 @@ class State:
         frames = [segment.frame.filter(segment.live) for segment in self.segments if column in segment.frame.columns]
         found = [frame.filter(pl.col(column).is_in(values))["id"] for frame in frames]
         return pl.concat([pl.Series("id", [], pl.String), *found])
+
+    def ids_of_class(self, label: str, domain: str) -> list[str]:
+        """(n,) Of all rows that have this label; in this domain, where they have one."""
+        if "label" not in self.schema:
+            return []
+        columns = {"id": pl.String, "label": pl.String, "domain": pl.String}
+        rows = pl.concat([pl.DataFrame(schema=columns), self.frame], how="diagonal")
+        elsewhere = pl.col("domain").is_not_null() & (pl.col("domain") != domain)
+        return rows.filter((pl.col("label") == label) & ~elsewhere)["id"].to_list()
 
     def vectors(self, ids: Sequence[str]) -> np.ndarray:
         """(n, d) float32. Raises UsageError for ids that are not there."""

@@ -43,13 +43,13 @@ class Writer:
     def put(self, frame: pl.DataFrame, vectors: np.ndarray) -> None:
         """Rows of columns (n, ...) and vectors (n, d) take the place of those with their ids, or are added.
 
-        They become one segment, and with it those before it that are not larger, so that there are always few. Raises
-        UsageError for what cannot be rows of this index.
+        They become one segment, and with it those before it that are not larger, so that there are always few; what has
+        an approximate structure stays as it is. Raises UsageError for what cannot be rows of this index.
         """
         self._require(frame, vectors)
         kept = [Segment(self.state.folder, record) for record in self._segments_without(frame["id"])]
         parts, rows = [(frame, Vectors(vectors))], len(frame)
-        while kept and kept[-1].record.live <= rows:
+        while kept and kept[-1].record.live <= rows and not kept[-1].approximate:
             segment = kept.pop()
             parts.insert(0, segment.part)
             rows += segment.record.live
@@ -60,11 +60,12 @@ class Writer:
         if len(ids):
             self.commit(self._segments_without(ids))
 
-    def compact(self) -> None:
-        """All rows as one segment, without those that are removed."""
+    def compact(self, anew: bool = False) -> None:
+        """All rows as one segment, without those that are removed, and without an approximate structure where there is
+        anything to do; `anew`: also where there is not."""
         segments = self.state.segments
-        if len(segments) > 1 or any(segment.record.removed for segment in segments):
-            self.commit([self._write([segment.part for segment in segments])])
+        if anew or len(segments) > 1 or any(segment.record.removed for segment in segments):
+            self.commit([self._write([segment.part for segment in segments])] if segments else [])
 
     def register(self, records: Iterable[SourceRecord]) -> None:
         """Sources are known before their images are there, so that `update` goes on with what an `add` has left.

@@ -19,25 +19,6 @@ from probe.runs import RunDirectory
 from tests.embed.conftest import World
 
 
-@pytest.fixture(scope="module")
-def folder(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Photographs of the test split, in a folder for each class."""
-    home = tmp_path_factory.mktemp("photographs") / "photos"
-    for image, label in world.manifest.split("test").select("image", "label").iter_rows():
-        place = home / label / Path(image).name
-        place.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(world.folder / image, place)
-    return home
-
-
-@pytest.fixture(scope="module")
-def indexed(run: RunDirectory, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("index") / "photos.index"
-    changes = Index.create(path, run.path, device="cpu").add(folder)
-    assert (changes.added, changes.unchanged, changes.failures) == (len(files(folder)), 0, [])
-    return path
-
-
 @pytest.fixture
 def index(indexed: Path) -> Index:
     return Index.open(indexed, device="cpu")
