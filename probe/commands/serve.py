@@ -23,6 +23,9 @@ def serve(
         str | None,
         typer.Option(envvar="PROBE_SERVE_TOKEN", help="What everybody has to show.", show_default="none, or drawn"),
     ] = None,
+    false_match_rate: Annotated[
+        float | None, typer.Option(help="Mark hits as no match, by the threshold for this rate.", show_default=False)
+    ] = None,
     upload_megabytes: Annotated[int, typer.Option("--upload-mb", min=1, help="The largest file that is taken.")] = 25,
     seconds: Annotated[int, typer.Option(min=1, help="For an upload to arrive, and for its answer.")] = 30,
     threads: Annotated[
@@ -56,6 +59,6 @@ def serve(
     address = f"http://{place}:{listening.getsockname()[1]}/{f'?token={token}' if token else ''}"
     say(f"{index}: {len(opened):,} rows at {address} (Ctrl-C ends it)")
     try:
-        answer(opened, listening, host, token, limits)
+        answer(opened, listening, host, token, limits, false_match_rate)
     except KeyboardInterrupt:
         say("stopped")

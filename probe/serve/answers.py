@@ -24,6 +24,8 @@ class About(BaseModel):
     """Whether images can be searched for, and not only rows: the index has an embedder."""
     columns: dict[str, str]
     """What a filter can name, each with its type."""
+    promise: str | None
+    """What "no match" means; null where no rate was asked for, or the index is not calibrated for its rows."""
     upload_bytes: int
     """The largest file that is taken."""
 
@@ -45,7 +47,7 @@ class Hit(Row):
     similarity: float
     """The cosine, or minus the Euclidean distance."""
     no_match: bool | None
-    """Whether it is too far away to be the same thing; null where the index has no threshold."""
+    """Whether it is less similar than the index's threshold; null where there is none."""
 
 
 class Found(BaseModel):
@@ -105,7 +107,7 @@ def row(columns: dict[str, Any]) -> Row:
 
 def hit(columns: dict[str, Any]) -> Hit:
     own = {name: columns[name] for name in ("rank", "similarity")}
-    return Hit(**own, **_row(columns), no_match=columns.get("no_match"))
+    return Hit(**own, **_row(columns), no_match=None if columns.get("match") is None else not columns["match"])
 
 
 def why(query: Contributions, hit: Contributions) -> Why:
@@ -116,7 +118,7 @@ def _map(of: Contributions) -> Map:
     return Map(values=of.values.tolist(), exact=of.exact, rest=of.rest, seen=of.seen)
 
 
-OWN = ("id", "label", "query", "rank", "similarity", "no_match")
+OWN = ("id", "label", "query", "rank", "similarity", "match")
 
 
 def _row(columns: dict[str, Any]) -> dict[str, Any]:

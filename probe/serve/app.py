@@ -26,7 +26,7 @@ from probe.serve.guard import Guard
 from probe.serve.limits import Limits
 from probe.serve.measures import Measures
 from probe.serve.refusals import Refused
-from probe.serve.searches import Search, Searches
+from probe.serve.searches import Search, Searches, is_calibrated
 from probe.serve.service import LARGEST, SMALLEST, Service
 from probe.serve.uploads import Uploads
 from probe.serve.work import Work, answer
@@ -55,11 +55,15 @@ class Asked:
 
 
 def create_app(
-    index: Index, limits: Limits, token: str | None = None, hosts: Iterable[str] = ("localhost", "127.0.0.1", "::1")
+    index: Index,
+    limits: Limits,
+    token: str | None = None,
+    hosts: Iterable[str] = ("localhost", "127.0.0.1", "::1"),
+    false_match_rate: float | None = None,
 ) -> FastAPI:
     """`token`: what everybody has to show, where there is one; without one, only requests that ask for one of `hosts`
-    are answered."""
-    service, searches, work = Service(index, limits), Searches(index, limits), Work(limits)
+    are answered. `false_match_rate`: hits below the threshold for it are told to be no match."""
+    service, searches, work = Service(index, limits), Searches(index, limits, false_match_rate), Work(limits)
     uploads, measures = Uploads(limits), Measures()
     measures.gauge("probe_rows", "Rows of the index.", lambda: len(index))
     measures.gauge("probe_searches_waiting", "Searches that wait for the next pass.", lambda: searches.waiting)
@@ -112,6 +116,7 @@ def create_app(
             distance=manifest.distance,
             images=manifest.embedder is not None,
             columns=columns,
+            promise=_promise(index, false_match_rate),
             upload_bytes=limits.upload_bytes,
         )
 
@@ -190,6 +195,13 @@ def create_app(
         )
 
     return app
+
+
+def _promise(index: Index, rate: float | None) -> str | None:
+    record = index.manifest.no_match
+    if rate is None or record is None or not is_calibrated(index):
+        return None
+    return f"No match: less similar than all but {rate:.2%} of queries that the index has nothing of; {record.promise}."
 
 
 def _add_pages(app: FastAPI, measures: Measures) -> None:

@@ -37,14 +37,20 @@ class Search:
     """Ids that are not for it."""
 
 
+def is_calibrated(index: Index) -> bool:
+    """Whether it has a threshold for the rows that it has now."""
+    record = index.manifest.no_match
+    return record is not None and record.rows == len(index)
+
+
 Waiting = tuple[Search, "Future[pl.DataFrame]"]
 
 
 class Searches:
     """May be submitted to from any thread."""
 
-    def __init__(self, index: Index, limits: Limits) -> None:
-        self._index = index
+    def __init__(self, index: Index, limits: Limits, false_match_rate: float | None) -> None:
+        self._index, self._rate = index, false_match_rate
         self._queue: queue.Queue[Waiting | None] = queue.Queue(limits.waiting)
         self._renewed = time.monotonic()
         self._thread = threading.Thread(target=self._work, name="search", daemon=True)
@@ -106,7 +112,11 @@ class Searches:
         vectors = np.stack([next(rows) if isinstance(search.query, str) else search.query for search in searches])
         exclude = [search.exclude for search in searches]
         hits = self._index.search(
-            vectors, searches[0].k, where=searches[0].where, exclude=exclude if any(exclude) else None
+            vectors,
+            searches[0].k,
+            where=searches[0].where,
+            exclude=exclude if any(exclude) else None,
+            false_match_rate=self._rate if is_calibrated(self._index) else None,
         )
         return [hits.of(number) for number in range(len(searches))]
 

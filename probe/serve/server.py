@@ -9,6 +9,7 @@ import resource
 import socket
 from functools import partial
 
+import numpy as np
 import uvicorn
 from PIL import Image
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -68,12 +69,21 @@ def listen(host: str, port: int) -> socket.socket:
         ) from error
 
 
-def serve(index: Index, listening: socket.socket, host: str, token: str | None, limits: Limits) -> None:
-    """Answers until it is interrupted. Raises ProbeError for an embedder that is not there, or not the index's."""
+def serve(
+    index: Index,
+    listening: socket.socket,
+    host: str,
+    token: str | None,
+    limits: Limits,
+    false_match_rate: float | None = None,
+) -> None:
+    """Answers until it is interrupted. Raises ProbeError for an embedder that is not there, or not the index's,
+    and UsageError for a rate that the index is not calibrated for."""
     _allow_many_files()
+    index.search(np.ones((1, index.manifest.dim), np.float32), 1, false_match_rate=false_match_rate)
     if index.manifest.embedder:
         index.embedder.encode(Image.new("RGB", (64, 64)))  # loaded now, so that the first to ask need not wait
-    app = create_app(index, limits, token, {host, *LOOPBACK})
+    app = create_app(index, limits, token, {host, *LOOPBACK}, false_match_rate)
     config = uvicorn.Config(
         app,
         http=partial(InTime, seconds=limits.seconds),  # pyright: ignore[reportArgumentType]

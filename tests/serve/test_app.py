@@ -1,6 +1,7 @@
 """The application in this process: what it answers, and what it refuses in a sentence."""
 
 import re
+import shutil
 import struct
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -8,12 +9,15 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
 from probe import Index
+from probe.data import Manifest, read_manifest
 from probe.serve import Limits, create_app
+from tests.conftest import Shared
 from tests.serve.conftest import HOSTILE
 
 
@@ -218,6 +222,28 @@ def test_an_index_of_vectors_is_searched_by_its_rows(tmp_path: Path, limits: Lim
             sentence(answer.json())
         assert client.get("/api/image?id=a").status_code == 404
         assert client.get("/api/failures").json()["labelled"] == 0
+
+
+def test_hits_below_the_threshold_are_told_to_be_no_match(described: Path, shared: Shared, tmp_path: Path):
+    whole = read_manifest(shared("data/pocket/manifest.csv"))
+    queries = whole.frame.filter(pl.col("split") == "val").head(12)
+    home = tmp_path / "pocket"
+    for image in queries["image"]:
+        (home / image).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(whole.roots["pocket"] / image, home / image)
+    Manifest(queries, {"pocket": home}, name="pocket").write(home / "manifest.csv")
+    index = Index.open(shutil.copytree(described, tmp_path / "index"), device="cpu")
+    id = index.frame["id"][0]
+    index.calibrate(str(home))
+    expected = index.search(index.vectors([id]), 50, exclude=[[id]], false_match_rate=0.1).frame
+    with TestClient(create_app(index, Limits(), false_match_rate=0.1), base_url="http://localhost") as client:
+        hits = client.get("/api/search", params={"id": id, "k": 50}).json()["hits"]
+        assert [hit["no_match"] for hit in hits] == [not match for match in expected["match"]]
+        assert "calibrated on 12 queries" in client.get("/api/index").json()["promise"]
+        index.remove([hits[0]["id"]])  # it has to be calibrated again
+        assert client.get("/api/index").json()["promise"] is None
+        hits = client.get("/api/search", params={"id": id, "k": 50}).json()["hits"]
+        assert {hit["no_match"] for hit in hits} == {None}
 
 
 def test_too_many_requests_are_refused_and_the_rest_answered(index: Index):

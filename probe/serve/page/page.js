@@ -375,6 +375,7 @@ attempt(async () => {
   $("name").textContent = `${about.name}, ${count(about.rows, "image", "images")}`;
   $("column").append(...Object.keys(about.columns).map((name) => make("option", { value: name, textContent: name })));
   if (about.columns.label) $("column").value = "label";
+  $("promise").textContent = about.promise ?? "";
   $("choose").disabled = !about.images;
   route();
 });
