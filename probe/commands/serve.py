@@ -52,6 +52,7 @@ def serve(
     opened = Index.open(index, run=run, weights=weights, device=device, precision=precision)
     limits = Limits(upload_bytes=upload_megabytes * 1_000_000, seconds=seconds)
     limits = replace(limits, threads=threads or limits.threads)
+    token = token or None  # an empty one would be everybody's
     if token is None and not is_loopback(host):
         token = secrets.token_urlsafe(24)
     listening = listen(host, port)
