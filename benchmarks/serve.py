@@ -17,7 +17,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from rich.table import Table
 
 from probe import Index
 from probe.terminal import printer
@@ -34,7 +33,6 @@ def main() -> None:
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 8], help="each asks one search after the other")
     parser.add_argument("--searches", type=int, default=400, help="of all clients together")
     options = parser.parse_args()
-    table = Table("rows", "searches", "errors", "p50 ms", "p95 ms", "p99 ms", "searches/s")
     for rows in options.rows:
         with tempfile.TemporaryDirectory() as folder:
             index = make(Path(folder) / "random.index", rows, options.dim)
@@ -46,10 +44,12 @@ def main() -> None:
                     began = time.perf_counter()
                     statuses, seconds = asyncio.run(ask(port, ids(rows, clients * each), clients))
                     whole = time.perf_counter() - began
-                    cells = [f"{1000 * np.percentile(seconds, share):,.1f}" for share in (50, 95, 99)]
+                    p50, p95, p99 = (1000 * np.percentile(seconds, share) for share in (50, 95, 99))
                     errors = sum(status != 200 for status in statuses)
-                    table.add_row(f"{rows:,}", name, str(errors), *cells, f"{len(seconds) / whole:,.0f}")
-    printer().print(table)
+                    printer().print(
+                        f"{rows:,} rows, {name}: {len(seconds):,} searches, {errors} errors, p50 {p50:,.0f} ms, "
+                        f"p95 {p95:,.0f} ms, p99 {p99:,.0f} ms, {len(seconds) / whole:,.0f} searches/s"
+                    )
 
 
 def ids(rows: int, count: int) -> list[str]:

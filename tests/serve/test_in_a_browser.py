@@ -8,6 +8,8 @@ from urllib.parse import quote
 import pytest
 
 from probe import Index
+from probe.runs import RunDirectory
+from tests.embed.conftest import World
 from tests.report.browser import CHROMIUM, DRIVER, Page, browser
 from tests.serve.conftest import HOSTILE
 from tests.serve.server import Server, serving
@@ -244,3 +246,43 @@ def test_the_page_of_the_api_is_readable(page: Page, server: Server):
     page.visit(f"{server.address}api")
     assert "POST /api/search" in page.run("return document.body.textContent")
     shoot(page, "api")
+
+
+def test_why_shows_the_parts_of_both_images(
+    window: Page, run: RunDirectory, world: World, tmp_path: Path, described: Path, server: Server
+):
+    index = Index.create(tmp_path / "pocket.index", run.path, weights=world.weights, device="cpu")
+    index.add(described.parent / "photos")
+    with serving(index.path, "--weights", str(world.weights)) as own:
+        window.visit(own.address)
+        window.wait(NOTHING)
+        window.click("#hits li:nth-child(3) button")
+        window.wait(FOUND)
+        window.click("#hits li:nth-child(1) .why")
+        window.wait("return document.querySelector('#why').open")
+        assert window.run("return document.querySelectorAll('#why canvas').length") == 2
+        assert "sum of all" in window.run("return document.querySelector('#why-note').textContent")
+        left_of_its_light = (
+            "const mean = (canvas) => canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data"
+            "  .reduce((sum, value, at) => (at % 4 === 3 ? sum : sum + value), 0);"
+            "const [drawn] = document.querySelectorAll('#why canvas'), plain = document.createElement('canvas');"
+            "[plain.width, plain.height] = [drawn.width, drawn.height];"
+            "plain.getContext('2d').drawImage(document.querySelector('#preview'), 0, 0, plain.width, plain.height);"
+            "return mean(drawn) / mean(plain)"
+        )
+        assert 0.15 < window.run(left_of_its_light) < 0.85  # parts are darkened, and not all of it
+        shoot(window, "why")
+        window.resize(390, 844)
+        assert window.run("return document.querySelector('#why').getBoundingClientRect().right") <= 390
+        shoot(window, "phone-why")
+        window.click("#why button")
+        assert not [entry for entry in window.log("browser") if entry["level"] == "SEVERE"]
+    window.visit(server.address)
+    window.wait(NOTHING)
+    window.click("#hits li:nth-child(1) button")
+    window.wait(FOUND)
+    window.click("#hits li:nth-child(1) .why")
+    window.wait("return !document.querySelector('#problem').hidden")
+    assert "gives no features by position" in window.run("return document.querySelector('#problem').textContent")
+    window.log("browser")
+    window.requested()

@@ -1,6 +1,6 @@
 // What anybody has named (ids, labels, files) only ever becomes text: textContent, never markup.
 const $ = (id) => document.getElementById(id);
-const THUMBNAIL = 320, PREVIEW = 1024, ROWS = 24, LEAST = 4; // pixels, rows; a drag shorter than LEAST px is a click
+const THUMBNAIL = 320, PREVIEW = 1024, ROWS = 24, LEAST = 4, DARKEST = 225; // pixels, rows, 0 to 255; a drag shorter than LEAST px is a click
 
 let about, query = null, box = null, latest = 0, shown = 0, shownFailures = 0;
 
@@ -331,16 +331,16 @@ async function explain(row) {
   $("why").showModal();
 }
 
-// The image, darker where it adds little. `seen`: the part of it that the backbone sees, as shares of its sides.
+// The image, from dark, where it adds least, to bright, where it adds most. `seen`: the part of it that the backbone sees, as shares of its sides.
 function heat(canvas, image, map, part) {
   const scale = part ? image.naturalWidth / query.width : 1;
   const [left, top] = part ? [part.x * scale, part.y * scale] : [0, 0];
   const [width, height] = part ? [part.w * scale, part.h * scale] : [image.naturalWidth, image.naturalHeight];
   [canvas.width, canvas.height] = [Math.round(width), Math.round(height)];
   const [rows, columns] = [map.values.length, map.values[0].length];
-  const all = map.values.flat(), least = map.exact ? 0 : Math.min(...all), range = Math.max(Math.max(...all) - least, 1e-9);
+  const all = map.values.flat(), least = Math.min(...all), range = Math.max(Math.max(...all) - least, 1e-9);
   const small = make("canvas", { width: columns, height: rows }), pixels = new ImageData(columns, rows);
-  all.forEach((value, at) => pixels.data.set([0, 0, 0, Math.round(200 * (1 - Math.max(value - least, 0) / range))], 4 * at));
+  all.forEach((value, at) => pixels.data.set([0, 0, 0, Math.round(DARKEST * (1 - (value - least) / range))], 4 * at));
   small.getContext("2d").putImageData(pixels, 0, 0);
   const paint = canvas.getContext("2d"), [x, y, w, h] = map.seen;
   paint.drawImage(image, left, top, width, height, 0, 0, canvas.width, canvas.height);
