@@ -3,7 +3,7 @@
 Heavy libraries are loaded by the commands that need them, when they do.
 
 probe backbones · extract DATA --backbone NAME · fit RECIPE · evaluate WHAT
-probe embed RUN IMAGES · export RUN FOLDER · index create INDEX RUN · search INDEX IMAGE
+probe embed RUN IMAGES · export RUN FOLDER · index create INDEX RUN · search INDEX IMAGE · serve INDEX
 probe compare · table · plan · report · figures
 probe data list · cache list
 """
@@ -33,6 +33,7 @@ from probe.commands.plan import plan
 from probe.commands.report import report
 from probe.commands.schema import schema
 from probe.commands.search import search
+from probe.commands.serve import serve
 from probe.commands.table import table
 from probe.interrupts import heed, interruptible, over
 from probe.progress import console
@@ -129,6 +130,7 @@ app.command(epilog="Example: probe evaluate out/runs/descriptor_linear_arcface_s
 app.command(epilog="Example: probe embed out/runs/mobilenetv1_* ~/photos --out photos.npy")(embed)
 app.add_typer(index_commands, name="index")
 app.command(epilog="Example: probe search photos.index query.jpg -k 10 --where \"label = 'shoe'\"")(search)
+app.command(epilog="Example: probe serve photos.index")(serve)
 app.command(
     cls=ManyAgainst,
     epilog="Example: probe compare out/runs/*_linear_arcface_seed* --against out/runs/*_pca-whitening_*",

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # In the order in which the data flows; a package may import those before it. Retrieval scores what fit trains, and
 # extraction's joins feed both.
 ORDER = ["data", "backbones", "extract", "search", "heads", "losses", "metrics", "fit", "runs", "evaluate", "recipes"]
-ORDER += ["planning", "report", "embed", "export", "index", "api", "commands", "cli"]
+ORDER += ["planning", "report", "embed", "export", "index", "serve", "api", "commands", "cli"]
 EXPORTING = ["feature_cache", *(f"probe.{name}" for name in ORDER if name not in ("commands", "cli"))]
 
 

@@ -13,5 +13,6 @@ from .listing import weights_state as weights_state
 from .module import ModuleEncoder as ModuleEncoder
 from .plain import PlainCode as PlainCode
 from .plain import plain_code as plain_code
+from .positions import positions as positions
 from .row import BackboneRow as BackboneRow
 from .weights import WeightsLocation as WeightsLocation

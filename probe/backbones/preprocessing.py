@@ -50,6 +50,12 @@ class Preprocessing:
         cropped: Any = crop(scaled, top, left, self.px, self.px)
         return cropped.permute(1, 2, 0).numpy() if self.on_tensors else np.asarray(cropped), image.size
 
+    def seen(self, size: tuple[int, int]) -> tuple[float, float, float, float]:
+        """Of an image's (width, height), the part that is left of it: left, top, width and height as shares of both."""
+        scaled = self._scaled_size(*size)
+        left, top = (self._offset(side) / side for side in scaled)
+        return left, top, self.px / scaled[0], self.px / scaled[1]
+
     def _scaled_size(self, width: int, height: int) -> tuple[int, int]:
         """Width and height before the crop, as torchvision rounds them."""
         if len(self.scaled) == 2:

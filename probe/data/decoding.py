@@ -42,14 +42,14 @@ class MissingDecoderError(UsageError):
     """An image of a format that another package reads, which is not installed: nothing is wrong with its bytes."""
 
 
-def decode(file: Path | BinaryIO) -> Image.Image:
+def decode(file: Path | BinaryIO, max_pixels: int | None = None) -> Image.Image:
     """The image in RGB, upright, on white where it is transparent; 16-bit grey is scaled to 8 bits.
 
-    Raises what Pillow raises, DecompressionBombError above 179 million pixels, ValueError for pixels without a known
-    range, and MissingDecoderError for HEIC without pillow-heif.
+    Raises what Pillow raises, DecompressionBombError above `max_pixels`, or 179 million, before any pixel is decoded,
+    ValueError for pixels without a known range, and MissingDecoderError for HEIC without pillow-heif.
     """
     try:
-        return _decoded(file)
+        return _decoded(file, max_pixels)
     except MemoryError:
         raise
     except Exception as error:  # Pillow raises anything, also for what says nothing of the pixels
@@ -57,12 +57,12 @@ def decode(file: Path | BinaryIO) -> Image.Image:
         if pixels_alone is None:
             raise
         try:
-            return _decoded(pixels_alone)
+            return _decoded(pixels_alone, max_pixels)
         except Exception:
             raise error from None
 
 
-def _decoded(file: Path | BinaryIO) -> Image.Image:
+def _decoded(file: Path | BinaryIO, max_pixels: int | None) -> Image.Image:
     try:
         opened = Image.open(file, formats=_formats())
     except UnidentifiedImageError:  # Pillow's message has the address of the buffer
@@ -72,6 +72,8 @@ def _decoded(file: Path | BinaryIO) -> Image.Image:
             ) from None
         raise UnidentifiedImageError(f"cannot identify image file, {_beginning(file)}") from None
     with opened:
+        if max_pixels is not None and opened.width * opened.height > max_pixels:
+            raise Image.DecompressionBombError(f"{opened.width} x {opened.height} pixels are more than {max_pixels:,}")
         opened.load()
         return to_rgb(opened)
 

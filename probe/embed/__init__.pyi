@@ -1,5 +1,7 @@
 from .collection import Collection as Collection
 from .collection import named_images as named_images
+from .contributions import Contributions as Contributions
+from .contributions import contributions as contributions
 from .embedder import Embedder as Embedder
 from .exported import BACKBONE as BACKBONE
 from .exported import CONFIG as CONFIG

@@ -10,3 +10,4 @@ from .no_match import conformal_threshold as conformal_threshold
 from .page import hits_page as hits_page
 from .query import Box as Box
 from .query import Query as Query
+from .sources import SEVERAL as SEVERAL

@@ -27,7 +27,7 @@ from probe.index.flat import NO_PAIRS, best, search_segment
 from probe.index.following import OF_IMAGES, Changes, follow, images_of
 from probe.index.hits import FIRST, Hits
 from probe.index.kinds import FREE, KINDS, Choice, KindName, choose, require_kind
-from probe.index.manifest import IndexManifest, NoMatchRecord, VectorType
+from probe.index.manifest import IndexManifest, NoMatchRecord, VectorType, read_manifest
 from probe.index.no_match import calibration_images, threshold
 from probe.index.query import Query, vectors_of
 from probe.index.selection import rows_where
@@ -152,6 +152,11 @@ class Index:
         """Reads every byte. Raises ProbeError where one is not what was written."""
         for segment in self.state.segments:
             segment.check()
+
+    def refresh(self) -> None:
+        """Goes over to the newest state, which another process may have committed. Searches under way end in theirs."""
+        if read_manifest(self.path) != self.manifest:
+            self.state = State.read(self.path)
 
     # ---- search ----
 

@@ -80,6 +80,7 @@ COMMANDS: dict[str, Command] = {
     "index info": Command(f"index info {INDEX}"),
     "index verify": Command(f"index verify {INDEX}"),
     "search": Command(f"search {INDEX} photos/test0/0.png -k 3"),
+    "serve": Command(f"serve {INDEX} --host 192.0.2.1", code=2),  # no machine's address: it would not end by itself
 }
 LONG = ("extract", "extract, workers", "cache import", "cache merge", "cache export")
 LONG += ("fit", "fit, jobs", "table", "report", "index add", "index compact")

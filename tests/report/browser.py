@@ -46,6 +46,11 @@ class Page:
         self.resize(width, height)
         self._ask("POST", "url", {"url": file.resolve().as_uri()})
 
+    def visit(self, address: str, width: int = 1440, height: int = 900) -> None:
+        """Loads a page of a server."""
+        self.resize(width, height)
+        self._ask("POST", "url", {"url": address})
+
     def blank(self) -> None:
         """Leaves the browser's own start page, and what it asked for."""
         self._ask("POST", "url", {"url": "about:blank"})

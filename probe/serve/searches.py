@@ -1,0 +1,128 @@
+"""Searches of many requests, by one thread: what waits while it searches is searched together, in one pass.
+
+A pass over an index costs nearly the same for sixty queries as for one, and similarities are the same bits in any
+batch, so that nobody's answer depends on who else asks.
+
+    future = searches.submit(Search("photos/a.jpg", k=10))
+    future.result()      # (n, ...) hits as a Polars frame
+"""
+
+import queue
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from probe.errors import ProbeError
+from probe.index import Index
+from probe.serve.limits import Limits
+from probe.serve.work import busy
+
+TOGETHER = 64  # queries of one pass
+RENEWED = 1.0  # seconds after which a newer state of the index is looked for
+
+
+@dataclass(frozen=True)
+class Search:
+    query: np.ndarray | str
+    """(d,) a vector, or the id of a row."""
+    k: int
+    where: str | None = None
+    exclude: frozenset[str] = frozenset()
+    """Ids that are not for it."""
+
+
+def is_calibrated(index: Index) -> bool:
+    """Whether it has a threshold for the rows that it has now."""
+    record = index.manifest.no_match
+    return record is not None and record.rows == len(index)
+
+
+Waiting = tuple[Search, "Future[pl.DataFrame]"]
+
+
+class Searches:
+    """May be submitted to from any thread."""
+
+    def __init__(self, index: Index, limits: Limits, false_match_rate: float | None) -> None:
+        self._index, self._rate = index, false_match_rate
+        self._queue: queue.Queue[Waiting | None] = queue.Queue(limits.waiting)
+        self._renewed = time.monotonic()
+        self._thread = threading.Thread(target=self._work, name="search", daemon=True)
+        self._thread.start()
+
+    @property
+    def waiting(self) -> int:
+        return self._queue.qsize()
+
+    def submit(self, search: Search) -> "Future[pl.DataFrame]":
+        """Its hits, best first. Raises Refused where too many wait; the future raises UsageError for an id that is not
+        there, and for a condition that cannot be read."""
+        future: Future[pl.DataFrame] = Future()
+        try:
+            self._queue.put_nowait((search, future))
+        except queue.Full:
+            raise busy() from None
+        return future
+
+    def close(self) -> None:
+        self._queue.put(None)
+        self._thread.join()
+
+    def _work(self) -> None:
+        while (first := self._queue.get()) is not None:
+            batch = [first]
+            with suppress(queue.Empty):
+                while len(batch) < TOGETHER:
+                    following = self._queue.get_nowait()
+                    if following is None:
+                        self._queue.put(None)
+                        break
+                    batch.append(following)
+            self._renew()
+            alike: dict[tuple[int, str | None], list[Waiting]] = {}
+            for search, future in batch:
+                if future.set_running_or_notify_cancel():
+                    alike.setdefault((search.k, search.where), []).append((search, future))
+            for waiting in alike.values():
+                self._answer(waiting)
+
+    def _answer(self, waiting: Sequence[Waiting]) -> None:
+        """Where one of several cannot be answered, each is asked by itself."""
+        try:
+            found = self._found([search for search, _ in waiting])
+        except BaseException as error:  # whatever it is, it is the answer, and the thread goes on
+            if len(waiting) == 1:
+                waiting[0][1].set_exception(error)
+            else:
+                for each in waiting:
+                    self._answer([each])
+        else:
+            for (_, future), hits in zip(waiting, found, strict=True):
+                future.set_result(hits)
+
+    def _found(self, searches: Sequence[Search]) -> list[pl.DataFrame]:
+        ids = [search.query for search in searches if isinstance(search.query, str)]
+        rows = iter(self._index.vectors(ids) if ids else ())
+        vectors = np.stack([next(rows) if isinstance(search.query, str) else search.query for search in searches])
+        exclude = [search.exclude for search in searches]
+        hits = self._index.search(
+            vectors,
+            searches[0].k,
+            where=searches[0].where,
+            exclude=exclude if any(exclude) else None,
+            false_match_rate=self._rate if is_calibrated(self._index) else None,
+        )
+        return [hits.of(number) for number in range(len(searches))]
+
+    def _renew(self) -> None:
+        """Takes over what another process has changed. Where that cannot be read, the state that is open goes on."""
+        if time.monotonic() - self._renewed > RENEWED:
+            self._renewed = time.monotonic()
+            with suppress(ProbeError, OSError):
+                self._index.refresh()
