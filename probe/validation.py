@@ -71,7 +71,11 @@ def _with_place(error: yaml.MarkedYAMLError, text: str) -> str:
     if mark is None:
         return str(error)
     lines = [*text.split("\n"), ""]  # the end of the text is on a line of its own
-    tab = " (a tab; indent with blanks)" if lines[mark.line][mark.column :].startswith("\t") else ""
+    tab = (
+        " (a tab; indent with blanks)"
+        if "".join(lines[mark.line : mark.line + 1])[mark.column :].startswith("\t")
+        else ""
+    )
     context = ""
     if error.context and begun and begun.line != mark.line:
         context = f", {error.context} that begins in line {begun.line + 1}"

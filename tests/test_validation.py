@@ -63,3 +63,9 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "recipe.yaml")
     with pytest.raises((UsageError, StoreError), match="is no regular file"):
         read_keys(tmp_path / "recipe.yaml", "a recipe")
+
+
+@pytest.mark.parametrize("end", ["\x85", "\u2028", "\r", "\n"])
+def test_an_error_behind_any_end_of_a_line_has_its_place(end: str) -> None:
+    with pytest.raises(ValueError, match="line 4, column 1"):
+        parse_yaml(f"a: 1{end}b: 2{end}c{end}: [")
