@@ -224,7 +224,7 @@ def duplicates(
     """Find near-duplicates in an index, or between two: which test images are in the training set?"""
     from probe.index import Index, duplicates_page, near_pairs
     from probe.progress import say, track
-    from probe.storage import replacing_file, write_whole
+    from probe.storage import write_whole
     from probe.terminal import literal
 
     opened = Index.open(index, run=run)
@@ -237,8 +237,7 @@ def duplicates(
         import polars as pl
 
         safe = found.pairs.with_columns(pl.col("a", "b").map_elements(literal, pl.String))
-        with replacing_file(csv) as temporary:
-            safe.write_csv(temporary)
+        write_whole(csv, safe.write_csv().encode())  # what a full disk says, Polars tells as an error of its own
     if page:
         write_whole(page, duplicates_page(found, opened, other).encode())
     if as_json:
