@@ -16,7 +16,7 @@ import signal
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -138,7 +138,8 @@ def decoded_batches(
         ) from error
     finally:
         if workers:
-            loader._shutdown_workers()  # else PyTorch goes on telling as long as a traceback holds the loader
+            with suppress(RuntimeError):  # PyTorch may tell of a killed process as late as here, when all is over
+                loader._shutdown_workers()  # else it goes on telling as long as a traceback holds the loader
 
 
 def _fetched(loader: Iterator[ImageBatch]) -> Iterator[ImageBatch]:

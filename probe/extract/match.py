@@ -30,8 +30,8 @@ def require_features(store: FeatureStore, asked: Spec) -> None:
 
 
 def _second_checkpoint(lines: list[str], asked: Spec) -> str:
-    """What to do where nothing but the weights differ: a name of its own for each."""
-    if len(lines) != 1 or not lines[0].startswith("backbone.weights_sha256"):
+    """What to do where nothing but the weights of a library's model differ: a name of its own for each."""
+    if len(lines) != 1 or not lines[0].startswith("backbone.weights_sha256") or "library" not in asked["backbone"]:
         return ""
     backbone, px = asked["backbone"], asked["preprocessing"]["px"]
     row = f"library: {backbone['library']}, model: {backbone['model']}, px: {px}, weights: FILE"

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import torch
-from pydantic import BeforeValidator, PositiveInt, SerializeAsAny, model_validator
+from pydantic import BeforeValidator, PositiveInt, SerializeAsAny, WithJsonSchema, model_validator
 from torch import nn
 from torch.nn import functional as F
 
@@ -18,6 +18,7 @@ from probe.heads.base import HEADS, ClosedFormHead, Normalize, build_head, linea
 from probe.heads.discriminant import Discriminant
 from probe.heads.training_images import TrainingImages
 
+IN_A_SCHEMA = WithJsonSchema({"type": "object", "description": "a head in closed form"})
 IMAGES = 131_072  # that the student learns from, evenly spaced, where there are more
 EPOCHS, BATCH, RATE = 50, 256, 0.01  # of Adam, the rate falling to zero along half a cosine
 TAKEN = 8192  # images whose embeddings by the teacher are computed at once
@@ -42,7 +43,7 @@ def cosine_error(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
     return (own @ own.T - given @ given.T).square().mean()
 
 
-Teacher = Annotated[SerializeAsAny[ClosedFormHead.Config], BeforeValidator(_teacher)]
+Teacher = Annotated[SerializeAsAny[ClosedFormHead.Config], BeforeValidator(_teacher), IN_A_SCHEMA]
 
 
 @HEADS.register

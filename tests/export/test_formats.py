@@ -138,6 +138,7 @@ def test_with_preprocessing_inside_images_of_any_size_go_in(run: RunDirectory, i
         assert found @ embedding > 0.9999
 
 
+@pytest.mark.slow
 def test_what_is_asked_for_in_vain_is_said(
     run: RunDirectory, images: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -167,6 +167,7 @@ for name, read in {
 """
 
 
+@pytest.mark.slow
 def test_no_reader_waits_for_a_pipe(tmp_path: Path) -> None:
     (tmp_path / "ids.txt").write_text("a\n")
     root = Path(__file__).resolve().parents[2]

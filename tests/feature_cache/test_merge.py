@@ -348,6 +348,7 @@ while time.monotonic() < until:
 """
 
 
+@pytest.mark.slow
 def test_a_folder_can_be_listed_while_another_process_writes_finishes_and_deletes(tmp_path: Path) -> None:
     """Of a store that vanishes meanwhile nothing is known, which is a StoreError; and its writer is never disturbed."""
     path, chance = tmp_path / "store.h5", random.Random(0)

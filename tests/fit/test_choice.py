@@ -38,6 +38,7 @@ def choice_of(run: Fitted):
     return run.scores.choice
 
 
+@pytest.mark.slow
 def test_the_run_is_that_of_the_chosen_configuration_by_itself(told: Told, data: FitData) -> None:
     run, _ = told
     alone = fit(candidates(CONFIG, 8, 12.0)[choice_of(run).chosen], data)

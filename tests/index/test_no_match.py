@@ -62,6 +62,7 @@ def test_an_index_is_calibrated_by_the_best_hits_of_other_classes(
         index.search(query, false_match_rate=0.1)
 
 
+@pytest.mark.slow
 def test_classes_that_the_index_has_are_left_out_of_the_calibration(run: RunDirectory, world: World, tmp_path: Path):
     manifest = world.manifest.where_rows(world.manifest.frame["split"] == "test")
     for image in manifest.images("pocket"):

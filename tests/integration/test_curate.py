@@ -262,6 +262,7 @@ def pictures(home: Path) -> None:
     write(home / "data" / "bench" / "manifest.csv", "image,source,label,domain,split,role", *asked)
 
 
+@pytest.mark.slow
 def test_near_duplicates_by_stored_features_are_left_out_counted_and_listed(shell: Shell) -> None:
     pictures(shell.home)
     (shell.home / "near.yaml").write_text(NEAR)

@@ -119,6 +119,7 @@ def test_debug_shows_the_traceback(shell: Shell):
     assert "Traceback" in shell("probe extract nothing --backbone descriptor --debug", 1).stderr
 
 
+@pytest.mark.slow
 def test_help_names_every_command_and_each_has_its_own(shell: Shell):
     text = shell("probe --help").stdout
     for command in ("backbones", "extract", "fit", "evaluate", "table"):

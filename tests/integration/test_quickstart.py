@@ -16,7 +16,17 @@ from probe.recipes.recipe import read_recipe
 from tests.integration.commands import ROOT, Shell, blocks, commands, photos, readme_blocks, readme_commands
 
 PAGES = sorted(path.name for path in (ROOT / "docs").glob("*.md"))
-SLOW = ("claims.md", "data.md", "evaluation.md", "extraction.md", "fitting.md", "heads.md", "report.md", "store.md")
+SLOW = (
+    "claims.md",
+    "data.md",
+    "json.md",
+    "evaluation.md",
+    "extraction.md",
+    "fitting.md",
+    "heads.md",
+    "report.md",
+    "store.md",
+)
 PAGES_RUN = [pytest.param(page, marks=[pytest.mark.slow] if page in SLOW else []) for page in PAGES]
 
 
@@ -164,7 +174,7 @@ def test_per_query_values_average_to_the_table(quickstart: Shell):
         assert abs(value - metrics["domains"][domain]["mMP@5"]) < 1e-12
 
 
-LONG = ("probe report", "probe data check", "probe fit", "probe evaluate")
+LONG = ("probe extract", "probe report", "probe data check", "probe fit", "probe evaluate")
 TOUR = [
     pytest.param(line, marks=[pytest.mark.slow] if line.startswith(LONG) else [], id=line.partition("  ")[0])
     for line in readme_commands("A tour")

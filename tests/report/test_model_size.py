@@ -102,4 +102,5 @@ def test_what_is_not_known_is_not_counted(rows: dict[str, Row]):
 
 def test_a_row_that_is_printed_only_has_none():
     recipe = read_recipe(Path(__file__).resolve().parents[2] / "recipes" / "uned_table5.yaml")
-    assert [bool(model_size(row, None)) for row in recipe.rows] == [False] * 6 + [True]
+    of_the_paper = [row for row in recipe.rows if not row.name.startswith("Ours: ")]
+    assert [bool(model_size(row, None)) for row in of_the_paper] == [False] * 6 + [True]

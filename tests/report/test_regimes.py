@@ -78,7 +78,8 @@ PAPERS_ORDER = ["Food2k", "CARS196", "SOP", "InShop", "iNat", "Met", "GLDv2", "R
 def test_every_printed_row_of_a_table_is_in_its_recipe(name: str):
     recipe = read(name)
     assert recipe.reference is not None
-    assert [row.relation.printed for row in recipe.rows] == list(recipe.reference.rows)
+    of_the_paper = [row for row in recipe.rows if not row.name.startswith("Ours: ")]
+    assert [row.relation.printed for row in of_the_paper] == list(recipe.reference.rows)
     assert list(recipe.columns.values()) == (recipe.reference.domains or PAPERS_ORDER)
 
 

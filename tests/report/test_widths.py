@@ -19,6 +19,8 @@ import fcntl, struct, sys, termios
 from dataclasses import replace
 from types import SimpleNamespace
 import probe.progress
+import pytest
+
 from probe.progress import _Pace, _View
 from probe.report.render.terminal import show
 from probe.report.significance import Significance
@@ -80,6 +82,7 @@ def _read(terminal: int) -> bytes:
         return b""
 
 
+@pytest.mark.slow
 def test_a_screen_of_40_80_120_and_200_columns_reads_as_the_ones_that_were_looked_at() -> None:
     found = screens(*WIDTHS)
     for width in WIDTHS:
