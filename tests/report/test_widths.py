@@ -10,6 +10,8 @@ import sys
 import termios
 from pathlib import Path
 
+import pytest
+
 SCREENS = Path(__file__).parent / "widths"
 WIDTHS = (40, 80, 120, 200)
 
@@ -19,8 +21,6 @@ import fcntl, struct, sys, termios
 from dataclasses import replace
 from types import SimpleNamespace
 import probe.progress
-import pytest
-
 from probe.progress import _Pace, _View
 from probe.report.render.terminal import show
 from probe.report.significance import Significance
