@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from pydantic import PositiveInt, ValidationError
+from pydantic import PositiveFloat, PositiveInt, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
@@ -23,7 +23,7 @@ from probe.backbones import Backbone, BackboneRow, fetch_all, restore_encoder
 from probe.embed.embedder import Embedder
 from probe.errors import UsageError, first_line
 from probe.extract import Selection
-from probe.heads import Normalize
+from probe.heads import Normalize, SignedPower
 from probe.runs import DIGESTS, digest_of, read_digests
 from probe.search import Distance
 from probe.validation import Strict, describe
@@ -47,8 +47,9 @@ class ExportedConfig(Strict):
     """Length of the features."""
     dim: PositiveInt
     """Length of the embeddings."""
-    head: tuple[Literal["linear", "normalize"], ...]
-    """What comes after the backbone, in this order; HEAD + "0.weight" is of the first of them."""
+    head: tuple[Literal["linear", "normalize"] | PositiveFloat, ...]
+    """What comes after the backbone, in this order; HEAD + "0.weight" is of the first of them. A number is the exponent
+    of a signed power."""
     distance: Distance
     run: str
     """Its key."""
@@ -129,8 +130,11 @@ def head_of(config: ExportedConfig, state: dict[str, torch.Tensor]) -> nn.Sequen
     """(B, in_dim) -> (B, dim), of a folder's tensors. Raises RuntimeError where they are not its."""
     layers: list[nn.Module] = []
     for number, kind in enumerate(config.head):
-        weight = state.get(f"{HEAD}{number}.weight", torch.empty(0, 0))
-        layers.append(nn.Linear(weight.shape[1], weight.shape[0]) if kind == "linear" else Normalize())
+        if kind == "linear":
+            weight = state.get(f"{HEAD}{number}.weight", torch.empty(0, 0))
+            layers.append(nn.Linear(weight.shape[1], weight.shape[0]))
+        else:
+            layers.append(Normalize() if kind == "normalize" else SignedPower(kind))
     head = nn.Sequential(*layers)
     head.load_state_dict({key.removeprefix(HEAD): value for key, value in state.items() if key.startswith(HEAD)})
     return head.requires_grad_(False).eval()

@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from contextlib import chdir
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ from probe.export.loader import Loader
 from probe.export.other_formats import write_formats
 from probe.export.queries import QueryImages
 from probe.export.verification import SAME, verification_images, verify
-from probe.heads import Head, Normalize
+from probe.heads import Head, Normalize, SignedPower
 from probe.runs import RunDirectory, seal
 from probe.storage import new_folder
 
@@ -109,7 +109,7 @@ def _content(embedder: Embedder, run: str) -> tuple[ExportedConfig, dict[str, to
         weights_sha256=backbone.weights_sha256 or "",
         in_dim=encoder.dim,
         dim=embedder.dim,
-        head=tuple("normalize" if isinstance(layer, Normalize) else "linear" for layer in layers),
+        head=tuple(_step(layer) for layer in layers),
         distance=embedder.distance,
         run=run,
         preprocess_cfg=preprocess_cfg(backbone.row),
@@ -121,6 +121,12 @@ def _content(embedder: Embedder, run: str) -> tuple[ExportedConfig, dict[str, to
         for prefix, part in parts.items()
         for key, value in part.state_dict().items()
     }
+
+
+def _step(layer: torch.nn.Module) -> Literal["linear", "normalize"] | float:
+    if isinstance(layer, SignedPower):
+        return layer.exponent
+    return "normalize" if isinstance(layer, Normalize) else "linear"
 
 
 def _module_encoder(embedder: Embedder) -> ModuleEncoder:

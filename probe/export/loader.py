@@ -133,12 +133,13 @@ class Loader:
     @property
     def _embedding(self) -> list[str]:
         """Statements, from `images` to the embeddings `x`."""
-        linear = 'x = F.linear(x, state["{0}{1}.weight"], state["{0}{1}.bias"])'
-        steps = [
-            linear.format(HEAD, number) if kind == "linear" else "x = F.normalize(x)"
-            for number, kind in enumerate(self.config.head)
-        ]
-        return [f"x = {self.code.features}", *steps]
+        steps = [f"x = {self.code.features}"]
+        for number, kind in enumerate(self.config.head):
+            if kind == "linear":
+                steps.append(f'x = F.linear(x, state["{HEAD}{number}.weight"], state["{HEAD}{number}.bias"])')
+            else:
+                steps.append("x = F.normalize(x)" if kind == "normalize" else f"x = x.sign() * x.abs() ** {kind}")
+        return steps
 
 
 def preparation(row: BackboneRow) -> str:

@@ -45,7 +45,8 @@ class Head(nn.Module, metaclass=Configurable):
     def forward(self, features: torch.Tensor) -> torch.Tensor: ...
 
     def layers(self) -> list[nn.Module]:
-        """What it computes in eval mode, as linear layers and normalisations, which others load without probe.
+        """What it computes in eval mode, as linear layers, normalisations and signed powers, which others load without
+        probe.
 
         Raises UsageError for a head that says of no such layers.
         """
@@ -60,6 +61,17 @@ class Normalize(nn.Module):
 
     def forward(self, rows: torch.Tensor) -> torch.Tensor:
         return F.normalize(rows, dim=1)
+
+
+class SignedPower(nn.Module):
+    """(B, D) -> (B, D): sign(x) |x|^exponent."""
+
+    def __init__(self, exponent: float) -> None:
+        super().__init__()
+        self.exponent = exponent
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        return rows.sign() * rows.abs() ** self.exponent
 
 
 def linear_layer(weight: torch.Tensor, bias: torch.Tensor | None) -> nn.Linear:

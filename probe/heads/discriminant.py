@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from probe.errors import UsageError
-from probe.heads.base import HEADS, ClosedFormHead, Normalize, linear_layer
+from probe.heads.base import HEADS, ClosedFormHead, Normalize, SignedPower, linear_layer
 from probe.heads.pca import fixed_signs, spanned
 from probe.heads.training_images import Blocks, TrainingImages
 from probe.search import search
@@ -101,12 +101,8 @@ class Discriminant(ClosedFormHead):
         return (self._unit(features) - self.mean) @ self.projection.T
 
     def layers(self) -> list[nn.Module]:
-        if self.power != 1:
-            raise UsageError(
-                f"a discriminant of power {self.power:g} is no sequence of linear layers and normalisations; fit one "
-                "of power 1 to export it."
-            )
-        return [Normalize(), linear_layer(self.projection, -self.projection.double() @ self.mean.double())]
+        linear = linear_layer(self.projection, -self.projection.double() @ self.mean.double())
+        return [*([SignedPower(self.power)] if self.power != 1 else []), Normalize(), linear]
 
     def fit(self, images: TrainingImages) -> Self:
         """One pass over the images in float64, then the neighbours among at most 32,768 of them, evenly spaced.
@@ -142,7 +138,7 @@ class Discriminant(ClosedFormHead):
 
     def _unit(self, features: torch.Tensor) -> torch.Tensor:
         if self.power != 1:
-            features = features.sign() * features.abs() ** self.power
+            features = SignedPower(self.power)(features)
         return F.normalize(features, dim=1)
 
     def _covariances(self, images: TrainingImages) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -77,6 +77,16 @@ def test_probe_loads_it_to_the_same_vectors(folder: Path, files: list[Path], exp
     np.testing.assert_allclose(loaded.encode(files), expected, atol=1e-6)
 
 
+def test_a_power_of_the_features_is_a_step_of_every_loader_and_format(world: World, tmp_path: Path):
+    run = world.run(backbone="mobilenetv1", head={"kind": "discriminant", "dim": 3, "power": 0.5})
+    formats = Formats({Format.onnx, Format.pt2})
+    verified = export(run.path, tmp_path / "it", data_root=tmp_path, images=world.folder, formats=formats)
+    config = json.loads((tmp_path / "it" / "config.json").read_text())
+    assert config["head"] == [0.5, "normalize", "linear", "normalize"]
+    assert "x = x.sign() * x.abs() ** 0.5" in (tmp_path / "it" / "README.md").read_text()
+    assert verified
+
+
 @pytest.mark.slow
 def test_the_loader_in_its_readme_needs_no_probe(folder: Path, files: list[Path], expected: np.ndarray):
     loader = python_of((folder / "README.md").read_text())[0]
@@ -227,11 +237,6 @@ def test_what_has_no_export_is_said(world: World, tmp_path: Path):
     fused = world.run(backbone=["mobilenetv1", "descriptor"], head={"kind": "random-projection", "dim": 8})
     with pytest.raises(UsageError, match="what can be exported is one backbone"):
         export(fused.path, tmp_path / "b", data_root=tmp_path)
-    of_power = world.run(backbone="mobilenetv1", head={"kind": "discriminant", "dim": 3, "power": 0.5})
-    with pytest.raises(
-        UsageError, match=r"a discriminant of power 0\.5 is no sequence .*; fit one of power 1 to export"
-    ):
-        export(of_power.path, tmp_path / "c", data_root=tmp_path, images=world.folder)
 
 
 def test_nothing_is_pushed_offline(folder: Path):
