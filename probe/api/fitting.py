@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import torch
 from pydantic import ValidationError
 
 from probe.backbones import find_backbone
 from probe.data import SPLITS, HuggingFaceData, Manifest, is_hugging_face, write_data_set
 from probe.errors import UsageError
 from probe.extract import Settings, extract_sources
-from probe.fit import ClosedFormConfig, TrainedConfig, Training, is_closed_form, read_run_config
+from probe.fit import ClosedFormConfig, TrainedConfig, Training, dimensions_of, is_closed_form, read_run_config
 from probe.heads import Auto, Head, PCAWhitening
 from probe.losses import Loss
 from probe.planning import Inputs
@@ -30,6 +31,7 @@ from probe.workspace import Workspace
 EPOCHS = 10  # UniFEx's
 BACKBONE = "descriptor"  # the one that needs no weights
 CLASSES = 4  # with fewer, none or one is left to be scored on
+FEW = 4  # times as many images as dimensions, which may be copies of each other
 SURE = 40  # with fewer, ten or fewer are scored on
 DIM = 64
 
@@ -80,6 +82,8 @@ def fit(
         manifest = inputs.rows_of(str(images), Row("fit", [chosen], [config], PrintedRelation()))
     extract_sources([manifest], chosen, workspace, Settings(), device)
     features = inputs.features(manifest, config, {chosen.name: chosen.identity()})
+    if isinstance(config, ClosedFormConfig) and config.unscored:
+        config = _within(config, torch.from_numpy(features.load(features.frame("train"))))
     run = Run(config, features.identity, workspace.runs, data=manifest.name)
     sweep([(run, features)], device)
     return run.directory
@@ -106,6 +110,15 @@ def _default(manifest: Manifest) -> dict[str, Any]:
     if images < 2:
         raise UsageError(f"{manifest.where} has one image, of which nothing can be fitted; add more.")
     return {"head": PCAWhitening.Config(dim=min(DIM, images - 1)), "unscored": True}
+
+
+def _within(config: ClosedFormConfig, features: torch.Tensor) -> ClosedFormConfig:
+    """No more dimensions than the images (n, D) span, some of which may be copies. Raises UsageError for one alone."""
+    spanned = dimensions_of(features) if len(features) <= FEW * DIM else DIM
+    if not spanned:
+        raise UsageError("all images have the same features, of which nothing can be fitted; add others.")
+    head = config.head.model_copy(update={"dim": min(config.head.embedding_dim(features.shape[1]), spanned)})
+    return config.model_copy(update={"head": head})
 
 
 def _all_for_training(manifest: Manifest) -> Manifest:

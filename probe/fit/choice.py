@@ -20,7 +20,7 @@ from probe.fit.candidates import Candidate, Choice, candidates, epochs_of
 from probe.fit.checkpoint import Checkpoint
 from probe.fit.closed_form import fit_in_closed_form, images_of_training
 from probe.fit.config import ClosedFormConfig, RunConfig, TrainedConfig
-from probe.fit.data import FitData
+from probe.fit.data import FitData, dimensions_of
 from probe.fit.embedding import score_merged
 from probe.fit.trainer import Trainer
 from probe.heads import Auto, Head, TrainingImages
@@ -30,6 +30,7 @@ FOLDS = 5
 MEASURED = 20  # classes: with fewer, what is held out is too little to tell heads apart
 FIRST, BEHIND = 2, 0.02  # folds after which a candidate goes no further that is so far behind the best, in mMP@5
 METRIC = "mMP@5"
+FEW = 4  # times as many images as dimensions, of which some may be copies: they are looked at, all others have enough
 
 OnNote = Callable[[str], None]
 
@@ -43,10 +44,13 @@ def choose(
     none of the heads can be fitted.
     """
     classes, domains = len(data.class_sizes), len(data.domains)
-    dim = min(config.head.embedding_dim(data.train.dim), len(data.train) - 1, data.train.dim)
+    asked, images = config.head.embedding_dim(data.train.dim), np.arange(len(data.train))
+    dim = min(asked, dimensions_of(data.train.take(images))) if len(images) <= FEW * asked else asked
     if dim < 1:
-        raise UsageError("head 'auto' needs two training images at least; take full-dimension, which needs none.")
-    if dim < config.head.embedding_dim(data.train.dim):
+        raise UsageError(
+            "head 'auto' needs two training images at least that differ; take full-dimension, which needs none."
+        )
+    if dim < asked:
         note(f"auto: {dim} dimensions, which is all that {len(data.train)} training images span")
     configs = candidates(config, dim, classes / domains)
     default = next(iter(configs))

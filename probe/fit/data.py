@@ -92,6 +92,11 @@ class SplitRows:
             yield from zip(rows.split(batch), features.split(batch), strict=True)
 
 
+def dimensions_of(rows: torch.Tensor) -> int:
+    """How many dimensions (n, D) features can span about their mean: one less than are different, at most."""
+    return min(len(torch.unique(rows, dim=0)) - 1, rows.shape[1])
+
+
 class FitData:
     """The splits of some features, each in its place, and the training classes. A split that is not read has no rows.
 

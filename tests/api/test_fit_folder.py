@@ -53,6 +53,12 @@ def test_of_too_few_classes_all_images_get_pca_whitening_without_scores_and_why(
     assert fit(folder).path == run.path, "recognised"
 
 
+def test_copies_among_few_images_cost_dimensions_and_no_error(tmp_path: Path) -> None:
+    folder = photos(tmp_path / "photos", classes=1, each=6) / "class0"
+    (folder / "copy.png").write_bytes((folder / "0.png").read_bytes())
+    assert fit(folder).config.head.options["dim"] == 5
+
+
 def test_one_image_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="has one image, of which nothing can be fitted"):
         fit(photos(tmp_path / "photos", classes=1, each=1))
