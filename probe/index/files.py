@@ -83,7 +83,7 @@ class CheckedFile:
         self._file.seek(0)
         np.lib.format.read_magic(self._file)
         shape, _, dtype = np.lib.format.read_array_header_1_0(self._file)
-        return np.memmap(self._file, dtype, "r", self._file.tell(), shape)
+        return np.memmap(self._file, dtype, "c", self._file.tell(), shape)  # read where it lies, changed nowhere
 
     def read_by(self, read: Callable[[Callable[[int], bytes]], Any]) -> Any:
         """What `read` makes of the file, which it is given as something to read from."""

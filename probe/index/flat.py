@@ -39,7 +39,8 @@ def search_segment(
     at = np.searchsorted(rows, excluded[:, 1])
     there = rows[np.minimum(at, len(rows) - 1)] == excluded[:, 1]
     left_out = np.stack([excluded[there, 0], at[there]], axis=1)
-    vectors = Vectors(segment.vectors, None if len(rows) == len(segment) else rows)
+    unit = distance == "cosine" and segment.is_unit
+    vectors = Vectors(segment.vectors, None if len(rows) == len(segment) else rows, unit)
     found = search(Vectors(queries), vectors, min(k, len(rows)), left_out, distance)
     query, place = np.nonzero(found.rows >= 0)
     return candidates(segment, query, rows[found.rows[query, place]], found.similarities[query, place], k)

@@ -17,7 +17,7 @@ import polars as pl
 from probe.errors import ProbeError
 from probe.index.files import CheckedFile, npy_blocks, write_file
 from probe.index.manifest import RemovedRecord, SegmentRecord, VectorType
-from probe.search import Vectors
+from probe.search import UNIT, Vectors
 
 READ = 65_536  # rows copied at once
 
@@ -47,6 +47,13 @@ class Segment:
     def vectors(self) -> np.ndarray:
         """(N, d), mapped from disk."""
         return self._vectors.array()
+
+    @cached_property
+    def is_unit(self) -> bool:
+        """Whether all vectors have a length of 1, as those of embedders have by cosine; in float16 they have not."""
+        starts = range(0, len(self), READ) if self.vectors.dtype == np.float32 else ()
+        lengths = (np.linalg.norm(self.vectors[start : start + READ].astype(np.float64), axis=1) for start in starts)
+        return bool(starts) and all((np.abs(block - 1) <= UNIT).all() for block in lengths)
 
     @cached_property
     def frame(self) -> pl.DataFrame:

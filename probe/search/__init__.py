@@ -11,6 +11,6 @@ the proof.
 from probe.search.distances import Distance
 from probe.search.exact import Neighbours, paired_similarities, search
 from probe.search.near_duplicates import near_duplicates
-from probe.search.vectors import Vectors
+from probe.search.vectors import UNIT, Vectors
 
-__all__ = ["Distance", "Neighbours", "Vectors", "near_duplicates", "paired_similarities", "search"]
+__all__ = ["UNIT", "Distance", "Neighbours", "Vectors", "near_duplicates", "paired_similarities", "search"]

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from probe.errors import ProbeError
-from probe.search.vectors import Vectors
+from probe.search.vectors import UNIT, Vectors
 
 READ = 65_536  # rows read at once
 LARGEST = 1e150  # its square, times a dimension, is a float64
@@ -26,6 +26,8 @@ class CosineSpace:
 
     def __init__(self, queries: Vectors, index: Vectors, device: torch.device) -> None:
         self.dim, self._index, self._device = index.dim, index, device
+        self.as_they_are = index.unit
+        """Whether float32 proposes by the index's own rows."""
         _refuse("query", queries, device, zero=True)
 
     def refuse_index(self) -> None:
@@ -41,8 +43,10 @@ class CosineSpace:
         return self.index_rows(vectors, dtype)
 
     def error(self, vectors: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-        """(Q, D) -> (Q,) float64: by Cauchy-Schwarz a sum of D products errs by D roundings of 1, its factors by 2."""
-        bound = 1.01 * (self.dim + 8) * (_rounding(dtype) + _rounding(torch.float64))
+        """(Q, D) -> (Q,) float64: by Cauchy-Schwarz a sum of D products errs by D roundings of 1, its factors by 2, and
+        an index row of another length than 1 by the difference."""
+        length = UNIT if self.as_they_are and dtype == torch.float32 else 0.0
+        bound = 1.01 * ((self.dim + 8) * (_rounding(dtype) + _rounding(torch.float64)) + length)
         return vectors.new_full((len(vectors),), bound, dtype=torch.float64)
 
     def proposal(self, similarities: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
@@ -76,6 +80,7 @@ class EuclideanSpace:
 
     def __init__(self, queries: Vectors, index: Vectors, device: torch.device) -> None:
         self.dim, self._index, self._device = index.dim, index, device
+        self.as_they_are = False
         _refuse("query", queries, device, zero=False)
         self.refuse_index()
         spread = [index.block(start, start + 64) for start in range(0, len(index), max(64, len(index) // 64))]

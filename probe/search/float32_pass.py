@@ -7,7 +7,7 @@ A query is resolved if no group and no row that was let go comes near its k-th b
     rows, similarities, resolved = propose(batch, advance)
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 
 import numpy as np
@@ -27,15 +27,29 @@ def propose(batch: QueryBatch, advance: Callable[[int], None]) -> tuple[np.ndarr
         # as many parts for each worker, of one size
         size = -(-len(batch.queries) // (count * -(-len(batch.queries) // (count * blocks.queries))))
         parts = [_Part(batch, start, stop) for start, stop in ranges(len(batch.queries), size)]
-        for start, stop in ranges(len(batch.index), blocks.rows_of_chunk(batch.index.dim)):
+        for start, stop in _chunks(batch):
             rows = _index_rows(batch, start, stop, run)
             for part in run(lambda part, rows=rows, start=start, stop=stop: part.compare(rows, start, stop), parts):
                 advance((stop - start) * len(part.rows))
     return _rank(batch, parts)
 
 
+def _chunks(batch: QueryBatch) -> Iterator[tuple[int, int]]:
+    """First and last rows of what is read at once; of rows that stay as they are, whole groups by themselves."""
+    for start, stop in ranges(len(batch.index), batch.blocks.rows_of_chunk(batch.index.dim)):
+        whole = stop - (stop - start) % batch.group
+        if batch.space.as_they_are and start < whole < stop:
+            yield start, whole
+            start = whole
+        yield start, stop
+
+
 def _index_rows(batch: QueryBatch, start: int, stop: int, run: Callable) -> torch.Tensor:
     """Those of the space, and zeros until the groups are whole; made in pieces, as their float64 stays in the cache."""
+    if batch.space.as_they_are:
+        rows = batch.read(start, stop).float()
+        padding = -(stop - start) % batch.group
+        return torch.cat([rows, rows.new_zeros(padding, rows.shape[1])]) if padding else rows
 
     @torch.inference_mode()
     def rows_of(piece: torch.Tensor) -> torch.Tensor:

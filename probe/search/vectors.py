@@ -12,24 +12,26 @@ import torch
 
 from probe.errors import UsageError
 
+UNIT = 2.0**-21  # how far from 1 a length may be, which is a few roundings of float32
 GAP = 64  # rows of an HDF5 dataset at most this far apart are read as one span
 
 
 class Vectors:
     """(N, D) floats: a torch tensor (on any device), numpy array or memory map, or h5py dataset.
 
-    rows: which of them, in this order, as often as they are named; None is all. Raises UsageError for what is not a
+    rows: which of them, in this order, as often as they are named; None is all. unit: that each is known to have a
+    length of 1, to within UNIT, so that a search by cosine need not see to it. Raises UsageError for what is not a
     matrix of floating-point numbers, or for rows that are not in it.
     """
 
-    def __init__(self, values: Any, rows: np.ndarray | None = None) -> None:
+    def __init__(self, values: Any, rows: np.ndarray | None = None, unit: bool = False) -> None:
         shape = tuple(values.shape)
         is_float = values.is_floating_point() if isinstance(values, torch.Tensor) else values.dtype.kind == "f"
         if len(shape) != 2 or shape[1] == 0 or not is_float:
             raise UsageError(f"vectors are a matrix of floats, a row each, not {values.dtype} of shape {shape}.")
         if rows is not None and len(rows) and not (rows.min() >= 0 and rows.max() < shape[0]):
             raise UsageError(f"rows {rows.min()} to {rows.max()} are asked for of vectors that have {shape[0]:,}.")
-        self.values, self.rows = values, rows
+        self.values, self.rows, self.unit = values, rows, unit
         self.dim: int = shape[1]
 
     def __len__(self) -> int:
@@ -52,14 +54,15 @@ class Vectors:
         else:
             found = _read_spans(self.values, self.rows[start:stop])
         if not isinstance(found, torch.Tensor):
-            double = found.dtype.itemsize == 8
-            found = torch.from_numpy(np.array(found, np.float64 if double else np.float32, order="C"))
+            dtype = np.float64 if found.dtype.itemsize == 8 else np.float32
+            as_it_is = isinstance(found, np.ndarray) and found.flags.writeable  # PyTorch has no tensors of others
+            found = torch.from_numpy((np.asarray if as_it_is else np.array)(found, dtype, order="C"))
         block: torch.Tensor = found.detach()
         return block if block.dtype == torch.float64 else block.float()
 
     def take(self, rows: np.ndarray) -> "Vectors":
         """The vectors in these positions."""
-        return Vectors(self.values, rows if self.rows is None else self.rows[rows])
+        return Vectors(self.values, rows if self.rows is None else self.rows[rows], self.unit)
 
 
 def _read_spans(dataset: Any, rows: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from probe.errors import ProbeError, UsageError
-from probe.search import Distance, Neighbours, Vectors, search
+from probe.search import UNIT, Distance, Neighbours, Vectors, search
 from probe.search import exact as exact_search
 from probe.search.batch import Blocks
 from probe.search.distances import DISTANCES as DISTANCES_OF
@@ -104,6 +104,20 @@ def test_unnormalised_vectors_have_the_neighbours_of_reference_search(
         assert not {(query, row) for row in rows.tolist()} & set(map(tuple, pairs.tolist()))
         exact = [similarity(queries[query].astype(float), index[row].astype(float), distance) for row in rows]
         np.testing.assert_allclose(found.similarities[query, : len(rows)], exact, rtol=1e-11, atol=1e-14)
+
+
+@examples(25, 500)
+@given(seeds, blocks, st.sampled_from([0.0, 1e-7, 1.0]))
+def test_rows_known_to_be_of_unit_length_have_the_same_neighbours_to_the_bit(
+    seed: int, blocks: Blocks, spread: float
+) -> None:
+    rng = np.random.default_rng(seed)
+    queries, index = (rng.standard_normal(5) + spread * rng.standard_normal((rng.integers(1, n), 5)) for n in (7, 300))
+    index /= np.linalg.norm(index, axis=1, keepdims=True) * (1 + 0.9 * UNIT * rng.uniform(-1, 1, (len(index), 1)))
+    index, k = index.astype(np.float32), int(rng.integers(1, 46))
+    pairs = some_pairs(rng, len(queries), len(index), 0.1)
+    found = search(Vectors(queries), Vectors(index, unit=True), k, pairs, blocks=blocks)
+    assert_same_bits(found, search(Vectors(queries), Vectors(index), k, pairs, blocks=blocks))
 
 
 KINDS = {
