@@ -264,7 +264,7 @@ def test_the_members_of_a_tar_are_looked_for_once_for_all_processes(
     assert read_image(shard.parent, "0.tar/0999.jpg") == b"999"
 
 
-@pytest.mark.parametrize("cases", [10, slow(500)])
+@pytest.mark.parametrize("cases", [10, slow(100)])
 def test_a_damaged_index_is_made_anew(shard: Path, cases: int) -> None:
     found = places(shard)
     file = tar_index.index_file(shard)

@@ -22,7 +22,7 @@ ONLY_WRITTEN = ("*.lock", "out/tables/recipe.*", "out/evaluations/*/neighbours.*
 
 
 @pytest.mark.parametrize("name", ["store", *OTHERS, *PUBLISHED_FORMATS])
-@pytest.mark.parametrize("cases", [3, slow(60)])
+@pytest.mark.parametrize("cases", [3, slow(20)])
 def test_a_damaged_file_is_told_or_harmless_or_says_something_else(
     sources: Path, name: str, cases: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -69,7 +69,7 @@ def raising() -> Iterator[None]:
 
 
 @pytest.mark.parametrize(("what", "error"), quick([(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)]))
-@pytest.mark.parametrize("step", [23, slow(1)])
+@pytest.mark.parametrize("step", [23, slow(3)])
 def test_a_signal_at_any_write_of_the_merge_leaves_the_parts_and_the_next_merge_is_whole(
     tmp_path: Path, what: int, error: type[BaseException], step: int
 ) -> None:

@@ -127,4 +127,4 @@ def similarities(query: np.ndarray, vectors: np.ndarray) -> np.ndarray:
 
 
 TestChanging = Changing.TestCase
-TestChanging.settings = settings(examples(6, 300), stateful_step_count=12)
+TestChanging.settings = settings(examples(6, 80), stateful_step_count=12)
