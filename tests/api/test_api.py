@@ -80,6 +80,7 @@ def test_a_store_as_a_frame_and_as_a_data_set_has_its_rows_by_id(store: FeatureS
         assert labels[label] == row["label"]
 
 
+@pytest.mark.slow
 def test_a_data_set_of_hugging_face_is_extracted_fitted_and_encoded_as_its_images_are(
     folder: Path, store: FeatureStore, tmp_path: Path
 ):

@@ -118,6 +118,7 @@ def test_a_part_of_a_checkpoint_is_chosen_by_its_prefix(tmp_path: Path, resnet: 
         load_encoder(Backbone("mine", row, weights=tmp_path / "other.safetensors"), CPU)
 
 
+@pytest.mark.slow
 def test_a_multigrain_checkpoint_runs_as_its_row_says(tmp_path: Path) -> None:
     """As the authors' code writes it: wrapped, with a classifier and the exponent beside the trunk."""
     torch.manual_seed(1)

@@ -44,6 +44,7 @@ def embed(*words: object, stdin: str = "", code: int = 0) -> str:
     return done.output
 
 
+@pytest.mark.slow
 def test_each_kind_of_file_holds_the_same_ids_and_vectors(descriptor_run: RunDirectory, photos: Path, tmp_path: Path):
     outs = [tmp_path / name for name in ("v.npy", "v.parquet", "v.h5")]
     said = [embed(descriptor_run.path, photos, "--out", out) for out in outs]

@@ -257,6 +257,7 @@ def test_the_command_says_how_near_it_comes_and_refuses_what_is_there(
     assert "is there; name another folder" in again.output
 
 
+@pytest.mark.slow
 def test_by_euclidean_distance_lengths_are_kept(world: World, tmp_path: Path, files: list[Path]):
     run = world.run(backbone="mobilenetv1", head={"kind": "pca-whitening", "dim": 8}, distance="euclidean")
     export(run.path, tmp_path / "embedder", data_root=tmp_path, images=files[:3])

@@ -163,6 +163,7 @@ def test_a_killed_and_resumed_extraction_gives_the_same_bits_as_an_undisturbed_o
     assert extraction.parts() == []
 
 
+@pytest.mark.slow
 def test_a_start_right_after_a_kill_is_not_refused_because_of_orphaned_workers(photos: Photos, start) -> None:
     extraction = start(photos("shoes", 41))
     pid = extraction.run_in_another_process(Settings(batch=1, workers=2, part=1))

@@ -21,8 +21,11 @@ ROOT = Path(__file__).resolve().parents[2]
 ONLY_WRITTEN = ("*.lock", "out/tables/recipe.*", "out/evaluations/*/neighbours.*", "*/curation.md", "*.csv")
 
 
-@pytest.mark.parametrize("name", ["store", *OTHERS, *PUBLISHED_FORMATS])
-@pytest.mark.parametrize("cases", [3, slow(20)])
+EACH = ["store", *OTHERS, *PUBLISHED_FORMATS]
+QUICK = [(name, 3) for name in EACH if name != "annotations, matlab"]  # which a process of its own reads
+
+
+@pytest.mark.parametrize(("name", "cases"), [*QUICK, *(slow(name, 20) for name in EACH)])
 def test_a_damaged_file_is_told_or_harmless_or_says_something_else(
     sources: Path, name: str, cases: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

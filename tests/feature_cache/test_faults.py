@@ -367,11 +367,11 @@ def filled(kind: str, megabytes: int, tmp_path: Path) -> dict[str, list[str]]:
 @pytest.mark.parametrize(
     ("kind", "megabytes", "file", "kept"),
     [
-        slow("limit", 1, "000000.h5", "a.jpg"),
+        ("limit", 1, "000000.h5", "a.jpg"),
         slow("limit", 2, "store.h5", "a.jpg b.jpg c.jpg"),
         slow("tmpfs", 2, "000000.h5", "a.jpg"),
         slow("tmpfs", 3, "000001.h5", "a.jpg b.jpg"),
-        ("tmpfs", 6, "store.h5", "a.jpg b.jpg c.jpg"),
+        slow("tmpfs", 6, "store.h5", "a.jpg b.jpg c.jpg"),
     ],
     ids=["limit, part", "limit, merge", "disk, first part", "disk, second part", "disk, merge"],
 )

@@ -90,6 +90,7 @@ def test_any_ids_come_back_from_several_parts_and_find_their_rows(
     assert [image for block in store.blocks(2) for image in block.ids] == ids
 
 
+@pytest.mark.slow
 @checked
 @given(ids=id_lists, reasons=st.lists(texts, min_size=12, max_size=12))
 @example(ids=ODD, reasons=["OSError: truncated", "", "🦊 \n\t é e\u0301", "x" * 5000] * 4)
@@ -107,6 +108,7 @@ def test_any_ids_of_failures_and_their_reasons_come_back(folder: Path, ids: list
     assert FeatureStore(path).ids == []
 
 
+@pytest.mark.slow
 @checked
 @given(ids=id_lists, data=st.data())
 def test_any_id_is_refused_a_second_time_by_part_and_by_store(folder: Path, ids: list[str], data) -> None:

@@ -65,6 +65,7 @@ def test_a_candidate_that_the_images_cannot_fit_is_left_out_and_says_why(told: T
     assert "span only 48; lower head.dim" in (staged.impossible or "")
 
 
+@pytest.mark.slow
 def test_validation_and_test_images_decide_nothing(told: Told, data: FitData) -> None:
     other = FitData.__new__(FitData)
     other.__dict__ |= data.__dict__ | {"val": data.val.at(np.arange(7)), "test": data.test.at(np.arange(7))}

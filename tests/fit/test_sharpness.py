@@ -157,6 +157,7 @@ def same_bits(one: Fitted, other: Fitted) -> bool:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["adam", slow("adamw"), slow("sgd")])
 def test_a_run_that_goes_on_has_the_bits_of_an_undisturbed_one_which_are_not_those_without(
     optimizer: str, cached: CachedFeatures, data: FitData, tmp_path: Path

@@ -173,6 +173,7 @@ def test_one_writer_at_a_time_and_readers_keep_what_they_have_opened(indexed: Pa
         writer.remove(ids(folder)[:2])
 
 
+@pytest.mark.slow
 def test_the_commands_do_all_of_it(run: RunDirectory, folder: Path, tmp_path: Path):
     photos, path = shutil.copytree(folder, tmp_path / "photos"), tmp_path / "photos.index"
     assert "16 dimensions" in probe("index", "create", path, run.path, "--device", "cpu")

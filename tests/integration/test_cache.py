@@ -300,6 +300,7 @@ def test_mistakes_of_an_import_are_one_sentence(shell: Shell):
     assert "'nowhere.npy' does not exist" in told(shell("probe cache import nowhere.npy --source a --name b", 2))
 
 
+@pytest.mark.slow
 def test_a_wrong_name_gets_the_nearest(shell: Shell):
     for line in ("info", "verify", "merge", "drop --yes"):
         text = told(shell(f"probe cache {line} photos/descripto", 2))

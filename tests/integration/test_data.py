@@ -29,6 +29,7 @@ def shell(tmp_path: Path) -> Shell:
     return Shell(tmp_path, ONE_THREAD)
 
 
+@pytest.mark.slow
 def test_list_says_what_is_here_and_tells_all_of_one(shell: Shell):
     lines = {line.split()[0]: line for line in shell("probe data list").stdout.splitlines() if line.strip()}
     assert re.search(r"sop +complete +- .*60,502 / 11,316.*cvgl\.stanford\.edu", lines["sop"])
@@ -65,6 +66,7 @@ def test_stats_prints_the_papers_tables_and_counts_a_manifest(shell: Shell):
     assert re.search(r"photos +train +20 +5 +4 +4 +4", shell("probe data stats photos").stdout)
 
 
+@pytest.mark.slow
 def test_curate_writes_a_training_set_once_and_does_not_overwrite_another_draw(shell: Shell):
     recipe = shell.home / "mine.yaml"
     recipe.write_text("title: Mine\nseed: 1\nsources: [{data: photos, min: 2, cap: 3}, {data: grocery-store}]\n")

@@ -157,6 +157,7 @@ def test_their_rows_may_name_and_replace_the_bundled_ones(shell: Shell):
     assert "My copy" in lines[1]
 
 
+@pytest.mark.slow
 def test_a_new_reader_is_one_new_file_in_the_package(tmp_path: Path):
     lists(tmp_path)
     for package in ("probe", "feature_cache"):

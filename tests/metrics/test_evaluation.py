@@ -362,6 +362,7 @@ def test_an_evaluation_equals_the_definitions_in_plain_loops(problem: Problem) -
     requires_equal_to_the_definitions(problem)
 
 
+@pytest.mark.slow
 @examples(10, 200)
 @given(st.integers(0, 2**32 - 1))
 def test_the_order_of_queries_and_index_changes_nothing_where_nothing_ties(seed: int) -> None:

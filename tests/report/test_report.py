@@ -73,6 +73,7 @@ def test_each_image_is_in_the_page_once_and_what_is_gone_is_counted(
     assert "2 image(s) are not on disk or cannot be decoded" in text
 
 
+@pytest.mark.slow
 def test_pictures_can_lie_beside_the_page(measured: Measured, tmp_path: Path):
     written = write_report([measured.inventory], tmp_path / "page.html", 1000, beside=True)
     addresses = [address for address in data_in(written.path.read_text(), "pictures-0") if address]
