@@ -158,9 +158,10 @@ def draw(folder: Path, path: str, motif: str) -> None:
 
 
 def adapt(recipe: Path, hub: Path) -> None:
-    """Gives the recipe rows of its own for its encoders, and their weights to the hub's cache. It shows all metrics,
-    has two seeds at most, and its specialists train for a fifth of the paper's 30 epochs."""
+    """Gives the recipe rows of its own for its encoders, and their weights to the hub's cache. It has the paper's rows
+    alone, shows all metrics, has two seeds at most, and its specialists train for a fifth of the paper's 30 epochs."""
     content = yaml.safe_load(recipe.read_text())
+    content["rows"] = [row for row in content["rows"] if not row.get("name", "").startswith("Ours: ")]
     own = read_rows(recipe) if "backbones" in content else {}
     for name in dict.fromkeys([*own, *(row["backbone"] for row in content["rows"] if "backbone" in row)]):
         encoder = small((bundled_rows() | own)[name], name)
