@@ -6,6 +6,7 @@ toy.lists["inshop"]["index"]      # [("deepfashion/inshop/img/WOMEN/Dresses/id_0
 """
 
 import json
+import re
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -141,6 +142,8 @@ def make_toy(home: Path) -> Toy:
         (home / "data" / path).parent.mkdir(parents=True, exist_ok=True)
         (home / "data" / path).write_text(content)
     shutil.copytree(ROOT / "recipes", home / "recipes")
+    for recipe in (home / "recipes").glob("*.yaml"):  # the papers' rows alone
+        recipe.write_text(re.sub(r'^ *- \{name: "Ours: .*\n', "", recipe.read_text(), flags=re.MULTILINE))
     for name in RECIPES:
         adapt(home / "recipes" / f"{name}.yaml", home / "hub")
     curation = home / "recipes" / "curation" / "m4d-35k.yaml"
@@ -158,10 +161,9 @@ def draw(folder: Path, path: str, motif: str) -> None:
 
 
 def adapt(recipe: Path, hub: Path) -> None:
-    """Gives the recipe rows of its own for its encoders, and their weights to the hub's cache. It has the paper's rows
-    alone, shows all metrics, has two seeds at most, and its specialists train for a fifth of the paper's 30 epochs."""
+    """Gives the recipe rows of its own for its encoders, and their weights to the hub's cache. It shows all metrics,
+    has two seeds at most, and its specialists train for a fifth of the paper's 30 epochs."""
     content = yaml.safe_load(recipe.read_text())
-    content["rows"] = [row for row in content["rows"] if not row.get("name", "").startswith("Ours: ")]
     own = read_rows(recipe) if "backbones" in content else {}
     for name in dict.fromkeys([*own, *(row["backbone"] for row in content["rows"] if "backbone" in row)]):
         encoder = small((bundled_rows() | own)[name], name)
