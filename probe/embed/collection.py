@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from feature_cache import Failure, FeatureStore, Rows, StoreWriter, export_npy
+from feature_cache import Failure, FeatureStore, Rows, StoreWriter, export_npy, written_files
 from probe.embed.embedder import EmbeddedBatch, Embedder
 from probe.embed.images import GivenImage, list_images
 from probe.errors import ProbeError, UsageError
@@ -69,10 +69,14 @@ class Collection:
     def write(self, embedder: Embedder, images: Sequence[GivenImage], batch_size: int = 64) -> list[Failure]:
         """Writes the file, and returns the images that could not be decoded, which are not in it.
 
-        Raises ProbeError where there is no other image.
+        Images that could not be decoded before are tried again. Raises ProbeError where there is no other image, and
+        where one has changed since an HDF5 file got its embedding; UsageError for no images.
         """
         self.require_writable()
-        with StoreWriter(self._store, {"run": embedder.key}, dtype="float32") as writer:
+        if not images:
+            raise UsageError("no image is named; name files, folders, tars or patterns.")
+        self._compare(images)
+        with StoreWriter(self._store, {"run": embedder.key}, dtype="float32", retry_failed=True) as writer:
             todo = [image for image in images if image.name not in writer.done]
             if len(todo) < len(images):
                 say(f"{len(images) - len(todo):,} of {len(images):,} images are embedded already")
@@ -82,11 +86,29 @@ class Collection:
                     advance(sum(len(batch.images) + len(batch.failures) for batch in part))
             writer.finish()
         store = FeatureStore(self._store)
-        failed = store.failed
+        names = {image.name for image in images}
+        failed = [failure for failure in store.failed if failure.id in names]
         if not len(store):
             raise ProbeError(f"none of {len(images):,} images could be decoded; {failed[0].id}: {failed[0].reason}.")
         self._export(store)
         return failed
+
+    def _compare(self, images: Sequence[GivenImage]) -> None:
+        """Work for other images, or for other files of their names, is done anew; a user's own file is not."""
+        done: dict[str, int] = {}
+        for file in written_files(self._store):
+            store = FeatureStore(file)
+            done |= dict(zip(store.ids, store.contents.tolist(), strict=True))
+        changed = [image.name for image in images if done.get(image.name) and image.digest != done[image.name]]
+        if self.path.suffix not in HDF5:
+            if changed or done.keys() - {image.name for image in images}:
+                say(f"{self._work} has embeddings of other images, and is made anew")
+                shutil.rmtree(self._work)
+        elif changed:
+            raise ProbeError(
+                f"{len(changed):,} of the images in {self.path} have changed since they were embedded, {changed[0]} "
+                "the first; delete it, or name another file."
+            )
 
     @property
     def _store(self) -> Path:
@@ -122,4 +144,5 @@ def _rows(part: list[EmbeddedBatch]) -> tuple[Rows, list[Failure]]:
     ids = [image.name for batch in part for image in batch.images]
     sizes = np.array([size for batch in part for size in batch.sizes], np.int32).reshape(-1, 2)
     failures = [Failure(image.name, error.reason) for batch in part for image, error in batch.failures]
-    return Rows(ids, np.concatenate([batch.embeddings for batch in part]), sizes), failures
+    digests = np.array([image.digest for batch in part for image in batch.images], np.uint64)
+    return Rows(ids, np.concatenate([batch.embeddings for batch in part]), sizes, digests), failures

@@ -18,6 +18,7 @@ from probe.data import (
     HuggingFaceData,
     HuggingFaceImage,
     HuggingFaceRows,
+    content_digest,
     decode,
     has_image,
     image_ids,
@@ -53,10 +54,7 @@ class GivenImage:
     def decode(self) -> Image.Image:
         """RGB, upright. Raises UndecodableError for bytes that are no image, ProbeError for what cannot be read, and
         UsageError for HEIC without its decoder."""
-        try:
-            content = self._read()
-        except (OSError, KeyError) as error:
-            raise ProbeError(f"{self.name} cannot be read ({first_line(error)}); mend that and start again.") from error
+        content = self._read()
         try:
             return to_rgb(content) if isinstance(content, Image.Image) else decode(BytesIO(content))
         except MemoryError:
@@ -66,10 +64,19 @@ class GivenImage:
         except Exception as error:  # decoders raise anything on hostile bytes
             raise UndecodableError(self.name, f"{type(error).__name__}: {first_line(error)}") from error
 
+    @property
+    def digest(self) -> int:
+        """Of the bytes; 0 for pixels. Raises ProbeError for what cannot be read."""
+        content = self._read()
+        return content_digest(content) if isinstance(content, bytes) else 0
+
     def _read(self) -> bytes | Image.Image:
-        if isinstance(self.content, HuggingFaceImage):
-            return self.content.read()
-        return self.content if isinstance(self.content, Image.Image) else read_image(*self.content)
+        if isinstance(self.content, Image.Image):
+            return self.content
+        try:
+            return self.content.read() if isinstance(self.content, HuggingFaceImage) else read_image(*self.content)
+        except (OSError, KeyError) as error:
+            raise ProbeError(f"{self.name} cannot be read ({first_line(error)}); mend that and start again.") from error
 
 
 def list_images(inputs: Images) -> list[GivenImage]:

@@ -178,15 +178,21 @@ class Card:
         options = yaml.safe_dump(config.model_dump(mode="json", exclude_none=True), sort_keys=False)
         classes = f" of {scores.classes:,} classes" if scores.classes else ""
         made_for = f" Made for {self.run.environment.made_for}." if self.run.environment.made_for else ""
-        domains = ", ".join(scores.test.of("clean", self.run.indexes[0]).domains)
+        domains = ", ".join(scores.test.of("clean", self.run.indexes[0]).domains) if self._is_scored else "none"
         return (
             f"{scores.training_images:,} training images{classes}; domains of the test split: {domains}.{made_for} "
             f"Manifest {self.run.inputs.get('manifest', 'unknown')[:12]}, run {self.run.key[:12]}, fitted as\n\n"
             f"```yaml\n{options}```"
         )
 
+    @property
+    def _is_scored(self) -> bool:
+        return bool(self.run.scores.test.root)
+
     def _scores(self) -> str:
         """Of the test split, over all seeds of this configuration that lie beside the run."""
+        if not self._is_scored:
+            return "None: it was fitted to all images, and none was left to be scored on."
         index, seeds = self.run.indexes[0], sorted(run.config.seed for run in self.seeds)
         scores = [run.scores.test.of("clean", index).mean for run in self.seeds]
         rows = []

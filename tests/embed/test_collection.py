@@ -44,6 +44,35 @@ def embed(*words: object, stdin: str = "", code: int = 0) -> str:
     return done.output
 
 
+def test_a_file_that_changed_is_not_taken_for_the_one_that_was_embedded(
+    descriptor_run: RunDirectory, photos: Path, tmp_path: Path
+):
+    out, given = tmp_path / "v.h5", (descriptor_run.path, photos, "--out", tmp_path / "v.h5")
+    embed(*given)
+    mended = (photos / "b" / "1.jpg").read_bytes()
+    (photos / "torn.jpg").write_bytes(mended)
+    assert "4 of 5 images are embedded already" in embed(*given)
+    store = FeatureStore(out)
+    assert store.failed == []
+    np.testing.assert_allclose(store["torn.jpg"], store["b/1.jpg"], atol=1e-6)
+    (photos / "a.jpg").write_bytes(mended)
+    said = " ".join(embed(*given, code=1).split())
+    assert "1 of the images in" in said
+    assert "have changed since they were embedded, a.jpg the first; delete it, or name another file." in said
+
+
+def test_what_an_earlier_command_left_does_not_get_into_another_ones_answer(
+    descriptor_run: RunDirectory, photos: Path, tmp_path: Path
+):
+    out = tmp_path / "v.npy"
+    assert "none of 1 images" in embed(descriptor_run.path, photos / "torn.jpg", "--out", out, code=1)
+    said = embed(descriptor_run.path, photos / "a.jpg", photos / "b", "--out", out)
+    assert "torn" not in said
+    assert np.load(out).shape == (3, 8)
+    embed(descriptor_run.path, "-", "--out", tmp_path / "w.npy", code=2)
+    assert not (tmp_path / ".w.npy.partial").exists()
+
+
 @pytest.mark.slow
 def test_each_kind_of_file_holds_the_same_ids_and_vectors(descriptor_run: RunDirectory, photos: Path, tmp_path: Path):
     outs = [tmp_path / name for name in ("v.npy", "v.parquet", "v.h5")]
