@@ -239,6 +239,13 @@ def test_what_has_no_export_is_said(world: World, tmp_path: Path):
         export(fused.path, tmp_path / "b", data_root=tmp_path)
 
 
+@pytest.mark.slow
+def test_a_run_without_scores_is_exported_and_its_card_says_so(world: World, tmp_path: Path):
+    run = world.run(backbone="mobilenetv1", head={"kind": "pca-whitening", "dim": 3}, unscored=True)
+    export(run.path, tmp_path / "it", data_root=tmp_path, images=world.folder)
+    assert "None: it was fitted to all images" in (tmp_path / "it" / "README.md").read_text()
+
+
 def test_nothing_is_pushed_offline(folder: Path):
     with pytest.raises(UsageError, match=r"nothing was pushed to me/it: HF_HUB_OFFLINE is set\. .* hf upload me/it"):
         push(folder, "me/it")
