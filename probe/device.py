@@ -28,9 +28,12 @@ def gpu_name(device: str) -> str:
 
 
 def choose_device(choice: str) -> "tuple[torch.device, str]":
-    """The device and the reason for it, to be printed. Raises UsageError when CUDA is asked for and absent."""
+    """The device and the reason for it, to be printed. Raises UsageError for another device, and when CUDA is
+    asked for and absent."""
     import torch
 
+    if choice not in list(DeviceChoice):
+        raise UsageError(f"'{choice}' is no device that probe runs on; use {', '.join(DeviceChoice)}.")
     if choice != "cpu" and torch.cuda.is_available():
         return torch.device("cuda"), torch.cuda.get_device_name()
     if choice == "cuda":

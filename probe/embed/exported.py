@@ -28,7 +28,7 @@ from probe.runs import DIGESTS, digest_of, read_digests
 from probe.search import Distance
 from probe.validation import Strict, describe
 
-CONFIG, WEIGHTS = "config.json", "model.safetensors"
+CONFIG, WEIGHTS, README = "config.json", "model.safetensors", "README.md"
 BACKBONE, HEAD = "backbone.", "head."
 """What the keys of either begin with in WEIGHTS."""
 HUB_NAME = re.compile(r"(?P<repository>\w[\w.-]*/\w[\w.-]*)(@(?P<revision>\w[\w./-]*))?", re.ASCII)
@@ -98,6 +98,9 @@ class ExportedFolder:
 
     def embedder(self, device: torch.device, precision: str = "fp32") -> Embedder:
         file = self._sound(WEIGHTS)
+        for name in self._digests.keys() - {WEIGHTS, README}:  # the README is the user's to edit
+            if (self.path / name).exists():  # from the hub only what is loaded is fetched
+                self._sound(name)
         try:
             state = load_file(file)
             head = head_of(self.config, state)
@@ -121,7 +124,9 @@ class ExportedFolder:
         """Of all its files."""
         try:
             digests = read_digests(self.path)
-            return {name: digests[name] for name in (CONFIG, WEIGHTS)}
+            if missing := {CONFIG, WEIGHTS} - digests.keys():
+                raise ValueError(f"{DIGESTS} has none of {', '.join(sorted(missing))}")
+            return digests
         except (OSError, ValueError, KeyError) as error:
             raise UsageError(f"{self.path} cannot be checked ({first_line(error)}); export it again.") from error
 

@@ -203,7 +203,7 @@ def test_probe_embed_takes_the_folder_in_place_of_the_run_and_does_not_mix_the_t
     assert "3 x 16 in" in embed(folder, 3)
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "digests.json"])
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "digests.json", "image_embedding.py"])
 def test_a_flipped_byte_is_refused(folder: Path, name: str):
     file = folder / name
     before = file.read_bytes()
@@ -237,6 +237,11 @@ def test_what_has_no_export_is_said(world: World, tmp_path: Path):
     fused = world.run(backbone=["mobilenetv1", "descriptor"], head={"kind": "random-projection", "dim": 8})
     with pytest.raises(UsageError, match="what can be exported is one backbone"):
         export(fused.path, tmp_path / "b", data_root=tmp_path)
+
+
+def test_another_device_is_no_cpu(folder: Path):
+    with pytest.raises(UsageError, match="'banana' is no device that probe runs on; use auto, cpu, cuda"):
+        load(folder, device="banana")
 
 
 @pytest.mark.slow
