@@ -16,8 +16,8 @@ from pydantic import ValidationError
 from probe.backbones import find_backbone
 from probe.data import SPLITS, HuggingFaceData, Manifest, is_hugging_face, write_data_set
 from probe.errors import UsageError
-from probe.extract import Settings, extract_sources
-from probe.fit import ClosedFormConfig, TrainedConfig, Training, dimensions_of, is_closed_form, read_run_config
+from probe.extract import CachedFeatures, Settings, extract_sources
+from probe.fit import ClosedFormConfig, TrainedConfig, Training, is_closed_form, read_run_config, spanned_dimensions
 from probe.heads import Auto, Head, PCAWhitening
 from probe.losses import Loss
 from probe.planning import Inputs
@@ -31,7 +31,6 @@ from probe.workspace import Workspace
 EPOCHS = 10  # UniFEx's
 BACKBONE = "descriptor"  # the one that needs no weights
 CLASSES = 4  # with fewer, none or one is left to be scored on
-FEW = 4  # times as many images as dimensions, which may be copies of each other
 SURE = 40  # with fewer, ten or fewer are scored on
 DIM = 64
 
@@ -83,7 +82,7 @@ def fit(
     extract_sources([manifest], chosen, workspace, Settings(), device)
     features = inputs.features(manifest, config, {chosen.name: chosen.identity()})
     if isinstance(config, ClosedFormConfig) and config.unscored:
-        config = _within(config, torch.from_numpy(features.load(features.frame("train"))))
+        config = _within(config, features)
     run = Run(config, features.identity, workspace.runs, data=manifest.name)
     sweep([(run, features)], device)
     return run.directory
@@ -112,13 +111,13 @@ def _default(manifest: Manifest) -> dict[str, Any]:
     return {"head": PCAWhitening.Config(dim=min(DIM, images - 1)), "unscored": True}
 
 
-def _within(config: ClosedFormConfig, features: torch.Tensor) -> ClosedFormConfig:
-    """No more dimensions than the images (n, D) span, some of which may be copies. Raises UsageError for one alone."""
-    spanned = dimensions_of(features) if len(features) <= FEW * DIM else DIM
-    if not spanned:
+def _within(config: ClosedFormConfig, features: CachedFeatures) -> ClosedFormConfig:
+    """No more dimensions than the images span, some of which may be copies. Raises UsageError for one alone."""
+    rows, asked = features.frame("train"), config.head.embedding_dim(features.dim)
+    dim = spanned_dimensions(asked, len(rows), lambda: torch.from_numpy(features.load(rows)))
+    if not dim:
         raise UsageError("all images have the same features, of which nothing can be fitted; add others.")
-    head = config.head.model_copy(update={"dim": min(config.head.embedding_dim(features.shape[1]), spanned)})
-    return config.model_copy(update={"head": head})
+    return config.model_copy(update={"head": config.head.model_copy(update={"dim": dim})})
 
 
 def _all_for_training(manifest: Manifest) -> Manifest:

@@ -6,6 +6,7 @@ from .embedder import Embedder as Embedder
 from .exported import BACKBONE as BACKBONE
 from .exported import CONFIG as CONFIG
 from .exported import HEAD as HEAD
+from .exported import README as README
 from .exported import WEIGHTS as WEIGHTS
 from .exported import ExportedConfig as ExportedConfig
 from .exported import ExportedFolder as ExportedFolder

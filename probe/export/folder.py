@@ -15,7 +15,19 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from probe.backbones import BackboneRow, ModuleEncoder
-from probe.embed import BACKBONE, CONFIG, HEAD, WEIGHTS, Embedder, ExportedConfig, ExportedFolder, Images, head_of, load
+from probe.embed import (
+    BACKBONE,
+    CONFIG,
+    HEAD,
+    README,
+    WEIGHTS,
+    Embedder,
+    ExportedConfig,
+    ExportedFolder,
+    Images,
+    head_of,
+    load,
+)
 from probe.errors import UsageError
 from probe.export.card import Card, Verified
 from probe.export.formats import Formats
@@ -28,7 +40,7 @@ from probe.runs import RunDirectory, seal
 from probe.storage import new_folder
 
 CPU = torch.device("cpu")
-README, MODULE = "README.md", "image_embedding"
+MODULE = "image_embedding"
 MODULES = [{"idx": 0, "name": "0", "path": "", "type": f"{MODULE}.ImageEmbedding"}]
 SENTENCE_TRANSFORMERS = {"model_type": "SentenceTransformer", "prompts": {}, "default_prompt_name": None}
 

@@ -17,7 +17,7 @@ from probe.fit.config import (
     is_closed_form,
     read_run_config,
 )
-from probe.fit.data import FitData, SplitRows, dimensions_of, shuffle_window
+from probe.fit.data import FitData, SplitRows, shuffle_window, spanned_dimensions
 from probe.fit.divergence import DivergedError
 from probe.fit.domains import images_of, require_domains, training_images
 from probe.fit.embedding import SELECTING, embed, score, score_merged
@@ -68,7 +68,6 @@ __all__ = [
     "TrainingState",
     "candidates",
     "choose",
-    "dimensions_of",
     "embed",
     "fit",
     "images_of",
@@ -78,5 +77,6 @@ __all__ = [
     "score",
     "score_merged",
     "shuffle_window",
+    "spanned_dimensions",
     "training_images",
 ]

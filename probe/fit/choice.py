@@ -20,7 +20,7 @@ from probe.fit.candidates import Candidate, Choice, candidates, epochs_of
 from probe.fit.checkpoint import Checkpoint
 from probe.fit.closed_form import fit_in_closed_form, images_of_training
 from probe.fit.config import ClosedFormConfig, RunConfig, TrainedConfig
-from probe.fit.data import FitData, dimensions_of
+from probe.fit.data import FitData, spanned_dimensions
 from probe.fit.embedding import score_merged
 from probe.fit.trainer import Trainer
 from probe.heads import Auto, Head, TrainingImages
@@ -30,7 +30,6 @@ FOLDS = 5
 MEASURED = 20  # classes: with fewer, what is held out is too little to tell heads apart
 FIRST, BEHIND = 2, 0.02  # folds after which a candidate goes no further that is so far behind the best, in mMP@5
 METRIC = "mMP@5"
-FEW = 4  # times as many images as dimensions, of which some may be copies: they are looked at, all others have enough
 
 OnNote = Callable[[str], None]
 
@@ -45,7 +44,7 @@ def choose(
     """
     classes, domains = len(data.class_sizes), len(data.domains)
     asked, images = config.head.embedding_dim(data.train.dim), np.arange(len(data.train))
-    dim = min(asked, dimensions_of(data.train.take(images))) if len(images) <= FEW * asked else asked
+    dim = spanned_dimensions(asked, len(images), lambda: data.train.take(images))
     if dim < 1:
         raise UsageError(
             "head 'auto' needs two training images at least that differ; take full-dimension, which needs none."

@@ -9,7 +9,7 @@ free memory (probe/memory.py). What is in the store is read in blocks, again eac
         ...
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from copy import copy
 from itertools import accumulate
 
@@ -25,6 +25,7 @@ from probe.metrics import domains_with_something_to_find
 BLOCK_ROWS = 16384
 WINDOW_BYTES = 1 << 30  # of training features shuffled together where they do not fit; fixed, so that bits are
 SPLITS = ("train", "val", "test")
+FEW = 4  # times as many images as dimensions: all others have enough that differ
 
 
 class SplitRows:
@@ -92,9 +93,15 @@ class SplitRows:
             yield from zip(rows.split(batch), features.split(batch), strict=True)
 
 
-def dimensions_of(rows: torch.Tensor) -> int:
-    """How many dimensions (n, D) features can span about their mean: one less than are different, at most."""
-    return min(len(torch.unique(rows, dim=0)) - 1, rows.shape[1])
+def spanned_dimensions(asked: int, images: int, features: Callable[[], torch.Tensor]) -> int:
+    """As many dimensions as are asked for, or fewer where the images span fewer about their mean: one less than differ.
+
+    `features`: theirs, (images, D), which are read where there are so few images that copies among them count.
+    """
+    if images > FEW * asked:
+        return asked
+    rows = features()
+    return min(asked, len(torch.unique(rows, dim=0)) - 1, rows.shape[1])
 
 
 class FitData:
