@@ -8,6 +8,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from probe.errors import UsageError, nearest
+
 if TYPE_CHECKING:
     import torch
 
@@ -40,9 +42,14 @@ class PrecisionChoice(StrEnum):
 
 
 def choose_precision(choice: str, device: "torch.device") -> tuple[Precision, str]:
-    """The precision and the reason for it, to be printed: half precision only where the device has hardware for it."""
+    """The precision and the reason for it, to be printed: half precision only where the device has hardware for it.
+
+    Raises UsageError for another choice than those of PrecisionChoice.
+    """
     import torch
 
+    if choice not in set(PrecisionChoice):
+        raise UsageError(f"there is no precision '{choice}'; {nearest(choice, PrecisionChoice)}")
     if choice != "auto":
         return Precision(choice), "asked for"
     if device.type == "cuda":

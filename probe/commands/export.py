@@ -24,7 +24,7 @@ def export(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="What to write; it must not be there.")],
     images: Annotated[
         list[Path] | None,
-        typer.Option(help="Images or folders to verify it on.", show_default="queries of the run, below --data-root"),
+        typer.Option(help="Images or folders to verify it on.", show_default="queries of the run"),
     ] = None,
     weights: MovedWeights = None,
     license: Annotated[

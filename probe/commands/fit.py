@@ -63,17 +63,18 @@ def fit(
         _require_none_of("of a recipe, and this is a folder", **of_recipes)
         _fit_folder(recipe, backbone, weights, catalogue, device, Workspace(data_root, cache, out, datasets))
         return
+    found = _find_recipe(recipe)
     _require_none_of("of a folder, and this is a recipe", backbone=backbone, weights=weights, catalogue=catalogue)
     from probe.commands.answers import TablesAnswer, print_json, table_answer
     from probe.planning import Inventory, fit_recipe
     from probe.progress import say
-    from probe.recipes import Overrides, find_recipe, read_recipe
+    from probe.recipes import Overrides, read_recipe
     from probe.report import build_table, show
     from probe.runs import SweepError
     from probe.terminal import printer
 
     workspace = Workspace(data_root, cache, out, datasets)
-    changed = read_recipe(find_recipe(recipe), Overrides.parse(settings or [], seeds, row or []))
+    changed = read_recipe(found, Overrides.parse(settings or [], seeds, row or []))
     inventory = Inventory(changed, workspace)
     inventory.require_complete()
     try:
@@ -89,6 +90,23 @@ def fit(
         show(build_table(inventory), printer())
     if settings:
         say("these runs are of the recipe as changed by --set; `probe table` shows the recipe as it is written")
+
+
+def _find_recipe(named: Path) -> Path:
+    """Raises UsageError for what is neither a recipe nor, as it seems, meant to be one."""
+    from probe.data import IMAGE_SUFFIXES
+    from probe.errors import UsageError
+    from probe.recipes import find_recipe
+
+    if named.suffix.lower() in IMAGE_SUFFIXES:
+        raise UsageError(f"{named} is an image; name the folder that it lies in, or a recipe.")
+    try:
+        found = find_recipe(named)
+    except UsageError as error:
+        raise UsageError(f"there is no folder {named}, and {error}") from error
+    if not found.exists() and found.suffix not in (".yaml", ".yml"):
+        raise UsageError(f"there is neither a folder nor a recipe {named}; name a folder of images, or a YAML file.")
+    return found
 
 
 def _require_none_of(what: str, **options: object) -> None:

@@ -29,6 +29,7 @@ from .dataset import is_known as is_known
 from .dataset import read_dataset as read_dataset
 from .decoding import decode as decode
 from .decoding import to_rgb as to_rgb
+from .folder import IMAGE_SUFFIXES as IMAGE_SUFFIXES
 from .folder import image_folder as image_folder
 from .folder import image_ids as image_ids
 from .folder import shard_ids as shard_ids

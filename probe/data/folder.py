@@ -23,11 +23,11 @@ from probe.errors import UsageError
 from probe.progress import say
 
 # Of the formats that extraction decodes.
-SUFFIXES = {
+IMAGE_SUFFIXES = {
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".avif", ".heic", ".heif", ".hif", ".gif", ".bmp"),
     *(".tif", ".tiff", ".jp2", ".j2k", ".jpf", ".jpx", ".ppm", ".pgm", ".pbm", ".pnm"),
 }
-KNOWN = SUFFIXES | {tar.SUFFIX}
+KNOWN = IMAGE_SUFFIXES | {tar.SUFFIX}
 LABELS = (".cls", ".json")  # of WebDataset samples
 KIND = re.compile(r"\.[a-z0-9_]{1,8}")
 KINDS_SHOWN = 10
@@ -61,7 +61,7 @@ def image_folder(folder: Path) -> Manifest:
 
 def image_files(folder: Path) -> list[str]:
     """The loose images below a folder, in no order."""
-    return [file for file in _files(folder) if _is_one_of(file, SUFFIXES)]
+    return [file for file in _files(folder)[0] if _is_one_of(file, IMAGE_SUFFIXES)]
 
 
 def image_ids(folder: Path) -> list[str]:
@@ -78,24 +78,26 @@ def shard_ids(shard: Path) -> list[str]:
     content = _Content()
     _add_tar(content, shard.parent, shard.name)
     if not content.places:
-        raise UsageError(f"{shard} holds no images ({', '.join(sorted(SUFFIXES))}).")
+        raise UsageError(f"{shard} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))}).")
     return sorted(content.places)
 
 
 def _content(folder: Path) -> _Content:
     """Raises UsageError where there are no images."""
     content = _Content()
-    for file in _files(folder):
+    files, dangling = _files(folder)
+    content.passed_over.update({"linked to nothing": dangling} if dangling else {})
+    for file in files:
         if _is_one_of(file, {tar.SUFFIX}):
             _add_tar(content, folder, file)
-        elif _is_one_of(file, SUFFIXES):
+        elif _is_one_of(file, IMAGE_SUFFIXES):
             content.places[file] = file
         else:
             content.passed_over[_kind(file)] += 1
     if not content.places:
         raise UsageError(
-            f"{folder} holds neither a manifest.csv nor images ({', '.join(sorted(SUFFIXES))}), loose or in .tar files"
-            + (f", only {_counted(content.passed_over)}." if content.passed_over else ".")
+            f"{folder} holds neither a manifest.csv nor images ({', '.join(sorted(IMAGE_SUFFIXES))}), loose or in .tar "
+            "files" + (f", only {_counted(content.passed_over)}." if content.passed_over else ".")
         )
     return content
 
@@ -104,7 +106,7 @@ def _add_tar(content: _Content, folder: Path, shard: str) -> None:
     content.shards.append(shard)
     around = shard.rpartition("/")[0]  # the tar itself is no class
     for name in tar.members(image_path(folder, shard)):
-        if _is_one_of(name, SUFFIXES):
+        if _is_one_of(name, IMAGE_SUFFIXES):
             content.places[_named(f"{shard}/{name}", folder)] = f"{around}/{name}".lstrip("/")
         elif not name.endswith(LABELS) and not _is_hidden(name):
             content.passed_over[_kind(name)] += 1
@@ -141,18 +143,33 @@ def _kind(file: str) -> str:
     return "with a dot at the end" if file.endswith(".") else "without a suffix"
 
 
-def _files(folder: Path) -> list[str]:
-    """All that are not hidden, in no order. Raises UsageError for two whose names are one in NFC."""
-    found, seen = [], set()
-    for parent, subfolders, files in os.walk(folder, followlinks=True, onerror=_refuse):
+def _files(folder: Path) -> tuple[list[str], int]:
+    """All that are not hidden, in no order, and the number of links that lead nowhere, which are not among them. Raises
+    UsageError for two whose names are one in NFC."""
+    found, dangling, seen, todo = [], 0, set(), [(folder, "")]
+    while todo:
+        parent, below = todo.pop()
         seen.add(os.path.realpath(parent))
-        subfolders[:] = [
-            name for name in subfolders if name[0] != "." and os.path.realpath(Path(parent, name)) not in seen
-        ]
-        files = [name for name in files if name[0] != "."]
-        _require_one_form([*subfolders, *files], Path(parent))
-        found += [Path(parent, file).relative_to(folder).as_posix() for file in files]
-    return [unicodedata.normalize("NFC", _named(file, folder) if _is_one_of(file, KNOWN) else file) for file in found]
+        entries = [entry for entry in _entries(parent) if entry.name[0] != "."]
+        _require_one_form([entry.name for entry in entries], parent)
+        for entry in entries:
+            if entry.is_symlink() and not os.path.exists(entry.path):  # noqa: PTH110 (a link to itself is none either)
+                dangling += 1
+            elif entry.is_dir():
+                if os.path.realpath(entry.path) not in seen:
+                    todo.append((Path(entry.path), f"{below}{entry.name}/"))
+            else:
+                found.append(f"{below}{entry.name}")
+    named = (_named(file, folder) if _is_one_of(file, KNOWN) else file for file in found)
+    return [unicodedata.normalize("NFC", file) for file in named], dangling
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except OSError as error:
+        raise UsageError(f"{error.filename} cannot be read ({error.strerror}).") from error
 
 
 def _require_one_form(names: list[str], parent: Path) -> None:
@@ -170,10 +187,6 @@ def _is_one_of(file: str, suffixes: set[str]) -> bool:
 
 def _is_hidden(file: str) -> bool:
     return Path(file).name.startswith(".")
-
-
-def _refuse(error: OSError) -> None:
-    raise UsageError(f"{error.filename} cannot be read ({error.strerror}).") from error
 
 
 def _named(image: str, folder: Path) -> str:

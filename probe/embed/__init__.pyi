@@ -14,5 +14,7 @@ from .exported import head_of as head_of
 from .images import GivenImage as GivenImage
 from .images import ImageInput as ImageInput
 from .images import Images as Images
+from .images import UndecodableError as UndecodableError
+from .images import UnreadError as UnreadError
 from .images import list_images as list_images
 from .loading import load as load

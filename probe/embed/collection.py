@@ -6,6 +6,7 @@ While it is made, the work lies in a feature store: for HDF5 that is the file it
 """
 
 import glob
+import os
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
@@ -14,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from feature_cache import Failure, FeatureStore, Rows, StoreWriter, export_npy, written_files
+from feature_cache import Failure, FeatureStore, Rows, StoreError, StoreWriter, export_npy, written_files
 from probe.embed.embedder import EmbeddedBatch, Embedder
-from probe.embed.images import GivenImage, list_images
+from probe.embed.images import GivenImage, UnreadError, list_images
 from probe.errors import ProbeError, UsageError
 from probe.progress import say, track
 from probe.storage import replacing_file
@@ -28,8 +29,8 @@ STDIN = "-"
 
 
 def named_images(words: Sequence[str]) -> list[GivenImage]:
-    """The images that are named on a command line: files, folders, tars, patterns, and `-` for a list of them, one a
-    line, on standard input. Each once.
+    """The images that are named on a command line: files, folders, tars, patterns, and `-` for a list of them on
+    standard input, one a line, or with a NUL after each as `find -print0` writes it. Each once.
 
     Of a single folder, their names are the paths below it, as in a manifest. Raises UsageError for what is not there.
     """
@@ -42,14 +43,19 @@ def named_images(words: Sequence[str]) -> list[GivenImage]:
 
 def _paths(word: str) -> Iterator[str]:
     if word == STDIN:
-        yield from (line for line in sys.stdin.read().splitlines() if line)
+        yield from _listed(os.fsdecode(sys.stdin.buffer.read()))
     elif Path(word).exists() or not glob.has_magic(word):
         yield word
     else:
         found = sorted(glob.glob(word, recursive=True))  # noqa: PTH207 (absolute patterns too)
         if not found:
-            raise UsageError(f"nothing matches {word}; name files, folders or tars.")
+            bracket = "; where [ is part of a name, write [[]" if "[" in word else ""
+            raise UsageError(f"nothing matches {word}; name files, folders or tars{bracket}.")
         yield from found
+
+
+def _listed(text: str) -> Iterator[str]:
+    yield from filter(None, text.split("\0") if "\0" in text else text.splitlines())
 
 
 @dataclass(frozen=True)
@@ -69,13 +75,16 @@ class Collection:
     def write(self, embedder: Embedder, images: Sequence[GivenImage], batch_size: int = 64) -> list[Failure]:
         """Writes the file, and returns the images that could not be decoded, which are not in it.
 
-        Images that could not be decoded before are tried again. Raises ProbeError where there is no other image, and
-        where one has changed since an HDF5 file got its embedding; UsageError for no images.
+        Images that could not be decoded before are tried again. Raises ProbeError where there is no other image, where
+        one has changed since an HDF5 file got its embedding, and where some could not be read: the others' embeddings
+        are kept for the next time. UsageError for no images, and for names that the file cannot hold.
         """
         self.require_writable()
         if not images:
             raise UsageError("no image is named; name files, folders, tars or patterns.")
-        self._compare(images)
+        self._require_list(images)
+        self._compare(embedder, images)
+        unread: list[UnreadError] = []
         with StoreWriter(self._store, {"run": embedder.key}, dtype="float32", retry_failed=True) as writer:
             todo = [image for image in images if image.name not in writer.done]
             if len(todo) < len(images):
@@ -83,8 +92,14 @@ class Collection:
             with track("embed", len(todo), "images") as advance:
                 for part in _parts(embedder.embed(todo, batch_size)):
                     writer.add(*_rows(part))
-                    advance(sum(len(batch.images) + len(batch.failures) for batch in part))
+                    unread += [error for batch in part for _, error in batch.unread]
+                    advance(sum(len(batch.images) + len(batch.failures) + len(batch.unread) for batch in part))
             writer.finish()
+        if unread:
+            raise ProbeError(
+                f"{len(unread):,} of {len(images):,} images could not be read; the first: {unread[0]} What is embedded "
+                "is kept."
+            )
         store = FeatureStore(self._store)
         names = {image.name for image in images}
         failed = [failure for failure in store.failed if failure.id in names]
@@ -93,17 +108,37 @@ class Collection:
         self._export(store)
         return failed
 
-    def _compare(self, images: Sequence[GivenImage]) -> None:
-        """Work for other images, or for other files of their names, is done anew; a user's own file is not."""
+    def _require_list(self, images: Sequence[GivenImage]) -> None:
+        """Raises UsageError where the list of ids beside an array could not be written in the end."""
+        if self.path.suffix != ".npy":
+            return
+        names, ids = {image.name for image in images}, self.path.with_suffix(".ids.txt")
+        if broken := [name for name in names if "\n" in name or "\r" in name]:
+            raise UsageError(f"the name {broken[0]!r} has a line break, which a list of ids cannot hold; rename it.")
+        # those of a killed command are of these images
+        if ids.exists() and not set(ids.read_text(encoding="utf-8", errors="replace").splitlines()) <= names:
+            raise UsageError(f"{ids}, where the ids go, exists already; delete it, or name another file.")
+
+    def _compare(self, embedder: Embedder, images: Sequence[GivenImage]) -> None:
+        """Work for other images, for other files of their names, or of another run is done anew; a user's own file is
+        not."""
         done: dict[str, int] = {}
-        for file in written_files(self._store):
-            store = FeatureStore(file)
-            done |= dict(zip(store.ids, store.contents.tolist(), strict=True))
+        try:
+            stores = [FeatureStore(file) for file in written_files(self._store)]
+            for store in stores:
+                done |= dict(zip(store.ids, store.contents.tolist(), strict=True))
+        except StoreError as error:
+            if self.path.suffix not in HDF5:
+                raise
+            raise UsageError(f"--out {self.path} is no file of embeddings; name another. {error}") from error
+        of_another_run = any(store.spec.get("run") != embedder.key for store in stores)
         changed = [image.name for image in images if done.get(image.name) and image.digest != done[image.name]]
         if self.path.suffix not in HDF5:
-            if changed or done.keys() - {image.name for image in images}:
-                say(f"{self._work} has embeddings of other images, and is made anew")
+            if of_another_run or changed or done.keys() - {image.name for image in images}:
+                say(f"{self._work} has other embeddings, and is made anew")
                 shutil.rmtree(self._work)
+        elif of_another_run:
+            raise UsageError(f"--out {self.path} holds no embeddings of this run; delete it, or name another file.")
         elif changed:
             raise ProbeError(
                 f"{len(changed):,} of the images in {self.path} have changed since they were embedded, {changed[0]} "

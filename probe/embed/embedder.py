@@ -20,8 +20,8 @@ from torch.nn import functional as F
 
 from probe.backbones import Backbone, Encoder
 from probe.data import choose_workers
-from probe.embed.images import GivenImage, Images, UndecodableError, list_images
-from probe.errors import ProbeError
+from probe.embed.images import GivenImage, Images, UndecodableError, UnreadError, list_images
+from probe.errors import ProbeError, UsageError
 from probe.extract import Selection, fuse
 from probe.progress import track
 from probe.search import Distance
@@ -43,6 +43,13 @@ class EmbeddedBatch:
     sizes: list[tuple[int, int]]
     """Width and height of the originals, in pixels."""
     failures: list[tuple[GivenImage, UndecodableError]]
+    unread: list[tuple[GivenImage, UnreadError]]
+    """Which the system did not hand over."""
+
+    def require_whole(self) -> None:
+        """Raises the error of the first image that has no embedding."""
+        for _, error in (*self.failures, *self.unread):
+            raise error
 
 
 class Embedder:
@@ -82,31 +89,37 @@ class Embedder:
         done = 0
         with progress as advance:
             for batch in self.embed(images, batch_size):
-                if batch.failures:
-                    raise batch.failures[0][1]
+                batch.require_whole()
                 embeddings[done : done + len(batch.images)] = batch.embeddings
                 done += len(batch.images)
                 advance(len(batch.images))
         return embeddings
 
     def embed(self, images: Sequence[GivenImage], batch_size: int) -> "Iterator[EmbeddedBatch]":
-        """The images batch after batch, in order, those that cannot be decoded told apart."""
+        """The images batch after batch, in order, those that cannot be decoded or read told apart."""
+        if batch_size < 1:
+            raise UsageError(f"batch_size is {batch_size}; a batch has one image at least.")
         for batch in self._prepared(images, batch_size):
             prepared: list[tuple[GivenImage, Prepared]] = []
             failures: list[tuple[GivenImage, UndecodableError]] = []
+            unread: list[tuple[GivenImage, UnreadError]] = []
             for image, future in batch:
                 try:
                     prepared.append((image, future.result()))
                 except UndecodableError as error:
                     failures.append((image, error))
+                except UnreadError as error:
+                    unread.append((image, error))
             embeddings = self._embed([each for _, each in prepared])
             sizes = [size for _, (_, size) in prepared]
-            yield EmbeddedBatch([image for image, _ in prepared], embeddings, sizes, failures)
+            yield EmbeddedBatch([image for image, _ in prepared], embeddings, sizes, failures, unread)
 
     def similarity(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         """(n, dim) and (m, dim) -> (n, m) float32: cosines, or where the head was scored by Euclidean distance, that
-        distance with a minus, so that larger is always more similar."""
+        distance with a minus, so that larger is always more similar. Raises UsageError for other shapes."""
         first, second = (torch.from_numpy(np.atleast_2d(np.asarray(each, np.float32))) for each in (a, b))
+        if not first.ndim == second.ndim == 2 or not first.shape[1] == second.shape[1] == self.dim:
+            raise UsageError(f"arrays of {np.shape(a)} and {np.shape(b)}; embeddings are (n, {self.dim}).")
         if self.distance == "euclidean":
             return -torch.cdist(first, second).numpy()
         return (F.normalize(first, dim=1) @ F.normalize(second, dim=1).T).numpy()

@@ -29,9 +29,19 @@ from probe.data import (
 )
 from probe.errors import ProbeError, UsageError, first_line
 
+SHOWN = 5  # missing images in an error
+
 ImageInput = str | Path | Image.Image | np.ndarray
 """A file, a folder of images, a tar or one of its members (`shard.tar/a.jpg`), a PIL image, or (H, W, 3) uint8 RGB."""
 Images = ImageInput | Iterable[ImageInput] | HuggingFaceData
+
+
+class UnreadError(ProbeError):
+    """An image that the system does not hand over: next time it may. `reason` says why."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"{name} cannot be read ({reason}); mend that and start again.")
+        self.reason = reason
 
 
 class UndecodableError(ProbeError):
@@ -52,7 +62,7 @@ class GivenImage:
     """Root and id of a file, the row of a data set, or pixels."""
 
     def decode(self) -> Image.Image:
-        """RGB, upright. Raises UndecodableError for bytes that are no image, ProbeError for what cannot be read, and
+        """RGB, upright. Raises UndecodableError for bytes that are no image, UnreadError for what cannot be read, and
         UsageError for HEIC without its decoder."""
         content = self._read()
         try:
@@ -66,7 +76,7 @@ class GivenImage:
 
     @property
     def digest(self) -> int:
-        """Of the bytes; 0 for pixels. Raises ProbeError for what cannot be read."""
+        """Of the bytes; 0 for pixels. Raises UnreadError for what cannot be read."""
         content = self._read()
         return content_digest(content) if isinstance(content, bytes) else 0
 
@@ -76,7 +86,7 @@ class GivenImage:
         try:
             return self.content.read() if isinstance(self.content, HuggingFaceImage) else read_image(*self.content)
         except (OSError, KeyError) as error:
-            raise ProbeError(f"{self.name} cannot be read ({first_line(error)}); mend that and start again.") from error
+            raise UnreadError(self.name, first_line(error)) from error
 
 
 def list_images(inputs: Images) -> list[GivenImage]:
@@ -89,13 +99,21 @@ def list_images(inputs: Images) -> list[GivenImage]:
             raise UsageError(f"a data set of several splits; name one of them: {', '.join(inputs)}.")
         return [GivenImage(image.id, image) for image in HuggingFaceRows(inputs).images()]
     single = isinstance(inputs, str | Path | Image.Image) or (isinstance(inputs, np.ndarray) and inputs.ndim != 4)
-    given: Iterable[ImageInput] = [inputs] if single else inputs  # pyright: ignore[reportAssignmentType]
-    return [image for number, each in enumerate(given) for image in _images(each, f"image {number}")]
+    given = [inputs] if single or not isinstance(inputs, Iterable) else inputs
+    missing: list[Path] = []
+    images = [image for number, each in enumerate(given) for image in _images(each, f"image {number}", missing)]
+    if len(missing) == 1:
+        raise UsageError(f"there is no image {missing[0]}; name a file, a folder, a tar, or a member of one.")
+    if missing:
+        first = ", ".join(map(str, missing[:SHOWN])) + (", …" if len(missing) > SHOWN else "")
+        raise UsageError(f"{len(missing):,} of the images that are named are not there: {first}; leave them out.")
+    return images
 
 
-def _images(given: ImageInput, name: str) -> Iterator[GivenImage]:
+def _images(given: object, name: str, missing: list[Path]) -> Iterator[GivenImage]:
+    """Paths of no image are added to `missing`."""
     if isinstance(given, str | Path):
-        yield from _files(Path(given).expanduser())
+        yield from _files(Path(given).expanduser(), missing)
     elif isinstance(given, Image.Image):
         yield GivenImage(name, given)
     elif isinstance(given, np.ndarray):
@@ -109,7 +127,7 @@ def _images(given: ImageInput, name: str) -> Iterator[GivenImage]:
         )
 
 
-def _files(path: Path) -> Iterator[GivenImage]:
+def _files(path: Path, missing: list[Path]) -> Iterator[GivenImage]:
     if path.is_dir():
         root, found = path, image_ids(path)
     elif path.suffix.lower() == ".tar" and path.is_file():
@@ -118,5 +136,5 @@ def _files(path: Path) -> Iterator[GivenImage]:
         root = Path(path.anchor)
         found = [path.relative_to(root).as_posix()]
         if not has_image(root, found[0]):
-            raise UsageError(f"there is no image {path}; name a file, a folder, a tar, or a member of one.")
+            missing.append(path)
     yield from (GivenImage(str(root / image), (root, image)) for image in found)

@@ -93,7 +93,7 @@ def _backbone(store: str, run: RunDirectory, given: Path | None) -> Backbone:
     if found != wanted:
         raise UsageError(
             f"{backbone.weights_file} has SHA-256 {found}, and the features of {run.path} were made by weights of "
-            f"SHA-256 {wanted}; name the file with `weights`."
+            f"SHA-256 {wanted}; name the file with `weights` (--weights)."
         )
     if lines := feature_differences(spec, backbone.spec(spec["dtype"], _precision(run, store))):
         raise UsageError(
@@ -113,7 +113,9 @@ def _weights(store: str, row: BackboneRow, run: RunDirectory, given: Path | None
         return given
     location = run.features.weights.get(store)
     if location is not None:
-        return location.find(f"the weights of {store}", "name the file with `weights`,")
+        return location.find(f"the weights of {store}", "name the file with `weights` (--weights),")
     if row.library != "built-in" and row.hub_repository is None:
-        raise UsageError(f"{run.path} does not say where the weights of {store} were; name the file with `weights`.")
+        raise UsageError(
+            f"{run.path} does not say where the weights of {store} were; name the file with `weights` (--weights)."
+        )
     return None

@@ -88,7 +88,8 @@ class Card:
         return f"---\n{self._metadata()}---\n\n# {self._title()}\n\n{self._summary()}\n\n{body}\n"
 
     def _title(self) -> str:
-        return f"{self.config.name}, {self.run.config.head.kind}, {self.config.dim}-d"
+        choice = self.run.scores.choice
+        return f"{self.config.name}, {choice.chosen if choice else self.run.config.head.kind}, {self.config.dim}-d"
 
     def _summary(self) -> str:
         length = "of unit length" if self.config.head[-1:] == ("normalize",) else "whose lengths matter"
@@ -182,8 +183,22 @@ class Card:
         return (
             f"{scores.training_images:,} training images{classes}; domains of the test split: {domains}.{made_for} "
             f"Manifest {self.run.inputs.get('manifest', 'unknown')[:12]}, run {self.run.key[:12]}, fitted as\n\n"
-            f"```yaml\n{options}```"
+            f"```yaml\n{options}```{self._choice()}"
         )
+
+    def _choice(self) -> str:
+        """What was chosen among several heads, and by which scores; empty where nothing was."""
+        choice = self.run.scores.choice
+        if choice is None:
+            return ""
+        measured = [each for each in choice.candidates if each.folds]
+        rows = [
+            f"| {each.name} | {100 * each.mean:.1f} | {len(each.folds)} |"
+            for each in sorted(measured, key=lambda each: -each.mean)
+        ]
+        table = "\n".join(["| head | mMP@5 | folds |", "|---|---|---|", *rows])
+        scored = f" Each was fitted on some of the training classes and scored, in %, on the others:\n\n{table}"
+        return f"\n\n`auto` chose **{choice.chosen}**: {choice.why}.{scored if rows else ''}"
 
     @property
     def _is_scored(self) -> bool:

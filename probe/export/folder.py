@@ -57,11 +57,13 @@ def export(
 ) -> list[Verified]:
     """Writes `folder`, whole or not at all, and says how near each way to load it comes to the run.
 
-    `images`: what to verify it on, instead of the run's queries below `data_root`. `weights`: the backbone's, where
-    they are not any more where they were. `license`: of the backbone, as the Hub writes it. `formats`: others, beside
-    the folder's own files. Raises UsageError for what has no export and for a folder that is there; ProbeError where an
-    export gives other embeddings than the run.
+    `images`: what to verify it on, instead of the run's queries, which are looked for where they lay and below
+    `data_root`. `weights`: the backbone's, where they are not any more where they were. `license`: of the backbone, as
+    the Hub writes it. `formats`: others, beside the folder's own files. Raises UsageError for what has no export and
+    for a folder that is there; ProbeError where an export gives other embeddings than the run.
     """
+    if formats:
+        formats.require()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder} is there; name another folder, or remove it first.")
     found = RunDirectory(run)

@@ -3,9 +3,15 @@
 Formats({Format.onnx}, preprocessing=True)
 """
 
+import os
+import shutil
 from collections.abc import Set
 from dataclasses import dataclass
 from enum import StrEnum
+
+from probe.errors import UsageError, require_installed
+
+COMPILERS = (os.environ.get("CXX", "g++"), "clang++")
 
 
 class Format(StrEnum):
@@ -49,3 +55,21 @@ class Formats:
     """Whether resizing and normalising are inside, in ONNX, `.pt2` and AOTInductor; they always are in TorchScript."""
     int8: bool = False
     """Whether there is a quantised ONNX beside the one in float32."""
+
+    def require(self) -> None:
+        """Raises UsageError for options without the format that they are of, and for what is not installed."""
+        whole = self.kinds - ({Format.onnx} if self.part is Part.head else set())
+        if Format.onnx in self.kinds:
+            for package in ("onnxscript", "onnxruntime"):
+                require_installed(package, "export", "--format onnx")
+        elif self.int8 or self.part is Part.head:
+            raise UsageError("--quantize and --part are of ONNX; add --format onnx.")
+        if self.int8 and self.part is Part.head:
+            raise UsageError("--quantize int8 is of the backbone; leave out --part head.")
+        if self.preprocessing and not whole & {Format.onnx, Format.pt2, Format.aoti}:
+            raise UsageError(
+                "--preprocessing is of the whole of ONNX, .pt2 and AOTInductor's package (TorchScript always has it "
+                "inside); add --format onnx, pt2 or aoti."
+            )
+        if Format.aoti in self.kinds and not any(map(shutil.which, COMPILERS)):
+            raise UsageError(f"--format aoti needs a C++ compiler, {' or '.join(COMPILERS)}; install one.")

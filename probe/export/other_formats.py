@@ -7,8 +7,6 @@ Each is written, read back by what will run it, and compared with the run on the
 """
 
 import logging
-import os
-import shutil
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
@@ -25,7 +23,6 @@ from torchvision.transforms.functional import pil_to_tensor
 
 from probe.backbones import ModuleEncoder
 from probe.embed import ExportedConfig, list_images
-from probe.errors import UsageError, require_installed
 from probe.export.card import Verified
 from probe.export.formats import HEAD_FILE, Format, Formats, Part
 from probe.export.graph import EmbeddingModule, PixelModule
@@ -38,8 +35,6 @@ OPSET = 18
 INPUT, INPUT_OF_HEAD, OUTPUT = "images", "features", "embeddings"
 INT8 = 0.9
 """The least cosine of int8. What it costs is told; below this it would be no embedding of the same image."""
-
-COMPILERS = (os.environ.get("CXX", "g++"), "clang++")
 
 Run = Callable[[torch.Tensor], np.ndarray]
 """A batch of the format's input -> (B, dim)."""
@@ -57,9 +52,8 @@ def write_formats(
 ) -> list[Verified]:
     """Writes files into the folder. `queries`: on which to measure what quantisation costs, where there are any.
 
-    Raises UsageError for what is not installed, ProbeError for other embeddings.
+    Raises ProbeError for other embeddings.
     """
-    _require(formats)
     module: Any = EmbeddingModule(encoder.module, head).eval()
     plain, pixels = _normalised(encoder, images), [pil_to_tensor(image)[None] for image in images]
     verified = []
@@ -95,18 +89,6 @@ def write_formats(
         remark = "deprecated by PyTorch: for programs that take nothing else"
         verified.append(_verified("model.torchscript.pt by torch.jit", run, pixels, expected, NEAR, remark))
     return verified
-
-
-def _require(formats: Formats) -> None:
-    if Format.onnx in formats.kinds:
-        for package in ("onnxscript", "onnxruntime"):
-            require_installed(package, "export", "--format onnx")
-    elif formats.int8 or formats.part is Part.head:
-        raise UsageError("--quantize and --part are of ONNX; add --format onnx.")
-    if Format.aoti in formats.kinds and not any(map(shutil.which, COMPILERS)):
-        raise UsageError(f"--format aoti needs a C++ compiler, {' or '.join(COMPILERS)}; install one.")
-    if formats.int8 and formats.part is Part.head:
-        raise UsageError("--quantize int8 is of the backbone; leave out --part head.")
 
 
 def _verified(
@@ -222,7 +204,7 @@ def _cost(
 ) -> str:
     """In R@1, of the second against the first."""
     if queries is None:
-        return "R@1 is not measured, as the run's queries are not below --data-root"
+        return "R@1 is not measured, as the run's queries are not here"
     found: list[list[np.ndarray]] = [[], []]
     with track("R@1 of int8", len(queries.paths), "images") as advance:
         for image in list_images(queries.paths):

@@ -34,19 +34,21 @@ class QueryImages:
 
     @classmethod
     def of_run(cls, run: RunDirectory, data_root: Path, most: int = MOST) -> Self | None:
-        """Those below the data root, `most` at most; None where none of their classes has two images there."""
+        """Those that lie where they lay or below the data root, `most` at most; None where none of their classes has
+        two images there."""
         if not run.indexes:
             return None
         rows = run.per_query(run.indexes[0]).select(*KEY, "domain", "label")
         if rows.schema["label"] == LISTS:
             return None
         rows = rows.unique(KEY, maintain_order=True).sort("domain", "label", *KEY)
-        here = pl.Series([has_image(data_root / source, image) for source, image in rows.select(KEY).iter_rows()])
+        folders = {source: run.environment.folder_of(source, data_root) for source in rows["source"].unique()}
+        here = pl.Series([has_image(folders[source], image) for source, image in rows.select(KEY).iter_rows()])
         rows = rows.filter(here).filter(pl.len().over("domain", "label") > 1)
         if rows.is_empty():
             return None
         rows = _thinned(rows, most)
-        return cls(rows, [data_root / source / image for source, image in rows.select(KEY).iter_rows()])
+        return cls(rows, [folders[source] / image for source, image in rows.select(KEY).iter_rows()])
 
     def recall(self, embeddings: np.ndarray, distance: Distance) -> float:
         """R@1, balanced over domains, of (N, d) embeddings."""

@@ -5,6 +5,7 @@ verify("ONNX", embedder.encode(images.pixels), found, NEAR)     # 0.9999998
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from probe.data import has_image
-from probe.embed import Images, list_images
+from probe.embed import Images, UndecodableError, list_images
 from probe.errors import ProbeError, UsageError
 from probe.runs import RunDirectory
 
@@ -34,7 +35,7 @@ class VerificationImages:
 
 
 def verification_images(run: RunDirectory, given: Images | None, data_root: Path) -> VerificationImages:
-    """Up to 50 of those given; else of the run's queries, where they lie below the data root; else made ones."""
+    """Up to 50 of those given; else of the run's queries, where they lay or below the data root; else made ones."""
     if given is not None:
         images = list_images(given)
         if not images:
@@ -42,7 +43,9 @@ def verification_images(run: RunDirectory, given: Images | None, data_root: Path
         return VerificationImages([image.decode() for image in _spread(images)], "given images")
     if found := _queries(run, data_root):
         return VerificationImages([image.decode() for image in list_images(_spread(found))], "queries of the run")
-    origin = f"made images, since the run's do not lie in {data_root}"
+    if found := _training_images(run):
+        return VerificationImages(found, "images of the run's folders")
+    origin = f"made images, since the run's lie neither where they lay nor in {data_root}"
     return VerificationImages(_made(), origin)
 
 
@@ -70,12 +73,25 @@ def _spread(images: Sequence) -> list:
 
 
 def _queries(run: RunDirectory, data_root: Path) -> list[Path]:
-    """Those of the run's test split that are files below the data root, by their source."""
+    """Those of the run's test split that are here."""
     if not run.indexes:
         return []
     rows = run.per_query(run.indexes[0]).select("source", "image").unique(maintain_order=True).sort("source", "image")
     named = _spread(list(rows.iter_rows()))
-    return [data_root / source / image for source, image in named if has_image(data_root / source, image)]
+    placed = [(run.environment.folder_of(source, data_root), image) for source, image in named]
+    return [folder / image for folder, image in placed if has_image(folder, image)]
+
+
+def _training_images(run: RunDirectory) -> list[Image.Image]:
+    """Of a run that has searched nothing, of the folders that its images lay in, what can be decoded."""
+    folders = [folder for folder in run.environment.images.values() if folder.is_dir()]
+    if run.indexes or not folders:
+        return []
+    decoded = []
+    for image in _spread(list_images(folders)):
+        with suppress(UndecodableError):
+            decoded.append(image.decode())
+    return decoded
 
 
 def _made() -> list[Image.Image]:

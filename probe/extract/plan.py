@@ -40,6 +40,15 @@ class Settings:
     limit: int | None = None
     pinned: bool = False
 
+    def __post_init__(self) -> None:
+        if self.batch < 1 or (self.workers or 0) < 0:
+            raise UsageError(
+                f"a batch of {self.batch} images by {self.workers} processes; a batch has one image at least, and "
+                "processes are none or more."
+            )
+        if self.dtype not in (None, FLOAT16, "float32"):
+            raise UsageError(f"there is no dtype '{self.dtype}' of stored features; name float16 or float32.")
+
     @property
     def stored_as(self) -> str:
         """The dtype, or the usual one."""

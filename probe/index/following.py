@@ -77,6 +77,8 @@ def _follow(writer: Writer, part: pl.DataFrame, embedder: Embedder, batch_size: 
             rows.append(others[image.name] | {"width": width, "height": height})
         vectors.append(batch.embeddings)
         undecodable += [Failure(image.name, error.reason) for image, error in batch.failures]
+        for _, error in batch.unread:
+            raise error
     if rows:
         writer.put(pl.DataFrame(rows, schema_overrides=OF_IMAGES, infer_schema_length=None), np.concatenate(vectors))
     lost = [failure.id for failure in undecodable if failure.id in there]  # what was in the file is not any more

@@ -88,8 +88,7 @@ def _embedded(images: list[GivenImage], embedder: Embedder) -> np.ndarray:
     """(n, d)."""
     rows: list[np.ndarray] = []
     for batch in embedder.embed(images, batch_size=64):
-        if batch.failures:
-            raise batch.failures[0][1]
+        batch.require_whole()
         rows.append(batch.embeddings)
     return np.concatenate(rows)
 

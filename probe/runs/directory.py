@@ -8,9 +8,9 @@ damaged or of another form raises UsageError, in one sentence.
     found.head(device)(features)      # (N, D) -> (N, d)
 """
 
-import json
 import platform
 import shutil
+from collections.abc import Mapping
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -121,9 +121,18 @@ class Environment(BaseModel):
     """Of training; None in closed form, and where an earlier version of probe made the run."""
     made_for: str = ""
     """`recipe: row`; empty where a run is no row's."""
+    images: dict[str, Path] = {}
+    """Where the images of each source lay; empty where an earlier version of probe made the run."""
 
     @classmethod
-    def here(cls, device: str, seconds: float, seconds_a_step: float | None, made_for: str) -> Self:
+    def here(
+        cls,
+        device: str,
+        seconds: float,
+        seconds_a_step: float | None,
+        made_for: str,
+        images: Mapping[str, Path],
+    ) -> Self:
         """Of this process; `device`: its kind."""
         import torch
 
@@ -137,7 +146,13 @@ class Environment(BaseModel):
             seconds=seconds,
             seconds_a_step=seconds_a_step,
             made_for=made_for,
+            images={source: root.resolve() for source, root in images.items()},
         )
+
+    def folder_of(self, source: str, data_root: Path) -> Path:
+        """Where its images lie now: where they lay, or else below the data root."""
+        known = self.images.get(source)
+        return known if known is not None and known.is_dir() else data_root / source
 
 
 class RunDirectory(ScoredFolder):
@@ -160,7 +175,7 @@ class RunDirectory(ScoredFolder):
             (folder / CONFIG).write_text(text, encoding="utf-8")
             history = "".join(f"{record.json_line()}\n" for record in fitted.history)
             (folder / HISTORY).write_text(history, encoding="utf-8")
-            (folder / ENVIRONMENT).write_text(json.dumps(environment.model_dump(), indent=1), encoding="utf-8")
+            (folder / ENVIRONMENT).write_text(environment.model_dump_json(indent=1), encoding="utf-8")
             save_head(fitted.head, folder / HEAD)
             if fitted.loss_state:
                 save_file({name: value.cpu().contiguous() for name, value in fitted.loss_state.items()}, folder / LOSS)

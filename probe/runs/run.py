@@ -99,15 +99,22 @@ class Run:
         plan = TrainingPlan(self.config.training, images)
         return (plan.epochs - len(self.checkpoint.history)) * plan.epoch_samples
 
-    def write(self, fitted: "Fitted", device: str, weights: Mapping[str, Location] | None = None) -> None:
+    def write(
+        self,
+        fitted: "Fitted",
+        device: str,
+        weights: Mapping[str, Location] | None = None,
+        images: Mapping[str, Path] | None = None,
+    ) -> None:
         """Fills its directory; then the checkpoint goes.
 
         `device`: the kind that it was fitted on. `weights`: where those of its backbones lie, CachedFeatures.weights.
+        `images`: where those of each source lie, Manifest.roots.
         """
         features = Features.model_validate({"dim": fitted.in_dim, "spec": fitted.spec, "weights": weights or {}})
         provenance = Provenance(
             key=self.key, config=self.config, inputs=self.inputs, features=features, code=self.code, sealed=True
         )
-        environment = Environment.here(device, fitted.seconds, fitted.seconds_a_step, self.made_for)
+        environment = Environment.here(device, fitted.seconds, fitted.seconds_a_step, self.made_for, images or {})
         RunDirectory.write(self.path, provenance, fitted, environment, self.checkpoint.folder / TENSORBOARD)
         self.checkpoint.remove()

@@ -103,7 +103,7 @@ class RunFitter:
         finally:
             for logger in loggers:
                 logger.close()
-        run.write(fitted, self.device.type, features.weights)
+        run.write(fitted, self.device.type, features.weights, features.manifest.roots)
         self._progress.finished(run.name, fitted.scores, fitted.seconds)
 
     def _in_memory(self, features: CachedFeatures) -> FitData:

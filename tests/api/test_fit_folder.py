@@ -59,6 +59,13 @@ def test_copies_among_few_images_cost_dimensions_and_no_error(tmp_path: Path) ->
     assert fit(folder).config.head.options["dim"] == 5
 
 
+def test_a_head_in_closed_form_is_fitted_to_all_images_where_no_class_is_left_to_be_scored_on(tmp_path: Path) -> None:
+    folder = photos(tmp_path / "photos", classes=2, each=4)
+    for head, dim in ((probe.heads.PCAWhitening(dim=5), 5), (probe.heads.Discriminant(dim=3), 3)):
+        run = fit(folder, head=head)
+        assert (run.scores.dim, run.scores.training_images, run.scores.test.root) == (dim, 8, {})
+
+
 def test_one_image_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="has one image, of which nothing can be fitted"):
         fit(photos(tmp_path / "photos", classes=1, each=1))
@@ -85,6 +92,9 @@ def test_what_is_of_a_recipe_is_refused_for_a_folder_and_the_other_way_round(tmp
     for words, message in (
         (["fit", str(tmp_path), "--seeds", "0-4"], "--seeds is of a recipe, and this is a folder; leave it out."),
         (["fit", "quickstart", "--backbone", "b"], "--backbone is of a folder, and this is a recipe; leave it out."),
+        (["fit", "photoz", "--backbone", "b"], "there is no folder photoz, and there is no recipe 'photoz';"),
+        (["fit", "a/photoz"], "there is neither a folder nor a recipe a/photoz;"),
+        (["fit", "a.JPG"], "a.JPG is an image; name the folder that it lies in, or a recipe."),
     ):
         done = CliRunner().invoke(app, words)
         assert done.exit_code

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from probe.data.decoding import FORMATS
-from probe.data.folder import SUFFIXES, image_folder, image_ids
+from probe.data.folder import IMAGE_SUFFIXES, image_folder, image_ids
 from probe.errors import UsageError
 from tests.conftest import examples
 from tests.data.test_tar import tar
@@ -44,11 +44,11 @@ def test_only_images_are_taken(tmp_path: Path) -> None:
 def test_images_of_every_format_that_extraction_decodes_are_taken(tmp_path: Path) -> None:
     Image.init()
     decoded = {suffix for suffix, kind in Image.registered_extensions().items() if kind in FORMATS}
-    assert decoded | {".avif", ".heic", ".heif", ".hif"} >= SUFFIXES  # which not every Pillow has
+    assert decoded | {".avif", ".heic", ".heif", ".hif"} >= IMAGE_SUFFIXES  # which not every Pillow has
     assert {"JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "MPO", "JPEG2000", "PPM"} <= {
-        kind for suffix, kind in Image.registered_extensions().items() if suffix in SUFFIXES
+        kind for suffix, kind in Image.registered_extensions().items() if suffix in IMAGE_SUFFIXES
     }
-    names = [f"a/{i}{suffix}" for i, suffix in enumerate(sorted(SUFFIXES))]
+    names = [f"a/{i}{suffix}" for i, suffix in enumerate(sorted(IMAGE_SUFFIXES))]
     assert sorted(image_folder(photos(tmp_path / "odd", names)).images("odd")) == sorted(names)
 
 
@@ -89,6 +89,16 @@ def test_the_current_folder_can_be_given_as_a_dot(tmp_path: Path, monkeypatch: p
     manifest = image_folder(Path())
     assert manifest.sources == ["shoes"]
     assert sorted(manifest.frame["label"]) == ["boot", "shoes"]
+
+
+def test_links_that_lead_nowhere_are_passed_over_and_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = photos(tmp_path / "shoes", ["a/1.jpg"])
+    (folder / "a" / "2.jpg").symlink_to(tmp_path / "gone.jpg")
+    (folder / "loop").symlink_to(folder / "loop")
+    assert image_ids(folder) == ["a/1.jpg"]
+    assert "passed over, as no images: 2 linked to nothing" in capsys.readouterr().err
 
 
 def test_a_class_that_is_a_link_to_a_folder_is_not_silently_left_out(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from probe import load
 from probe.cli import app
 from probe.embed import Collection, named_images
 from probe.embed.embedder import Embedder
-from probe.errors import UsageError
+from probe.errors import ProbeError, UsageError
 from probe.runs import RunDirectory
 from tests.embed.conftest import World
 
@@ -93,11 +93,43 @@ def test_each_kind_of_file_holds_the_same_ids_and_vectors(descriptor_run: RunDir
 
 def test_files_patterns_tars_and_a_list_are_named_as_they_were_given(photos: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(photos)
-    monkeypatch.setattr("sys.stdin", io.StringIO("a.jpg\nb/2.jpg\n"))
-    named = [image.name for image in named_images(["b/*.jpg", "-", "shard.tar"])]
-    assert named == ["b/1.jpg", "b/2.jpg", "a.jpg", "shard.tar/x.jpg"]
-    with pytest.raises(UsageError, match=r"nothing matches \*\.png"):
+    (photos / "a\nb.jpg").write_bytes(b"")
+    for listed, first in (("a.jpg\nb/2.jpg\n", ["a.jpg"]), ("a\nb.jpg\0a.jpg\0", ["a\nb.jpg", "a.jpg"])):
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(listed.encode())))
+        named = [image.name for image in named_images(["b/*.jpg", "-", "shard.tar"])]
+        assert named == ["b/1.jpg", "b/2.jpg", *first, "shard.tar/x.jpg"]
+    with pytest.raises(UsageError, match=r"nothing matches \*\.png; name files, folders or tars\.$"):
         named_images(["*.png"])
+    with pytest.raises(UsageError, match=r"nothing matches \[x\]/\*; .* where \[ is part of a name, write \[\[\]"):
+        named_images(["[x]/*"])
+
+
+def test_an_image_that_is_not_handed_over_costs_itself_alone_and_is_embedded_the_next_time(
+    descriptor_run: RunDirectory, photos: Path, tmp_path: Path
+):
+    embedder, out = load(descriptor_run.path, device="cpu"), tmp_path / "v.npy"
+    images, content = named_images([str(photos)]), (photos / "a.jpg").read_bytes()
+    (photos / "a.jpg").unlink()
+    with pytest.raises(ProbeError, match=r"1 of 5 images could not be read; the first: a\.jpg cannot .* is kept\.$"):
+        Collection(out).write(embedder, images)
+    assert not out.exists()
+    (photos / "a.jpg").write_bytes(content)
+    [failed] = Collection(out).write(embedder, images)
+    assert failed.id == "torn.jpg"
+    assert "a.jpg" in (tmp_path / "v.ids.txt").read_text().splitlines()
+
+
+def test_a_list_of_ids_that_could_not_be_written_in_the_end_is_said_first(
+    descriptor_run: RunDirectory, photos: Path, tmp_path: Path
+):
+    embedder, out = load(descriptor_run.path, device="cpu"), tmp_path / "v.npy"
+    (tmp_path / "v.ids.txt").write_text("mine\n")
+    with pytest.raises(UsageError, match=r"v\.ids\.txt, where the ids go, exists already"):
+        Collection(out).write(embedder, named_images([str(photos)]))
+    (tmp_path / "v.ids.txt").unlink()
+    (photos / "a\nb.jpg").write_bytes((photos / "a.jpg").read_bytes())
+    with pytest.raises(UsageError, match="has a line break"):
+        Collection(out).write(embedder, named_images([str(photos)]))
 
 
 def test_an_interrupted_collection_goes_on_from_its_last_part(
@@ -136,3 +168,11 @@ def test_nothing_is_overwritten_and_what_cannot_be_written_is_said_first(
     assert "v.npy exists already" in said
     assert "v.txt ends in none of .npy" in embed(descriptor_run.path, photos, "--out", tmp_path / "v.txt", code=2)
     assert (tmp_path / "v.npy").read_bytes() == b"mine"
+    other = FeatureStore(descriptor_run.path.parent.parent.parent / "features" / "pocket" / "descriptor.h5").path
+    for content, sentence in (
+        (b"mine", "v.h5 is no file of embeddings"),
+        (other.read_bytes(), "no embeddings of this"),
+    ):
+        (tmp_path / "v.h5").write_bytes(content)
+        assert sentence in embed(descriptor_run.path, photos, "--out", tmp_path / "v.h5", code=2)
+        assert (tmp_path / "v.h5").read_bytes() == content

@@ -95,10 +95,26 @@ def test_no_image_is_left_out_in_silence(embedder: Embedder, files: list[Path], 
         (tmp_path / "gone.jpg", "there is no image .*gone.jpg"),
         (np.zeros((4, 4, 3), np.float32), r"image 1 is an array of \(4, 4, 3\) float32"),
         (3, "image 1 is of type int"),
+        (None, "image 1 is of type NoneType"),
     ):
         with pytest.raises(UsageError, match=said):
             embedder.encode([files[0], wrong])  # pyright: ignore[reportArgumentType]
     assert embedder.encode([]).shape == (0, 16)
+
+
+def test_wrong_arguments_are_one_sentence(embedder: Embedder, run: RunDirectory, files: list[Path], tmp_path: Path):
+    with pytest.raises(UsageError, match="image 0 is of type NoneType; images are paths"):
+        embedder.encode(None)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(UsageError, match="batch_size is 0; a batch has one image at least"):
+        embedder.encode(files, batch_size=0)
+    for a, b in (((1, 16), (2, 15)), ((1, 15), (2, 15)), ((1, 1, 16), (2, 16))):
+        with pytest.raises(UsageError, match=r"embeddings are \(n, 16\)"):
+            embedder.similarity(np.ones(a, np.float32), np.ones(b, np.float32))
+    with pytest.raises(UsageError, match="there is no precision 'fp8'; did you mean 'fp16'"):
+        load(run.path, precision="fp8")
+    gone = [tmp_path / f"{i}.jpg" for i in range(7)]
+    with pytest.raises(UsageError, match=r"7 of the images that are named are not there: .*4\.jpg, …; leave them out"):
+        embedder.encode([*files, *gone])
 
 
 def test_it_encodes_in_a_thread_that_is_not_the_main_one(embedder: Embedder, files: list[Path]):

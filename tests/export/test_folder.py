@@ -23,7 +23,7 @@ from probe.embed import ExportedFolder
 from probe.errors import ProbeError, UsageError
 from probe.export import Format, Formats, export, push
 from probe.export.verification import verification_images, verify
-from probe.runs import RunDirectory
+from probe.runs import RunDirectory, seal
 from tests.embed.conftest import World
 from tests.export.endpoint import COMMIT, serving
 from tests.installed import ISOLATED, only
@@ -278,8 +278,31 @@ def test_by_euclidean_distance_lengths_are_kept(world: World, tmp_path: Path, fi
     np.testing.assert_allclose(load(tmp_path / "embedder", device="cpu").encode(files[:3]), expected, atol=1e-4)
 
 
-def test_where_the_runs_images_are_not_there_others_are_made(run: RunDirectory, world: World, tmp_path: Path):
-    made = verification_images(run, None, tmp_path)
-    assert made.origin == f"made images, since the run's do not lie in {tmp_path}"
+def test_the_runs_images_are_found_where_they_lay_or_below_the_data_root_and_else_others_are_made(
+    run: RunDirectory, world: World, tmp_path: Path
+):
+    assert run.environment.images == {"pocket": world.folder.resolve()}
+    assert verification_images(run, None, tmp_path).origin == "queries of the run"
+    moved = shutil.copytree(run.path, tmp_path / "moved")
+    environment = json.loads((moved / "environment.json").read_text()) | {"images": {"pocket": "/gone"}}
+    (moved / "environment.json").write_text(json.dumps(environment))
+    seal(moved)
+    made = verification_images(RunDirectory(moved), None, tmp_path)
+    assert made.origin == f"made images, since the run's lie neither where they lay nor in {tmp_path}"
     assert len(made.pixels) == 50
-    assert verification_images(run, None, world.folder.parent).origin == "queries of the run"
+    assert verification_images(RunDirectory(moved), None, world.folder.parent).origin == "queries of the run"
+
+
+def test_a_run_without_queries_is_verified_on_images_of_its_folders(world: World, tmp_path: Path):
+    run = world.run(backbone="descriptor", head={"kind": "pca-whitening", "dim": 3}, unscored=True)
+    assert verification_images(run, None, tmp_path).origin == "images of the run's folders"
+
+
+@pytest.mark.slow
+def test_the_card_of_a_chosen_head_says_what_was_chosen(world: World, tmp_path: Path):
+    run = world.run(backbone="mobilenetv1", head={"kind": "auto", "dim": 8})
+    assert run.scores.choice is not None
+    export(run.path, tmp_path / "it", data_root=tmp_path, images=world.folder)
+    card = (tmp_path / "it" / "README.md").read_text()
+    assert f"# mobilenetv1, {run.scores.choice.chosen}, {run.scores.dim}-d" in card
+    assert f"`auto` chose **{run.scores.choice.chosen}**: {run.scores.choice.why}." in card

@@ -17,8 +17,8 @@ from probe.backbones import BackboneRow, Encoder
 from probe.backbones.preprocessing import Preprocessing
 from probe.errors import UsageError
 from probe.export import Format, Formats, Part, export
+from probe.export.formats import COMPILERS
 from probe.export.graph import PixelModule
-from probe.export.other_formats import COMPILERS
 from probe.export.queries import QueryImages
 from probe.runs import RunDirectory
 from tests.embed.conftest import World
@@ -146,6 +146,9 @@ def test_what_is_asked_for_in_vain_is_said(
     for formats, said in (
         (Formats({Format.pt2}, int8=True), "are of ONNX; add --format onnx"),
         (Formats({Format.onnx}, Part.head, int8=True), "leave out --part head"),
+        (Formats(preprocessing=True), "add --format onnx, pt2 or aoti"),
+        (Formats({Format.torchscript}, preprocessing=True), "TorchScript always has it inside"),
+        (Formats({Format.onnx}, Part.head, preprocessing=True), "add --format onnx, pt2 or aoti"),
         (Formats({Format.aoti}), r"--format aoti needs a C\+\+ compiler, .* or clang\+\+; install one"),
     ):
         with pytest.raises(UsageError, match=said):
