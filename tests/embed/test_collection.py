@@ -168,10 +168,10 @@ def test_nothing_is_overwritten_and_what_cannot_be_written_is_said_first(
     assert "v.npy exists already" in said
     assert "v.txt ends in none of .npy" in embed(descriptor_run.path, photos, "--out", tmp_path / "v.txt", code=2)
     assert (tmp_path / "v.npy").read_bytes() == b"mine"
-    other = FeatureStore(descriptor_run.path.parent.parent.parent / "features" / "pocket" / "descriptor.h5").path
+    features = (descriptor_run.path.parent.parent.parent / "features" / "pocket" / "descriptor.h5").read_bytes()
     for content, sentence in (
         (b"mine", "v.h5 is no file of embeddings"),
-        (other.read_bytes(), "no embeddings of this"),
+        (features, "holds no embeddings of this run"),
     ):
         (tmp_path / "v.h5").write_bytes(content)
         assert sentence in embed(descriptor_run.path, photos, "--out", tmp_path / "v.h5", code=2)

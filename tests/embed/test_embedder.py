@@ -110,7 +110,7 @@ def test_wrong_arguments_are_one_sentence(embedder: Embedder, run: RunDirectory,
     for a, b in (((1, 16), (2, 15)), ((1, 15), (2, 15)), ((1, 1, 16), (2, 16))):
         with pytest.raises(UsageError, match=r"embeddings are \(n, 16\)"):
             embedder.similarity(np.ones(a, np.float32), np.ones(b, np.float32))
-    with pytest.raises(UsageError, match="there is no precision 'fp8'; did you mean 'fp16'"):
+    with pytest.raises(UsageError, match="there is no precision 'fp8'; known: auto, bf16, fp16, fp32"):
         load(run.path, precision="fp8")
     gone = [tmp_path / f"{i}.jpg" for i in range(7)]
     with pytest.raises(UsageError, match=r"7 of the images that are named are not there: .*4\.jpg, …; leave them out"):

@@ -117,10 +117,14 @@ def embedder_of(family: Family, folder: Path) -> Embedder:
     return Embedder([backbone], [encoder], Selection(backbone="small"), head, "cosine", CPU, "key")
 
 
-LOADERS_ALONE = ("MobileCLIP 2", "ViTamin", "Swin V2", "SAM, flattened")  # other formats take minutes
+IN_ALL_FORMATS = (
+    *("CLIP ViT", "CLIP ConvNeXt", "EVA", "SigLIP", "DINOv2", "DINOv2 with registers", "DINOv3", "SAM", "ResNet, GeM"),
+    *("DINOv3 of transformers", "Perception Encoder"),
+)
+"""One of each kind of network; those of the others take minutes."""
 
 
-@pytest.mark.parametrize("name", [*QUICK, *(slow(name) for name in LOADERS_ALONE)])
+@pytest.mark.parametrize("name", [*QUICK, *(slow(name) for name in FAMILIES if name not in IN_ALL_FORMATS)])
 def test_a_family_is_loaded_to_its_own_vectors(name: str, images: list[Image.Image], tmp_path: Path):
     embedder = embedder_of(FAMILIES[name], tmp_path)
     require_different(embedder.encode(images))
@@ -130,8 +134,10 @@ def test_a_family_is_loaded_to_its_own_vectors(name: str, images: list[Image.Ima
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in FAMILIES if name not in LOADERS_ALONE])
-def test_the_others_are_run_by_onnxruntime_and_torch_export_too(name: str, images: list[Image.Image], tmp_path: Path):
+@pytest.mark.parametrize("name", IN_ALL_FORMATS)
+def test_one_of_each_kind_is_run_by_onnxruntime_and_torch_export_too(
+    name: str, images: list[Image.Image], tmp_path: Path
+):
     pytest.importorskip("onnxruntime")
     formats = Formats({Format.onnx, Format.pt2})
     embedder = embedder_of(FAMILIES[name], tmp_path)
