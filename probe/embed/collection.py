@@ -179,5 +179,5 @@ def _rows(part: list[EmbeddedBatch]) -> tuple[Rows, list[Failure]]:
     ids = [image.name for batch in part for image in batch.images]
     sizes = np.array([size for batch in part for size in batch.sizes], np.int32).reshape(-1, 2)
     failures = [Failure(image.name, error.reason) for batch in part for image, error in batch.failures]
-    digests = np.array([image.digest for batch in part for image in batch.images], np.uint64)
+    digests = np.array([digest for batch in part for digest in batch.digests], np.uint64)
     return Rows(ids, np.concatenate([batch.embeddings for batch in part]), sizes, digests), failures

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -28,8 +29,15 @@ from probe.search import Distance
 
 AHEAD = 2  # batches that are decoded while one is embedded
 
-Prepared = tuple[list[np.ndarray], tuple[int, int]]
-"""What each encoder takes of an image, and the original's width and height in pixels."""
+
+class Prepared(NamedTuple):
+    """One image, decoded."""
+
+    arrays: list[np.ndarray]
+    """What each encoder takes."""
+    size: tuple[int, int]
+    """Width and height of the original, in pixels."""
+    digest: int
 
 
 @dataclass(frozen=True)
@@ -42,6 +50,8 @@ class EmbeddedBatch:
     """(n, dim)."""
     sizes: list[tuple[int, int]]
     """Width and height of the originals, in pixels."""
+    digests: list[int]
+    """Of the bytes that were decoded; 0 for pixels."""
     failures: list[tuple[GivenImage, UndecodableError]]
     unread: list[tuple[GivenImage, UnreadError]]
     """Which the system did not hand over."""
@@ -111,8 +121,9 @@ class Embedder:
                 except UnreadError as error:
                     unread.append((image, error))
             embeddings = self._embed([each for _, each in prepared])
-            sizes = [size for _, (_, size) in prepared]
-            yield EmbeddedBatch([image for image, _ in prepared], embeddings, sizes, failures, unread)
+            images, sizes = [image for image, _ in prepared], [each.size for _, each in prepared]
+            digests = [each.digest for _, each in prepared]
+            yield EmbeddedBatch(images, embeddings, sizes, digests, failures, unread)
 
     def similarity(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         """(n, dim) and (m, dim) -> (n, m) float32: cosines, or where the head was scored by Euclidean distance, that
@@ -143,19 +154,19 @@ class Embedder:
             pool.shutdown(cancel_futures=True)
 
     def _prepare(self, image: GivenImage) -> Prepared:
-        decoded = image.decode()
-        return [encoder.prepare(decoded)[0] for encoder in self.encoders], decoded.size
+        decoded, digest = image.decode_with_digest()
+        return Prepared([encoder.prepare(decoded)[0] for encoder in self.encoders], decoded.size, digest)
 
     def _embed(self, batch: list[Prepared]) -> np.ndarray:
         """(n, dim)."""
         if not batch:
             return np.empty((0, self.dim), np.float32)
-        columns = zip(*(arrays for arrays, _ in batch), strict=True)
+        columns = zip(*(each.arrays for each in batch), strict=True)
         features = [
             encoder(torch.from_numpy(np.stack(arrays))).numpy()
             for encoder, arrays in zip(self.encoders, columns, strict=True)
         ]
-        return self._project(features, [size for _, size in batch])
+        return self._project(features, [each.size for each in batch])
 
     @torch.inference_mode()
     def _project(self, features: list[np.ndarray], sizes: list[tuple[int, int]]) -> np.ndarray:

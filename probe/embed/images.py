@@ -62,11 +62,17 @@ class GivenImage:
     """Root and id of a file, the row of a data set, or pixels."""
 
     def decode(self) -> Image.Image:
-        """RGB, upright. Raises UndecodableError for bytes that are no image, UnreadError for what cannot be read, and
-        UsageError for HEIC without its decoder."""
+        """RGB, upright. Raises as `decode_with_digest`."""
+        return self.decode_with_digest()[0]
+
+    def decode_with_digest(self) -> tuple[Image.Image, int]:
+        """RGB, upright, and the digest of the bytes that were decoded; 0 for pixels. Raises UndecodableError for bytes
+        that are no image, UnreadError for what cannot be read, and UsageError for HEIC without its decoder."""
         content = self._read()
         try:
-            return to_rgb(content) if isinstance(content, Image.Image) else decode(BytesIO(content))
+            if isinstance(content, Image.Image):
+                return to_rgb(content), 0
+            return decode(BytesIO(content)), content_digest(content)
         except MemoryError:
             raise
         except UsageError as error:

@@ -88,7 +88,9 @@ def test_aotinductors_package_takes_batches_of_any_size(run: RunDirectory, image
         np.testing.assert_allclose(model(contiguous), expected[:count], atol=1e-4)
 
 
-def test_the_recall_of_the_runs_queries_is_the_runs_where_they_are_its_index(run: RunDirectory, world: World):
+def test_the_recall_of_the_runs_queries_is_the_runs_where_they_are_its_index(
+    run: RunDirectory, run_of_gone_images: RunDirectory, world: World
+):
     queries = QueryImages.of_run(run, world.folder.parent)
     assert queries is not None
     found = queries.recall(load(run.path, device="cpu").encode(queries.paths), "cosine")
@@ -98,7 +100,7 @@ def test_the_recall_of_the_runs_queries_is_the_runs_where_they_are_its_index(run
     assert few.frame["label"].to_list() == [
         label for label in queries.frame["label"].unique().sort()[::2] for _ in "123"
     ]
-    assert QueryImages.of_run(run, world.folder) is None
+    assert QueryImages.of_run(run_of_gone_images, world.folder) is None
 
 
 @pytest.mark.parametrize("size", [(300, 200), (97, 180), (160, 160)], ids=str)
