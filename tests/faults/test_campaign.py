@@ -66,7 +66,7 @@ def test_every_kind_of_published_annotations_is_damaged() -> None:
 @pytest.mark.slow
 def test_a_small_campaign_finds_nothing_and_damages_every_file_that_commands_leave(tmp_path: Path) -> None:
     """The world that the campaign has made has all files that its commands leave."""
-    words = ["--mutations", "10", "--kills", "1", "--out", str(tmp_path), "--seed", "1"]
+    words = ["--mutations", "5", "--kills", "1", "--out", str(tmp_path), "--seed", "1"]
     kills = [
         "extract: SIGKILL",
         "cache import: SIGTERM",

@@ -1,5 +1,6 @@
 """The approximate kinds: what is said of their recall is so, and what they give is what the exact search would."""
 
+import shutil
 from pathlib import Path
 from typing import get_args
 
@@ -24,12 +25,14 @@ def vectors() -> np.ndarray:
     return found.astype(np.float32)
 
 
-def built(path: Path, vectors: np.ndarray, kind: ApproximateName) -> Index:
-    index = Index.create(path, dim=DIM)
+@pytest.fixture(scope="module", params=["hnsw", slow("ivf"), slow("ivfpq"), slow("rabitq")])
+def built(request: pytest.FixtureRequest, vectors: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Index:
+    """Of each kind."""
+    index = Index.create(tmp_path_factory.mktemp(request.param) / "index", dim=DIM)
     ids = [f"{number:05}" for number in range(ROWS)]
     columns = pl.DataFrame({"even": [number % 2 == 0 for number in range(ROWS)]})
     index.add_vectors(ids, vectors[:ROWS], columns)
-    index.build(kind, recall=0.9)
+    index.build(request.param, recall=0.9)
     return index
 
 
@@ -43,25 +46,18 @@ def recall(index: Index, queries: np.ndarray) -> float:
     return sum(of_both is not None for _, of_both in both) / exact.frame.height
 
 
-@pytest.mark.parametrize("kind", ["hnsw", slow("ivf"), slow("ivfpq"), slow("rabitq")])
-def test_the_recall_that_is_kept_is_that_of_other_queries_too(
-    tmp_path: Path, vectors: np.ndarray, kind: ApproximateName
-):
-    index = built(tmp_path / "index", vectors, kind)
-    record = index.manifest.segments[0].approximate
+def test_the_recall_that_is_kept_is_that_of_other_queries_too(built: Index, vectors: np.ndarray):
+    record = built.manifest.segments[0].approximate
     assert record is not None
-    assert (record.kind, record.wanted) == (kind, 0.9)
+    assert (record.kind, record.wanted) == (built.path.parent.name.rstrip("0123456789"), 0.9)
     assert record.recall >= 0.9
-    assert abs(recall(index, vectors[ROWS:]) - record.recall) < 0.08
-    opened = Index.open(tmp_path / "index")  # what is read again is what was built
-    assert opened.search(vectors[ROWS:], 10).frame.equals(index.search(vectors[ROWS:], 10).frame)
+    assert abs(recall(built, vectors[ROWS:]) - record.recall) < 0.08
+    opened = Index.open(built.path)  # what is read again is what was built
+    assert opened.search(vectors[ROWS:], 10).frame.equals(built.search(vectors[ROWS:], 10).frame)
 
 
-@pytest.mark.parametrize("kind", ["hnsw", slow("ivf"), slow("ivfpq"), slow("rabitq")])
-def test_what_is_added_removed_and_excluded_later_is_so_at_once(
-    tmp_path: Path, vectors: np.ndarray, kind: ApproximateName
-):
-    index = built(tmp_path / "index", vectors, kind)
+def test_what_is_added_removed_and_excluded_later_is_so_at_once(built: Index, tmp_path: Path, vectors: np.ndarray):
+    index = Index.open(shutil.copytree(built.path, tmp_path / "index"))
     query = vectors[ROWS:][:1]
     first = index.search(query, 3).frame["id"].to_list()
     index.remove(first[:1])

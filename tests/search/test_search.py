@@ -106,7 +106,7 @@ def test_unnormalised_vectors_have_the_neighbours_of_reference_search(
         np.testing.assert_allclose(found.similarities[query, : len(rows)], exact, rtol=1e-11, atol=1e-14)
 
 
-@examples(25, 500)
+@examples(25, 200)
 @given(seeds, blocks, st.sampled_from([0.0, 1e-7, 1.0]))
 def test_rows_known_to_be_of_unit_length_have_the_same_neighbours_to_the_bit(
     seed: int, blocks: Blocks, spread: float
