@@ -18,6 +18,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from probe.allocator import keep_freed_memory
 from probe.commands.backbones import backbones
 from probe.commands.cache import app as cache_commands
 from probe.commands.compare import ManyAgainst, compare
@@ -57,6 +58,7 @@ class Commands(TyperGroup):
         from probe.errors import ProbeError, system_sentence
 
         os.environ.setdefault("GOMP_SPINCOUNT", SPINS)  # before PyTorch is loaded, which reads it once
+        keep_freed_memory()
         try:
             return interruptible(partial(super().invoke, ctx))
         except (ProbeError, StoreError) as error:

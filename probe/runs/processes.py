@@ -16,6 +16,7 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.resource_tracker import ensure_running
 
+from probe.allocator import keep_freed_memory
 from probe.errors import ProbeError
 from probe.extract import CachedFeatures
 from probe.fit import EpochRecord, RunScores
@@ -145,6 +146,7 @@ def _work(pipe: Connection, runs: Runs, threads: int, settings: FitSettings) -> 
 
     from probe.runs.sweeps import RunFitter
 
+    keep_freed_memory()
     torch.set_num_threads(threads)
     fitter = RunFitter(settings, _PipedProgress(pipe))
     while True:
