@@ -167,11 +167,14 @@ def draw(folder: Path, path: str, motif: str) -> None:
 
 def adapt(recipe: Path, hub: Path) -> None:
     """Gives the recipe rows of its own for its encoders, and their weights to the hub's cache. It shows all metrics,
-    has two seeds at most, its specialists train for a fifth of the paper's 30 epochs, and of many encoders it has those
-    of SEVERAL."""
+    has two seeds at most, its specialists train for a fifth of the paper's 30 epochs, and of many encoders those of
+    SEVERAL are run and the others' rows are printed alone."""
     content = yaml.safe_load(recipe.read_text())
     if len({row.get("backbone") for row in content["rows"]}) > 2 * len(SEVERAL):
-        content["rows"] = [row for row in content["rows"] if row["backbone"].startswith(SEVERAL)]
+        for row in content["rows"]:
+            if row["backbone"] not in SEVERAL:
+                row |= {"compared": "printed-only", "because": "it is not run here"}
+                del row["backbone"], row["head"]
     own = read_rows(recipe) if "backbones" in content else {}
     for name in dict.fromkeys([*own, *(row["backbone"] for row in content["rows"] if "backbone" in row)]):
         encoder = small((bundled_rows() | own)[name], name)
