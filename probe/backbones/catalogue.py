@@ -22,7 +22,7 @@ from feature_cache import require_regular
 from probe.backbones.comparison import PixelComparison
 from probe.backbones.hub import cached, fetch
 from probe.backbones.row import BackboneRow
-from probe.backbones.weights import WeightsLocation
+from probe.backbones.weights import WeightsLocation, require_weights
 from probe.errors import UsageError, first_line, nearest, require_installed
 from probe.precision import Precision
 from probe.registry import load_own
@@ -100,9 +100,11 @@ class Backbone:
 
     @cached_property
     def weights_sha256(self) -> str | None:
-        """Digest of the weights file. Raises UsageError when the row asks for another one."""
+        """Digest of the weights file. Raises UsageError when the row asks for another one, ProbeError for a file that
+        is plainly none."""
         if self.weights_file is None:
             return None
+        require_weights(self.weights_file)
         with self.weights_file.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
         if self.row.sha256 not in (None, found):

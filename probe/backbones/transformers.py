@@ -8,6 +8,7 @@ library's own processor. A model that gives other features the second time is re
     module = build(row, Path("model.safetensors"))      # (B, 3, px, px) -> (B, D)
 """
 
+import inspect
 import json
 import re
 from io import BytesIO
@@ -190,6 +191,10 @@ def _output(model: Any, images: torch.Tensor, row: BackboneRow) -> Any:
     try:
         return model(pixel_values=images)
     except (TypeError, ValueError, RuntimeError) as error:
+        if "pixel_values" not in inspect.signature(model.forward).parameters:
+            raise UsageError(
+                f"transformers' {row.model} is a {type(model).__name__}, which takes no images; name a model that does."
+            ) from error
         raise UsageError(
             f"transformers' {row.model} ({type(model).__name__}) does not take images of {row.px} x {row.px} pixels: "
             f"{first_line(error)}."
