@@ -94,12 +94,15 @@ class RunFitter:
             for logger in loggers:
                 logger.write(record)
 
+        def on_images(count: int) -> None:
+            self._progress.images(run.name, count)
+
         def on_search(done: int, total: int) -> None:
             self._progress.searched(run.name, done, total)
 
         report, finished = self._progress, False
         try:
-            fitted = fit(run.config, data, run.checkpoint, report.images, on_epoch, on_search, report.note)
+            fitted = fit(run.config, data, run.checkpoint, on_images, on_epoch, on_search, report.note)
             finished = True
         finally:
             for logger in loggers:
