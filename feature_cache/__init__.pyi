@@ -21,7 +21,9 @@ from .listing import describe as describe
 from .listing import find_stores as find_stores
 from .lock import writer_lock as writer_lock
 from .parquet import read_parquet as read_parquet
+from .spec import Evidence as Evidence
 from .spec import Location as Location
+from .spec import Remarks as Remarks
 from .spec import Spec as Spec
 from .spec import differences as differences
 from .spec import fingerprint as fingerprint

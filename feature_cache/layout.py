@@ -26,13 +26,12 @@ from feature_cache.chunks import ChunkReader, chunk_rows, column_of, read_chunk
 from feature_cache.digests import COLUMNS, seal
 from feature_cache.disk import require_regular
 from feature_cache.errors import StoreError, first_line
-from feature_cache.spec import Location
+from feature_cache.spec import Remarks
 
 FORMAT = "feature-cache"
 VERSION = 2
 SEALED = 2  # the first version with digests
 CHUNK_BYTES = 1 << 20
-WEIGHTS = "weights"  # the attribute of where they lay
 MOST_DEFLATED = 1040  # bytes that a byte of gzip can stand for
 TYPES = {"features": ("float16", "float32"), "size": ("int32",), "content": ("uint64",)}
 DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError)  # what h5py raises on damaged files
@@ -192,14 +191,15 @@ def read_text(file: h5py.File, attribute: str) -> str:
     return value.decode()
 
 
-def read_weights(file: h5py.File) -> Location | None:
-    """Where the weights lay that made the features; None where that was not told."""
-    if WEIGHTS not in file.attrs:
-        return None
-    location = json.loads(read_text(file, WEIGHTS))
-    if not isinstance(location, dict) or not all(isinstance(value, str) for value in location.values()):
-        raise TypeError("what it says of its weights is not what was written")
-    return location
+def read_remarks(file: h5py.File) -> Remarks:
+    """Each is an attribute of its name; one that is not there was not told."""
+    told = {name: json.loads(read_text(file, name)) for name in Remarks._fields if name in file.attrs}
+    location = told.get("weights", {})
+    if not all(isinstance(remark, dict) for remark in told.values()) or not all(
+        isinstance(text, str) for text in location.values()
+    ):
+        raise TypeError(f"what it says of its {' and '.join(told)} is not what was written")
+    return Remarks(**told)
 
 
 def read_ids(file: h5py.File) -> list[str]:
@@ -233,8 +233,8 @@ def sealed_facts(file: h5py.File) -> str:
     """What else than the columns the seal is of."""
     features = dataset(file, "features")
     about = [file.attrs[name] for name in ("version", "count", "failed_count")]
-    weights = f" {read_text(file, WEIGHTS)}" if WEIGHTS in file.attrs else ""
-    return f"{read_text(file, 'fingerprint')} {features.shape} {features.dtype} {about}{weights}"
+    remarks = "".join(f" {read_text(file, name)}" for name in Remarks._fields if name in file.attrs)
+    return f"{read_text(file, 'fingerprint')} {features.shape} {features.dtype} {about}{remarks}"
 
 
 def _check(file: h5py.File, path: Path) -> None:

@@ -23,7 +23,6 @@ from feature_cache.layout import (
     CHUNK_BYTES,
     FORMAT,
     VERSION,
-    WEIGHTS,
     Failure,
     Rows,
     column_chunks,
@@ -34,7 +33,7 @@ from feature_cache.layout import (
     read_text,
     sealed_facts,
 )
-from feature_cache.spec import Location, Spec, canonical_json, fingerprint
+from feature_cache.spec import Remarks, Spec, canonical_json, fingerprint
 
 
 class Widths(NamedTuple):
@@ -82,11 +81,11 @@ class NewFile:
 
 @contextmanager
 def replacing(
-    path: Path, spec: Spec, dim: int, dtype: str, widths: Widths, weights: Location | None = None
+    path: Path, spec: Spec, dim: int, dtype: str, widths: Widths, remarks: Remarks | None = None
 ) -> Iterator[NewFile]:
     """A new file that takes the place of `path` when the block ends well, and leaves no trace when it does not.
 
-    `weights`: where they lay. It is read back whole before it does. Raises StoreError when the disk does not take it.
+    It is read back whole before it does. Raises StoreError when the disk does not take it.
     """
     temporary = path.with_name(f".{path.name}.tmp")
     try:
@@ -96,7 +95,7 @@ def replacing(
                 with uninterrupted():
                     file = h5py.File(disk, "w", libver=("v110", "v110"))
                     closing.callback(_close, file)
-                    _create(file, spec, dim, dtype, widths, weights)
+                    _create(file, spec, dim, dtype, widths, remarks)
                     new = NewFile(file)
                 yield new
                 sealed = new.seal()
@@ -143,7 +142,7 @@ def _reason(failure: Failure) -> bytes:
     return failure.reason.replace("\0", "\\0").encode(errors="backslashreplace")
 
 
-def _create(file: h5py.File, spec: Spec, dim: int, dtype: str, widths: Widths, weights: Location | None) -> None:
+def _create(file: h5py.File, spec: Spec, dim: int, dtype: str, widths: Widths, remarks: Remarks | None) -> None:
     texts = {field: h5py.string_dtype("utf-8", width) for field, width in widths._asdict().items()}
     rows = max(1, CHUNK_BYTES // (dim * np.dtype(dtype).itemsize))
     file.create_dataset("features", (0, dim), dtype, maxshape=(None, dim), chunks=(rows, dim))
@@ -154,8 +153,9 @@ def _create(file: h5py.File, spec: Spec, dim: int, dtype: str, widths: Widths, w
         file.create_dataset(name, (0,), kind, maxshape=(None,), chunks=(rows,), compression="gzip", compression_opts=1)
     for name, value in (("format", FORMAT), ("spec", canonical_json(spec)), ("fingerprint", fingerprint(spec))):
         _write_text(file, name, value)
-    if weights:
-        _write_text(file, WEIGHTS, canonical_json(weights))
+    for name, remark in (remarks or Remarks())._asdict().items():
+        if remark:
+            _write_text(file, name, canonical_json(remark))
     file.attrs["version"] = VERSION
     file.attrs["complete"] = False
 

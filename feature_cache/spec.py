@@ -7,11 +7,20 @@ Two specs have the same fingerprint exactly when they are equal as JSON, whateve
 
 import hashlib
 import json
-from typing import Any
+from typing import Any, NamedTuple
 
 Spec = dict[str, Any]
 Location = dict[str, str]
-"""Where weights lay when features were made with them, such as a file's path. It decides nothing."""
+"""Where weights lay when features were made with them, such as a file's path."""
+Evidence = dict[str, Any]
+"""What was compared before features were made, and what came of it, as JSON."""
+
+
+class Remarks(NamedTuple):
+    """What a store says of its features beside their spec. It decides nothing."""
+
+    weights: Location | None = None
+    evidence: Evidence | None = None
 
 
 def canonical_json(value: Any) -> str:

@@ -33,8 +33,8 @@ from feature_cache.layout import (
     read_column,
     read_failures,
     read_ids,
+    read_remarks,
     read_text,
-    read_weights,
 )
 from feature_cache.spec import Spec
 
@@ -55,10 +55,10 @@ class HasFrame(Protocol):
 class FeatureStore:
     """One backbone's features for one image source; checked when it is opened.
 
-    `rows` (N), `dim` (D), `dtype`, `spec` (what produced it), `fingerprint`, `weights` (where those lay that produced
-    it; None where that was not told) and `is_sealed` (whether it has digests) are known at once; the columns are read
-    when they are first asked for. Raises StoreError when the file is absent, foreign, unfinished, damaged or of another
-    format version.
+    `rows` (N), `dim` (D), `dtype`, `spec` (what produced it), `fingerprint`, `remarks` (on its weights and on
+    what was compared, where that was told) and `is_sealed` (whether it has digests) are known at once; the columns are
+    read when they are first asked for. Raises StoreError when the file is absent, foreign, unfinished, damaged or of
+    another format version.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -67,7 +67,7 @@ class FeatureStore:
             self._identity = identity(file)
             self.spec: Spec = json.loads(read_text(file, "spec"))
             self.fingerprint = read_text(file, "fingerprint")
-            self.weights = read_weights(file)
+            self.remarks = read_remarks(file)
             self.is_sealed = is_sealed(file)
             features = dataset(file, "features")
             self.rows, self.dim = int(features.shape[0]), int(features.shape[1])

@@ -119,7 +119,7 @@ def _write_good_rows(store: FeatureStore, report: Verification) -> None:
         features = features_of(old)
         (sizes, _), (contents, _) = read_what_is_left(old, "size"), read_what_is_left(old, "content")
         room = widths(ids, failures)
-        with replacing(store.path, store.spec, store.dim, store.dtype.name, room, store.weights) as new:
+        with replacing(store.path, store.spec, store.dim, store.dtype.name, room, store.remarks) as new:
             for part in _good_runs(features, report.bad):
                 rows = features.between(part.start, part.stop)
                 new.append(Rows(ids[part], rows, sizes[part], contents[part]))

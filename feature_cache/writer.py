@@ -24,7 +24,7 @@ from feature_cache.errors import SpecMismatchError, StoreError
 from feature_cache.layout import Failure, Rows, not_finite, not_ids
 from feature_cache.lock import writer_lock
 from feature_cache.new_file import replacing, widths
-from feature_cache.spec import Location, Spec, differences
+from feature_cache.spec import Remarks, Spec, differences
 from feature_cache.store import FeatureStore
 
 PARTS = ".parts"
@@ -36,7 +36,7 @@ class StoreWriter:
 
     Raises StoreError when another process is writing, SpecMismatchError when the store or a part is of another spec.
     `done` are the ids that need no work any more: stored, or recorded as failed; with `retry_failed` the latter count
-    as not done. `weights`: where they lie, which decides nothing; by default, where the store says that they lay.
+    as not done. Of `remarks`, those that are not given are the store's.
     """
 
     def __init__(
@@ -46,12 +46,12 @@ class StoreWriter:
         *,
         dtype: str = "float16",
         retry_failed: bool = False,
-        weights: Location | None = None,
+        remarks: Remarks | None = None,
     ) -> None:
         self.path = Path(path)
         self.spec = spec
         self.dtype = dtype
-        self.weights = weights
+        self.remarks = remarks or Remarks()
         self.parts_folder = _parts_folder(self.path)
         self.dim: int | None = None
         self.done: set[str] = set()
@@ -100,7 +100,7 @@ class StoreWriter:
         self.dim = features.shape[1]
         part = self.parts_folder / f"{self._next_part():06d}.h5"
         room = widths(rows.ids, failures)
-        with replacing(part, self.spec, features.shape[1], self.dtype, room, self.weights) as new:
+        with replacing(part, self.spec, features.shape[1], self.dtype, room, self.remarks) as new:
             new.append(replace(rows, features=features))
             new.append_failures(failures)
         self._record(rows.ids, failures)
@@ -143,7 +143,7 @@ class StoreWriter:
 
     def _merge(self, sources: list[FeatureStore], advance: Callable[[int], None]) -> None:
         room = widths(self._stored, self.failed.values())
-        with replacing(self.path, self.spec, sources[0].dim, self.dtype, room, self.weights) as new:
+        with replacing(self.path, self.spec, sources[0].dim, self.dtype, room, self.remarks) as new:
             for source in sources:
                 for block in source.blocks():
                     if not source.is_sealed:
@@ -166,7 +166,7 @@ class StoreWriter:
             path.unlink()  # killed after the merge and before this part was removed
             return
         self.dim = found.dim
-        self.weights = self.weights or found.weights
+        self.remarks = Remarks(*(ours or theirs for ours, theirs in zip(self.remarks, found.remarks, strict=True)))
         self._record(found.ids, found.failed)
 
     def _record(self, ids: Sequence[str], failures: Sequence[Failure]) -> None:

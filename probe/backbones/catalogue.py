@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 from pydantic import ValidationError
 
 from feature_cache import require_regular
+from probe.backbones.comparison import PixelComparison
 from probe.backbones.hub import cached, fetch
 from probe.backbones.row import BackboneRow
-from probe.backbones.weights import WeightsLocation
+from probe.backbones.weights import WeightsLocation, require_weights
 from probe.errors import UsageError, first_line, nearest, require_installed
 from probe.precision import Precision
 from probe.registry import load_own
@@ -53,12 +54,14 @@ VIEWS = {
 
 @dataclass(frozen=True)
 class Backbone:
-    """A row, the name it goes by, the file it is written in (None: bundled), the weights file (None: the hub's)."""
+    """A row, the name it goes by, the file it is written in (None: bundled), the weights file (None: the hub's), and
+    how its pixels compared with the library's, where the row was made of a model of the hub."""
 
     name: str
     row: BackboneRow
     catalogue: Path | None = None
     weights: Path | None = None
+    compared: PixelComparison | None = None
 
     @property
     def needs_weights(self) -> bool:
@@ -97,9 +100,11 @@ class Backbone:
 
     @cached_property
     def weights_sha256(self) -> str | None:
-        """Digest of the weights file. Raises UsageError when the row asks for another one."""
+        """Digest of the weights file. Raises UsageError when the row asks for another one, ProbeError for a file that
+        is plainly none."""
         if self.weights_file is None:
             return None
+        require_weights(self.weights_file)
         with self.weights_file.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
         if self.row.sha256 not in (None, found):
@@ -162,7 +167,7 @@ def find_backbone(name: str, catalogue: Path | None = None, weights: Path | None
         backbone = find_backbone(plain, catalogue, weights)
         if not backbone.needs_weights:
             raise UsageError(f"'{name}': {plain} sees every image in the same way; leave the view out.")
-        return replace(backbone, name=name, row=backbone.row.model_copy(update=VIEWS[view]))
+        return replace(backbone, name=name, row=backbone.row.model_copy(update=VIEWS[view]), compared=None)
     rows, own_rows = bundled_rows(), read_rows(catalogue) if catalogue else {}
     if weights is not None and not weights.is_file():
         raise UsageError(f"--weights {weights}: there is no such file.")
@@ -178,10 +183,13 @@ def find_backbone(name: str, catalogue: Path | None = None, weights: Path | None
         backbone = Backbone(name, rows[name], weights=weights)
     elif model and prefix in PREFIXES:
         library = adapter(PREFIXES[prefix])
-        in_folder = library.folder_weights(model) if prefix == "hf" and weights is None else None
+        if prefix == "hf":
+            in_folder = library.folder_weights(model) if weights is None else None
+            row, compared = library.compared_row(model)
+            return Backbone(name, row, weights=weights or in_folder, compared=compared)
         row = library.row_of(model)
         row = row.model_copy(update={"options": row.options | _options(query, name)})
-        backbone = Backbone(name, row, weights=weights or in_folder)
+        backbone = Backbone(name, row, weights=weights)
     else:
         raise UsageError(
             f"unknown backbone '{name}'; {nearest(name, rows | own_rows)} `probe backbones` lists them; any other "

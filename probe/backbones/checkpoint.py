@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 
 from feature_cache import require_regular
 from probe.backbones.torchscript import is_torchscript, read_torchscript
+from probe.backbones.weights import require_weights
 from probe.errors import ProbeError, UsageError, first_line
 from probe.progress import say
 
@@ -40,11 +41,6 @@ HARMLESS: list[Any] = [
     (np.empty(0).__reduce__()[0], "numpy._core.multiarray._reconstruct"),
 ]
 """What else than tensors PyTorch may make while it reads: none of these runs what the file says."""
-FOREIGN = {
-    b"version https://git-lfs": "a Git LFS pointer in place of the weights; run `git lfs pull` where it lies",
-    b"<!doctype": "a web page; download the file itself",
-    b"<html": "a web page; download the file itself",
-}
 SHOWN = 5
 
 
@@ -127,9 +123,7 @@ def _listed(keys: Iterable[str]) -> str:
 def _content(weights: Path) -> object:
     require_regular(weights)
     try:
-        with weights.open("rb") as file:
-            head = file.read(512)
-        _require_weights(weights, head)
+        head = require_weights(weights)
         if head[8:9] == b"{" or weights.suffix == ".safetensors":  # after eight bytes for the length of the names
             return load_file(weights)
         if is_torchscript(weights):
@@ -142,16 +136,6 @@ def _content(weights: Path) -> object:
         raise
     except Exception as error:  # an unpickler raises anything on damaged bytes
         raise ProbeError(f"{weights} cannot be read as weights: {first_line(error)}.") from error
-
-
-def _require_weights(weights: Path, head: bytes) -> None:
-    """Raises ProbeError for what is often found in the place of weights. `head`: its first bytes."""
-    text = head.lstrip().lower()
-    foreign = next((what for start, what in FOREIGN.items() if text.startswith(start)), None)
-    if text.startswith(b"{"):
-        foreign = "JSON, such as the index of weights in several shards; merge the shards into one file"
-    if foreign:
-        raise ProbeError(f"{weights} is {foreign}.")
 
 
 def _obstacle(weights: Path) -> str:

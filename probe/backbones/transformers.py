@@ -8,6 +8,7 @@ library's own processor. A model that gives other features the second time is re
     module = build(row, Path("model.safetensors"))      # (B, 3, px, px) -> (B, D)
 """
 
+import inspect
 import json
 import re
 from io import BytesIO
@@ -21,6 +22,7 @@ from PIL import Image
 from transformers import AutoConfig, AutoImageProcessor, AutoModel
 
 from probe.backbones.checkpoint import read_state, report_differences
+from probe.backbones.comparison import PixelComparison
 from probe.backbones.hub import fetch
 from probe.backbones.plain import PlainCode
 from probe.backbones.preprocessing import Preprocessing
@@ -43,6 +45,11 @@ NEAR = 1.5 / 255  # where the library has no version of the processor with Pillo
 
 def row_of(name: str) -> BackboneRow:
     """The row of a hub repository, or of a folder with the same files, by its configuration files."""
+    return compared_row(name)[0]
+
+
+def compared_row(name: str) -> tuple[BackboneRow, PixelComparison]:
+    """`row_of`, and how its pixels compare with those of the library's processor: they are the same, or UsageError."""
     folder = Path(name)
     local = folder.is_dir()
     config = _config(name, folder if local else _hub_folder(name, "config.json"))
@@ -57,8 +64,8 @@ def row_of(name: str) -> BackboneRow:
         weights=FILES["transformers"][0] if local else None,
         **_preprocessing(name, processor),
     )
-    _require_same_pixels(name, row, processor)
-    return row.model_copy(update={"feature": _feature(row, config.architectures or [])})
+    compared = _compare_pixels(name, row, processor)
+    return row.model_copy(update={"feature": _feature(row, config.architectures or [])}), compared
 
 
 def folder_weights(name: str) -> Path | None:
@@ -122,10 +129,10 @@ def _preprocessing(name: str, processor: Any) -> dict[str, Any]:
     return shape | {"interpolation": names[processor.resample], "mean": mean, "std": std}
 
 
-def _require_same_pixels(name: str, row: BackboneRow, processor: Any) -> None:
+def _compare_pixels(name: str, row: BackboneRow, processor: Any) -> PixelComparison:
     """Raises UsageError unless pictures' pixels are the processor's: some pad, cut tiles or scale in their code."""
-    differences = [_difference(row, processor, *size) for size in ODD_SIZES]
-    if max(differences) > (0.01 / 255 if type(processor).__name__.endswith("Pil") else NEAR):
+    difference = max(_difference(row, processor, *size) for size in ODD_SIZES)
+    if difference > (0.01 / 255 if type(processor).__name__.endswith("Pil") else NEAR):
         unsaid = [key for key, value in processor.to_dict().items() if key not in SAID and value]
         if abs(processor.rescale_factor - 1 / 255) < 1e-9:
             unsaid.remove("rescale_factor")
@@ -134,6 +141,12 @@ def _require_same_pixels(name: str, row: BackboneRow, processor: Any) -> None:
             f"hf:{name}: its {type(processor).__name__} gives other pixels than a row can say{also}; write it a "
             "catalogue row."
         )
+    return PixelComparison(
+        processor=type(processor).__name__,
+        library=f"transformers {transformers.__version__}",
+        sizes=ODD_SIZES,
+        largest_difference=round(255 * difference, 4),
+    )
 
 
 def _difference(row: BackboneRow, processor: Any, width: int, height: int) -> float:
@@ -178,6 +191,10 @@ def _output(model: Any, images: torch.Tensor, row: BackboneRow) -> Any:
     try:
         return model(pixel_values=images)
     except (TypeError, ValueError, RuntimeError) as error:
+        if "pixel_values" not in inspect.signature(model.forward).parameters:
+            raise UsageError(
+                f"transformers' {row.model} is a {type(model).__name__}, which takes no images; name a model that does."
+            ) from error
         raise UsageError(
             f"transformers' {row.model} ({type(model).__name__}) does not take images of {row.px} x {row.px} pixels: "
             f"{first_line(error)}."

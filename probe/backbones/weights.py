@@ -10,10 +10,17 @@ from pathlib import Path
 from typing import Self
 
 from probe.backbones.hub import fetch
-from probe.errors import UsageError
+from probe.errors import ProbeError, UsageError
 from probe.validation import Strict
 
 SNAPSHOTS = "snapshots"  # what the hub's cache calls the folder of a repository's revisions
+FOREIGN = {
+    b"version https://git-lfs": "a Git LFS pointer in place of the weights; run `git lfs pull` where it lies",
+    b"<!doctype": "a web page; download the file itself",
+    b"<html": "a web page; download the file itself",
+    b"{": "JSON, such as the index of weights in several shards; merge the shards into one file",
+}
+"""What is often found in the place of weights, by how it begins."""
 
 
 class WeightsLocation(Strict):
@@ -42,3 +49,13 @@ class WeightsLocation(Strict):
         if not Path(self.file).is_file():
             raise UsageError(f"{what} are not where they were, {self.file}; {instead} or put it back there.")
         return Path(self.file)
+
+
+def require_weights(file: Path) -> bytes:
+    """Its first bytes. Raises ProbeError for a file of FOREIGN."""
+    with file.open("rb") as opened:
+        head = opened.read(512)
+    text = b"" if b"\0" in head[:8] else head.lstrip().lower()  # a length, as safetensors begin with, is no text
+    if foreign := next((what for start, what in FOREIGN.items() if text.startswith(start)), None):
+        raise ProbeError(f"{file} is {foreign}.")
+    return head

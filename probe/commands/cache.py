@@ -3,6 +3,7 @@
 probe cache list · info STORE · verify · merge STORE · drop STORE · import FILE · export STORE FILE
 """
 
+import math
 import shlex
 import sys
 from collections import Counter
@@ -75,14 +76,17 @@ def info(store: Store, cache: Cache = DEFAULT.cache) -> None:
         "fingerprint": opened.fingerprint,
     }
     lines |= {"not covered": opened.not_covered} if opened.not_covered else {}
+    lines |= {"weights": ", ".join(opened.remarks.weights.values())} if opened.remarks.weights else {}
     for name, value in lines.items():
         console.print(f"{name}: {value}", soft_wrap=True)
     console.print(f"failed: {len(opened.failed):,}")
     for reason, count in Counter(failure.reason for failure in opened.failed).most_common(SHOWN):
         example = next(failure.id for failure in opened.failed if failure.reason == reason)
         console.print(f"  {count:,} x {reason} (such as {example})", soft_wrap=True)
-    console.print("spec:")
-    console.print(yaml.safe_dump(opened.spec, sort_keys=False, allow_unicode=True, indent=2), end="")
+    for name, part in {"spec": opened.spec, "compared": opened.remarks.evidence}.items():
+        if part:
+            text = yaml.safe_dump({name: part}, sort_keys=False, allow_unicode=True, indent=2, width=math.inf)
+            console.print(text, end="", soft_wrap=True)
 
 
 @app.command(epilog="Example: probe cache verify")

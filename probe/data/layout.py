@@ -103,12 +103,23 @@ def _by_classes(folder: Path, places: Mapping[str, str], labels: Mapping[str, st
     split_of = {cell.label: cell.split for cell in cells.values()}
     classes = sorted(split_of)
     if len(classes) >= CLASSES_OF_A_FIT:
-        return Layout(cells, None)
+        return Layout(cells, _loose(folder, places, labels))
     counts = [f"{list(split_of.values()).count(split) or 'none'} for {split}" for split in ("train", "val", "test")]
     return Layout(
         cells,
         f"{folder} has {_classes(len(classes))} ({', '.join(classes)}): {', '.join(counts)}. To fit and score a head "
         f"needs at least {CLASSES_OF_A_FIT}, each a folder, or a manifest that says the splits; features need none.",
+    )
+
+
+def _loose(folder: Path, places: Mapping[str, str], labels: Mapping[str, str]) -> str | None:
+    """Of images beside the folders of classes."""
+    loose = sorted(image for image, place in places.items() if "/" not in place and image not in labels)
+    if not loose or len(loose) == len(places):
+        return None
+    return (
+        f"{folder}: {len(loose):,} image(s) beside the folders of the classes, such as {loose[0]}, are the class "
+        f"'{folder.name}'"
     )
 
 

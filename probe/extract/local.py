@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from feature_cache import Failure, Location, Rows, Spec, StoreWriter
+from feature_cache import Failure, Remarks, Rows, Spec, StoreWriter
 from probe.backbones import Encoder
 from probe.data import ImageBatch, Unread, choose_workers, decoded_batches
 from probe.errors import ProbeError
@@ -40,14 +40,14 @@ class Extracted:
     """Columns that are the same in all that was extracted now."""
 
 
-def extract(task: Task, encoder: Encoder, spec: Spec, settings: Settings, weights: Location | None = None) -> Extracted:
-    """Brings the task's store up to date. `weights`: where the encoder's lie.
+def extract(task: Task, encoder: Encoder, spec: Spec, settings: Settings, remarks: Remarks | None = None) -> Extracted:
+    """Brings the task's store up to date. `remarks`: on the encoder.
 
     Raises ProbeError when too many images fail, or a decoding process ends; KeyboardInterrupt after Ctrl-C. What was
     extracted is kept in all cases.
     """
     writer = StoreWriter(
-        task.store, spec, dtype=settings.stored_as, retry_failed=settings.retry_failed, weights=weights
+        task.store, spec, dtype=settings.stored_as, retry_failed=settings.retry_failed, remarks=remarks
     )
     allowed = max(1, int(settings.max_failures * (len(task.todo) + task.stored + task.failed)))
     with (

@@ -8,7 +8,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from feature_cache import Failure, FeatureStore, Spec, StoreWriter, differences, set_parts_aside, written_files
+from feature_cache import (
+    Failure,
+    FeatureStore,
+    Remarks,
+    Spec,
+    StoreWriter,
+    differences,
+    set_parts_aside,
+    written_files,
+)
 from probe.backbones import Backbone
 from probe.data import Manifest, Unread, only
 from probe.device import choose_device, gpu_name
@@ -66,13 +75,12 @@ def extract_sources(
         settings = replace(settings, workers=workers)
     settings = replace(settings, pinned=device.type == "cuda")
     encoder = load_encoder(backbone, device, precision)
-    location = backbone.weights_location
-    weights = location.model_dump(exclude_none=True) if location else None
+    remarks = _remarks(backbone)
     unread: list[Unread] = []
     for task in pending:
         _set_aside_float16(task, spec)
         undisturbed, start = written_files(task.store) in ([], [task.store]), time.monotonic()
-        extracted = extract(task, encoder, spec, settings, weights)
+        extracted = extract(task, encoder, spec, settings, remarks)
         if undisturbed:
             seconds = time.monotonic() - start
             speed = Speed(backbone.name, device.type, len(task.todo), seconds, precision, gpu_name(device.type))
@@ -84,6 +92,14 @@ def extract_sources(
             f"{len(unread):,} image(s) could not be read, and are not in the store; the first is {unread[0].id} "
             f"({unread[0].reason}). Mend that and give the same command again."
         )
+
+
+def _remarks(backbone: Backbone) -> Remarks:
+    location, compared = backbone.weights_location, backbone.compared
+    return Remarks(
+        weights=location.model_dump(exclude_none=True) if location else None,
+        evidence={"pixels": compared.model_dump(mode="json")} if compared else None,
+    )
 
 
 def _asked(settings: Settings) -> str:

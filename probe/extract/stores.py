@@ -56,7 +56,7 @@ class BackboneStores:
     @property
     def weights(self) -> Location | None:
         """Where the weights lay that produced them, of the first source that tells."""
-        return next((store.weights for store in self._stores.values() if store.weights), None)
+        return next((store.remarks.weights for store in self._stores.values() if store.remarks.weights), None)
 
     @property
     def dim(self) -> int:

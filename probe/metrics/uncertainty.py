@@ -153,9 +153,51 @@ def permutation_p(
 ) -> dict[str, np.ndarray]:
     """Two-sided p of each column of differences (Q, m), by domain and for the mean: {column: (m,)}.
 
-    All columns see the same sign flips. A sum of flipped differences is 2 b·d - sum(d) with b in {0, 1}: a matrix
-    product with random bits.
+    All columns see the same sign flips.
     """
+    return {column: found.p() for column, found in _flips(queries, differences, draws, rng).items()}
+
+
+def pairwise_p(first: QueryValues, differences: np.ndarray, draws: int, rng: np.random.Generator) -> np.ndarray:
+    """Two-sided p of the means of any two of m + 1 runs, (m + 1, m + 1): the first one, whose row and column are
+    `permutation_p`'s, and those from which it differs by the columns of (Q, m).
+
+    The flipped sum of a difference is the difference of two flipped sums, so all pairs cost as much as those with the
+    first.
+    """
+    of_first = np.zeros((len(differences), 1))
+    flips = _flips(first, np.concatenate((of_first, differences), axis=1), draws, rng)[MEAN]
+    return np.stack([flips.against(column).p() for column in range(differences.shape[1] + 1)])
+
+
+@dataclass(frozen=True)
+class _Flips:
+    """Sums of m columns of differences, over the number of queries."""
+
+    flipped: np.ndarray
+    """(draws, m) with random signs."""
+    observed: np.ndarray
+    """(m,) as they are."""
+    sizes: np.ndarray
+    """(m,) of their magnitudes, or more; bounds what rounding does."""
+
+    def against(self, column: int) -> "_Flips":
+        """The differences of all columns and one."""
+        return _Flips(
+            self.flipped - self.flipped[:, column, None],
+            self.observed - self.observed[column],
+            self.sizes + self.sizes[column],
+        )
+
+    def p(self) -> np.ndarray:
+        """(m,)"""
+        reached = np.abs(self.flipped) >= np.abs(self.observed) - ROUNDING * self.sizes
+        return (1 + reached.sum(axis=0)) / (1 + len(self.flipped))
+
+
+def _flips(queries: QueryValues, differences: np.ndarray, draws: int, rng: np.random.Generator) -> dict[str, _Flips]:
+    """By domain, and for the mean. A sum of flipped differences is 2 b·d - sum(d) with b in {0, 1}: a matrix product
+    with random bits."""
     flipped, observed, sizes = {}, {}, {}
     for domain, values in queries.by_domain(differences):
         of_any = values[(values != 0).any(axis=1)]
@@ -163,10 +205,7 @@ def permutation_p(
         observed[domain] = of_any.sum(axis=0) / len(values)
         sizes[domain] = np.abs(of_any).sum(axis=0) / len(values)
     flipped, observed, sizes = _with_mean(flipped), _with_mean(observed), _with_mean(sizes)
-    return {
-        column: (1 + (np.abs(sums) >= np.abs(observed[column]) - ROUNDING * sizes[column]).sum(axis=0)) / (1 + draws)
-        for column, sums in flipped.items()
-    }
+    return {column: _Flips(flipped[column], observed[column], sizes[column]) for column in flipped}
 
 
 def holm(p: np.ndarray) -> np.ndarray:

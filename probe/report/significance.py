@@ -9,7 +9,7 @@ found.tied                                  # {"Softmax"}
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,12 @@ import numpy as np
 from feature_cache import fingerprint
 from probe.errors import UsageError
 from probe.metrics import (
-    MEAN,
     Interval,
     QueryValues,
     assembled,
     averaged,
     holm,
-    permutation_p,
+    pairwise_p,
     require_same_queries,
     value_intervals,
 )
@@ -36,7 +35,7 @@ RESAMPLES = 1_000  # of a table, whose rows are many; `probe compare` and `probe
 FLIPS = 2_000
 FLIPS_PER_ROW = 200  # at least, so that the smallest p is below LEVEL after Holm's factor too
 LEVEL = 0.05
-VERSION = 2  # of the file; raise it when `compare_rows` gives other answers than before
+VERSION = 3  # of the file; raise it when `compare_rows` gives other answers than before
 
 
 @dataclass(frozen=True)
@@ -51,6 +50,8 @@ class Significance:
     """Rows that could not be compared, and why."""
     p: dict[str, float] = field(default_factory=dict)
     """Of each other row's mean against the best, by Holm over all of them."""
+    pairs: dict[str, dict[str, float]] = field(default_factory=dict)
+    """By row, what `p` is for the best."""
 
 
 def cached_comparison(
@@ -86,16 +87,21 @@ def compare_rows(rows: Mapping[str, Sequence[SeedFolders]], best: str, metric: s
         except UsageError as error:
             subject = "no row is" if row == best else f"row '{row}' is not"
             notes.append(f"{subject} compared with the best, '{best}': {error}")
-    p = _adjusted_p(top, differences) if top and differences else {}
-    return Significance(intervals, {row for row, of_row in p.items() if of_row >= LEVEL}, notes, p)
+    pairs = _adjusted_p(best, top, differences) if top and differences else {}
+    p = pairs.get(best, {})
+    return Significance(intervals, {row for row, of_row in p.items() if of_row >= LEVEL}, notes, p, pairs)
 
 
-def _adjusted_p(best: QueryValues, differences: Mapping[str, np.ndarray]) -> dict[str, float]:
-    """Of each row's balanced mean against the best, by Holm over all of them."""
+def _adjusted_p(best: str, top: QueryValues, differences: Mapping[str, np.ndarray]) -> dict[str, dict[str, float]]:
+    """Of each row's balanced mean against each other's, by Holm over all that are compared with the same."""
     draws = max(FLIPS, FLIPS_PER_ROW * len(differences))
     columns = np.stack(list(differences.values()), axis=1)
-    adjusted = holm(permutation_p(best, columns, draws, np.random.default_rng(0))[MEAN])
-    return dict(zip(differences, adjusted.tolist(), strict=True))
+    p = pairwise_p(top, columns, draws, np.random.default_rng(0))
+    rows = [best, *differences]
+    return {
+        row: dict(zip(rows[:i] + rows[i + 1 :], holm(np.delete(p[i], i)).tolist(), strict=True))
+        for i, row in enumerate(rows)
+    }
 
 
 def seed_values(seed: SeedFolders, metric: str, index: str) -> QueryValues:
@@ -121,12 +127,12 @@ def _read(file: Path, key: str) -> Significance | None:
             row: {column: (low, high) for column, (low, high) in of_row.items()}
             for row, of_row in content["intervals"].items()
         }
-        return Significance(intervals, set(content["tied"]), content["notes"], content["p"])
+        return Significance(intervals, set(content["tied"]), content["notes"], content["p"], content["pairs"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
 def _write(file: Path, key: str, found: Significance) -> None:
-    content = {"key": key, "intervals": found.intervals, "tied": sorted(found.tied), "notes": found.notes, "p": found.p}
+    content = {"key": key, **asdict(found), "tied": sorted(found.tied)}
     file.parent.mkdir(parents=True, exist_ok=True)
     write_whole(file, json.dumps(content | {"digest": fingerprint(content)}).encode())

@@ -1,7 +1,7 @@
 """The progress of a sweep on the screen: images a second, the time left, the current runs, and what they scored.
 
 with SweepDisplay(pending) as display:
-    display.images(6400)
+    display.images("descriptor_linear_arcface_seed0", 6400)
     display.epoch("descriptor_linear_arcface_seed0", record, epochs=10)
 """
 
@@ -12,7 +12,7 @@ from typing import Protocol, Self
 
 from probe.errors import first_line
 from probe.extract import CachedFeatures
-from probe.fit import EpochRecord, RunScores, images_of, training_images
+from probe.fit import EpochRecord, RunScores, TrainedConfig, images_of, training_images
 from probe.progress import clock, say, track
 from probe.runs.run import Run
 
@@ -22,8 +22,8 @@ NO_LOSS = 0.0005  # below it a loss is shown as 0.000
 class SweepProgress(Protocol):
     """Receives the progress of runs: the display, or the pipe that leads to it."""
 
-    def images(self, count: int) -> None:
-        """So many more have been trained on."""
+    def images(self, name: str, count: int) -> None:
+        """A run has been trained on so many more."""
 
     def epoch(self, name: str, record: EpochRecord, epochs: int) -> None:
         """A run has finished an epoch of so many."""
@@ -51,16 +51,19 @@ class SweepDisplay:
         self._without_loss: set[str] = set()
 
     def __enter__(self) -> Self:
-        sizes = {id(features): training_images(features) for _, features in self._runs}
-        total = sum(run.images_left(images_of(run.config, sizes[id(features)])) for run, features in self._runs)
+        trained = [pair for pair in self._runs if isinstance(pair[0].config, TrainedConfig)]
+        counted = trained or self._runs  # beside them, an image of a run in closed form says nothing of the time left
+        self._counted = {run.name for run, _ in counted}
+        sizes = {id(features): training_images(features) for _, features in counted}
+        total = sum(run.images_left(images_of(run.config, sizes[id(features)])) for run, features in counted)
         self._advance = self._stack.enter_context(track("fit", total, "images"))
         return self
 
     def __exit__(self, *error: object) -> None:
         self._stack.close()
 
-    def images(self, count: int) -> None:
-        self._advance(count, " | ".join(self._current.values()))
+    def images(self, name: str, count: int) -> None:
+        self._advance(count if name in self._counted else 0, " | ".join(self._current.values()))
 
     def epoch(self, name: str, record: EpochRecord, epochs: int) -> None:
         if abs(record.loss) < NO_LOSS and name not in self._without_loss:
@@ -75,7 +78,7 @@ class SweepDisplay:
         elapsed = time.monotonic() - self._search_start[name]
         left = f", ETA {clock(elapsed * (total - done) / done)}" if 0 < done < total else ""
         self._current[name] = f"{name} searched {done / max(total, 1):.0%} of test{left}"
-        self.images(0)
+        self.images(name, 0)
 
     def note(self, text: str) -> None:
         if text not in self._notes:

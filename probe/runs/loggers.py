@@ -5,7 +5,7 @@ history that it has, whether or not that was logged before.
 
     logger = open_logger("wandb", run)
     logger.write(record)                    # a line of history.jsonl
-    logger.close()
+    logger.close(finished=True)
 """
 
 import importlib
@@ -13,7 +13,7 @@ import os
 import re
 import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from typing import Any
 
@@ -47,7 +47,8 @@ class Logger(ABC):
         self.scalars(scalars(record), record.samples)
 
     @abstractmethod
-    def close(self) -> None: ...
+    def close(self, finished: bool) -> None:
+        """`finished`: whether all epochs were done."""
 
 
 class TensorBoard(Logger):
@@ -65,7 +66,7 @@ class TensorBoard(Logger):
             self._writer.add_scalar(name, value, images)
         self._writer.flush()
 
-    def close(self) -> None:
+    def close(self, finished: bool) -> None:
         self._writer.close()
 
 
@@ -84,8 +85,8 @@ class WeightsAndBiases(Logger):
     def scalars(self, values: Mapping[str, float], images: int) -> None:
         self._run.log(dict(values), step=images)
 
-    def close(self) -> None:
-        self._run.finish()
+    def close(self, finished: bool) -> None:
+        self._run.finish(exit_code=0 if finished else 1)
 
 
 class MLflow(Logger):
@@ -97,13 +98,24 @@ class MLflow(Logger):
             mlflow.set_experiment(PROJECT)
         self._client = mlflow
         self._run = mlflow.start_run(run_name=run.name, tags={"key": run.key})
-        mlflow.log_dict(run.config.model_dump(mode="json", exclude_none=True), "config.yaml")
+        config = run.config.model_dump(mode="json", exclude_none=True)
+        mlflow.log_params(dict(_leaves(config)))
+        mlflow.log_dict(config, "config.yaml")
 
     def scalars(self, values: Mapping[str, float], images: int) -> None:
         self._client.log_metrics({_mlflow_name(name): value for name, value in values.items()}, step=images)
 
-    def close(self) -> None:
-        self._client.end_run()
+    def close(self, finished: bool) -> None:
+        self._client.end_run("FINISHED" if finished else "KILLED")
+
+
+def _leaves(section: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """`loss.margin`: what a recipe's `--set` calls it."""
+    for key, value in section.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
 
 
 def _mlflow_name(name: str) -> str:

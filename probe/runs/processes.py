@@ -124,8 +124,8 @@ class _PipedProgress:
     def __init__(self, pipe: Connection) -> None:
         self._pipe = pipe
 
-    def images(self, count: int) -> None:
-        self._pipe.send(("images", count))
+    def images(self, name: str, count: int) -> None:
+        self._pipe.send(("images", name, count))
 
     def epoch(self, name: str, record: EpochRecord, epochs: int) -> None:
         self._pipe.send(("epoch", name, record, epochs))

@@ -94,15 +94,19 @@ class RunFitter:
             for logger in loggers:
                 logger.write(record)
 
+        def on_images(count: int) -> None:
+            self._progress.images(run.name, count)
+
         def on_search(done: int, total: int) -> None:
             self._progress.searched(run.name, done, total)
 
-        report = self._progress
+        report, finished = self._progress, False
         try:
-            fitted = fit(run.config, data, run.checkpoint, report.images, on_epoch, on_search, report.note)
+            fitted = fit(run.config, data, run.checkpoint, on_images, on_epoch, on_search, report.note)
+            finished = True
         finally:
             for logger in loggers:
-                logger.close()
+                logger.close(finished)
         run.write(fitted, self.device.type, features.weights, features.manifest.roots)
         self._progress.finished(run.name, fitted.scores, fitted.seconds)
 

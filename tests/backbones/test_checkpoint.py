@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from probe.backbones.catalogue import find_backbone
 from probe.backbones.checkpoint import State, fit, read_state
 from probe.errors import ProbeError, UsageError
 
@@ -128,3 +129,21 @@ def test_what_is_found_in_the_place_of_weights_is_named(tmp_path: Path, name: st
     (tmp_path / name).write_text(content)
     with pytest.raises(ProbeError, match=rf"{re.escape(name)} is {what}"):
         read_state(tmp_path / name)
+
+
+def test_what_is_no_checkpoint_is_named_before_it_is_compared_with_what_is_stored(tmp_path: Path) -> None:
+    page = tmp_path / "model.safetensors"
+    page.write_text("<!DOCTYPE html><title>Sign in</title>")
+    with pytest.raises(ProbeError, match=r"model\.safetensors is a web page"):
+        find_backbone("timm:resnet18", weights=page).spec()
+
+
+def test_a_list_of_tensors_whose_length_reads_as_the_beginning_of_json_is_read(tmp_path: Path) -> None:
+    """31,520 bytes are " {", as a number of eight bytes."""
+    path = tmp_path / "model.safetensors"
+    for padding in range(30_900, 31_520, 8):
+        save_file(state(), path, {"": "x" * padding})
+        if path.read_bytes().startswith(b" {\0"):
+            break
+    assert path.read_bytes().startswith(b" {\0")
+    assert_read(path, state())

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import transformers
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -44,12 +46,15 @@ from transformers import (
     ViTMAEModel,
     ViTModel,
 )
+from typer.testing import CliRunner
 
+from feature_cache import FeatureStore, fingerprint
 from probe.backbones.catalogue import find_backbone
 from probe.backbones.encoder import load_encoder
 from probe.backbones.preprocessing import Preprocessing
 from probe.backbones.row import BackboneRow
 from probe.backbones.transformers import _preprocessing, _share
+from probe.cli import app
 from probe.errors import UsageError
 from tests.backbones.features import features_of, normalised
 from tests.conftest import examples
@@ -239,6 +244,33 @@ def test_a_processor_that_does_more_than_a_row_can_say_is_refused_with_its_field
         find_backbone(f"hf:{tmp_path / 'model'}")
 
 
+def test_what_the_pixels_were_compared_with_is_kept_beside_the_features_and_changes_no_fingerprint(
+    tmp_path: Path, images: list[Path]
+) -> None:
+    saved(tmp_path / "model", "dinov2")
+    backbone = find_backbone(f"hf:{tmp_path / 'model'}")
+    places = ["--cache", str(tmp_path / "cache"), "--out", str(tmp_path / "out")]
+    words = ["extract", str(images[0].parent), "--backbone", backbone.name, "--workers", "0", "--device", "cpu"]
+    done = CliRunner().invoke(app, [*words, "--max-failures", "1", *places])
+    assert done.exit_code == 0, done.output
+    [file] = (tmp_path / "cache").rglob("*.h5")
+    store = FeatureStore(file)
+    kept = store.remarks.evidence
+    assert kept is not None
+    assert 0 <= kept["pixels"].pop("largest_difference") < 0.01
+    assert kept["pixels"] == {
+        "processor": "BitImageProcessorPil",
+        "library": f"transformers {transformers.__version__}",
+        "sizes": [[97, 60], [61, 133], [37, 41]],
+    }
+    assert "evidence" not in store.spec
+    assert store.fingerprint == fingerprint(backbone.spec())
+    shown = CliRunner().invoke(app, ["cache", "info", str(file), *places[:2]]).output
+    assert yaml.safe_load(shown)["compared"] == FeatureStore(file).remarks.evidence
+    seen = find_backbone(f"{backbone.name}@test")  # another preprocessing than the processor's
+    assert (backbone.compared is None, seen.compared is None) == (False, True)
+
+
 def test_a_model_that_masks_patches_at_random_is_refused(tmp_path: Path) -> None:
     ViTMAEModel(ViTMAEConfig(**VISION)).save_pretrained(tmp_path / "mae")
     ViTImageProcessor(**SQUASH).save_pretrained(tmp_path / "mae")
@@ -249,7 +281,10 @@ def test_a_model_that_masks_patches_at_random_is_refused(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("model", "said"),
     [
-        (lambda: BertModel(BertConfig(**SIZES)), r"\(BertModel\) does not take images of 32 x 32 pixels: .*input_ids"),
+        (
+            lambda: BertModel(BertConfig(**SIZES)),
+            r"is a BertModel, which takes no images; name a model that does\.$",
+        ),
         (
             lambda: ViTModel(ViTConfig(**dict(VISION, image_size=64))),
             r"\(ViTModel\) does not .* \(32\*32\) doesn't match",

@@ -36,6 +36,16 @@ def test_the_first_folder_is_the_label_and_deeper_folders_belong_to_it(tmp_path:
     assert (manifest.sources, manifest.domains, manifest.roots) == (["shoes"], ["shoes"], {"shoes": folder})
 
 
+def test_images_beside_the_folders_of_classes_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    classes = [f"{name}/1.jpg" for name in ("boot", "pump", "clog", "sandal")]
+    image_folder(photos(tmp_path / "shoes", classes))
+    image_folder(photos(tmp_path / "flat", ["1.jpg", "2.jpg"]))
+    assert "beside the" not in capsys.readouterr().err
+    image_folder(photos(tmp_path / "shoes", ["IMG_2.jpg", "IMG_1.jpg"]))
+    said = "shoes: 2 image(s) beside the folders of the classes, such as IMG_1.jpg, are the class 'shoes'"
+    assert said in capsys.readouterr().err
+
+
 def test_only_images_are_taken(tmp_path: Path) -> None:
     folder = photos(tmp_path / "shoes", ["a/1.jpg", "a/1.txt", "a/Thumbs.db", "a/jpg", "readme.md"])
     assert image_folder(folder).images("shoes") == ["a/1.jpg"]

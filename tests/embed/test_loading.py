@@ -8,7 +8,7 @@ import pytest
 import yaml
 from safetensors.torch import load_file, save_file
 
-from feature_cache import FeatureStore, StoreWriter
+from feature_cache import FeatureStore, Remarks, StoreWriter
 from probe import load
 from probe.errors import UsageError
 from probe.runs import RunDirectory
@@ -41,7 +41,7 @@ def others(world: World, tmp_path: Path) -> Path:
 
 
 def test_a_store_and_a_run_say_where_the_weights_lay(run: RunDirectory, world: World):
-    stored = FeatureStore(world.workspace.store("pocket", "mobilenetv1")).weights
+    stored = FeatureStore(world.workspace.store("pocket", "mobilenetv1")).remarks.weights
     assert stored == {"file": str(world.weights)}
     assert run.features.weights["mobilenetv1"].file == str(world.weights)
     assert run.features.spec["mobilenetv1"]["backbone"]["weights_sha256"] == sha256(world.weights)
@@ -74,10 +74,10 @@ def test_the_place_of_the_weights_decides_nothing_and_outlives_a_merge(tmp_path:
     path = Path(shutil.copy(world.workspace.store("pocket", "mobilenetv1"), tmp_path / "store.h5"))
     store = FeatureStore(path)
     rows = next(store.blocks()).select(store.sizes[:, 0] > 0)
-    with StoreWriter(tmp_path / "more.h5", store.spec, weights={"file": "elsewhere"}) as writer:
+    with StoreWriter(tmp_path / "more.h5", store.spec, remarks=Remarks({"file": "elsewhere"})) as writer:
         writer.add(rows)
         writer.finish()
     assert FeatureStore(tmp_path / "more.h5").fingerprint == store.fingerprint
     with StoreWriter.resume(path) as writer:
         writer.absorb(FeatureStore(tmp_path / "more.h5"))
-    assert FeatureStore(path).weights == {"file": str(world.weights)}
+    assert FeatureStore(path).remarks.weights == {"file": str(world.weights)}

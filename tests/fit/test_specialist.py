@@ -112,6 +112,7 @@ def test_its_rows_are_those_of_the_domain_wherever_they_are(budget: dict[str, in
 def test_a_process_loads_the_features_of_all_specialists_once(
     cached: CachedFeatures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    assert cached.constants.none  # which reads a block by itself
     loaded: list[int] = []
     load = CachedFeatures.load
     monkeypatch.setattr(CachedFeatures, "load", lambda self, frame: loaded.append(len(frame)) or load(self, frame))

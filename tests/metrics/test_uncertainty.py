@@ -18,6 +18,7 @@ from probe.metrics.uncertainty import (
     averaged,
     compare,
     intervals,
+    pairwise_p,
     permutation_p,
     value_intervals,
 )
@@ -130,6 +131,25 @@ def test_p_is_uniform_where_runs_do_not_differ() -> None:
     differences = rng.normal(size=(2 * size, 400)) * rng.exponential(size=(2 * size, 1))
     p = np.sort(permutation_p(queries, differences, 1000, rng)["Mean"])
     assert np.abs(p - (np.arange(400) + 0.5) / 400).max() < 1.95 / math.sqrt(400)  # Kolmogorov-Smirnov, 0.1 %
+
+
+def test_p_of_any_two_of_many_runs_is_that_of_their_differences_alone() -> None:
+    """The signs are drawn for queries on which any run differs, so those of two runs alone are others."""
+    rng = np.random.default_rng(5)
+    first = scores({"birds": drawn(rng, 50), "cars": drawn(rng, 40)})
+    differences = rng.choice([0, 0, 0, 0.2, -0.1], (90, 4), p=[0.2, 0.2, 0.2, 0.25, 0.15])
+    differences[:, 3] = differences[:, 2] + 1e-17  # but for rounding, the same run
+    found = pairwise_p(first, differences, 4000, np.random.default_rng(0))
+    assert found.shape == (5, 5)
+    assert (found == found.T).all()
+    assert (np.diag(found) == 1).all()
+    assert found[3, 4] == 1
+    with_first = permutation_p(first, differences, 4000, np.random.default_rng(0))["Mean"]
+    np.testing.assert_array_equal(found[0, 1:], with_first)
+    runs = np.concatenate((np.zeros((90, 1)), differences), axis=1)
+    for i, j in itertools.combinations(range(4), 2):
+        alone = permutation_p(first, (runs[:, i] - runs[:, j])[:, None], 4000, np.random.default_rng(1))["Mean"][0]
+        assert found[i, j] == pytest.approx(alone, abs=5 * math.sqrt(0.5 / 4000))
 
 
 def test_flips_in_blocks_have_the_moments_of_independent_signs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -217,13 +217,33 @@ def test_intervals_and_p_are_shown_when_they_are_asked_for_and_the_legend_names_
     assert page.run(shown) == []
     page.click(".with-intervals")
     texts = page.run(shown)
-    assert any("p = " in text or "p < " in text for text in texts)
+    assert sum("p = " in text or "p < " in text for text in texts) == 4, "two of three rows, in two metrics"
+    assert sum("the best" in text for text in texts) == 2
     assert all(re.match(r"\n?\d+\.\d–\d+\.\d", text) for text in texts if text)
     assert " mMP@5 in %" in page.run(legend)
     page.click("input[type=radio][value='R@1']")
     assert " R@1 in %" in page.run(legend)
     page.click("input[type=radio][value='']")
     assert "mMP@5 / R@1 in %" in page.run(legend)
+
+
+def test_p_against_any_row_is_shown_when_it_is_chosen(page: Page):
+    shown = """const cells = [...document.querySelectorAll("[data-against]")];
+    return Object.fromEntries(cells.map((p) => [p.closest("tr").cells[0].dataset.sort, p.textContent]))"""
+    hidden = "return document.querySelector('.against').closest('label').hidden"
+    assert page.run(hidden)
+    page.click(".with-intervals")
+    assert not page.run(hidden)
+    before = page.run(shown)
+    choice = """const select = document.querySelector(".against");
+    select.value = [...select.options].find((each) => each.text === arguments[0]).value;
+    select.dispatchEvent(new Event("change", { bubbles: true }))"""
+    page.run(choice, "Dynamic")
+    against = page.run(shown)
+    assert against["Dynamic"] == "–"
+    assert re.fullmatch(r"p [<=] [01]\.\d{3}", against["Full"])
+    page.run(choice, "the best")
+    assert page.run(shown) == before
 
 
 @pytest.mark.parametrize(("width", "goes_on"), [(390, True), (1920, False)])

@@ -60,6 +60,26 @@ def test_a_row_just_below_the_best_is_tied_with_it_and_one_far_below_is_not(runs
         assert low < ScoredFolder(folders[0]).values("merged", "R@1").means()["Mean"] < high
 
 
+def test_each_row_is_compared_with_each_other_by_holm_over_those(runs: dict[str, list[Path]]) -> None:
+    found = compare_rows(runs, "Best", "R@1", "merged")
+    assert {row: of_row.keys() for row, of_row in found.pairs.items()} == {
+        "Best": {"Far", "Near"},
+        "Far": {"Best", "Near"},
+        "Near": {"Best", "Far"},
+    }
+    assert found.pairs["Best"] == found.p
+    assert found.pairs["Far"]["Near"] < 0.01 < found.pairs["Near"]["Best"]
+    assert found.pairs["Near"]["Best"] == found.pairs["Best"]["Near"], "each the larger of its two"
+
+
+def test_the_pairs_of_a_hundred_rows_take_seconds(runs: dict[str, list[Path]]) -> None:
+    many = {f"Far {i}": runs["Far"] for i in range(97)}
+    found = compare_rows(many | runs, "Best", "R@1", "merged")
+    assert len(found.pairs) == 100
+    assert {len(of_row) for of_row in found.pairs.values()} == {99}
+    assert found.pairs["Far 3"]["Far 60"] == 1
+
+
 def test_many_rows_that_are_worse_are_told_from_the_best(runs: dict[str, list[Path]]) -> None:
     many = {f"Far {i}": runs["Far"] for i in range(60)}
     assert compare_rows(many | runs, "Best", "R@1", "merged").tied == {"Near"}

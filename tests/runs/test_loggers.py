@@ -38,7 +38,7 @@ def log_epochs_interrupted_after_each(name: str, folder: Path) -> None:
     for epoch, record in enumerate(HISTORY):
         logger = open_logger(name, run_after(folder, epoch))
         logger.write(record)
-        logger.close()
+        logger.close(finished=epoch == len(HISTORY) - 1)
 
 
 @pytest.mark.parametrize("name", LOGGERS)
@@ -66,10 +66,13 @@ def test_mlflow_has_the_history_over_the_images_seen(tmp_path: Path, monkeypatch
     log_epochs_interrupted_after_each("mlflow", tmp_path)
     client = mlflow.MlflowClient()
     [experiment] = [each for each in client.search_experiments() if each.name == "probe"]
-    last = client.search_runs([experiment.experiment_id], order_by=["attribute.start_time DESC"])[0]
+    last, first = client.search_runs([experiment.experiment_id], order_by=["attribute.start_time DESC"])
+    assert (first.info.status, last.info.status) == ("KILLED", "FINISHED")
     found = client.get_metric_history(last.info.run_id, "val/R_at_1")
     assert [(each.step, each.value) for each in found] == [(200, 0.75), (400, 0.875)]
     assert last.data.tags["key"] == run_after(tmp_path, 0).key
+    given = {"head.kind": "linear", "loss.kind": "arcface", "loss.margin": "0.5", "backbone": "descriptor"}
+    assert {name: last.data.params[name] for name in given} == given
 
 
 @pytest.mark.slow

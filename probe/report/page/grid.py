@@ -5,14 +5,15 @@ grid = build_grid(table)
 grid.columns[0].label, grid.rows[0].cells[0].text
 """
 
+import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from probe.recipes import format_value, is_score
 from probe.report.render.entries import Entry, difference_text, entry_of, headed, value_text
 from probe.report.render.standing import Standing, number
-from probe.report.table import Table
+from probe.report.table import Table, TableRow
 
 MEASURED, PRINTED, DIFFERENCE = "measured", "printed", "difference"
 
@@ -60,6 +61,9 @@ class GridCell:
     """`60.1–65.2`, of 95 % over the queries."""
     p: str = ""
     """Of a mean against the best one."""
+    against: str = ""
+    """The same against each of the grid's `references`, for the page's script: `[0.012,null]`, null for the row itself
+    and for rows without p."""
 
 
 @dataclass(frozen=True)
@@ -89,10 +93,12 @@ class Grid:
     rows: list[GridRow]
     differences: list[GridRow]
     """Of two rows each; they stay below the rows, however these are sorted."""
+    references: list[str]
+    """Rows whose means the others' can be compared with."""
 
     @property
     def columns(self) -> list[GridColumn]:
-        return [GridColumn(group, kind) for group in self.groups for kind in group.kinds]
+        return _columns(self.groups)
 
     @property
     def has_printed_beside(self) -> bool:
@@ -116,13 +122,29 @@ def build_grid(table: Table) -> Grid:
         for number, place in enumerate(places)
         if (kinds := _kinds(entries[place], table.has_runs and is_score(place[1])))
     ]
+    compared = {row for found in table.significance.values() for row in found.pairs}
+    references = [row.name for row in table.rows if row.name in compared]
     rows = []
     for y, (heading, row) in enumerate(headed(table)):
         cells = [_cell(entries[group.domain, group.metric][y], kind) for group in groups for kind in group.kinds]
+        cells = [
+            replace(cell, against=_against(table, row, column, references)) if column.kind == MEASURED else cell
+            for column, cell in zip(_columns(groups), cells, strict=True)
+        ]
         rows.append(GridRow(heading, row.name, row.dim, row.done, row.planned, row.relation.mark, cells))
     scores, count = table.recipe.display.score_metrics, len(table.rows)
     selected = scores[0] if len(scores) > 1 else ""
-    return Grid(scores, selected, table.has_runs, groups, rows[:count], rows[count:])
+    return Grid(scores, selected, table.has_runs, groups, rows[:count], rows[count:], references)
+
+
+def _columns(groups: list[GridGroup]) -> list[GridColumn]:
+    return [GridColumn(group, kind) for group in groups for kind in group.kinds]
+
+
+def _against(table: Table, row: TableRow, column: GridColumn, references: list[str]) -> str:
+    found = table.significance.get((column.group.domain, column.group.metric))
+    p = [found.pairs.get(reference, {}).get(row.name) for reference in references] if found else []
+    return json.dumps([each and round(each, 5) for each in p], separators=(",", ":")) if any(p) else ""
 
 
 def _kinds(entries: list[Entry], planned: bool) -> list[str]:

@@ -72,6 +72,7 @@ function tables() {
     const table = byId(controls.dataset.for);
     const caption = table.caption.querySelector(".visible");
     const legend = caption.textContent;
+    const against = controls.querySelector(".against");
     const known = [...controls.querySelectorAll("input[type=radio]")].map((input) => input.value);
     const apply = () => {
       const metric = controls.querySelector("input[type=radio]:checked")?.value ?? "";
@@ -88,6 +89,10 @@ function tables() {
       }
       const sure = controls.querySelector(".with-intervals")?.checked ?? false;
       for (const part of table.querySelectorAll(".sure")) part.hidden = !sure;
+      if (against) {
+        against.parentElement.hidden = !sure;
+        comparedWith(against.value, table);
+      }
       const every = known.filter((name) => name !== "").join(" / ");
       caption.textContent = metric ? legend.replace(every, metric) : legend; // the metrics that are shown
       hints();
@@ -95,6 +100,16 @@ function tables() {
     controls.addEventListener("change", apply);
     controls.hidden = controls.childElementCount === 0;
     apply();
+  }
+}
+
+// the p of each mean against a row's, by its number; against the best without
+function comparedWith(row, table) {
+  for (const p of table.querySelectorAll("[data-against]")) {
+    p.dataset.best ??= p.textContent; // as the page came
+    const found = row === "" ? null : JSON.parse(p.dataset.against)[row];
+    const value = found < 0.001 ? "p < 0.001" : `p = ${found?.toFixed(3)}`;
+    p.textContent = row === "" ? p.dataset.best : found === null ? "–" : value;
   }
 }
 
