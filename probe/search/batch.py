@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from probe.search.distances import CosineSpace, EuclideanSpace
+from probe.search.kernel import Kernel, load
 from probe.search.vectors import Vectors
 
 MOST_WORKERS = 8
@@ -34,6 +35,8 @@ class Blocks:
     spare: int = 10  # candidates kept besides the k best
     pairs: int = 2**15  # numbers of the pairs that are scored at once
     float64: int = 256  # queries of one product in float64, with as many index rows as give 2^22 numbers
+    compiled: int = 2**34  # products from which on the kernel is worth its second of compiling
+    few: int = 32  # queries for which it is not worth packing the rows
 
     def rows_of_chunk(self, dim: int) -> int:
         """How many index rows are read at once; whole groups."""
@@ -64,8 +67,17 @@ class QueryBatch:
         self.excluded = excluded
         self.most_excluded = int(np.bincount(excluded[:, 0]).max()) if len(excluded) else 0  # of a query
         self.group = blocks.group if k <= LARGE_K else max(1, blocks.group // 2)
+        self.kernel = self._kernel() if device.type == "cpu" else None
         self._buffers = threading.local()
         self._keys = torch.from_numpy(excluded[:, 0] * len(index) + excluded[:, 1]).to(device)
+
+    def _kernel(self) -> Kernel | None:
+        """Where the work is worth it, and a group is whole panels."""
+        products = len(self.queries) * len(self.index) * self.index.dim
+        if len(self.queries) < self.blocks.few or products < self.blocks.compiled:
+            return None
+        kernel = load()
+        return kernel if kernel and self.group % kernel.panel == 0 else None
 
     def is_excluded(self, query: torch.Tensor, row: torch.Tensor) -> torch.Tensor:
         """(P,), (P,) -> (P,) bool."""
