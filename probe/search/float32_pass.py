@@ -18,7 +18,9 @@ from probe.search.kernel import Packed
 
 INF = float("inf")
 PIECE = 4096
-FEW = 8  # where more than an eighth of the groups is wanted, all are computed once more: one product is faster
+# Where many groups are wanted, all are computed once more: of one product a number costs less than of gathered rows, and
+# each of its results costs as much as KEPT numbers, to be searched for the best.
+GATHERED, KEPT = 20, 60
 
 
 def propose(batch: QueryBatch, advance: Callable[[int], None]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -105,7 +107,7 @@ class _Part:
             cut = torch.maximum(cut, self._below(maxima[:, enough - 1]))
         wanted = maxima[:, :count] >= cut[:, None]
         wanted = wanted[:, : int(wanted.sum(1).max())]  # maxima are in order
-        if wanted.shape[1] * FEW > groups:
+        if wanted.shape[1] * (GATHERED * rows.shape[1] + KEPT) > groups * (rows.shape[1] + KEPT):
             group = torch.arange(groups, device=rows.device).expand(len(group), -1)
             for first, last in ranges(len(group), max(1, self.batch.blocks.dense // len(rows))):
                 self._keep(self._all_scores(first, last, rows, end - start), group[first:last], start, first)
