@@ -18,8 +18,8 @@ from probe.search.kernel import Packed
 
 INF = float("inf")
 PIECE = 4096
-# Where many groups are wanted, all are computed once more: of one product a number costs less than of gathered rows, and
-# each of its results costs as much as KEPT numbers, to be searched for the best.
+# Where many groups are wanted, all are computed once more: a number of gathered rows costs as much as GATHERED of one
+# product, and each result, among which the best are searched, as much as KEPT.
 GATHERED, KEPT = 20, 60
 
 
