@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import faiss
 import numpy as np
@@ -24,11 +25,13 @@ from benchmarks.memory import peak_bytes
 from benchmarks.pairs import Comparison, report
 from benchmarks.store import timed
 from probe.search import search
+from probe.search.batch import BLOCKS
 from probe.terminal import printer
 
 UNED = 241_986, 1_397_126, 64
 NONE = np.zeros((0, 2), np.int64)
 SCIKIT_LEARN_QUERIES = 256
+PRODUCTS = replace(BLOCKS["cpu"], compiled=2**62)
 TORCH_BLOCKS = ((256, 16_384), (1024, 16_384), (512, 65_536), (1024, 4096))
 Search = Callable[[torch.Tensor, int], object]
 
@@ -126,6 +129,7 @@ def against_peers(count: int, length: int, dim: int, depths: list[int], rounds: 
         peers = [
             (f"blocked torch {blocks[0]} x {blocks[1]}", lambda run=torch_blocks, k=k: run(queries, k), 1, 2.5),
             ("faiss IndexFlatIP", lambda k=k: faiss_flat(queries, k), 1, None),
+            ("itself by matrix products", lambda k=k: search(queries, index, k, NONE, blocks=PRODUCTS), 1, None),
             (
                 f"scikit-learn, {len(few)} queries, scaled",
                 lambda k=k: brute.kneighbors(few.numpy(), k),

@@ -21,4 +21,4 @@ def keep_freed_memory() -> bool:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):
         return False
-    return all([mallopt(option, value) for option, value in OPTIONS.items()])
+    return all(mallopt(option, value) for option, value in OPTIONS.items())

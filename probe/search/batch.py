@@ -8,15 +8,17 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
 
 from probe.search.distances import CosineSpace, EuclideanSpace
+from probe.search.kernel import Kernel, load
 from probe.search.vectors import Vectors
 
 MOST_WORKERS = 8
-LARGE_K = 32
+BALANCE = 4  # numbers that are computed once more in the time in which one maximum is searched
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,8 @@ class Blocks:
 
     queries: int = 1024  # of one product
     product: int = 2048  # index rows of one; a multiple of `group`
-    group: int = 64  # index rows of which only the maximum is kept; of half as many where k is beyond 32
+    group: int = 64  # index rows of which only the maximum is kept, at most
+    least: int = 16  # and at least
     chunk: int = 2**19  # index rows read at once, at most
     numbers: int = 2**25  # of the index rows that are read at once
     gathered: int = 2**18  # numbers of the rows of groups that are computed once more together
@@ -34,10 +37,20 @@ class Blocks:
     spare: int = 10  # candidates kept besides the k best
     pairs: int = 2**15  # numbers of the pairs that are scored at once
     float64: int = 256  # queries of one product in float64, with as many index rows as give 2^22 numbers
+    compiled: int = 2**34  # products from which on the kernel is worth its second of compiling
+    few: int = 32  # queries for which it is not worth packing the rows
 
     def rows_of_chunk(self, dim: int) -> int:
         """How many index rows are read at once; whole groups."""
         return max(self.group, min(self.chunk, self.numbers // dim) // self.group * self.group)
+
+    def group_for(self, k: int, dim: int) -> int:
+        """The larger the groups, the fewer maxima are there to be searched, and the more rows of the best ones have to
+        be computed once more: k groups of rows of `dim` numbers."""
+        group = self.group
+        while group > self.least and group**2 * (k + self.spare) * dim > BALANCE * self.rows_of_chunk(dim):
+            group //= 2
+        return group
 
 
 BLOCKS = {
@@ -63,9 +76,18 @@ class QueryBatch:
         self.queries = queries.block(0, len(queries)).to(device)
         self.excluded = excluded
         self.most_excluded = int(np.bincount(excluded[:, 0]).max()) if len(excluded) else 0  # of a query
-        self.group = blocks.group if k <= LARGE_K else max(1, blocks.group // 2)
+        self.group = blocks.group_for(k, index.dim)
+        self.kernel = self._kernel() if device.type == "cpu" else None
         self._buffers = threading.local()
         self._keys = torch.from_numpy(excluded[:, 0] * len(index) + excluded[:, 1]).to(device)
+
+    def _kernel(self) -> Kernel | None:
+        """Where the work is worth it, and a group is whole panels."""
+        products = len(self.queries) * len(self.index) * self.index.dim
+        if len(self.queries) < self.blocks.few or products < self.blocks.compiled:
+            return None
+        kernel = load()
+        return kernel if kernel and self.group % kernel.panel == 0 else None
 
     def is_excluded(self, query: torch.Tensor, row: torch.Tensor) -> torch.Tensor:
         """(P,), (P,) -> (P,) bool."""
@@ -86,7 +108,13 @@ class QueryBatch:
 
     def exact(self, query: torch.Tensor, vectors: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
         """(P,) float64: the similarities of queries and rows of `vectors`."""
-        return self._in_batches(self.space.exact, self.queries, query, vectors, at)
+        return self._in_batches(
+            lambda q, x: self.space.similarity(q, self.space.prepared(x)), self._prepared, query, vectors, at
+        )
+
+    @cached_property
+    def _prepared(self) -> torch.Tensor:
+        return self.space.prepared(self.queries)
 
     def similarity(
         self, queries: torch.Tensor, query: torch.Tensor, vectors: torch.Tensor, at: torch.Tensor

@@ -14,10 +14,13 @@ import numpy as np
 import torch
 
 from probe.search.batch import QueryBatch, ranges, workers
+from probe.search.kernel import Packed
 
 INF = float("inf")
 PIECE = 4096
-FEW = 8  # where more than an eighth of the groups is wanted, all are computed once more: one product is faster
+# Where many groups are wanted, all are computed once more: a number of gathered rows costs as much as GATHERED of one
+# product, and each result, among which the best are searched, as much as KEPT.
+GATHERED, KEPT = 20, 60
 
 
 def propose(batch: QueryBatch, advance: Callable[[int], None]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -29,7 +32,12 @@ def propose(batch: QueryBatch, advance: Callable[[int], None]) -> tuple[np.ndarr
         parts = [_Part(batch, start, stop) for start, stop in ranges(len(batch.queries), size)]
         for start, stop in _chunks(batch):
             rows = _index_rows(batch, start, stop, run)
-            for part in run(lambda part, rows=rows, start=start, stop=stop: part.compare(rows, start, stop), parts):
+            packed = batch.kernel.pack(rows) if batch.kernel else None
+            compared = run(
+                lambda part, rows=rows, packed=packed, start=start, stop=stop: part.compare(rows, packed, start, stop),
+                parts,
+            )
+            for part in compared:
                 advance((stop - start) * len(part.rows))
     return _rank(batch, parts)
 
@@ -86,9 +94,9 @@ class _Part:
         return lower.nextafter(torch.full_like(lower, -INF))
 
     @torch.inference_mode()  # a worker does not inherit it
-    def compare(self, rows: torch.Tensor, start: int, end: int) -> "_Part":
+    def compare(self, rows: torch.Tensor, packed: Packed | None, start: int, end: int) -> "_Part":
         """Takes the candidates among index rows `start` and on; those from `end` on are padding."""
-        maxima = self._maxima(rows, end - start)
+        maxima = self._maxima(rows, end - start) if packed is None else self._packed_maxima(rows, packed, end - start)
         groups = maxima.shape[1]
         count = min(self.width + self.batch.most_excluded, groups)
         maxima, group = maxima.topk(min(count + 1, groups), dim=1)
@@ -99,7 +107,7 @@ class _Part:
             cut = torch.maximum(cut, self._below(maxima[:, enough - 1]))
         wanted = maxima[:, :count] >= cut[:, None]
         wanted = wanted[:, : int(wanted.sum(1).max())]  # maxima are in order
-        if wanted.shape[1] * FEW > groups:
+        if wanted.shape[1] * (GATHERED * rows.shape[1] + KEPT) > groups * (rows.shape[1] + KEPT):
             group = torch.arange(groups, device=rows.device).expand(len(group), -1)
             for first, last in ranges(len(group), max(1, self.batch.blocks.dense // len(rows))):
                 self._keep(self._all_scores(first, last, rows, end - start), group[first:last], start, first)
@@ -119,6 +127,16 @@ class _Part:
             torch.amax(here.view(-1, group, len(self.rows)), 1, out=maxima[first // group : last // group])
         across = self.batch.buffer("across", *maxima.shape[::-1])
         return across.copy_(maxima.T)
+
+    def _packed_maxima(self, rows: torch.Tensor, packed: Packed, count: int) -> torch.Tensor:
+        """As `_maxima`, by the kernel."""
+        kernel, group = self.batch.kernel, self.batch.group
+        assert kernel is not None, "what packed the rows"
+        maxima = self.batch.buffer("across", len(self.rows), len(rows) // group)
+        kernel.maxima(packed, self.rows, group, torch.get_num_threads(), maxima)
+        if count < len(rows):  # the last group, without the padding
+            maxima[:, -1] = (self.rows @ rows[len(rows) - group : count].T).amax(1)
+        return maxima
 
     def _all_scores(self, first: int, last: int, rows: torch.Tensor, count: int) -> torch.Tensor:
         """(last - first, groups, group) Products of some queries with all rows; minus infinity for the padding."""

@@ -21,9 +21,34 @@ from tests.conftest import examples
 NONE = np.zeros((0, 2), np.int64)
 BLOCKS = [
     Blocks(),
-    Blocks(queries=1, product=5, group=1, chunk=13, gathered=1, dense=1, kept=1, spare=0, float64=1),
-    Blocks(queries=3, product=6, group=3, chunk=40, gathered=40, dense=100, kept=1, spare=0, float64=2),
-    Blocks(queries=7, product=8, group=4, chunk=59, numbers=100, gathered=999, dense=300, kept=200, spare=2, float64=5),
+    Blocks(queries=1, product=5, group=1, least=1, chunk=13, gathered=1, dense=1, kept=1, spare=0, float64=1),
+    Blocks(queries=3, product=6, group=3, least=3, chunk=40, gathered=40, dense=100, kept=1, spare=0, float64=2),
+    Blocks(
+        queries=7,
+        product=8,
+        group=4,
+        least=2,
+        chunk=59,
+        numbers=100,
+        gathered=999,
+        dense=300,
+        kept=200,
+        spare=2,
+        float64=5,
+    ),
+    Blocks(
+        queries=7,
+        product=64,
+        group=32,
+        least=16,
+        chunk=64,
+        gathered=999,
+        kept=200,
+        spare=2,
+        float64=5,
+        compiled=0,
+        few=1,
+    ),
 ]
 DISTANCES: list[Distance] = ["cosine", "euclidean"]
 
@@ -156,6 +181,8 @@ def test_thousands_of_searches_are_the_sorted_exact_similarities_to_the_bit(
         kept=int(rng.choice([1, 300, 100_000])),
         spare=int(rng.choice([0, 1, 10])),
         float64=int(rng.integers(1, 20)),
+        compiled=0,
+        few=int(rng.choice([1, 12])),
     )
     exact = DISTANCES_OF[distance].exact
     similarities = np.stack([exact(query.expand(len(index), -1), index).numpy() for query in queries])
