@@ -68,9 +68,8 @@ def subsets(manifest: Manifest, classes: list[int]) -> Iterator[tuple[str, Manif
 def rivals(config: ClosedFormConfig, data: FitData, with_trained: bool) -> dict[str, RunConfig]:
     """All that auto chooses among, and discriminants of other shrinkages, of one stage and of two."""
     dim = spanned_dimensions(64, len(data.train), lambda: data.train.take(np.arange(len(data.train))))
-    found = candidates_for(config, data, dim, lambda line: None)
-    if not with_trained:
-        found = {name: each for name, each in found.items() if not isinstance(each, TrainedConfig)}
+    chosen_among = candidates_for(config, data, dim, lambda line: None)
+    found = {name: run for name, run in chosen_among.items() if with_trained or not isinstance(run, TrainedConfig)}
     for power in (0.5, 1.0):
         for shrinkage in (0.3, 1.0, 3.0, 10.0):
             head = Discriminant.Config(dim=dim, shrinkage=shrinkage, power=power)
@@ -95,8 +94,8 @@ def scored(config: RunConfig, data: FitData, images: TrainingImages) -> float | 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data")
-    parser.add_argument("backbone")
+    parser.add_argument("data", nargs="?", default="sample")
+    parser.add_argument("backbone", nargs="?", default="descriptor")
     parser.add_argument("--classes", type=int, nargs="*", default=[1, 2, 4, 8, 20, 0], help="a domain; 0 for all")
     parser.add_argument("--closed-form", action="store_true", help="score no trained candidates on test")
     parser.add_argument("--data-root", type=Path)

@@ -5,7 +5,7 @@ from probe.fit import FitData, fit, read_run_config
 fitted = fit(read_run_config(mapping), FitData(features, device, budget))
 """
 
-from probe.fit.candidates import Candidate, Choice
+from probe.fit.candidates import Candidate, Choice, candidates
 from probe.fit.checkpoint import Checkpoint, TrainingState
 from probe.fit.choice import candidates_for, choose
 from probe.fit.closed_form import fit_in_closed_form, images_of_training
@@ -67,6 +67,7 @@ __all__ = [
     "Training",
     "TrainingPlan",
     "TrainingState",
+    "candidates",
     "candidates_for",
     "choose",
     "embed",

@@ -11,7 +11,7 @@ from typing import Any
 from probe.fit.config import ClosedFormConfig, RunConfig, TrainedConfig, read_run_config
 from probe.validation import Strict
 
-MANY = 4.0  # classes a domain: from here on two stages are better than one more often than not
+SOME, MANY = 4.0, 20.0  # classes a domain, between which two stages are better than one more often than not
 TEACHER = 256  # dimensions of the first of two stages, where the images span them
 POWERS = (0.5, 1.0)
 UNIFEX = {"epochs": 10, "batch": 128, "lr": 0.01, "lr_min": 0.001, "warmup_epochs": 1, "weight_decay": 1e-4}
@@ -65,7 +65,7 @@ def candidates(
     config: ClosedFormConfig, dim: int, teacher: int, shrinkages: Mapping[float, float], classes_a_domain: float
 ) -> dict[str, RunConfig]:
     """By name. The first is what is taken unless another one is better beyond chance: the discriminant of the first
-    power, of two stages where there are more than a few classes a domain; PCA-whitening where there is none.
+    power, of two stages where a domain has some classes, but not many; PCA-whitening where there is none.
 
     `teacher`: dimensions of the first of two stages. `shrinkages`: of the discriminant of each power; none where the
     classes do not tell.
@@ -76,7 +76,7 @@ def candidates(
         head = {"kind": "discriminant", "dim": dim, "shrinkage": shrinkage, "power": power}
         staged = {"kind": "distilled", "dim": dim, "teacher": head | {"dim": teacher}}
         found = {name: head} | ({f"two stages: {name}": staged} if teacher > dim else {})
-        closed |= dict(reversed(found.items())) if classes_a_domain >= MANY else found
+        closed |= dict(reversed(found.items())) if SOME <= classes_a_domain < MANY else found
     closed["PCA-whitening"] = {"kind": "pca-whitening", "dim": dim}
     heads: dict[str, dict[str, Any]] = {name: {"head": head} for name, head in closed.items()}
     trained = {name: row | {"head": row["head"] | {"dim": dim}} for name, row in TRAINED.items()}

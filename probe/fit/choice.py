@@ -11,15 +11,16 @@ give the same choice.
     choice.chosen, choice.candidates[0].folds
 """
 
+import math
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
 
 from probe.errors import ProbeError, UsageError, first_line
-from probe.fit.candidates import POWERS, TEACHER, Candidate, Choice, candidates, epochs_of
+from probe.fit.candidates import POWERS, SOME, TEACHER, Candidate, Choice, candidates, epochs_of
 from probe.fit.checkpoint import Checkpoint
 from probe.fit.closed_form import fit_in_closed_form, images_of_training
 from probe.fit.config import ClosedFormConfig, RunConfig, TrainedConfig
@@ -32,6 +33,7 @@ from probe.metrics import domains_with_something_to_find
 FOLDS = 3
 MEASURED = 20  # classes: with fewer, what is held out is too little to tell heads apart
 BEHIND = 0.04  # the best, in mMP@5, after one fold, half of it after two and so on: a candidate goes no further
+MOST = 1.0  # that a discriminant shrinks where a domain has some classes: the likelihood of four may ask for more
 METRIC = "mMP@5"
 
 OnNote = Callable[[str], None]
@@ -76,17 +78,18 @@ def choose(
 def candidates_for(config: ClosedFormConfig, data: FitData, dim: int, note: OnNote) -> dict[str, RunConfig]:
     """By name, the default first, to so many dimensions."""
     images, rows = images_of_training(data), np.arange(len(data.train))
-    shrinkages = {}
+    classes, shrinkages = len(data.class_sizes) / len(data.domains), {}
+    most = MOST if classes >= SOME else math.inf
     for power in POWERS:
         head = Discriminant(data.train.dim, dim, torch.Generator(data.device), power=power)
         if found := likeliest_shrinkage(head, images):
-            shrinkages[power] = found
+            shrinkages[power] = min(found, most)
     if shrinkages:
         shown = " and ".join(f"{found:g} with power {power:g}" for power, found in shrinkages.items())
         note(f"auto: shrinkage {shown}, by the likelihood of classes left out")
     spanned = spanned_dimensions(2 * TEACHER, len(rows), lambda: data.train.take(rows))
     teacher = min(TEACHER, 3 * spanned // 4)  # so that folds span them too
-    return candidates(config, dim, teacher, shrinkages, len(data.class_sizes) / len(data.domains))
+    return candidates(config, dim, teacher, shrinkages, classes)
 
 
 def adopted(chosen: RunConfig, head: Head, data: FitData) -> Auto:
@@ -111,7 +114,7 @@ def chosen_of(found: Sequence[Candidate], folds: int) -> Choice:
     return Choice(chosen=chosen.name, why=why, candidates=list(found))
 
 
-def _first_possible(configs: dict[str, RunConfig], data: FitData) -> str:
+def _first_possible(configs: Mapping[str, RunConfig], data: FitData) -> str:
     """Of those in closed form."""
     images, reasons = images_of_training(data), []
     for name, config in configs.items():
@@ -130,7 +133,7 @@ def _impossible(reasons: Sequence[str]) -> UsageError:
 
 
 def _measured(
-    configs: dict[str, RunConfig],
+    configs: Mapping[str, RunConfig],
     data: FitData,
     folds: Sequence[np.ndarray],
     checkpoint: Checkpoint | None,

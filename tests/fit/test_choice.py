@@ -11,7 +11,7 @@ import torch
 from probe import heads
 from probe.errors import UsageError
 from probe.extract.features import CachedFeatures
-from probe.fit import Candidate, ClosedFormConfig, FitData, Fitted, candidates_for, choice, fit
+from probe.fit import Candidate, ClosedFormConfig, FitData, Fitted, candidates, candidates_for, choice, fit
 from probe.fit.choice import choose, chosen_of
 from probe.runs.checkpoint import CANDIDATES, RunCheckpoint
 from tests.fit.world import BACKBONE, CPU, PLENTY, World, features_of, small_manifest
@@ -162,6 +162,14 @@ def test_of_fewer_images_than_dimensions_the_head_is_shorter_and_says_so(tmp_pat
     assert run.scores.dim == 9
     assert lines[0] == "auto: 9 dimensions, which is all that 10 training images span"
     assert choice_of(run).chosen == "PCA-whitening"
+
+
+@pytest.mark.parametrize(("classes", "first"), [(3.9, "disc"), (4.0, "two "), (19.9, "two "), (20.0, "disc")])
+def test_two_stages_are_the_default_where_a_domain_has_some_classes_but_not_many(classes: float, first: str) -> None:
+    names = list(candidates(CONFIG, 8, 24, {0.5: 1.0, 1.0: 0.5}, classes))
+    assert names[0].startswith(first)
+    assert names[0].endswith("discriminant, shrinkage 1, power 0.5")
+    assert next(iter(candidates(CONFIG, 8, 24, {}, classes))) == "PCA-whitening"
 
 
 def scored(**folds: list[float]) -> list[Candidate]:

@@ -25,21 +25,18 @@ def by_the_formula(features: torch.Tensor, labels: torch.Tensor, power: float) -
     counts = np.bincount(labels.numpy())
     of_two = [label for label, count in enumerate(counts) if count > 1]
     folds = [of_two[start :: min(5, len(of_two))] for start in range(min(5, len(of_two)))]
-    scatter = [
-        sum(
-            np.outer(row, row)
-            for label in fold
-            for row in inner[labels.numpy() == label] - inner[labels.numpy() == label].mean(0)
-        )
-        for fold in folds
-    ]
+    scatter = np.zeros((len(folds), len(axes), len(axes)))
+    for fold, members in enumerate(folds):
+        for label in members:
+            rows = inner[labels.numpy() == label]
+            scatter[fold] += sum((np.outer(row, row) for row in rows - rows.mean(0)), np.zeros_like(scatter[fold]))
     freedom = [sum(counts[label] - 1 for label in fold) for fold in folds]
     found = []
     for shrinkage in SHRINKAGES:
         total = 0.0
         for left_out, weight in zip(scatter, freedom, strict=True):
-            covariance = (sum(scatter) - left_out) / (sum(freedom) - weight)
-            covariance = covariance + shrinkage * np.trace(covariance) / 1000 * np.eye(len(covariance))
+            others = (scatter.sum(0) - left_out) / (sum(freedom) - weight)
+            covariance = others + shrinkage * np.trace(others) / 1000 * np.eye(len(axes))
             total -= weight * np.linalg.slogdet(covariance)[1] + np.trace(np.linalg.solve(covariance, left_out))
         found.append(total)
     return SHRINKAGES[int(np.argmax(found))]
