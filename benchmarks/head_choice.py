@@ -1,8 +1,8 @@
 """What `head: auto` loses to the best of its candidates, in mMP@5 of the test split's merged index: with all training
 classes, with a few of each domain, and on each domain alone.
 
-Every candidate is fitted and scored as a row of a recipe is; the choice sees the training classes alone. The features
-have to be in the cache.
+Beside the candidates there are discriminants of other shrinkages, of one stage and of two. All are fitted and scored as
+a row of a recipe is; the choice sees the training classes alone. The features have to be in the cache.
 
 python -m benchmarks.head_choice pocket mobilenetv1 --data-root FOLDER
 python -m benchmarks.head_choice sample descriptor --classes 0 --closed-form
@@ -13,6 +13,7 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import torch
 from rich.table import Table
@@ -21,8 +22,20 @@ from feature_cache import FeatureStore
 from probe.data import Manifest, resolve_data
 from probe.errors import ProbeError
 from probe.extract import CachedFeatures, Selection
-from probe.fit import ClosedFormConfig, FitData, RunConfig, TrainedConfig, candidates, choose, fit
-from probe.heads import Auto
+from probe.fit import (
+    ClosedFormConfig,
+    FitData,
+    RunConfig,
+    TrainedConfig,
+    candidates_for,
+    choose,
+    fit,
+    fit_in_closed_form,
+    images_of_training,
+    score_merged,
+    spanned_dimensions,
+)
+from probe.heads import Auto, Discriminant, Distilled, TrainingImages
 from probe.memory import feature_budget
 from probe.terminal import printer
 from probe.workspace import Workspace
@@ -52,18 +65,37 @@ def subsets(manifest: Manifest, classes: list[int]) -> Iterator[tuple[str, Manif
             yield f"{domain} alone", manifest.where_rows(manifest.frame["domain"] == domain)
 
 
-def scored(config: RunConfig, data: FitData) -> float | None:
+def rivals(config: ClosedFormConfig, data: FitData, with_trained: bool) -> dict[str, RunConfig]:
+    """All that auto chooses among, and discriminants of other shrinkages, of one stage and of two."""
+    dim = spanned_dimensions(64, len(data.train), lambda: data.train.take(np.arange(len(data.train))))
+    chosen_among = candidates_for(config, data, dim, lambda line: None)
+    found = {name: run for name, run in chosen_among.items() if with_trained or not isinstance(run, TrainedConfig)}
+    for power in (0.5, 1.0):
+        for shrinkage in (0.3, 1.0, 3.0, 10.0):
+            head = Discriminant.Config(dim=dim, shrinkage=shrinkage, power=power)
+            name = f"discriminant, shrinkage {shrinkage:g}, power {power:g}"
+            found[name] = config.model_copy(update={"head": head})
+            if len(data.train) > 256:
+                teacher = head.model_copy(update={"dim": 256})
+                staged = Distilled.Config(dim=dim, teacher=teacher)
+                found[f"two stages: {name}"] = config.model_copy(update={"head": staged})
+    return found
+
+
+def scored(config: RunConfig, data: FitData, images: TrainingImages) -> float | None:
     """In percent; None for a head that the images cannot fit."""
     try:
-        return 100 * fit(config, data).scores.test.of("clean", "merged").value("mMP@5")
+        if isinstance(config, TrainedConfig):
+            return 100 * fit(config, data).scores.test.of("clean", "merged").value("mMP@5")
+        return 100 * score_merged(fit_in_closed_form(config, data, images), data.test).value("mMP@5")
     except ProbeError:
         return None
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data")
-    parser.add_argument("backbone")
+    parser.add_argument("data", nargs="?", default="sample")
+    parser.add_argument("backbone", nargs="?", default="descriptor")
     parser.add_argument("--classes", type=int, nargs="*", default=[1, 2, 4, 8, 20, 0], help="a domain; 0 for all")
     parser.add_argument("--closed-form", action="store_true", help="score no trained candidates on test")
     parser.add_argument("--data-root", type=Path)
@@ -79,12 +111,11 @@ def main() -> None:
         features = CachedFeatures(part, Selection(backbone=given.backbone), specs, workspace)
         data = FitData(features, CPU, feature_budget(CPU))
         choice, chosen = choose(config, data, None, print)
-        dim = chosen.head.embedding_dim(data.train.dim)
-        configs = candidates(config, dim, len(data.class_sizes) / len(data.domains))
-        if given.closed_form:
-            configs = {each: run for each, run in configs.items() if not isinstance(run, TrainedConfig)}
-        found = {each: score for each, run in configs.items() if (score := scored(run, data)) is not None}
-        own = found.get(choice.chosen) or scored(chosen, data) or 0.0
+        images, found = images_of_training(data), {}
+        for rival, run in rivals(config, data, not given.closed_form).items():
+            if (score := scored(run, data, images)) is not None:
+                found[rival] = score
+        own = found.get(choice.chosen) or scored(chosen, data, images) or 0.0
         best = max(found, key=lambda each: found[each])
         values = [choice.chosen, f"{own:.1f}", best, f"{found[best]:.1f}", f"{found[best] - own:.1f}"]
         print(name, *values, sep=" | ", flush=True)

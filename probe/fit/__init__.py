@@ -7,7 +7,8 @@ fitted = fit(read_run_config(mapping), FitData(features, device, budget))
 
 from probe.fit.candidates import Candidate, Choice, candidates
 from probe.fit.checkpoint import Checkpoint, TrainingState
-from probe.fit.choice import choose
+from probe.fit.choice import candidates_for, choose
+from probe.fit.closed_form import fit_in_closed_form, images_of_training
 from probe.fit.config import (
     ClosedFormConfig,
     DistillationConfig,
@@ -67,10 +68,13 @@ __all__ = [
     "TrainingPlan",
     "TrainingState",
     "candidates",
+    "candidates_for",
     "choose",
     "embed",
     "fit",
+    "fit_in_closed_form",
     "images_of",
+    "images_of_training",
     "is_closed_form",
     "read_run_config",
     "require_domains",

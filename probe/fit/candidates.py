@@ -1,25 +1,22 @@
 """The heads that `head: auto` chooses among, as configurations of runs, and what they scored.
 
-candidates(config, dim=64, classes_a_domain=40.0)      # by name; the first one is the default
+    candidates(config, dim=64, teacher=256, shrinkages={0.5: 1.0, 1.0: 0.5}, classes_a_domain=40.0)
+
+by name; the first one is the default.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from probe.fit.config import ClosedFormConfig, RunConfig, TrainedConfig, read_run_config
 from probe.validation import Strict
 
-FEW = 2.0  # classes a domain: below, how images of one class differ is not known apart from how domains do
-SOME = 4.0  # classes a domain: below, it is known badly
-STUDENT = 256  # dimensions of the first of two stages
+SOME, MANY = 4.0, 20.0  # classes a domain, between which two stages are better than one more often than not
+TEACHER = 256  # dimensions of the first of two stages, where the images span them
+POWERS = (0.5, 1.0)
 UNIFEX = {"epochs": 10, "batch": 128, "lr": 0.01, "lr_min": 0.001, "warmup_epochs": 1, "weight_decay": 1e-4}
 LONGER = UNIFEX | {"epochs": 20}
 
-CLOSED: dict[str, dict[str, Any]] = {
-    f"discriminant, shrinkage {shrinkage:g}, power {power:g}": {"shrinkage": shrinkage, "power": power}
-    for power in (0.5, 1.0)
-    for shrinkage in (1.0, 0.3, 3.0, 10.0)
-}
-STAGED = [name for name, options in CLOSED.items() if options["shrinkage"] <= 1]
 TRAINED: dict[str, dict[str, Any]] = {
     "ArcFace, margin 0.5, scale 30": {
         "head": {"kind": "linear", "dropout": 0.2},
@@ -64,22 +61,26 @@ class Choice(Strict):
     """Empty where nothing was measured, since there are too few classes."""
 
 
-def candidates(config: ClosedFormConfig, dim: int, classes_a_domain: float) -> dict[str, RunConfig]:
-    """By name. The first is what is taken unless another one is better beyond chance: PCA-whitening where domains have
-    one class each, else a discriminant, which shrinks the more the fewer classes there are."""
-    closed = {name: {"kind": "discriminant", "dim": dim} | options for name, options in CLOSED.items()}
-    staged = {
-        f"two stages: {name}": {"kind": "distilled", "dim": dim, "teacher": closed[name] | {"dim": STUDENT}}
-        for name in STAGED
-        if dim < STUDENT
-    }
-    plain = {"PCA-whitening": {"kind": "pca-whitening", "dim": dim}, "PCA": {"kind": "pca", "dim": dim}}
-    heads: dict[str, dict[str, Any]] = {name: {"head": head} for name, head in (closed | staged | plain).items()}
+def candidates(
+    config: ClosedFormConfig, dim: int, teacher: int, shrinkages: Mapping[float, float], classes_a_domain: float
+) -> dict[str, RunConfig]:
+    """By name. The first is what is taken unless another one is better beyond chance: the discriminant of the first
+    power, of two stages where a domain has some classes, but not many; PCA-whitening where there is none.
+
+    `teacher`: dimensions of the first of two stages. `shrinkages`: of the discriminant of each power; none where the
+    classes do not tell.
+    """
+    closed: dict[str, Any] = {}
+    for power, shrinkage in shrinkages.items():
+        name = f"discriminant, shrinkage {shrinkage:g}, power {power:g}"
+        head = {"kind": "discriminant", "dim": dim, "shrinkage": shrinkage, "power": power}
+        staged = {"kind": "distilled", "dim": dim, "teacher": head | {"dim": teacher}}
+        found = {name: head} | ({f"two stages: {name}": staged} if teacher > dim else {})
+        closed |= dict(reversed(found.items())) if SOME <= classes_a_domain < MANY else found
+    closed["PCA-whitening"] = {"kind": "pca-whitening", "dim": dim}
+    heads: dict[str, dict[str, Any]] = {name: {"head": head} for name, head in closed.items()}
     trained = {name: row | {"head": row["head"] | {"dim": dim}} for name, row in TRAINED.items()}
-    found = {name: _configured(config, row) for name, row in (heads | trained).items()}
-    shrinkage = 1 if classes_a_domain >= SOME else 3
-    default = "PCA-whitening" if classes_a_domain < FEW else f"discriminant, shrinkage {shrinkage}, power 0.5"
-    return {default: found[default]} | found
+    return {name: _configured(config, row) for name, row in (heads | trained).items()}
 
 
 def _configured(config: ClosedFormConfig, row: dict[str, Any]) -> RunConfig:

@@ -34,6 +34,7 @@ from probe.fit.plan import TrainingPlan
 from probe.fit.samplers import StepBlock, build_sampler
 from probe.fit.sharpness import Ascent
 from probe.fit.training import BALANCED, Training
+from probe.heads import TrainedHead
 from probe.metrics import Scores
 from probe.search import Distance
 
@@ -117,6 +118,14 @@ class Trainer:
         if self.outcome is None:
             raise ValueError("a plan has at least one epoch")
         return self.outcome
+
+    def train(self) -> TrainedHead:
+        """All epochs, with neither validation nor checkpoint, so that none is selected: the head of the last one.
+        Raises DivergedError."""
+        for epoch in range(1, self.plan.epochs + 1):
+            self._epoch(epoch, lambda images: None)
+        self.head.after_epoch(len(self.data.train), self.data.train.take)
+        return self.head
 
     @property
     def seconds_a_step(self) -> float:

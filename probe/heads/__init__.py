@@ -41,6 +41,7 @@ from probe.heads.linear import Linear, LinearHead
 from probe.heads.linear_l2 import LinearL2
 from probe.heads.pca import PCA, PCAWhitening
 from probe.heads.random_projection import RandomProjection
+from probe.heads.shrinkage import likeliest_shrinkage
 from probe.heads.training_images import TrainingImages
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ __all__ = [
     "gaussian",
     "lecun_normal",
     "lecun_uniform",
+    "likeliest_shrinkage",
     "load_head",
     "orthogonal",
     "save_head",

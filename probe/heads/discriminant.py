@@ -41,8 +41,11 @@ class ClassSpread:
     components: torch.Tensor
     """(D, m) The leading principal ones."""
 
-    within: torch.Tensor
-    """(m, m) The pooled covariance within classes, in these components."""
+    variances: torch.Tensor
+    """(m,) Of the pooled covariance within classes, in these components: its eigenvalues."""
+
+    directions: torch.Tensor
+    """(m, m) Its eigenvectors."""
 
 
 @HEADS.register
@@ -98,7 +101,7 @@ class Discriminant(ClosedFormHead):
         return cls(in_dim, generator=generator, **options)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        return (self._unit(features) - self.mean) @ self.projection.T
+        return (self.unit(features) - self.mean) @ self.projection.T
 
     def layers(self) -> list[nn.Module]:
         linear = linear_layer(self.projection, -self.projection.double() @ self.mean.double())
@@ -112,31 +115,45 @@ class Discriminant(ClosedFormHead):
         600 dimensions. Raises UsageError for fewer than two classes, where each has one image only, and where the
         features, or what W is made of, span fewer than `dim` directions.
         """
-        spread = images.once((ClassSpread, self.power), lambda: self._class_spread(images))
-        dim, components = len(self.projection), spread.components.shape[1]
-        if components < dim:
-            title = f"{self._title}: the {len(images):,} training features"
-            raise UsageError(f"{title} span only {components}; lower head.dim.")
-        whitening = spread.components @ self._whitening(spread.within)  # (D, m)
-        if images.collection is None:
-            moments, what = self._between(images, spread.mean, whitening), "the differences"
-        else:
-            moments, what = self._spread(images.collection, spread.mean, whitening), "the images of the collection"
-        _, directions = spanned(moments, dim, dim, f"{self._title}: {what}")  # (m, d)
+        dim, spread = len(self.projection), self.class_spread(images)
+        self._require(spread.components.shape[1], f"the {len(images):,} training features")
+        whitening = spread.components @ self._whitening(spread)  # (D, m)
+        key = (Discriminant, self.power, self.shrinkage, self.neighbours)
+        directions = images.once(key, lambda: self._directions(images, spread.mean, whitening))  # (m, r)
+        what = "the differences" if images.collection is None else "the images of the collection"
+        self._require(directions.shape[1], what)
         self.mean.copy_(spread.mean)
-        self.projection.copy_(fixed_signs((whitening @ directions).T))
+        self.projection.copy_(fixed_signs((whitening @ directions[:, :dim]).T))
         return self
+
+    def _require(self, spanned_dimensions: int, what: str) -> None:
+        if spanned_dimensions < len(self.projection):
+            raise UsageError(f"{self._title}: {what} span only {spanned_dimensions}; lower head.dim.")
+
+    def _directions(self, images: TrainingImages, mean: torch.Tensor, whitening: torch.Tensor) -> torch.Tensor:
+        """(m, r) All that there are, the leading ones first, whatever the dimensions that are asked for."""
+        if images.collection is None:
+            moments = self._between(images, mean, whitening)
+        else:
+            moments = self._spread(images.collection, mean, whitening)
+        return spanned(moments, 0, len(moments), self._title)[1]
+
+    def class_spread(self, images: TrainingImages) -> ClassSpread:
+        """The same for all heads of one power. Raises UsageError as `fit` does."""
+        return images.once((ClassSpread, self.power), lambda: self._class_spread(images))
 
     def _class_spread(self, images: TrainingImages) -> ClassSpread:
         mean, total, within = self._covariances(images)
         _, components = spanned(total, 1, COMPONENTS, f"{self._title}: the {len(images):,} training features")
-        return ClassSpread(mean, components, components.T @ within @ components)
+        variances, directions = torch.linalg.eigh(components.T @ within @ components)
+        return ClassSpread(mean, components, variances, directions)
 
     @property
     def _title(self) -> str:
         return f"a discriminant to {len(self.projection)} dimensions"
 
-    def _unit(self, features: torch.Tensor) -> torch.Tensor:
+    def unit(self, features: torch.Tensor) -> torch.Tensor:
+        """(B, D) Raised to the power, and brought to unit length."""
         if self.power != 1:
             features = SignedPower(self.power)(features)
         return F.normalize(features, dim=1)
@@ -154,23 +171,22 @@ class Discriminant(ClosedFormHead):
         moments = torch.zeros(dim, dim, dtype=torch.float64, device=device)
         sums = torch.zeros(len(sizes), dim, dtype=torch.float64, device=device)
         for rows, block in images.blocks():
-            unit = self._unit(block.double())
+            unit = self.unit(block.double())
             moments.addmm_(unit.T, unit)
             sums.index_add_(0, images.labels[rows], unit)
         mean = sums.sum(0) / len(images)
         sums /= sizes[:, None].sqrt()
         return mean, moments / len(images) - mean.outer(mean), (moments - sums.T @ sums) / len(images)
 
-    def _whitening(self, within: torch.Tensor) -> torch.Tensor:
-        """(m, m) -> (m, m) symmetric, (S + λI)^(-1/2)."""
-        ridge = self.shrinkage * within.trace() / 1000
-        values, vectors = torch.linalg.eigh(within)
-        return vectors * (values.clamp_min(0) + ridge).rsqrt() @ vectors.T
+    def _whitening(self, spread: ClassSpread) -> torch.Tensor:
+        """(m, m) symmetric, (S + λI)^(-1/2)."""
+        ridge = self.shrinkage * spread.variances.sum() / 1000
+        return spread.directions * (spread.variances.clamp_min(0) + ridge).rsqrt() @ spread.directions.T
 
     def _between(self, images: TrainingImages, mean: torch.Tensor, whitening: torch.Tensor) -> torch.Tensor:
         """(m, m) float64: the sum of the outer products of an image's differences from its neighbours."""
         rows = np.arange(0, len(images), -(-len(images) // SAMPLED))
-        whitened = (self._unit(images.take(rows).double()) - mean) @ whitening  # (n, m)
+        whitened = (self.unit(images.take(rows).double()) - mean) @ whitening  # (n, m)
         labels = images.labels[torch.from_numpy(rows).to(images.labels.device)]
         between = torch.zeros_like(whitening[: whitening.shape[1]])
         times = torch.zeros_like(whitened[:, 0])  # that each image is a neighbour
@@ -185,7 +201,7 @@ class Discriminant(ClosedFormHead):
         """(m, m) float64: the covariance of the whitened images, each of unit length."""
         count, total, moments = 0, torch.zeros_like(whitening[0]), torch.zeros_like(whitening[: whitening.shape[1]])
         for rows, block in collection():
-            unit = F.normalize((self._unit(block.double()) - mean) @ whitening, dim=1)
+            unit = F.normalize((self.unit(block.double()) - mean) @ whitening, dim=1)
             count += len(rows)
             total += unit.sum(0)
             moments.addmm_(unit.T, unit)

@@ -36,7 +36,9 @@ NAMED = 3  # files in a message
 
 def code_of_run(config: RunConfig) -> dict[str, str]:
     """By file, as `probe/losses/arcface.py`: the code that fits and scores a run of this configuration."""
-    chosen_among = candidates(config, 1, 1) if isinstance(config, ClosedFormConfig) and config.head.chosen else {}
+    chosen_among = {}
+    if isinstance(config, ClosedFormConfig) and config.head.chosen:
+        chosen_among = candidates(config, 1, 2, {1.0: 1.0}, 1.0)
     modules = set().union(*map(modules_of, [config, *chosen_among.values()]))
     unused = set.intersection(*(set(_unused(each)) for each in chosen_among.values() or [config]))
     return code_of([FITTING, *modules, *scoring_modules(METRICS)], unused if chosen_among else {*unused, CHOOSING})

@@ -38,7 +38,7 @@ def quickstart(tmp_path_factory: pytest.TempPathFactory, extracted_sample: Path)
     text = recipe.read_text()
     assert "epochs: 30, batch: 128" in text
     text = text.replace("epochs: 30, batch: 128", f"epochs: {EPOCHS}, batch: 64")
-    text = re.sub('.*"Discriminant, .*\n', "", text)
+    text = re.sub('.*name: (Auto|"Discriminant, ).*\n', "", text)
     recipe.write_text(text.replace("{kind: random-projection}}", "{kind: random-projection}, seeds: [0]}"))
     shell = Shell(home)
     shell("probe table recipes/quickstart.yaml")
