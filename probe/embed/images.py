@@ -54,9 +54,9 @@ class GivenImage:
     def decode(self) -> Image.Image:
         """RGB, upright. Raises UndecodableError for bytes that are no image, ProbeError for what cannot be read, and
         UsageError for HEIC without its decoder."""
-        content = self._read()
+        content = self.content if isinstance(self.content, Image.Image) else BytesIO(self.read())
         try:
-            return to_rgb(content) if isinstance(content, Image.Image) else decode(BytesIO(content))
+            return to_rgb(content) if isinstance(content, Image.Image) else decode(content)
         except MemoryError:
             raise
         except UsageError as error:
@@ -67,12 +67,11 @@ class GivenImage:
     @property
     def digest(self) -> int:
         """Of the bytes; 0 for pixels. Raises ProbeError for what cannot be read."""
-        content = self._read()
-        return content_digest(content) if isinstance(content, bytes) else 0
+        return 0 if isinstance(self.content, Image.Image) else content_digest(self.read())
 
-    def _read(self) -> bytes | Image.Image:
-        if isinstance(self.content, Image.Image):
-            return self.content
+    def read(self) -> bytes:
+        """The bytes, of what is no pixels. Raises ProbeError for what cannot be read."""
+        assert not isinstance(self.content, Image.Image)
         try:
             return self.content.read() if isinstance(self.content, HuggingFaceImage) else read_image(*self.content)
         except (OSError, KeyError) as error:

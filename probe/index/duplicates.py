@@ -93,6 +93,12 @@ def duplicates_page(found: NearDuplicates, index: Index, against: Index | None, 
 
 def _require_comparable(index: Index, against: Index) -> None:
     identities = [each.manifest.embedder and each.manifest.embedder.identity for each in (index, against)]
+    fits = [each.manifest.fit and each.manifest.fit.digest for each in (index, against)]
+    if fits[0] != fits[1]:
+        raise UsageError(
+            f"{index.path} or {against.path} is fitted to its own collection, so that their vectors cannot be "
+            "compared; make both without --fit-to-collection."
+        )
     if identities[0] != identities[1] or index.manifest.dim != against.manifest.dim:
         raise UsageError(f"{against.path} is not of the embedder of {index.path}; make both by one run.")
 

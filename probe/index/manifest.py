@@ -23,10 +23,12 @@ from probe.validation import Strict, describe
 
 FILE = "manifest.json"
 LARGEST = 64 << 20  # bytes that no manifest has
-OWN = re.compile(r"\.?\d{6,}(\.(removed-)?\d{6,})?\.(npy|parquet|faiss)(\.[^.]*-\d+)?")
+GROWN = 2  # times the rows that it was fitted to
+OWN = re.compile(r"\.?\d{6,}(\.(removed-)?\d{6,}|\.wider|\.projection)?\.(npy|parquet|faiss)(\.[^.]*-\d+)?")
 """The names that a writer of an index gives, temporary ones too."""
 
 Name = Annotated[str, Field(pattern=r"^\d{6,}(\.(removed-)?\d{6,})?$")]
+ProjectionName = Annotated[str, Field(pattern=r"^\d{6,}\.projection$")]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 VectorType = Literal["float32", "float16"]
 
@@ -83,12 +85,16 @@ class ApproximateRecord(Strict):
 
 
 class SegmentRecord(Strict):
-    """Vectors in `name`.npy and the columns of the same rows, ordered by id, in `name`.parquet."""
+    """Vectors in `name`.npy and the columns of the same rows, ordered by id, in `name`.parquet.
+
+    Where the index has a projection of its own, what it projects is in `name`.wider.npy.
+    """
 
     name: Name
     rows: PositiveInt
     vectors: Digest
     columns: Digest
+    wider: Digest | None = None
     removed: RemovedRecord | None = None
     approximate: ApproximateRecord | None = None
 
@@ -100,7 +106,19 @@ class SegmentRecord(Strict):
     def files(self) -> list[str]:
         removed = [f"{self.removed.name}.npy"] if self.removed else []
         approximate = [f"{self.approximate.name}.faiss"] if self.approximate else []
-        return [f"{self.name}.npy", f"{self.name}.parquet", *removed, *approximate]
+        wider = [f"{self.name}.wider.npy"] if self.wider else []
+        return [f"{self.name}.npy", f"{self.name}.parquet", *wider, *removed, *approximate]
+
+
+class FitRecord(Strict):
+    """The last step of the head, fitted to the images of the index: a projection of wider vectors, in `name`.npy."""
+
+    name: ProjectionName
+    digest: Digest
+    width: PositiveInt
+    """Dimensions of what it projects."""
+    rows: NonNegativeInt
+    """That it was fitted to; 0 while it is the head's own, as there were not enough."""
 
 
 class NoMatchRecord(Strict):
@@ -131,6 +149,8 @@ class IndexManifest(Strict):
     dtype: VectorType
     embedder: EmbedderRecord | None = None
     """None for an index of vectors that were made elsewhere."""
+    fit: FitRecord | None = None
+    """None for an index of the vectors that its embedder gives."""
     sources: tuple[SourceRecord, ...] = ()
     segments: tuple[SegmentRecord, ...] = ()
     no_match: NoMatchRecord | None = None
@@ -138,6 +158,17 @@ class IndexManifest(Strict):
     @property
     def rows(self) -> int:
         return sum(segment.live for segment in self.segments)
+
+    @property
+    def outgrown(self) -> bool:
+        """Whether the index has grown so much that it should be fitted again."""
+        return self.fit is not None and self.rows > GROWN * self.fit.rows
+
+    @property
+    def files(self) -> list[str]:
+        """All that the index has, but for the manifest itself."""
+        projection = [f"{self.fit.name}.npy"] if self.fit else []
+        return [*projection, *(file for segment in self.segments for file in segment.files)]
 
     @property
     def roots(self) -> dict[str, Path]:
@@ -173,9 +204,8 @@ def read_manifest(folder: Path) -> IndexManifest:
 
 def sweep(folder: Path, manifest: IndexManifest) -> None:
     """Removes what an index's writers have left that the manifest does not name."""
-    named = {file for segment in manifest.segments for file in segment.files}
     for file in folder.iterdir():
-        if OWN.fullmatch(file.name) and file.name not in named:
+        if OWN.fullmatch(file.name) and file.name not in manifest.files:
             file.unlink(missing_ok=True)
 
 

@@ -21,6 +21,8 @@ import polars as pl
 from probe.errors import ProbeError
 from probe.index import Index
 from probe.serve.limits import Limits
+from probe.serve.refusals import Refused
+from probe.serve.service import Embedded
 from probe.serve.work import busy
 
 TOGETHER = 64  # queries of one pass
@@ -29,8 +31,8 @@ RENEWED = 1.0  # seconds after which a newer state of the index is looked for
 
 @dataclass(frozen=True)
 class Search:
-    query: np.ndarray | str
-    """(d,) a vector, or the id of a row."""
+    query: Embedded | str
+    """An image, or the id of a row."""
     k: int
     where: str | None = None
     exclude: frozenset[str] = frozenset()
@@ -109,7 +111,9 @@ class Searches:
     def _found(self, searches: Sequence[Search]) -> list[pl.DataFrame]:
         ids = [search.query for search in searches if isinstance(search.query, str)]
         rows = iter(self._index.vectors(ids) if ids else ())
-        vectors = np.stack([next(rows) if isinstance(search.query, str) else search.query for search in searches])
+        vectors = np.stack(
+            [next(rows) if isinstance(search.query, str) else self._vector(search.query) for search in searches]
+        )
         exclude = [search.exclude for search in searches]
         hits = self._index.search(
             vectors,
@@ -119,6 +123,11 @@ class Searches:
             false_match_rate=self._rate if is_calibrated(self._index) else None,
         )
         return [hits.of(number) for number in range(len(searches))]
+
+    def _vector(self, query: Embedded) -> np.ndarray:
+        if query.fit != self._index.manifest.fit:
+            raise Refused(503, "the index was fitted to its images anew in this moment; ask again.")
+        return query.vector
 
     def _renew(self) -> None:
         """Takes over what another process has changed. Where that cannot be read, the state that is open goes on."""
