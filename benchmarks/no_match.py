@@ -8,7 +8,7 @@ on those alone; and on those whose nearest row is of the same domain as the quer
 """
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -69,14 +69,22 @@ def told_of(found: pl.DataFrame, threshold: str) -> str:
     return f"{false:.1%} (own class {own:.1%})"
 
 
-def limit(scores: pl.DataFrame, rate: float) -> float | None:
+def limit(scores: pl.DataFrame, rate: float, classes: Sequence[str] = CLASS) -> float | None:
     """None where there are too few."""
-    return conformal_threshold(scores["similarity"].sort().to_list(), rate) if (len(scores) + 1) * rate >= 1 else None
+    ordered = scores.sort("similarity")
+    groups = ordered.select(pl.struct(classes).rank("dense")).to_series().to_list()
+    found = len(set(groups))
+    return conformal_threshold(ordered["similarity"].to_list(), groups, rate) if (found + 1) * rate >= 1 else None
 
 
 def of_all(calibration: pl.DataFrame, queries: pl.DataFrame, rate: float) -> pl.Series:
     """One threshold for all queries."""
     return pl.Series([limit(calibration, rate)] * len(queries), dtype=pl.Float64)
+
+
+def as_if_unrelated(calibration: pl.DataFrame, queries: pl.DataFrame, rate: float) -> pl.Series:
+    """The same, each query taken for a class of its own."""
+    return pl.Series([limit(calibration, rate, ["query"])] * len(queries), dtype=pl.Float64)
 
 
 def by(column: str, others: bool = False) -> Callable[[pl.DataFrame, pl.DataFrame, float], pl.Series]:
@@ -91,7 +99,8 @@ def by(column: str, others: bool = False) -> Callable[[pl.DataFrame, pl.DataFram
 
 
 CALIBRATIONS = {
-    "all": of_all,
+    "queries": as_if_unrelated,
+    "classes": of_all,
     "other domains alone": by("domain", others=True),
     "its domain": by("domain"),
     "domain of the nearest": by("nearest"),
@@ -118,10 +127,14 @@ def best_of_others(
             found.rows[:, 0], found.similarities[:, 0], some.select(CLASS).rows(), strict=True
         )
     ]
-    return some.select("domain").with_columns(
-        similarity=pl.Series(others.similarities[:, 0]),
-        nearest=of_index["domain"].gather(others.rows[:, 0]),
-        own=pl.Series(own),
+    return (
+        some.select(*CLASS)
+        .with_row_index("query")
+        .with_columns(
+            similarity=pl.Series(others.similarities[:, 0]),
+            nearest=of_index["domain"].gather(others.rows[:, 0]),
+            own=pl.Series(own),
+        )
     )
 
 

@@ -265,6 +265,7 @@ def calibrate(
     split: Annotated[Scored, typer.Option(help="Of the data; its classes should be none that were trained on.")] = (
         Scored.val
     ),
+    domain: Annotated[str | None, typer.Option(help="Of the data, this domain alone.", show_default=False)] = None,
     run: Run = None,
     weights: MovedWeights = None,
     device: Device = DeviceChoice.auto,
@@ -275,7 +276,7 @@ def calibrate(
     from probe.progress import say
 
     opened = Index.open(index, run=run, weights=weights, device=device)
-    record = opened.calibrate(data, split=split.value, data_root=data_root, show_progress=True)
+    record = opened.calibrate(data, split=split.value, domain=domain, data_root=data_root, show_progress=True)
     say(record.promise)
 
 

@@ -407,15 +407,22 @@ class Index:
             return asked
 
     def calibrate(
-        self, data: str, *, split: str = "val", data_root: Path | None = None, show_progress: bool = False
+        self,
+        data: str,
+        *,
+        split: str = "val",
+        domain: str | None = None,
+        data_root: Path | None = None,
+        show_progress: bool = False,
     ) -> NoMatchRecord:
         """Learns how similar the best hits are of queries of which the index has nothing: images of a data set, each
-        searched for among the rows that are not of its class. At most 1,000 of them are drawn, at random.
+        searched for among the rows that are not of its class. At most 1,000 of them are drawn, at random. `domain`: of
+        this one alone.
 
         Do it again when the index has grown. Raises UsageError for data without images of that split, and for an
         empty index.
         """
-        images = calibration_images(data, split, data_root or Workspace.of_user().data_root)
+        images = calibration_images(data, split, domain, data_root or Workspace.of_user().data_root)
         with self._changing() as writer:
             self.state = writer.state
             if not len(self):
@@ -426,8 +433,16 @@ class Index:
                 advance(len(images))
             classes = [self.state.ids_of_class(label, domain) for _, label, domain in images]
             exclude = self._with_same_files(queries, classes)
-            scores = self.search(vectors, k=1, exclude=exclude, exact=True).frame["similarity"].sort()
-            record = NoMatchRecord(data=data, split=split, rows=len(self), scores=tuple(scores))
+            found = self.search(vectors, k=1, exclude=exclude, exact=True).frame.sort("similarity")
+            numbers = {each: number for number, each in enumerate(dict.fromkeys(image[1:] for image in images))}
+            record = NoMatchRecord(
+                data=data,
+                split=split,
+                domain=domain,
+                rows=len(self),
+                scores=tuple(found["similarity"]),
+                classes=tuple(numbers[images[query][1:]] for query in found["query"]),
+            )
             writer.commit(self.manifest.segments, no_match=record)
             return record
 

@@ -126,16 +126,22 @@ class NoMatchRecord(Strict):
 
     data: str
     split: str
+    domain: str | None = None
+    """The one that all queries are of."""
     rows: PositiveInt
     """Of the index when it was calibrated."""
     scores: tuple[FiniteFloat, ...]
     """Of each query, ascending."""
+    classes: tuple[NonNegativeInt, ...]
+    """Of the same queries, by number."""
 
     @property
     def promise(self) -> str:
+        of = f"{self.data} ({', '.join(filter(None, (self.split, self.domain)))})"
         return (
-            f"calibrated on {len(self.scores):,} queries of {self.data} ({self.split}) among {self.rows:,} rows: the "
-            "promise is of queries like these of which the index has nothing, and of an index of these rows"
+            f"calibrated on {len(self.scores):,} queries of {len(set(self.classes)):,} classes of {of} among "
+            f"{self.rows:,} rows: the promise is of queries of classes like these of which the index has nothing, and "
+            "of an index of these rows"
         )
 
 
