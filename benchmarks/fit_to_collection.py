@@ -60,7 +60,9 @@ def own_step(index: Index) -> np.ndarray:
 
 def refitted(frame: pl.DataFrame, wider: np.ndarray, rows: np.ndarray, dim: int, folder: Path) -> str:
     matrix = principal_components([wider[rows]], dim)
-    return scored(frame, Projection(folder, write_projection(folder, "000002.projection", matrix, len(rows))).of(wider))
+    projection = Projection(folder, write_projection(folder, "000002.projection", matrix, len(rows)))
+    vectors, lengths = projection.with_lengths(wider)
+    return f"{scored(frame, vectors)}, kept {np.mean(lengths**2) / np.mean(lengths[rows] ** 2):.2f}"
 
 
 def scored(frame: pl.DataFrame, vectors: np.ndarray) -> str:

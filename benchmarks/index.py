@@ -1,9 +1,9 @@
 """An index of many random vectors: how long it takes to build, open and search, in what memory, and with which recall.
 
-    python -m benchmarks.index --rows 1000000 --dim 64 --kinds flat ivf ivfpq rabitq --clusters 20000 --folder /tmp/index
+    python -m benchmarks.index --rows 1000000 --dim 64 --kinds flat ivf ivfpq rabitq --clusters 20000 --folder FOLDER
 
-Random directions are the hardest case for an approximate structure: nothing is near anything. With `--clusters` rows and
-queries lie around so many random directions, as images of a class do. Each step is a process of its own, whose peak
+Random directions are the hardest case for an approximate structure: nothing is near anything. With `--clusters` rows
+and queries lie around so many random directions, as images of a class do. Each step is a process of its own, whose peak
 memory is the resident one, files that are mapped included; `private`, without them.
 """
 

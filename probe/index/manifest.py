@@ -23,7 +23,7 @@ from probe.validation import Strict, describe
 
 FILE = "manifest.json"
 LARGEST = 64 << 20  # bytes that no manifest has
-GROWN = 2  # times the rows that it was fitted to
+OUTGROWN = 0.95  # of what it kept: below, some points of mMP@5 are lost (docs/search.md)
 OWN = re.compile(r"\.?\d{6,}(\.(removed-)?\d{6,}|\.wider|\.projection)?\.(npy|parquet|faiss)(\.[^.]*-\d+)?")
 """The names that a writer of an index gives, temporary ones too."""
 
@@ -95,6 +95,8 @@ class SegmentRecord(Strict):
     vectors: Digest
     columns: Digest
     wider: Digest | None = None
+    kept: Annotated[float, Field(ge=0)] | None = None
+    """Of the squared lengths of the wider vectors, what the projection has kept: the mean of all rows."""
     removed: RemovedRecord | None = None
     approximate: ApproximateRecord | None = None
 
@@ -119,6 +121,8 @@ class FitRecord(Strict):
     """Dimensions of what it projects."""
     rows: NonNegativeInt
     """That it was fitted to; 0 while it is the head's own, as there were not enough."""
+    kept: Annotated[float, Field(ge=0)] = 0.0
+    """Of the squared lengths of those, what it keeps."""
 
 
 class NoMatchRecord(Strict):
@@ -167,8 +171,11 @@ class IndexManifest(Strict):
 
     @property
     def outgrown(self) -> bool:
-        """Whether the index has grown so much that it should be fitted again."""
-        return self.fit is not None and self.rows > GROWN * self.fit.rows
+        """Whether so much has come that its projection does not keep, that it should be fitted again."""
+        if self.fit is None or not self.segments:
+            return False
+        kept = sum((segment.kept or 0) * segment.rows for segment in self.segments)
+        return kept < OUTGROWN * self.fit.kept * sum(segment.rows for segment in self.segments)
 
     @property
     def files(self) -> list[str]:

@@ -22,7 +22,7 @@ from probe.index.manifest import FitRecord
 
 GRAIN = 2.0**26
 NO_VARIANCE = 1e-10  # of the largest: rounding
-ENOUGH = 4  # images for each dimension
+ENOUGH = 8  # images for each dimension: below, the head's own step is better (docs/search.md)
 
 
 class Projection:
@@ -39,11 +39,15 @@ class Projection:
 
     def of(self, wider: np.ndarray) -> np.ndarray:
         """(n, m) float16 -> (n, d) float32, of unit length. Raises UsageError where nothing is left of a vector."""
+        return self.with_lengths(wider)[0]
+
+    def with_lengths(self, wider: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """As `of`, and (n, 1) float64, what is left of the lengths of 1."""
         exact = wider.astype(np.float64) @ self.matrix.T
         lengths = np.sqrt((exact * exact).sum(axis=1, keepdims=True))
         if not lengths.all():
             raise UsageError("nothing is left of a vector in the dimensions that the collection has; leave it out.")
-        return (exact / lengths).astype(np.float32)
+        return (exact / lengths).astype(np.float32), lengths
 
     def check(self) -> None:
         self._file.check()

@@ -145,17 +145,24 @@ def write_segment(
     def write(path: Path, dtype: str, dim: int, blocks: Iterator[np.ndarray]) -> str:
         return write_file(path, npy_blocks(np.dtype(dtype), (len(order), dim), blocks))
 
-    width, wider = parts[0][1].dim, None
+    width, wider, lengths = parts[0][1].dim, None, []
+
+    def projected(projection: Projection) -> Iterator[np.ndarray]:
+        for block in embeddings(WIDER):
+            found, left = projection.with_lengths(block)
+            lengths.append(left)
+            yield found
+
     if projection is None:
         vectors = write(folder / f"{name}.npy", dtype, width, embeddings(dtype))
     else:
         wider = write(folder / f"{name}.wider.npy", WIDER, width, embeddings(WIDER))
-        projected = (projection.of(block) for block in embeddings(WIDER))
-        vectors = write(folder / f"{name}.npy", dtype, len(projection.matrix), projected)
+        vectors = write(folder / f"{name}.npy", dtype, len(projection.matrix), projected(projection))
+    kept = float(np.mean(np.square(np.concatenate(lengths)))) if lengths else None
     content = io.BytesIO()
     frame[order].write_parquet(content, statistics=False)
     columns = write_file(folder / f"{name}.parquet", [content.getbuffer()])
-    return SegmentRecord(name=name, rows=len(order), vectors=vectors, columns=columns, wider=wider)
+    return SegmentRecord(name=name, rows=len(order), vectors=vectors, columns=columns, wider=wider, kept=kept)
 
 
 def without(segment: Segment, rows: np.ndarray, folder: Path, state: int) -> SegmentRecord | None:

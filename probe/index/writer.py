@@ -83,7 +83,7 @@ class Writer:
         matrix = principal_components((block for _, embeddings in parts for block in _blocks(embeddings)), manifest.dim)
         record = write_projection(self.state.folder, f"{self._next:06d}.projection", matrix, manifest.rows)
         segment = self._write(parts, Projection(self.state.folder, record))
-        self.commit([segment], fit=record, no_match=None)
+        self.commit([segment], fit=record.model_copy(update={"kept": segment.kept}), no_match=None)
 
     @property
     def has_enough(self) -> bool:

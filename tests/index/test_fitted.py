@@ -1,6 +1,7 @@
 """An index whose last step is fitted to its own images: by its formula, in step with them, and apart from any other."""
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 
@@ -22,7 +23,14 @@ from probe.runs import RunDirectory
 from tests.embed.conftest import World
 from tests.index.test_any_sequence import bits
 
-DIM = 3
+DIM = 2  # of the three in which the four classes differ
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _few_are_enough() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("probe.index.writer.ENOUGH", 4)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -85,24 +93,34 @@ def test_before_it_has_enough_images_it_is_of_the_runs_own_last_step(
     found, own = index.vectors(few), load(discriminant.path, device="cpu").encode(few)
     np.testing.assert_allclose(found @ found.T, own @ own.T, atol=5e-3)
     said = CliRunner().invoke(app, ["index", "info", str(index.path)]).output
-    assert "rows: 4 of 3 dimensions, float32, by cosine distance, not fitted to them yet" in said
-    with pytest.raises(UsageError, match="has 4 rows, and 3 dimensions are fitted to 12 or more"):
+    assert "rows: 4 of 2 dimensions, float32, by cosine distance, not fitted to them yet" in said
+    with pytest.raises(UsageError, match="has 4 rows, and 2 dimensions are fitted to 8 or more"):
         index.update(refit=True)
 
 
 def test_it_is_fitted_again_when_asked_without_embedding_again(
-    fitted: Index, discriminant: RunDirectory, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fitted: Index,
+    discriminant: RunDirectory,
+    world: World,
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ):
     more = tmp_path / "more"
-    for number, file in enumerate(files(folder) * 2):
-        (more / "all").mkdir(parents=True, exist_ok=True)
-        shutil.copy(file, more / "all" / f"{number}.jpg")
-    before = fitted.vectors(fitted.frame["id"].to_list())
+    for image in world.manifest.split("train")["image"]:  # which are unlike those of the index
+        (more / image).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(world.folder / image, more / image)
+    ids = fitted.frame["id"].to_list()
+    before = fitted.vectors(ids)
+    copies = shutil.copytree(folder, tmp_path / "copies")
+    fitted.add(copies)
+    assert not fitted.manifest.outgrown  # twice as many, but of the same kind
+    fitted.remove_source("copies")
     fitted.add(more)
     assert fitted.manifest.outgrown
     said = CliRunner().invoke(app, ["index", "info", str(fitted.path)]).output
     assert f"fitted to 12; fit it again: probe index update {fitted.path} --refit" in said.replace("\n", "")
-    assert fitted.vectors(fitted.frame["id"].to_list()[-12:]).tobytes() == before.tobytes()  # as long as it is not
+    assert fitted.vectors(ids).tobytes() == before.tobytes()  # as long as it is not
     anew = Index.create(tmp_path / "anew", discriminant.path, device="cpu", fit_to_collection=True)
     anew.add(more, folder)
     monkeypatch.setattr(Embedder, "embed", lambda *_: pytest.fail("it was embedded again"))
