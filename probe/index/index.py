@@ -443,7 +443,8 @@ class Index:
                 scores=tuple(found["similarity"]),
                 classes=tuple(numbers[images[query][1:]] for query in found["query"]),
             )
-            writer.commit(self.manifest.segments, no_match=record)
+            if record != writer.state.manifest.no_match:
+                writer.commit(self.manifest.segments, no_match=record)
             return record
 
     def compact(self) -> None:

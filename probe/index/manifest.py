@@ -170,6 +170,12 @@ class IndexManifest(Strict):
         return sum(segment.live for segment in self.segments)
 
     @property
+    def is_fitted(self) -> bool:
+        """Whether its projection was fitted to the rows that it has: then they are of the same commit."""
+        made = [f"{segment.name}.projection" for segment in self.segments]
+        return self.fit is not None and self.fit.rows == self.rows and made == [self.fit.name]
+
+    @property
     def outgrown(self) -> bool:
         """Whether so much has come that its projection does not keep, that it should be fitted again."""
         if self.fit is None or not self.segments:

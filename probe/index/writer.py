@@ -71,9 +71,12 @@ class Writer:
     def fit(self) -> None:
         """Fits the projection to all rows, which become one segment, without an approximate structure.
 
-        What was known of false matches is forgotten. Raises UsageError where there are too few rows.
+        What was known of false matches is forgotten. Nothing is done where it was fitted to these very rows. Raises
+        UsageError where there are too few.
         """
         manifest, segments = self.state.manifest, self.state.segments
+        if manifest.is_fitted:
+            return
         if not self.has_enough:
             raise UsageError(
                 f"{self.state.folder} has {manifest.rows:,} rows, and {manifest.dim} dimensions are fitted to "

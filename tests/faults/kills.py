@@ -87,7 +87,7 @@ COMMANDS: dict[str, Command] = {
     "serve": Command(f"serve {INDEX} --host 192.0.2.1", code=2),  # no machine's address: it would not end by itself
 }
 LONG = ("extract", "extract, workers", "cache import", "cache merge", "cache export")
-LONG += ("fit", "fit, jobs", "table", "report", "index add", "index compact")
+LONG += ("fit", "fit, jobs", "table", "report", "index add", "index update, refit", "index compact")
 """Those that work long enough to be killed in it; the others are denied disk and files only."""
 
 

@@ -126,6 +126,9 @@ def test_it_is_fitted_again_when_asked_without_embedding_again(
     monkeypatch.setattr(Embedder, "embed", lambda *_: pytest.fail("it was embedded again"))
     fitted.update(refit=True)
     assert not fitted.manifest.outgrown
+    state = fitted.manifest.state
+    fitted.update(refit=True)  # there is nothing to do
+    assert fitted.manifest.state == state
     ids = fitted.frame["id"].to_list()
     np.testing.assert_allclose(fitted.vectors(ids), anew.vectors(ids), atol=5e-3)
     assert bits(Index.open(fitted.path).search(before, 5)) == bits(fitted.search(before, 5))
