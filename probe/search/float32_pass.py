@@ -17,6 +17,7 @@ from probe.search.batch import QueryBatch, ranges, workers
 
 INF = float("inf")
 PIECE = 4096
+FEW_QUERIES = 16
 FEW = 8  # where more than an eighth of the groups is wanted, all are computed once more: one product is faster
 
 
@@ -27,11 +28,31 @@ def propose(batch: QueryBatch, advance: Callable[[int], None]) -> tuple[np.ndarr
         # as many parts for each worker, of one size
         size = -(-len(batch.queries) // (count * -(-len(batch.queries) // (count * blocks.queries))))
         parts = [_Part(batch, start, stop) for start, stop in ranges(len(batch.queries), size)]
+        if by_rows := len(batch.queries) <= FEW_QUERIES:  # each worker has all queries, and some rows of a chunk
+            parts = [_Part(batch, 0, len(batch.queries)) for _ in range(count)]
         for start, stop in _chunks(batch):
             rows = _index_rows(batch, start, stop, run)
-            for part in run(lambda part, rows=rows, start=start, stop=stop: part.compare(rows, start, stop), parts):
-                advance((stop - start) * len(part.rows))
-    return _rank(batch, parts)
+            work = _divided(rows, start, stop, batch.group, count) if by_rows else [(rows, start, stop)] * len(parts)
+            for _ in run(lambda each: each[0].compare(*each[1]), list(zip(parts, work, strict=False))):
+                pass
+            advance((stop - start) * len(batch.queries))
+    return _rank(batch, [_together(parts)] if by_rows else parts)
+
+
+def _divided(rows: torch.Tensor, start: int, stop: int, group: int, count: int) -> list[tuple[torch.Tensor, int, int]]:
+    """Index rows `start` to `stop`, and their padding, as at most `count` ranges of whole groups."""
+    step = -(-len(rows) // (group * count)) * group
+    return [(rows[at : at + step], start + at, min(stop, start + at + step)) for at in range(0, len(rows), step)]
+
+
+def _together(parts: "list[_Part]") -> "_Part":
+    """What several parts have found for the same queries among different rows, as one."""
+    whole = parts[0]
+    values, rows = (torch.cat(found, dim=1) for found in ([p.best for p in parts], [p.best_rows for p in parts]))
+    best, at = values.topk(whole.width, dim=1)
+    let_go = [part.let_go for part in parts] + [values.scatter(1, at, -INF).amax(1)]
+    whole.best, whole.best_rows, whole.let_go = best, rows.gather(1, at), torch.stack(let_go).amax(0)
+    return whole
 
 
 def _chunks(batch: QueryBatch) -> Iterator[tuple[int, int]]:
@@ -110,6 +131,8 @@ class _Part:
     def _maxima(self, rows: torch.Tensor, count: int) -> torch.Tensor:
         """(q, groups) The greatest product in each group of index rows; those from `count` on are padding."""
         size, group = self.batch.blocks.product, self.batch.group
+        if len(self.rows) <= FEW_QUERIES:
+            return self._maxima_by_query(rows, count)
         products = self.batch.buffer("products", size, len(self.rows))
         maxima = self.batch.buffer("maxima", len(rows) // group, len(self.rows))
         for first, last in ranges(len(rows), size):
@@ -119,6 +142,17 @@ class _Part:
             torch.amax(here.view(-1, group, len(self.rows)), 1, out=maxima[first // group : last // group])
         across = self.batch.buffer("across", *maxima.shape[::-1])
         return across.copy_(maxima.T)
+
+    def _maxima_by_query(self, rows: torch.Tensor, count: int) -> torch.Tensor:
+        """As `_maxima`, each query's products side by side: two to three times as fast where there are few queries."""
+        size, group, queries = self.batch.blocks.product, self.batch.group, len(self.rows)
+        maxima = self.batch.buffer("maxima", queries, len(rows) // group)
+        for first, last in ranges(len(rows), size):
+            here = self.batch.buffer("products", queries, last - first)
+            torch.mm(self.rows, rows[first:last].T, out=here)  # (q, D) @ (D, n)
+            here[:, max(0, count - first) :] = -INF
+            torch.amax(here.view(queries, -1, group), 2, out=maxima[:, first // group : last // group])
+        return maxima
 
     def _all_scores(self, first: int, last: int, rows: torch.Tensor, count: int) -> torch.Tensor:
         """(last - first, groups, group) Products of some queries with all rows; minus infinity for the padding."""
