@@ -52,12 +52,12 @@ def measure(path: Path, asked: argparse.Namespace) -> None:
 
 
 def made(chance: np.random.Generator, rows: int, dim: int, clusters: int) -> np.ndarray:
-    """(rows, dim) float32; a row lies about as far from its direction as half of that is long."""
+    """(rows, dim) float32, of unit length; before that, a row lies half as far from its direction as that is long."""
     vectors = chance.standard_normal((rows, dim), np.float32)
     if clusters:
         directions = np.random.default_rng(2).standard_normal((clusters, dim), np.float32)
         vectors = directions[chance.integers(0, clusters, rows)] + np.float32(0.5) * vectors
-    return vectors
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
 def add(path: Path, rows: int, dim: int, clusters: int) -> str:

@@ -68,8 +68,7 @@ def make(path: Path, rows: int, dim: int, clusters: int, kind: Any) -> Path:
     generator = np.random.default_rng(0)
     vectors = np.empty((rows, dim), np.float32)
     for start in range(0, rows, EACH):
-        block = made(generator, min(EACH, rows - start), dim, clusters)
-        vectors[start : start + EACH] = block / np.linalg.norm(block, axis=1, keepdims=True)
+        vectors[start : start + EACH] = made(generator, min(EACH, rows - start), dim, clusters)
     index = Index.create(path, dim=dim)
     index.add_vectors([f"{row:09}" for row in range(rows)], vectors)
     index.compact()
