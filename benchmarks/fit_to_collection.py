@@ -12,10 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+import torch
 
+from probe.heads import Head
 from probe.index import Index
-from probe.index.embedders import last_step_of
-from probe.index.projection import Projection, principal_components, write_projection
+from probe.runs import RunDirectory
 
 SHARES = (0.03, 0.06, 0.12, 0.25, 0.5, 0.75)
 
@@ -33,40 +34,38 @@ def main() -> None:
         path = Path(folder) / "index"
         index = Index.create(path, asked.run, weights=asked.weights, device="cpu", fit_to_collection=True)
         index.add(asked.data, show_progress=True)
-        measure(index, Path(folder))
+        measure(index, asked.run)
 
 
-def measure(index: Index, folder: Path) -> None:
+def measure(index: Index, run: Path) -> None:
     frame, dim = index.frame, index.manifest.dim
     ids, chance = frame["id"].to_list(), np.random.default_rng(0)
-    wider = index.state.embeddings(ids).astype(np.float16)
-    own = Projection(folder, write_projection(folder, "000001.projection", own_step(index), 0))
-    print(f"{len(index):,} images; the run's own last step: {scored(frame, own.of(wider))}")
+    wider = index.state.embeddings(ids).astype(np.float64)
+    head = RunDirectory(run).head(torch.device("cpu"))
+    assert isinstance(head, Head)
+    step = head.last_step()
+    print(f"{len(index):,} images; the run's own last step: {scored(frame, wider @ step.projection.numpy().T)}")
     print(f"fitted to all of them: {scored(frame, index.vectors(ids))}")
     for share in SHARES:
         count = int(share * len(ids))
         if count > dim:
-            some = np.sort(chance.choice(len(ids), count, replace=False))
-            told = refitted(frame, wider, some, dim, folder)
+            told = refitted(frame, wider, np.sort(chance.choice(len(ids), count, replace=False)), dim)
             print(f"fitted to {count:,} at random ({count / dim:.1f} a dimension): {told}")
     for domain in frame["domain"].unique().sort():
         others = np.flatnonzero((frame["domain"] != domain).to_numpy())
-        print(f"fitted to {len(others):,}, before {domain} came: {refitted(frame, wider, others, dim, folder)}")
+        print(f"fitted to {len(others):,}, before {domain} came: {refitted(frame, wider, others, dim)}")
 
 
-def own_step(index: Index) -> np.ndarray:
-    return last_step_of(index._run_embedder).projection.numpy()
-
-
-def refitted(frame: pl.DataFrame, wider: np.ndarray, rows: np.ndarray, dim: int, folder: Path) -> str:
-    matrix = principal_components([wider[rows]], dim)
-    projection = Projection(folder, write_projection(folder, "000002.projection", matrix, len(rows)))
-    vectors, lengths = projection.with_lengths(wider)
-    return f"{scored(frame, vectors)}, kept {np.mean(lengths**2) / np.mean(lengths[rows] ** 2):.2f}"
+def refitted(frame: pl.DataFrame, wider: np.ndarray, rows: np.ndarray, dim: int) -> str:
+    """By the leading principal components of these rows (n,) of the wider vectors (N, m)."""
+    found = wider @ np.linalg.eigh(np.cov(wider[rows].T))[1][:, -dim:]
+    kept = (found**2).sum(1)
+    return f"{scored(frame, found)}, kept {kept.mean() / kept[rows].mean():.2f}"
 
 
 def scored(frame: pl.DataFrame, vectors: np.ndarray) -> str:
-    similarity = vectors.astype(np.float64) @ vectors.T
+    vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    similarity = vectors @ vectors.T
     np.fill_diagonal(similarity, -np.inf)
     first = np.argsort(-similarity, axis=1, kind="stable")[:, :5]
     classes = (frame["domain"] + "\0" + frame["label"]).to_numpy()
