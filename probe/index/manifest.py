@@ -136,8 +136,8 @@ class NoMatchRecord(Strict):
     """Of the index when it was calibrated."""
     scores: tuple[FiniteFloat, ...]
     """Of each query, ascending."""
-    classes: tuple[NonNegativeInt, ...]
-    """Of the same queries, by number."""
+    classes: tuple[NonNegativeInt, ...] = ()
+    """Of the same queries, by number; of none where it was calibrated before classes counted."""
 
     @property
     def promise(self) -> str:
@@ -168,6 +168,12 @@ class IndexManifest(Strict):
     @property
     def rows(self) -> int:
         return sum(segment.live for segment in self.segments)
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether it has a threshold for the rows that it has now."""
+        record = self.no_match
+        return record is not None and record.rows == self.rows and len(record.classes) == len(record.scores)
 
     @property
     def is_fitted(self) -> bool:

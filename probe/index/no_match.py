@@ -48,6 +48,8 @@ def threshold(state: State, rate: float) -> float:
         raise UsageError(
             f"{state.folder} is not calibrated, so nothing is known of false matches; use `probe index calibrate`."
         )
+    if len(record.classes) != len(record.scores):
+        raise UsageError(f"{state.folder} was calibrated before classes counted; calibrate it again.")
     if record.rows != state.manifest.rows:
         raise UsageError(
             f"{state.folder} was calibrated with {record.rows:,} rows and has {state.manifest.rows:,}; calibrate it "

@@ -25,7 +25,7 @@ from probe.serve.guard import Guard
 from probe.serve.limits import Limits
 from probe.serve.measures import Measures
 from probe.serve.refusals import Refused
-from probe.serve.searches import Search, Searches, is_calibrated
+from probe.serve.searches import Search, Searches
 from probe.serve.service import LARGEST, SMALLEST, Embedded, Service
 from probe.serve.uploads import Uploads
 from probe.serve.work import Work, answer
@@ -198,7 +198,7 @@ def create_app(
 
 def _promise(index: Index, rate: float | None) -> str | None:
     record = index.manifest.no_match
-    if rate is None or record is None or not is_calibrated(index):
+    if rate is None or record is None or not index.manifest.is_calibrated:
         return None
     return f"No match: less similar than all but {rate:.2%} of queries that the index has nothing of; {record.promise}."
 

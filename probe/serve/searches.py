@@ -39,12 +39,6 @@ class Search:
     """Ids that are not for it."""
 
 
-def is_calibrated(index: Index) -> bool:
-    """Whether it has a threshold for the rows that it has now."""
-    record = index.manifest.no_match
-    return record is not None and record.rows == len(index)
-
-
 Waiting = tuple[Search, "Future[pl.DataFrame]"]
 
 
@@ -120,7 +114,7 @@ class Searches:
             searches[0].k,
             where=searches[0].where,
             exclude=exclude if any(exclude) else None,
-            false_match_rate=self._rate if is_calibrated(self._index) else None,
+            false_match_rate=self._rate if self._index.manifest.is_calibrated else None,
         )
         return [hits.of(number) for number in range(len(searches))]
 
