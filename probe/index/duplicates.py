@@ -139,6 +139,8 @@ def _unit(segment: Segment, rows: np.ndarray) -> torch.Tensor:
 
 def _grouped(pairs: pl.DataFrame, apart: bool) -> pl.DataFrame:
     """With the group of each pair, numbered in the order of their first ids; `apart`: ids of two indexes."""
+    if pairs.is_empty():
+        return pairs.with_columns(group=pl.lit(None, pl.Int64))
     names = pairs.select(a=pl.lit("a") + pl.col("a"), b=pl.lit("b" if apart else "a") + pl.col("b"))
     nodes = pl.concat([names["a"], names["b"]]).unique().sort()
     numbers = pl.int_range(len(nodes), eager=True)
