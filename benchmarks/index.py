@@ -1,13 +1,15 @@
 """An index of many random vectors: how long it takes to build, open and search, in what memory, and with which recall.
 
-    python -m benchmarks.index --rows 1000000 --dim 64 --kinds flat ivf ivfpq rabitq --folder /tmp/index
+    python -m benchmarks.index --rows 1000000 --dim 64 --kinds flat ivf ivfpq rabitq --clusters 20000 --folder FOLDER
 
-Random directions are the hardest case for an approximate structure: nothing is near anything. Each step is a process of
-its own, whose peak memory is the resident one, files that are mapped included.
+Random directions are the hardest case for an approximate structure: nothing is near anything. With `--clusters` rows
+and queries lie around so many random directions, as images of a class do. Each step is a process of its own, whose peak
+memory is the resident one, files that are mapped included; `private`, without them.
 """
 
 import argparse
 import multiprocessing
+import re
 import resource
 import tempfile
 import time
@@ -17,9 +19,9 @@ from typing import Any
 
 import numpy as np
 
-from probe.index import Index
+from probe.index import Index, near_pairs
 
-BLOCK = 1_000_000
+BLOCK = 1 << 20
 SINGLE = 20  # queries, one after the other
 BATCH = 200  # queries at once
 
@@ -30,6 +32,8 @@ def main() -> None:
     parser.add_argument("--dim", type=int, default=64)
     parser.add_argument("--kinds", nargs="+", default=["flat"])
     parser.add_argument("--recall", type=float, default=0.9)
+    parser.add_argument("--clusters", type=int, default=0, help="around so many directions; 0 for none")
+    parser.add_argument("--duplicates", type=float, help="find near-duplicates of this cosine or more")
     parser.add_argument("--folder", type=Path, help="where to make it; by default that of temporary files")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=asked.folder) as folder:
@@ -37,19 +41,31 @@ def main() -> None:
 
 
 def measure(path: Path, asked: argparse.Namespace) -> None:
-    print(f"{asked.rows:,} x {asked.dim}: ", end="")
-    print(alone(add, path, asked.rows, asked.dim), flush=True)
+    around = f"around {asked.clusters:,} directions" if asked.clusters else "random"
+    print(f"{asked.rows:,} x {asked.dim}, {around}: ", end="")
+    print(alone(add, path, asked.rows, asked.dim, asked.clusters), flush=True)
+    if asked.duplicates:
+        print(f"duplicates: {alone(duplicates, path, asked.duplicates)}", flush=True)
     for kind in asked.kinds:
         print(f"{kind}: {alone(build, path, kind, asked.recall)}", flush=True)
-        print(f"{kind}: {alone(search, path)}", flush=True)
+        print(f"{kind}: {alone(search, path, asked.clusters)}", flush=True)
 
 
-def add(path: Path, rows: int, dim: int) -> str:
+def made(chance: np.random.Generator, rows: int, dim: int, clusters: int) -> np.ndarray:
+    """(rows, dim) float32, of unit length; before that, a row lies half as far from its direction as that is long."""
+    vectors = chance.standard_normal((rows, dim), np.float32)
+    if clusters:
+        directions = np.random.default_rng(2).standard_normal((clusters, dim), np.float32)
+        vectors = directions[chance.integers(0, clusters, rows)] + np.float32(0.5) * vectors
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def add(path: Path, rows: int, dim: int, clusters: int) -> str:
     chance, index = np.random.default_rng(0), Index.create(path, dim=dim)
     started = time.perf_counter()
     for start in range(0, rows, BLOCK):
         stop = min(rows, start + BLOCK)
-        vectors = chance.standard_normal((stop - start, dim), np.float32)
+        vectors = made(chance, stop - start, dim, clusters)
         index.add_vectors([f"{number:09}" for number in range(start, stop)], vectors)
     size = sum(file.stat().st_size for file in path.iterdir())
     return f"added in {time.perf_counter() - started:.0f} s, {size / 1e9:.2f} GB on disk"
@@ -64,8 +80,14 @@ def build(path: Path, kind: Any, recall: float) -> str:
     return f"built in {time.perf_counter() - started:.0f} s{told}"
 
 
-def search(path: Path) -> str:
-    queries = np.random.default_rng(1).standard_normal((BATCH, Index.open(path).manifest.dim), np.float32)
+def duplicates(path: Path, threshold: float) -> str:
+    started = time.perf_counter()
+    found = near_pairs(Index.open(path), None, threshold)
+    return f"{len(found.pairs):,} pairs in {time.perf_counter() - started:.0f} s"
+
+
+def search(path: Path, clusters: int) -> str:
+    queries = made(np.random.default_rng(1), BATCH, Index.open(path).manifest.dim, clusters)
     started = time.perf_counter()
     index = Index.open(path)
     opened = time.perf_counter() - started
@@ -95,7 +117,10 @@ def alone(work: Callable[..., str], *given: Any) -> str:
 
 def _measured(work: Callable[..., str], *given: Any) -> str:
     said = work(*given)
-    return f"{said}; at most {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.2f} GB"
+    status = Path("/proc/self/status").read_text()
+    private = int(re.search(r"RssAnon:\s+(\d+)", status)[1]) / 1e6  # pyright: ignore[reportOptionalSubscript]
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    return f"{said}; at most {most:.2f} GB, {private:.2f} GB private at the end"
 
 
 if __name__ == "__main__":

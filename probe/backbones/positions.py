@@ -66,12 +66,16 @@ def _of_open_clip(tower: Any, images: torch.Tensor) -> torch.Tensor | None:
 
 def _of_transformers(model: Any, images: torch.Tensor) -> torch.Tensor | None:
     last = model(pixel_values=images).last_hidden_state
-    if last.ndim == 4:
-        return _grid(last[0].flatten(1).T, *last.shape[2:])
+    if last.ndim == 4:  # pooled by an average, which some norm
+        return _grid(getattr(model, "layernorm", nn.Identity())(last[0].flatten(1).T), *last.shape[2:])
     side = int(last.shape[1] ** 0.5)  # class and register tokens come first, and are fewer than a row more
-    tokens = last[0, last.shape[1] - side * side :]
-    norm = getattr(getattr(model, "vision_model", model), "post_layernorm", nn.Identity())
-    return _grid(norm(tokens), side, side)
+    prefix = last.shape[1] - side * side
+    tokens = last[0, prefix:]  # (N, C)
+    tower = getattr(model, "vision_model", model)
+    pool = getattr(tower, "head", None) or getattr(tower, "pooler", None)
+    if pool is not None:
+        return _grid(pool(tokens[:, None].expand(-1, prefix + 1, -1)), side, side)
+    return _grid(getattr(tower, "post_layernorm", nn.Identity())(tokens), side, side)
 
 
 def _sides(count: int) -> tuple[int, int]:

@@ -24,7 +24,7 @@ def _known(library: str) -> str:
 
 Library = Annotated[str, AfterValidator(_known)]
 """One of LIBRARIES, or an adapter of the user's own by `package.module:Class` (docs/backbones.md)."""
-Feature = Literal["pooled", "pre-projection", "projected", "pre-neck", "gem", "flattened", "cls"]
+Feature = Literal["pooled", "pre-projection", "projected", "pre-neck", "gem", "flattened", "cls", "mean"]
 Offset = Literal["round", "floor"]
 
 # What a row without `px` takes from the library's own configuration of the model.
@@ -51,8 +51,9 @@ class BackboneRow(Strict):
 
     `feature`: `pooled`, what the model pools by itself (class token, average, attention), before any classifier;
     `pre-projection`, the same where CLIP's projection is cut off; `projected`, with the projection; `cls`, the class
-    token of the last layer; `pre-neck`, the average before SAM's neck; `gem`, generalised-mean pooling with exponent 3;
-    `flattened`, the last map averaged to 2 x 2 and laid in a row, channel after channel.
+    token of the last layer; `mean`, that of its tokens; `pre-neck`, the average before SAM's neck; `gem`,
+    generalised-mean pooling with exponent 3; `flattened`, the last map averaged to 2 x 2 and laid in a row, channel
+    after channel.
 
     `dim`: length of the feature. `params`: parameters of what computes the feature, exactly: with the projection where
     the feature is projected, without it where it is not. `gflops`: billions of operations of the forward pass of one

@@ -17,7 +17,7 @@ from probe.precision import PrecisionChoice
 from probe.terminal import visible
 
 if TYPE_CHECKING:
-    from probe.index import Changes
+    from probe.index import Changes, Index
 
 SHOWN = 5
 MOST_PRINTED = 100  # pairs
@@ -51,6 +51,9 @@ def create(
     index: Annotated[Path, typer.Argument(metavar="INDEX", help="A folder that is not there yet.")],
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run, or what `probe export` made of one.")],
     dtype: Annotated[StoredAs, typer.Option(help="How vectors are stored, and so compared.")] = StoredAs.float32,
+    fit_to_collection: Annotated[
+        bool, typer.Option("--fit-to-collection", help="Fit the last step of the run's head to the index's own images.")
+    ] = False,
     weights: MovedWeights = None,
     device: Device = DeviceChoice.auto,
 ) -> None:
@@ -58,7 +61,9 @@ def create(
     from probe.index import Index
     from probe.progress import say
 
-    made = Index.create(index, run, dtype=dtype.value, weights=weights, device=device)
+    made = Index.create(
+        index, run, dtype=dtype.value, weights=weights, device=device, fit_to_collection=fit_to_collection
+    )
     say(f"{index}: vectors of {made.manifest.dim} dimensions; add images with `probe index add {index} FOLDER`")
 
 
@@ -94,12 +99,15 @@ def add(
         say(f"{store}: {opened.add_embedded(store):,} vectors added")
     if images:
         _say(opened.add(*images, data_root=data_root, batch_size=batch, show_progress=True))
-    say(f"{index}: {len(opened):,} rows")
+    say(f"{index}: {len(opened):,} rows{_fit_of(opened)}")
 
 
 @app.command(epilog="Example: probe index update photos.index")
 def update(
     index: IndexPath,
+    refit: Annotated[
+        bool, typer.Option("--refit", help="Then fit an index made with --fit-to-collection to all its images anew.")
+    ] = False,
     run: Run = None,
     weights: MovedWeights = None,
     precision: Precision = None,
@@ -112,8 +120,8 @@ def update(
     from probe.progress import say
 
     opened = Index.open(index, run=run, weights=weights, device=device, precision=precision)
-    _say(opened.update(data_root=data_root, batch_size=batch, show_progress=True))
-    say(f"{index}: {len(opened):,} rows")
+    _say(opened.update(data_root=data_root, batch_size=batch, show_progress=True, refit=refit))
+    say(f"{index}: {len(opened):,} rows{_fit_of(opened)}")
 
 
 @app.command(epilog="Example: probe index remove photos.index photos/blurred.jpg")
@@ -150,7 +158,8 @@ def info(index: IndexPath) -> None:
     record = manifest.embedder
     size = sum(file.stat().st_size for file in index.iterdir())
     lines = {
-        "rows": f"{len(opened):,} of {manifest.dim} dimensions, {manifest.dtype}, by {manifest.distance} distance",
+        "rows": f"{len(opened):,} of {manifest.dim} dimensions, {manifest.dtype}, by {manifest.distance} distance"
+        f"{_fit_of(opened)}",
         "embedder": f"the run {record.run[:12]}, last in {record.path}" if record else "elsewhere",
         "segments": f"{len(manifest.segments)}, with {removed:,} removed rows; {decimal(size)} on disk",
         "columns": ", ".join(opened.state.schema) or "none yet",
@@ -256,6 +265,7 @@ def calibrate(
     split: Annotated[Scored, typer.Option(help="Of the data; its classes should be none that were trained on.")] = (
         Scored.val
     ),
+    domain: Annotated[str | None, typer.Option(help="Of the data, this domain alone.", show_default=False)] = None,
     run: Run = None,
     weights: MovedWeights = None,
     device: Device = DeviceChoice.auto,
@@ -266,8 +276,19 @@ def calibrate(
     from probe.progress import say
 
     opened = Index.open(index, run=run, weights=weights, device=device)
-    record = opened.calibrate(data, split=split.value, data_root=data_root, show_progress=True)
+    record = opened.calibrate(data, split=split.value, domain=domain, data_root=data_root, show_progress=True)
     say(record.promise)
+
+
+def _fit_of(index: "Index") -> str:
+    """What an index was fitted to, where it was, to come after its rows."""
+    fit = index.manifest.fit
+    if fit is None:
+        return ""
+    if not fit.rows:
+        return ", not fitted to them yet, as there are too few"
+    again = f"; fit it again: probe index update {index.path} --refit" if index.manifest.outgrown else ""
+    return f", fitted to {fit.rows:,}{again}"
 
 
 def _say(changes: "Changes") -> None:

@@ -3,6 +3,8 @@
 probe search photos.index query.jpg -k 10 --where "label = 'shoe'"
 """
 
+import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +16,8 @@ from probe.device import DeviceChoice
 from probe.errors import UsageError
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from probe.index import Hits, Index, Query
 
 
@@ -70,7 +74,7 @@ def search(
     if as_json:
         typer.echo(hits.to_json())
     else:
-        _print(hits)
+        _print(hits, opened, queries)
     if page or open_page:
         _show(opened, queries, hits, page, open_page)
 
@@ -82,17 +86,25 @@ def _name(images: list, without: list) -> str:
     return f"{named} without {less}" if without else named
 
 
-def _print(hits: "Hits") -> None:
-    """A table for each query: rank, similarity, id, and label where there is one."""
+def _print(hits: "Hits", index: "Index", queries: "list[Query]") -> None:
+    """A table for each query: rank, similarity, id, and label where there is one; above it, where the terminal can show
+    them, the query and as many hits as it has room for."""
     from rich.table import Table
     from rich.text import Text
 
+    from probe.commands.thumbnails import CELLS, escapes, images_of_terminal, strip
     from probe.terminal import printer
 
     console = printer()
+    protocol = images_of_terminal(os.environ, sys.stdout.isatty())
     shown = ["rank", "similarity", *(name for name in ("match", "id", "label") if name in hits.frame.columns)]
     for number, query in enumerate(hits.queries):
         console.print(Text(query, style="bold"), soft_wrap=True)
+        if protocol:
+            room = max(2, console.width // CELLS)
+            images = _images(index, queries[number], hits.of(number)["id"].head(room - 1).to_list())
+            sys.stdout.write(escapes(strip(images), protocol, CELLS * len(images)))
+            sys.stdout.flush()
         table = Table(box=None, padding=(0, 2, 0, 0))
         for name in shown:
             table.add_column(name, justify="right" if name in ("rank", "similarity") else "left", no_wrap=True)
@@ -100,6 +112,19 @@ def _print(hits: "Hits") -> None:
             cells = {**row, "similarity": f"{row['similarity']:.4f}", "match": "yes" if row.get("match") else "no"}
             table.add_row(*(Text("" if cells[name] is None else str(cells[name])) for name in shown))
         console.print(table if table.rows else "nothing: no row is searched")
+
+
+def _images(index: "Index", query: "Query", ids: list[str]) -> "list[Image.Image | None]":
+    """Of a query and its hits; None for a file that is gone, or was never there."""
+    from probe.errors import ProbeError
+
+    found: list[Image.Image | None] = [image.decode() for image in query.images[:1]]
+    for id in ids:
+        try:
+            found.append(index.image(id))
+        except ProbeError:
+            found.append(None)
+    return found
 
 
 def _show(index: "Index", queries: "list[Query]", hits: "Hits", page: Path | None, open_page: bool) -> None:

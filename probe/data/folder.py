@@ -43,16 +43,16 @@ class _Content:
     """Kind of file -> how many there are."""
 
 
-def image_folder(folder: Path) -> Manifest:
+def image_folder(folder: Path, to_fit: bool = True) -> Manifest:
     """Every image below `folder`; domain and source are the name of `folder`. Says what is passed over, and how the
-    folders are read where that is not plain.
+    folders are read where that is not plain; `to_fit`: what a fit needs that it has not, too.
 
     Raises UsageError where there are no images, and for folders that can be read in several ways.
     """
     folder = folder.resolve()
     content = _content(folder)
     layout = read_layout(folder, content.places, _own_labels(folder, content))
-    for remark in (_passed_over(folder, content), layout.remark):
+    for remark in (_passed_over(folder, content), layout.remark, layout.advice if to_fit else None):
         if remark:
             say(remark)
     name = folder.name

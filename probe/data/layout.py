@@ -43,6 +43,8 @@ class Layout:
     """By image."""
     remark: str | None
     """What has to be known of it, as one line."""
+    advice: str | None = None
+    """What a fit would need beside, likewise."""
 
 
 def read_layout(folder: Path, places: Mapping[str, str], labels: Mapping[str, str]) -> Layout:
@@ -107,6 +109,7 @@ def _by_classes(folder: Path, places: Mapping[str, str], labels: Mapping[str, st
     counts = [f"{list(split_of.values()).count(split) or 'none'} for {split}" for split in ("train", "val", "test")]
     return Layout(
         cells,
+        None,
         f"{folder} has {_classes(len(classes))} ({', '.join(classes)}): {', '.join(counts)}. To fit and score a head "
         f"needs at least {CLASSES_OF_A_FIT}, each a folder, or a manifest that says the splits; features need none.",
     )

@@ -85,6 +85,11 @@ class Embedder:
         self.head, self.distance, self.device, self.key = head.eval(), distance, device, key
         self.dim = self._project([np.ones((1, encoder.dim), np.float32) for encoder in encoders], [(1, 1)]).shape[1]
 
+    def with_head(self, head: nn.Module, key: str) -> "Embedder":
+        """The same backbones with another head, (N, D) -> (N, d); key: of all that its embeddings depend on."""
+        backbones, encoders = self.backbones, self.encoders
+        return Embedder(backbones, encoders, self.selection, head, self.distance, self.device, key)
+
     def encode(self, inputs: Images, batch_size: int = 64, show_progress: bool = False) -> np.ndarray:
         """(N, dim) float32 embeddings of all images of `inputs`, in their order; one image gives (1, dim).
 

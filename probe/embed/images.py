@@ -68,7 +68,7 @@ class GivenImage:
     def decode_with_digest(self) -> tuple[Image.Image, int]:
         """RGB, upright, and the digest of the bytes that were decoded; 0 for pixels. Raises UndecodableError for bytes
         that are no image, UnreadError for what cannot be read, and UsageError for HEIC without its decoder."""
-        content = self._read()
+        content = self.content if isinstance(self.content, Image.Image) else self.read()
         try:
             if isinstance(content, Image.Image):
                 return to_rgb(content), 0
@@ -83,12 +83,11 @@ class GivenImage:
     @property
     def digest(self) -> int:
         """Of the bytes; 0 for pixels. Raises UnreadError for what cannot be read."""
-        content = self._read()
-        return content_digest(content) if isinstance(content, bytes) else 0
+        return 0 if isinstance(self.content, Image.Image) else content_digest(self.read())
 
-    def _read(self) -> bytes | Image.Image:
-        if isinstance(self.content, Image.Image):
-            return self.content
+    def read(self) -> bytes:
+        """The bytes, of what is no pixels. Raises UnreadError for what cannot be read."""
+        assert not isinstance(self.content, Image.Image)
         try:
             return self.content.read() if isinstance(self.content, HuggingFaceImage) else read_image(*self.content)
         except (OSError, KeyError) as error:

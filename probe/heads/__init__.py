@@ -16,10 +16,12 @@ from probe.heads.base import (
     ClosedFormHead,
     FixedHead,
     Head,
+    LastStep,
     Normalize,
     SignedPower,
     TrainedHead,
     build_head,
+    linear_layer,
     load_head,
     save_head,
 )
@@ -39,7 +41,7 @@ from probe.heads.initialization import (
 from probe.heads.l2_linear_l2 import L2LinearL2
 from probe.heads.linear import Linear, LinearHead
 from probe.heads.linear_l2 import LinearL2
-from probe.heads.pca import PCA, PCAWhitening
+from probe.heads.pca import PCA, PCAWhitening, covariance_of, fixed_signs
 from probe.heads.random_projection import RandomProjection
 from probe.heads.shrinkage import likeliest_shrinkage
 from probe.heads.training_images import TrainingImages
@@ -64,6 +66,7 @@ __all__ = [
     "Head",
     "HeadConfig",
     "L2LinearL2",
+    "LastStep",
     "Linear",
     "LinearHead",
     "LinearL2",
@@ -74,10 +77,13 @@ __all__ = [
     "TrainedHead",
     "TrainingImages",
     "build_head",
+    "covariance_of",
+    "fixed_signs",
     "gaussian",
     "lecun_normal",
     "lecun_uniform",
     "likeliest_shrinkage",
+    "linear_layer",
     "load_head",
     "orthogonal",
     "save_head",

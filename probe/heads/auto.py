@@ -11,7 +11,7 @@ import torch
 from pydantic import PositiveInt
 from torch import nn
 
-from probe.heads.base import HEADS, ClosedFormHead, Head, build_head
+from probe.heads.base import HEADS, ClosedFormHead, Head, LastStep, build_head
 from probe.heads.random_projection import RandomProjection
 
 
@@ -47,6 +47,9 @@ class Auto(Head):
 
     def layers(self) -> list[nn.Module]:
         return self.head.layers()
+
+    def last_step(self) -> LastStep:
+        return self.head.last_step()
 
     def rebuild(self, text: bytes) -> Self:
         """Adopts a head as the configuration in `text` builds it, for its weights to be loaded."""

@@ -8,6 +8,7 @@ class AveragePooling(FixedHead):
 """
 
 from abc import abstractmethod
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self, overload
 
@@ -21,6 +22,16 @@ from torch.nn import functional as F
 from probe.errors import UsageError, first_line
 from probe.heads.training_images import Take, TrainingImages
 from probe.registry import Configurable, Kind, Registry
+
+
+@dataclass(frozen=True)
+class LastStep:
+    """The last step of a head, which is linear and needs no label: a collection can have one of its own."""
+
+    before: list[nn.Module]
+    """(B, D) -> (B, m), what comes before it, in eval mode."""
+    projection: torch.Tensor
+    """(d, m) float64, on the CPU: of the head, of rows of unit length. Only directions are compared."""
 
 
 class Head(nn.Module, metaclass=Configurable):
@@ -53,6 +64,13 @@ class Head(nn.Module, metaclass=Configurable):
         raise UsageError(
             f"head '{type(self).__name__}' has no `layers()`, by which others could load it; give it one "
             "(docs/export.md)."
+        )
+
+    def last_step(self) -> LastStep:
+        """Raises UsageError for a head that has none that does without labels."""
+        raise UsageError(
+            f"head '{type(self).__name__}' has no last step that can be fitted to a collection without labels; take "
+            "discriminant."
         )
 
 

@@ -16,8 +16,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from probe.errors import UsageError
-from probe.heads.base import HEADS, ClosedFormHead, Normalize, SignedPower, linear_layer
-from probe.heads.pca import fixed_signs, spanned
+from probe.heads.base import HEADS, ClosedFormHead, LastStep, Normalize, SignedPower, linear_layer
+from probe.heads.pca import covariance_of, fixed_signs, spanned
 from probe.heads.training_images import Blocks, TrainingImages
 from probe.search import search
 
@@ -80,6 +80,8 @@ class Discriminant(ClosedFormHead):
 
     mean: torch.Tensor
     projection: torch.Tensor
+    whitening: torch.Tensor
+    """(m, D) A Vᵀ, of which P is a projection; (0, D) before it is fitted, and in files of before it was kept."""
 
     def __init__(
         self,
@@ -94,6 +96,8 @@ class Discriminant(ClosedFormHead):
         self.shrinkage, self.power, self.neighbours = shrinkage, power, neighbours
         self.register_buffer("mean", torch.zeros(in_dim, device=generator.device))
         self.register_buffer("projection", torch.zeros(dim, in_dim, device=generator.device))
+        self.register_buffer("whitening", torch.zeros(0, in_dim, device=generator.device))
+        self.register_load_state_dict_pre_hook(_make_room)
 
     @classmethod
     def build(cls, config: "Config", in_dim: int, generator: torch.Generator) -> Self:
@@ -105,7 +109,18 @@ class Discriminant(ClosedFormHead):
 
     def layers(self) -> list[nn.Module]:
         linear = linear_layer(self.projection, -self.projection.double() @ self.mean.double())
-        return [*([SignedPower(self.power)] if self.power != 1 else []), Normalize(), linear]
+        return [*self._to_unit(), linear]
+
+    def last_step(self) -> LastStep:
+        """Of up to 600 whitened dimensions."""
+        if not len(self.whitening):
+            raise UsageError("the head was fitted before its whitening was kept; fit the run again.")
+        whitening = self.whitening.double()
+        before = [*self._to_unit(), linear_layer(self.whitening, -whitening @ self.mean.double())]
+        return LastStep(before, (self.projection.double() @ torch.linalg.pinv(whitening)).cpu())
+
+    def _to_unit(self) -> list[nn.Module]:
+        return [*([SignedPower(self.power)] if self.power != 1 else []), Normalize()]
 
     def fit(self, images: TrainingImages) -> Self:
         """One pass over the images in float64, then the neighbours among at most 32,768 of them, evenly spaced.
@@ -124,6 +139,7 @@ class Discriminant(ClosedFormHead):
         self._require(directions.shape[1], what)
         self.mean.copy_(spread.mean)
         self.projection.copy_(fixed_signs((whitening @ directions[:, :dim]).T))
+        self.whitening = whitening.T.to(self.projection).contiguous()
         return self
 
     def _require(self, spanned_dimensions: int, what: str) -> None:
@@ -199,13 +215,8 @@ class Discriminant(ClosedFormHead):
 
     def _spread(self, collection: Blocks, mean: torch.Tensor, whitening: torch.Tensor) -> torch.Tensor:
         """(m, m) float64: the covariance of the whitened images, each of unit length."""
-        count, total, moments = 0, torch.zeros_like(whitening[0]), torch.zeros_like(whitening[: whitening.shape[1]])
-        for rows, block in collection():
-            unit = F.normalize((self.unit(block.double()) - mean) @ whitening, dim=1)
-            count += len(rows)
-            total += unit.sum(0)
-            moments.addmm_(unit.T, unit)
-        return moments / count - (total / count).outer(total / count)
+        whitened = ((self.unit(block.double()) - mean) @ whitening for _, block in collection())
+        return covariance_of(F.normalize(rows, dim=1) for rows in whitened)
 
     def _neighbours(
         self, whitened: torch.Tensor, labels: torch.Tensor
@@ -217,3 +228,10 @@ class Discriminant(ClosedFormHead):
             rows = torch.from_numpy(search(whitened[queries], whitened, self.neighbours, of_one_class).rows)
             rows = rows.to(queries.device)
             yield queries, rows.clamp_min(0), (rows >= 0).double()
+
+
+def _make_room(head: nn.Module, state: dict[str, torch.Tensor], prefix: str, *_: object) -> None:
+    """As many rows of the whitening as are loaded: none of files that have no whitening."""
+    assert isinstance(head, Discriminant)
+    given = state.setdefault(f"{prefix}whitening", head.whitening[:0])
+    head.whitening = head.whitening.new_zeros(len(given), head.whitening.shape[1])

@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from probe.errors import UsageError
-from probe.heads.base import HEADS, ClosedFormHead, Normalize, build_head, linear_layer
+from probe.heads.base import HEADS, ClosedFormHead, LastStep, Normalize, build_head, linear_layer
 from probe.heads.discriminant import Discriminant
 from probe.heads.training_images import TrainingImages
 
@@ -85,6 +85,9 @@ class Distilled(ClosedFormHead):
 
     def layers(self) -> list[nn.Module]:
         return [*self.teacher.layers(), Normalize(), linear_layer(self.weight, None)]
+
+    def last_step(self) -> LastStep:
+        return LastStep(self.teacher.layers(), self.weight.double().cpu())
 
     def fit(self, images: TrainingImages) -> Self:
         """Fits the teacher, then the student on its embeddings of at most 131,072 images, evenly spaced, which are held

@@ -4,7 +4,7 @@ head = PCAWhitening(1152, dim=64, generator=torch.Generator()).fit(images)
 head(features)      # (B, D) -> (B, 64)
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Literal, Self
 
 import numpy as np
@@ -114,6 +114,16 @@ class PCAWhitening(PCA):
 def _normalized_blocks(features: torch.Tensor) -> Iterator[torch.Tensor]:
     for block in features.split(BLOCK_ROWS):
         yield F.normalize(block.double(), dim=1)
+
+
+def covariance_of(blocks: Iterable[torch.Tensor]) -> torch.Tensor:
+    """(m, m) Of the rows of (n, m) float64 blocks, one block or more."""
+    count, total, moments = 0, torch.zeros(()), torch.zeros(())
+    for block in blocks:
+        count += len(block)
+        total, moments = total.to(block) + block.sum(0), moments.to(block) + block.T @ block
+    mean = total / count
+    return moments / count - mean.outer(mean)
 
 
 def spanned(covariance: torch.Tensor, least: int, most: int, what: str) -> tuple[torch.Tensor, torch.Tensor]:

@@ -93,6 +93,12 @@ def duplicates_page(found: NearDuplicates, index: Index, against: Index | None, 
 
 def _require_comparable(index: Index, against: Index) -> None:
     identities = [each.manifest.embedder and each.manifest.embedder.identity for each in (index, against)]
+    fits = [each.manifest.fit and each.manifest.fit.digest for each in (index, against)]
+    if fits[0] != fits[1]:
+        raise UsageError(
+            f"{index.path} or {against.path} is fitted to its own collection, so that their vectors cannot be "
+            "compared; make both without --fit-to-collection."
+        )
     if identities[0] != identities[1] or index.manifest.dim != against.manifest.dim:
         raise UsageError(f"{against.path} is not of the embedder of {index.path}; make both by one run.")
 
@@ -133,6 +139,8 @@ def _unit(segment: Segment, rows: np.ndarray) -> torch.Tensor:
 
 def _grouped(pairs: pl.DataFrame, apart: bool) -> pl.DataFrame:
     """With the group of each pair, numbered in the order of their first ids; `apart`: ids of two indexes."""
+    if pairs.is_empty():
+        return pairs.with_columns(group=pl.lit(None, pl.Int64))
     names = pairs.select(a=pl.lit("a") + pl.col("a"), b=pl.lit("b" if apart else "a") + pl.col("b"))
     nodes = pl.concat([names["a"], names["b"]]).unique().sort()
     numbers = pl.int_range(len(nodes), eager=True)

@@ -5,7 +5,9 @@ record_of(Path("out/runs/mobilenetv1_linear_arcface_seed0_0a1b2c3d4e5f")).run   
 
 from pathlib import Path
 
-from probe.embed import ExportedFolder
+from probe.embed import Embedder, ExportedFolder
+from probe.errors import UsageError
+from probe.heads import Head, LastStep
 from probe.index.manifest import EmbedderRecord
 from probe.runs import RunDirectory
 
@@ -21,3 +23,13 @@ def record_of(path: Path) -> EmbedderRecord:
     specs = zip(run.config.backbones, run.config.stores("test"), strict=True)
     weights = {name: run.features.spec[store].get("backbone", {}).get("weights_sha256") or "" for name, store in specs}
     return EmbedderRecord(run=run.key, weights=weights, path=str(path))
+
+
+def last_step_of(embedder: Embedder) -> LastStep:
+    """Of its head. Raises UsageError for one that has none that does without labels, and for an export, whose head is
+    in one piece."""
+    if embedder.distance != "cosine":
+        raise UsageError("only vectors that are compared by cosine can be fitted to a collection.")
+    if not isinstance(embedder.head, Head):
+        raise UsageError("an export has its head in one piece, which cannot be fitted to a collection; name the run.")
+    return embedder.head.last_step()

@@ -14,8 +14,9 @@ import numpy as np
 import polars as pl
 
 from feature_cache import Failure
+from probe.data import content_digest
 from probe.embed import Embedder, GivenImage
-from probe.index.sources import Listing, content_of, place_of
+from probe.index.sources import Listing, place_of
 from probe.index.writer import Writer
 from probe.progress import Advance
 
@@ -61,7 +62,8 @@ def _follow(writer: Writer, part: pl.DataFrame, embedder: Embedder, batch_size: 
     others: dict[str, Row] = {}
     relabelled: list[Row] = []
     for row in part.iter_rows(named=True):
-        row["bytes"], row["digest"] = content_of(row["id"], place_of(row["id"], row["source"], roots))
+        content = GivenImage(row["id"], place_of(row["id"], row["source"], roots)).read()
+        row["bytes"], row["digest"] = len(content), content_digest(content)
         before = there.get(row["id"])
         if before is None or before.get("digest") != row["digest"]:
             others[row["id"]] = row
@@ -69,7 +71,7 @@ def _follow(writer: Writer, part: pl.DataFrame, embedder: Embedder, batch_size: 
             relabelled.append(row | {"width": before["width"], "height": before["height"]})
         else:
             changes.unchanged += 1
-    rows, vectors = relabelled, [writer.state.vectors([row["id"] for row in relabelled])]
+    rows, vectors = relabelled, [writer.state.embeddings([row["id"] for row in relabelled])]
     undecodable: list[Failure] = []
     given = [GivenImage(image, place_of(image, row["source"], roots)) for image, row in others.items()]
     for batch in embedder.embed(given, batch_size) if given else ():

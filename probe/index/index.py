@@ -16,22 +16,25 @@ from typing import Literal, Self
 
 import numpy as np
 import polars as pl
+import torch
 from PIL import Image
+from torch import nn
 
 from feature_cache import FeatureStore, writer_lock
 from probe.embed import Embedder, GivenImage, Images, list_images, load
 from probe.errors import UsageError
-from probe.index.approximate import build, find_in
-from probe.index.embedders import record_of
-from probe.index.flat import NO_PAIRS, best, search_segment
+from probe.heads import linear_layer
+from probe.index.approximate import build
+from probe.index.embedders import last_step_of, record_of
 from probe.index.following import OF_IMAGES, Changes, follow, images_of
 from probe.index.hits import FIRST, Hits
 from probe.index.kinds import FREE, KINDS, Choice, KindName, choose, require_kind
 from probe.index.manifest import IndexManifest, NoMatchRecord, VectorType, read_manifest
 from probe.index.no_match import calibration_images, threshold
+from probe.index.projection import write_projection
 from probe.index.query import Query, vectors_of
-from probe.index.selection import rows_where
-from probe.index.sources import content_of, list_again, list_source, place_of
+from probe.index.searching import is_exact, search_state
+from probe.index.sources import list_again, list_source, place_of
 from probe.index.state import State
 from probe.index.writer import Writer, require_distinct, writing
 from probe.memory import free_memory
@@ -57,6 +60,7 @@ class Index:
         self.path = path
         self._run, self._weights, self._device, self._precision = run, weights, device, precision
         self.state = State.read(path)
+        self._fitted: Embedder | None = None
 
     @classmethod
     def create(
@@ -70,11 +74,14 @@ class Index:
         weights: str | Path | None = None,
         device: str = "auto",
         precision: str | None = None,
+        fit_to_collection: bool = False,
     ) -> Self:
         """An empty index, in a folder that is not there yet.
 
         `run`: a finished run, or a folder that `probe export` wrote, by which images are embedded; without one, `dim`
         and `distance` of the vectors that others have made. `dtype`: how vectors are stored, and so compared.
+        `fit_to_collection`: the last step of the run's head, if it does without labels, is fitted to the images of the
+        index, once `add` or `update` has brought enough, and again by `update(refit=True)`.
         """
         path = Path(path).expanduser()
         if (run is None) == (dim is None):
@@ -85,11 +92,17 @@ class Index:
         if run is not None:
             embedder = load(run, weights=weights, device=device, precision=precision)
             dim, distance = embedder.dim, embedder.distance
+        elif fit_to_collection:
+            raise UsageError("vectors that were made elsewhere have no head to be fitted; name a run.")
         with writer_lock(path):
             if path.exists():
                 raise UsageError(f"{path} exists already; name another folder, or delete it.")
             with new_folder(path) as folder:
-                IndexManifest(dim=dim or 0, distance=distance, dtype=dtype, embedder=record).write(folder)
+                fit = None
+                if fit_to_collection:
+                    projection = last_step_of(embedder).projection.numpy()
+                    fit = write_projection(folder, "000000.projection", projection, rows=0)
+                IndexManifest(dim=dim or 0, distance=distance, dtype=dtype, embedder=record, fit=fit).write(folder)
         return cls.open(path, weights=weights, device=device, precision=precision)
 
     @classmethod
@@ -134,9 +147,32 @@ class Index:
             raise UsageError(f"{self.path} has no '{id}'; `probe index info` says what it has.")
         return GivenImage(id, place_of(id, rows.to_dicts()[0].get("source"), self.manifest.roots)).decode()
 
-    @cached_property
+    @property
     def embedder(self) -> Embedder:
-        """What makes its vectors. Raises UsageError where that is not there, or is another run's."""
+        """What makes its vectors, by its own last step where it is fitted to its images. Raises UsageError where the
+        run is not there, or is another one."""
+        return self._embedder_of(self.state)
+
+    def _embedder_of(self, state: State) -> Embedder:
+        if state.projection is None:
+            return self._run_embedder
+        key = f"{self._run_embedder.key}-{state.projection.record.digest}"
+        if self._fitted is None or self._fitted.key != key:
+            projection = linear_layer(torch.from_numpy(state.projection.matrix), None)
+            before = last_step_of(self._run_embedder).before
+            self._fitted = self._run_embedder.with_head(nn.Sequential(*before, projection), key)
+        return self._fitted
+
+    @cached_property
+    def _adding(self) -> Embedder:
+        """What makes what is put into it."""
+        if self.manifest.fit is None:
+            return self._run_embedder
+        before = nn.Sequential(*last_step_of(self._run_embedder).before)
+        return self._run_embedder.with_head(before, f"{self._run_embedder.key}-before")
+
+    @cached_property
+    def _run_embedder(self) -> Embedder:
         record = self.manifest.embedder
         if record is None:
             raise UsageError(f"{self.path} is of vectors that were made elsewhere; add and search vectors, not images.")
@@ -150,8 +186,8 @@ class Index:
 
     def verify(self) -> None:
         """Reads every byte. Raises ProbeError where one is not what was written."""
-        for segment in self.state.segments:
-            segment.check()
+        for part in (*self.state.segments, *([self.state.projection] if self.state.projection else [])):
+            part.check()
 
     def refresh(self) -> None:
         """Goes over to the newest state, which another process may have committed. Searches under way end in theirs."""
@@ -184,6 +220,7 @@ class Index:
         this share of queries surpass of which the index has nothing (`calibrate` says which queries). Raises UsageError
         for a condition that cannot be read, for another dimension, and where the index is not calibrated.
         """
+        state, dim = self.state, self.manifest.dim
         if isinstance(queries, np.ndarray) and queries.dtype.kind == "f":
             if exclude_self:
                 raise UsageError("vectors are of no file that could be left out; name ids with `exclude`.")
@@ -192,28 +229,19 @@ class Index:
         else:
             asked = _queries(queries)
             called = [query.name for query in asked]
-            vectors = vectors_of(asked, self.embedder) if asked else np.empty((0, self.manifest.dim), np.float32)
+            vectors = vectors_of(asked, self._embedder_of(state)) if asked else np.empty((0, dim), np.float32)
             exclude = self._with_same_files(asked, exclude) if exclude_self else exclude
-        if vectors.ndim != 2 or vectors.shape[1] != self.manifest.dim:
-            raise UsageError(f"queries have shape {vectors.shape}; those of {self.path} are (Q, {self.manifest.dim}).")
+        if vectors.ndim != 2 or vectors.shape[1] != dim:
+            raise UsageError(f"queries have shape {vectors.shape}; those of {self.path} are (Q, {dim}).")
         if exclude is not None and len(exclude) != len(vectors):
             raise UsageError(
                 f"`exclude` is of {len(exclude)} queries, and there are {len(vectors)}; give each its own."
             )
-        state, distance = self.state, self.manifest.distance
-        pairs = _pairs(state, exclude or [])
-        rows = rows_where(state, where) if exact or where or not state.is_approximate else None
-        found = [
-            find_in(vectors, segment, k, excluded, distance)
-            if rows is None and segment.approximate
-            else search_segment(vectors, segment, segment.rows if rows is None else rows[number], k, excluded, distance)
-            for number, (segment, excluded) in enumerate(zip(state.segments, pairs, strict=True))
-        ]
-        frame = _with_columns(state, best(found, k))
+        frame = search_state(state, vectors, k, where, exclude or (), exact)
         if false_match_rate is not None:
             limit = threshold(state, false_match_rate)
             frame = frame.insert_column(len(FIRST), (frame["similarity"] > limit).alias("match"))
-        return Hits(tuple(names or called), frame, exact=rows is not None)
+        return Hits(tuple(names or called), frame, exact=is_exact(state, where, exact))
 
     def _with_same_files(
         self, queries: Sequence[Query], exclude: Sequence[Collection[str]] | None
@@ -221,8 +249,7 @@ class Index:
         """Of each query, the ids of the files that hold the same bytes as one of its, and what is excluded anyway."""
         found: list[Collection[str]] = []
         for number, query in enumerate(queries):
-            places = [(image.name, image.content) for image in query.files if isinstance(image.content, tuple)]
-            digests = [content_of(name, place)[1] for name, place in places]
+            digests = [image.digest for image in query.files if isinstance(image.content, tuple)]
             same = self.state.ids_where("digest", digests)
             found.append([*same, *(exclude[number] if exclude else ())])
         return found
@@ -245,11 +272,24 @@ class Index:
             _progress(len(images), show_progress) as advance,
         ):
             writer.register([listing.record for listing in listings])
-            return follow(writer, images, self.embedder, batch_size, advance)
+            changes = follow(writer, images, self._adding, batch_size, advance)
+            _fit_first(writer)
+            return changes
 
-    def update(self, *, data_root: Path | None = None, batch_size: int = 64, show_progress: bool = False) -> Changes:
+    def update(
+        self,
+        *,
+        data_root: Path | None = None,
+        batch_size: int = 64,
+        show_progress: bool = False,
+        refit: bool = False,
+    ) -> Changes:
         """Looks at the sources again: what is new is added, what has another content or other columns is replaced, what
-        is gone is removed. Raises UsageError where the folder of a source is gone."""
+        is gone is removed. `refit`: then the last step is fitted to all images that are there, none of which is
+        embedded again for it. Raises UsageError where the folder of a source is gone, and for a `refit` of an index
+        that is not fitted to its collection, or has too few images."""
+        if refit and self.manifest.fit is None:
+            raise UsageError(f"{self.path} is not fitted to its collection; make one that is, by `fit_to_collection`.")
         root = data_root or Workspace.of_user().data_root
         with self._changing() as writer:
             state = writer.state
@@ -261,10 +301,14 @@ class Index:
             writer.register([listing.record for listing in listings])
             before = state.ids_where("source", [name for record in sources for name in record.roots])
             with _progress(len(images), show_progress) as advance:
-                changes = follow(writer, images, self.embedder, batch_size, advance)
+                changes = follow(writer, images, self._adding, batch_size, advance)
             gone = before.filter(~before.is_in(images["id"].implode()))
             writer.remove(gone)
             changes.removed += len(gone)
+            if refit:
+                writer.fit()
+            else:
+                _fit_first(writer)
             return changes
 
     def add_vectors(self, ids: Sequence[str], vectors: np.ndarray, columns: pl.DataFrame | None = None) -> None:
@@ -297,6 +341,10 @@ class Index:
         Raises UsageError for those of another run than the one of this index.
         """
         found, record = FeatureStore(store), self.manifest.embedder
+        if self.manifest.fit is not None:
+            raise UsageError(
+                f"{self.path} is fitted to its collection, and vectors that `probe embed` wrote are not; add images."
+            )
         if record is None or found.spec != {"run": record.run}:
             of = str(found.spec.get("run", "no run"))[:12]
             own = f"the run {record.run[:12]}" if record else "none"
@@ -359,15 +407,22 @@ class Index:
             return asked
 
     def calibrate(
-        self, data: str, *, split: str = "val", data_root: Path | None = None, show_progress: bool = False
+        self,
+        data: str,
+        *,
+        split: str = "val",
+        domain: str | None = None,
+        data_root: Path | None = None,
+        show_progress: bool = False,
     ) -> NoMatchRecord:
         """Learns how similar the best hits are of queries of which the index has nothing: images of a data set, each
-        searched for among the rows that are not of its class. At most 1,000 of them are drawn, at random.
+        searched for among the rows that are not of its class. At most 1,000 of them are drawn, at random. `domain`: of
+        this one alone.
 
         Do it again when the index has grown. Raises UsageError for data without images of that split, and for an
         empty index.
         """
-        images = calibration_images(data, split, data_root or Workspace.of_user().data_root)
+        images = calibration_images(data, split, domain, data_root or Workspace.of_user().data_root)
         with self._changing() as writer:
             self.state = writer.state
             if not len(self):
@@ -378,9 +433,18 @@ class Index:
                 advance(len(images))
             classes = [self.state.ids_of_class(label, domain) for _, label, domain in images]
             exclude = self._with_same_files(queries, classes)
-            scores = self.search(vectors, k=1, exclude=exclude, exact=True).frame["similarity"].sort()
-            record = NoMatchRecord(data=data, split=split, rows=len(self), scores=tuple(scores))
-            writer.commit(self.manifest.segments, no_match=record)
+            found = self.search(vectors, k=1, exclude=exclude, exact=True).frame.sort("similarity")
+            numbers = {each: number for number, each in enumerate(dict.fromkeys(image[1:] for image in images))}
+            record = NoMatchRecord(
+                data=data,
+                split=split,
+                domain=domain,
+                rows=len(self),
+                scores=tuple(found["similarity"]),
+                classes=tuple(numbers[images[query][1:]] for query in found["query"]),
+            )
+            if record != writer.state.manifest.no_match:
+                writer.commit(self.manifest.segments, no_match=record)
             return record
 
     def compact(self) -> None:
@@ -397,6 +461,13 @@ class Index:
                 self.state = writer.state
 
 
+def _fit_first(writer: Writer) -> None:
+    """To its images, as soon as there are enough."""
+    fit = writer.state.manifest.fit
+    if fit is not None and fit.rows == 0 and writer.has_enough:
+        writer.fit()
+
+
 def _progress(images: int, shown: bool) -> AbstractContextManager[Advance]:
     return track("index", images, "images") if shown else nullcontext(lambda n: None)
 
@@ -406,25 +477,3 @@ def _queries(given: Images | Sequence[Query]) -> Sequence[Query]:
     if isinstance(given, Sequence) and given and isinstance(given[0], Query):
         return given  # type: ignore[return-value]
     return [Query(image.name, [image]) for image in list_images(given)]  # type: ignore[arg-type]
-
-
-def _pairs(state: State, exclude: Sequence[Collection[str]]) -> list[np.ndarray]:
-    """Of each segment, (P, 2) int64 pairs of a query and a row that is not for it."""
-    pairs = [(query, image) for query, ids in enumerate(exclude) for image in ids]
-    wanted = pl.DataFrame(pairs, schema={"query": pl.Int64, "id": pl.String}, orient="row")
-    found = []
-    for segment in state.segments if pairs else ():
-        rows = segment.frame.select("id").with_row_index("row")
-        found.append(wanted.join(rows, on="id").select("query", pl.col("row").cast(pl.Int64)).to_numpy())
-    return found or [NO_PAIRS] * len(state.segments)
-
-
-def _with_columns(state: State, found: pl.DataFrame) -> pl.DataFrame:
-    """Hits, with their ranks and the columns of the index."""
-    ranked = found.with_row_index("place").with_columns(rank=pl.int_range(1, pl.len() + 1).over("query"))
-    columns = [pl.DataFrame(schema={"place": pl.UInt32})]
-    for number, segment in enumerate(state.segments):
-        of_segment = ranked.filter(pl.col("segment") == number)
-        columns.append(of_segment.select("place").hstack(segment.frame[of_segment["row"].to_numpy()].drop("id")))
-    joined = ranked.join(pl.concat(columns, how="diagonal"), on="place", how="left").sort("place")
-    return joined.select(*FIRST, pl.all().exclude(*FIRST, "place", "segment", "row"))

@@ -23,10 +23,12 @@ from probe.validation import Strict, describe
 
 FILE = "manifest.json"
 LARGEST = 64 << 20  # bytes that no manifest has
-OWN = re.compile(r"\.?\d{6,}(\.(removed-)?\d{6,})?\.(npy|parquet|faiss)(\.[^.]*-\d+)?")
+OUTGROWN = 0.95  # of what it kept: below, some points of mMP@5 are lost (docs/search.md)
+OWN = re.compile(r"\.?\d{6,}(\.(removed-)?\d{6,}|\.wider|\.projection)?\.(npy|parquet|faiss)(\.[^.]*-\d+)?")
 """The names that a writer of an index gives, temporary ones too."""
 
 Name = Annotated[str, Field(pattern=r"^\d{6,}(\.(removed-)?\d{6,})?$")]
+ProjectionName = Annotated[str, Field(pattern=r"^\d{6,}\.projection$")]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 VectorType = Literal["float32", "float16"]
 
@@ -83,12 +85,18 @@ class ApproximateRecord(Strict):
 
 
 class SegmentRecord(Strict):
-    """Vectors in `name`.npy and the columns of the same rows, ordered by id, in `name`.parquet."""
+    """Vectors in `name`.npy and the columns of the same rows, ordered by id, in `name`.parquet.
+
+    Where the index has a projection of its own, what it projects is in `name`.wider.npy.
+    """
 
     name: Name
     rows: PositiveInt
     vectors: Digest
     columns: Digest
+    wider: Digest | None = None
+    kept: Annotated[float, Field(ge=0)] | None = None
+    """Of the squared lengths of the wider vectors, what the projection has kept: the mean of all rows."""
     removed: RemovedRecord | None = None
     approximate: ApproximateRecord | None = None
 
@@ -100,7 +108,21 @@ class SegmentRecord(Strict):
     def files(self) -> list[str]:
         removed = [f"{self.removed.name}.npy"] if self.removed else []
         approximate = [f"{self.approximate.name}.faiss"] if self.approximate else []
-        return [f"{self.name}.npy", f"{self.name}.parquet", *removed, *approximate]
+        wider = [f"{self.name}.wider.npy"] if self.wider else []
+        return [f"{self.name}.npy", f"{self.name}.parquet", *wider, *removed, *approximate]
+
+
+class FitRecord(Strict):
+    """The last step of the head, fitted to the images of the index: a projection of wider vectors, in `name`.npy."""
+
+    name: ProjectionName
+    digest: Digest
+    width: PositiveInt
+    """Dimensions of what it projects."""
+    rows: NonNegativeInt
+    """That it was fitted to; 0 while it is the head's own, as there were not enough."""
+    kept: Annotated[float, Field(ge=0)] = 0.0
+    """Of the squared lengths of those, what it keeps."""
 
 
 class NoMatchRecord(Strict):
@@ -108,16 +130,22 @@ class NoMatchRecord(Strict):
 
     data: str
     split: str
+    domain: str | None = None
+    """The one that all queries are of."""
     rows: PositiveInt
     """Of the index when it was calibrated."""
     scores: tuple[FiniteFloat, ...]
     """Of each query, ascending."""
+    classes: tuple[NonNegativeInt, ...] = ()
+    """Of the same queries, by number; of none where it was calibrated before classes counted."""
 
     @property
     def promise(self) -> str:
+        of = f"{self.data} ({', '.join(filter(None, (self.split, self.domain)))})"
         return (
-            f"calibrated on {len(self.scores):,} queries of {self.data} ({self.split}) among {self.rows:,} rows: the "
-            "promise is of queries like these of which the index has nothing, and of an index of these rows"
+            f"calibrated on {len(self.scores):,} queries of {len(set(self.classes)):,} classes of {of} among "
+            f"{self.rows:,} rows: the promise is of queries of classes like these of which the index has nothing, and "
+            "of an index of these rows"
         )
 
 
@@ -131,6 +159,8 @@ class IndexManifest(Strict):
     dtype: VectorType
     embedder: EmbedderRecord | None = None
     """None for an index of vectors that were made elsewhere."""
+    fit: FitRecord | None = None
+    """None for an index of the vectors that its embedder gives."""
     sources: tuple[SourceRecord, ...] = ()
     segments: tuple[SegmentRecord, ...] = ()
     no_match: NoMatchRecord | None = None
@@ -138,6 +168,32 @@ class IndexManifest(Strict):
     @property
     def rows(self) -> int:
         return sum(segment.live for segment in self.segments)
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether it has a threshold for the rows that it has now."""
+        record = self.no_match
+        return record is not None and record.rows == self.rows and len(record.classes) == len(record.scores)
+
+    @property
+    def is_fitted(self) -> bool:
+        """Whether its projection was fitted to the rows that it has: then they are of the same commit."""
+        made = [f"{segment.name}.projection" for segment in self.segments]
+        return self.fit is not None and self.fit.rows == self.rows and made == [self.fit.name]
+
+    @property
+    def outgrown(self) -> bool:
+        """Whether so much has come that its projection does not keep, that it should be fitted again."""
+        if self.fit is None or not self.segments:
+            return False
+        kept = sum((segment.kept or 0) * segment.rows for segment in self.segments)
+        return kept < OUTGROWN * self.fit.kept * sum(segment.rows for segment in self.segments)
+
+    @property
+    def files(self) -> list[str]:
+        """All that the index has, but for the manifest itself."""
+        projection = [f"{self.fit.name}.npy"] if self.fit else []
+        return [*projection, *(file for segment in self.segments for file in segment.files)]
 
     @property
     def roots(self) -> dict[str, Path]:
@@ -173,9 +229,8 @@ def read_manifest(folder: Path) -> IndexManifest:
 
 def sweep(folder: Path, manifest: IndexManifest) -> None:
     """Removes what an index's writers have left that the manifest does not name."""
-    named = {file for segment in manifest.segments for file in segment.files}
     for file in folder.iterdir():
-        if OWN.fullmatch(file.name) and file.name not in named:
+        if OWN.fullmatch(file.name) and file.name not in manifest.files:
             file.unlink(missing_ok=True)
 
 

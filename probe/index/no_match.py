@@ -1,13 +1,15 @@
-"""Which hits are none: a threshold of similarity by split conformal prediction (Vovk, Gammerman and Shafer 2005).
+"""Which hits are none: a threshold of similarity by conformal prediction, of whose queries classes are exchangeable.
 
-Of n calibration queries that the index has nothing of, the best similarities are known. The threshold is the
-⌈(n + 1)(1 - rate)⌉-th smallest of them: a further query of their kind, exchangeable with them, surpasses it with a
-probability of at most `rate`, whatever the similarities are distributed like.
+Of calibration queries that the index has nothing of, the best similarities are known. Images of one class are alike, so
+that what a further query is exchangeable with are classes, not queries (hierarchical conformal prediction: Lee, Barber
+and Willett 2023). With K classes, each query weighs 1 / (K + 1) over the queries of its class; the threshold is the
+smallest similarity up to which the weights sum to 1 - rate: a query of a further class surpasses it with a probability
+of at most `rate`, whatever the similarities are distributed like.
 
     threshold(state, 0.05)
 """
 
-import math
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,19 +22,23 @@ from probe.errors import UsageError
 from probe.index.state import State
 
 MOST = 1000  # calibration queries
+ROUNDING = 1e-9
 
 
-def conformal_threshold(scores: Sequence[float], rate: float) -> float:
-    """Of ascending scores (n,). Raises UsageError for a rate that they are too few for, or that is none."""
+def conformal_threshold(scores: Sequence[float], classes: Sequence[int], rate: float) -> float:
+    """Of ascending scores (n,) and the class of each, by number. Raises UsageError for a rate that the classes are too
+    few for, or that is none."""
     if not 0 < rate < 1:
         raise UsageError(f"a false-match rate of {rate:g} cannot be promised; name one between 0 and 1, as 0.05.")
-    rank = math.ceil((len(scores) + 1) * (1 - rate) - 1e-9)
-    if rank > len(scores):
+    sizes = Counter(classes)
+    weights = np.array([1 / (len(sizes) + 1) / sizes[each] for each in classes])
+    reached = np.flatnonzero(weights.cumsum() >= 1 - rate - ROUNDING)
+    if not len(reached):
         raise UsageError(
-            f"{len(scores):,} calibration queries cannot promise a rate of {rate:g}; name one of "
-            f"{1 / (len(scores) + 1):.2g} or more, or calibrate on more."
+            f"calibration queries of {len(sizes):,} classes cannot promise a rate of {rate:g}; name one of "
+            f"{1 / (len(sizes) + 1):.2g} or more, or calibrate on more classes."
         )
-    return scores[max(rank, 1) - 1]
+    return scores[int(reached[0])]
 
 
 def threshold(state: State, rate: float) -> float:
@@ -42,18 +48,26 @@ def threshold(state: State, rate: float) -> float:
         raise UsageError(
             f"{state.folder} is not calibrated, so nothing is known of false matches; use `probe index calibrate`."
         )
+    if len(record.classes) != len(record.scores):
+        raise UsageError(f"{state.folder} was calibrated before classes counted; calibrate it again.")
     if record.rows != state.manifest.rows:
         raise UsageError(
             f"{state.folder} was calibrated with {record.rows:,} rows and has {state.manifest.rows:,}; calibrate it "
             "again, as the best of more rows is more similar."
         )
-    return conformal_threshold(record.scores, rate)
+    return conformal_threshold(record.scores, record.classes, rate)
 
 
-def calibration_images(data: str, split: str, data_root: Path) -> list[tuple[GivenImage, str, str]]:
-    """Queries of a data set, at most MOST, with label and domain. Raises UsageError where there are none."""
+def calibration_images(data: str, split: str, domain: str | None, data_root: Path) -> list[tuple[GivenImage, str, str]]:
+    """Queries of a data set, or of one domain of it, at most MOST, with label and domain. Raises UsageError where there
+    are none."""
     manifest = resolve_data(data, data_root)
     rows = manifest.frame.filter((pl.col("split") == split) & pl.col("role").is_in(["query", "both"]))
+    if domain is not None:
+        known = rows["domain"].unique().sort().to_list()
+        rows = rows.filter(pl.col("domain") == domain)
+        if known and rows.is_empty():
+            raise UsageError(f"{data} has no queries of a domain '{domain}'; its domains are: {', '.join(known)}.")
     rows = rows.unique(["source", "image"], keep="first", maintain_order=True)
     if rows.is_empty():
         raise UsageError(f"{data} has no queries in its split '{split}'; name other data or another split.")

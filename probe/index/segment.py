@@ -17,9 +17,11 @@ import polars as pl
 from probe.errors import ProbeError
 from probe.index.files import CheckedFile, npy_blocks, write_file
 from probe.index.manifest import RemovedRecord, SegmentRecord, VectorType
+from probe.index.projection import Projection
 from probe.search import UNIT, Vectors
 
-READ = 65_536  # rows copied at once
+READ = 16_384  # rows copied at once
+WIDER = "float16"
 
 
 class Segment:
@@ -32,6 +34,7 @@ class Segment:
         self.record = record
         self._vectors = CheckedFile(folder / f"{record.name}.npy", record.vectors)
         self._columns = CheckedFile(folder / f"{record.name}.parquet", record.columns)
+        self._wider = CheckedFile(folder / f"{record.name}.wider.npy", record.wider) if record.wider else None
         removed = record.removed
         self._removed = CheckedFile(folder / f"{removed.name}.npy", removed.digest) if removed else None
         self._structure: Any = None
@@ -47,6 +50,11 @@ class Segment:
     def vectors(self) -> np.ndarray:
         """(N, d), mapped from disk."""
         return self._vectors.array()
+
+    @cached_property
+    def embeddings(self) -> np.ndarray:
+        """(N, m), mapped from disk: what was put, before it was projected, where it is."""
+        return self._wider.array() if self._wider else self.vectors
 
     @cached_property
     def is_unit(self) -> bool:
@@ -82,39 +90,50 @@ class Segment:
 
     @property
     def part(self) -> tuple[pl.DataFrame, Vectors]:
-        """Columns and vectors of the rows that are there."""
+        """Columns and embeddings of the rows that are there."""
         rows = self.rows
-        return self.frame[rows], Vectors(self.vectors, None if len(rows) == len(self) else rows)
+        return self.frame[rows], Vectors(self.embeddings, None if len(rows) == len(self) else rows)
 
     def check(self) -> None:
         """Reads every byte. Raises ProbeError for a file that is not what was written."""
-        for file in (self._vectors, self._columns, self._removed, self.approximate):
+        for file in (self._vectors, self._columns, self._wider, self._removed, self.approximate):
             if file:
                 file.check()
-        if self.vectors.shape[0] != len(self) or self.frame.height != len(self):
+        if {len(self.vectors), len(self.embeddings), self.frame.height} != {len(self)}:
             raise ProbeError(f"{self._vectors.path}: its files disagree on the number of rows; restore a copy.")
+
+    def find(self, ids: pl.Series) -> np.ndarray:
+        """(n,) int64: the row of each of these ids, -1 where it is not there."""
+        own = self.frame["id"]
+        rows = np.minimum(own.search_sorted(ids).to_numpy().astype(np.int64), len(own) - 1)
+        return np.where((own.gather(rows) == ids).to_numpy() & self.live[rows], rows, -1)
 
     def rows_of(self, ids: pl.Series) -> np.ndarray:
         """(n,) int64, ascending: the rows, of those that are there, with one of these ids."""
-        rows = self.frame.select(pl.col("id").is_in(ids.implode())).to_series().to_numpy()
-        return np.flatnonzero(rows & self.live)
+        rows = np.unique(self.find(ids))
+        return rows[rows >= 0]
 
 
 def write_segment(
-    folder: Path, name: str, parts: Sequence[tuple[pl.DataFrame, Vectors]], dtype: VectorType
+    folder: Path,
+    name: str,
+    parts: Sequence[tuple[pl.DataFrame, Vectors]],
+    dtype: VectorType,
+    projection: Projection | None,
 ) -> SegmentRecord:
-    """Writes rows that come in parts, each of columns (n, ...) and vectors (n, d), as one segment, ordered by id.
+    """Writes rows that come in parts, each of columns (n, ...) and embeddings (n, m), as one segment, ordered by id.
 
-    No id is there twice. Raises ProbeError where the disk does not take it.
+    Their vectors are the embeddings, or what the projection makes of them, which are then kept beside. No id is there
+    twice. Raises ProbeError where the disk does not take it.
     """
     frame = pl.concat([frame for frame, _ in parts], how="diagonal")
     order = frame.select(pl.col("id").arg_sort()).to_series().to_numpy().astype(np.int64)
     ends = np.cumsum([len(frame) for frame, _ in parts])
 
-    def blocks() -> Iterator[np.ndarray]:
+    def embeddings(dtype: str) -> Iterator[np.ndarray]:
         for start in range(0, len(order), READ):
             some = order[start : start + READ]
-            block = np.empty((len(some), dim), dtype)
+            block = np.empty((len(some), width), dtype)
             part = np.searchsorted(ends, some, side="right")
             for number in np.unique(part):
                 here = part == number
@@ -123,12 +142,27 @@ def write_segment(
                 block[here] = vectors.take(positions).block(0, len(positions)).numpy()
             yield block
 
-    dim = parts[0][1].dim
-    vectors = write_file(folder / f"{name}.npy", npy_blocks(np.dtype(dtype), (len(order), dim), blocks()))
+    def write(path: Path, dtype: str, dim: int, blocks: Iterator[np.ndarray]) -> str:
+        return write_file(path, npy_blocks(np.dtype(dtype), (len(order), dim), blocks))
+
+    width, wider, lengths = parts[0][1].dim, None, []
+
+    def projected(projection: Projection) -> Iterator[np.ndarray]:
+        for block in embeddings(WIDER):
+            found, left = projection.with_lengths(block)
+            lengths.append(left)
+            yield found
+
+    if projection is None:
+        vectors = write(folder / f"{name}.npy", dtype, width, embeddings(dtype))
+    else:
+        wider = write(folder / f"{name}.wider.npy", WIDER, width, embeddings(WIDER))
+        vectors = write(folder / f"{name}.npy", dtype, len(projection.matrix), projected(projection))
+    kept = float(np.mean(np.square(np.concatenate(lengths)))) if lengths else None
     content = io.BytesIO()
     frame[order].write_parquet(content, statistics=False)
     columns = write_file(folder / f"{name}.parquet", [content.getbuffer()])
-    return SegmentRecord(name=name, rows=len(order), vectors=vectors, columns=columns)
+    return SegmentRecord(name=name, rows=len(order), vectors=vectors, columns=columns, wider=wider, kept=kept)
 
 
 def without(segment: Segment, rows: np.ndarray, folder: Path, state: int) -> SegmentRecord | None:

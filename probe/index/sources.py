@@ -17,15 +17,13 @@ from probe.data import (
     MANIFESTS,
     SAMPLE,
     Manifest,
-    content_digest,
     has_image,
     image_folder,
     is_known,
-    read_image,
     resolve_data,
 )
 from probe.embed import named_images
-from probe.errors import ProbeError, UsageError, first_line
+from probe.errors import UsageError
 from probe.index.manifest import SourceRecord
 
 STDIN = "-"
@@ -83,17 +81,8 @@ def place_of(image: str, source: str | None, roots: dict[str, Path]) -> tuple[Pa
     return roots[source], image[len(source) + 1 :]
 
 
-def content_of(image: str, place: tuple[Path, str]) -> tuple[int, int]:
-    """Bytes and digest of an image file. Raises ProbeError for one that cannot be read."""
-    try:
-        content = read_image(*place)
-    except (OSError, KeyError) as error:
-        raise ProbeError(f"{image} cannot be read ({first_line(error)}); mend that and start again.") from error
-    return len(content), content_digest(content)
-
-
 def _folder(path: Path) -> Listing:
-    manifest = image_folder(path)
+    manifest = image_folder(path, to_fit=False)
     record = SourceRecord(kind="folder", named=str(path), roots={path.name: str(path)})
     return Listing(record, _with_ids(manifest.frame.select("image", "source", "label", "domain")))
 

@@ -4,7 +4,7 @@ state = State.read(Path("photos.index"))
 state.vectors(["photos/a.jpg"])
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +15,7 @@ import polars as pl
 
 from probe.errors import ProbeError, UsageError
 from probe.index.manifest import IndexManifest, SegmentRecord, read_manifest
+from probe.index.projection import Projection
 from probe.index.segment import Segment
 
 
@@ -23,6 +24,8 @@ class State:
     folder: Path
     manifest: IndexManifest
     segments: list[Segment]
+    projection: Projection | None
+    """Of the embedder's vectors to those of the index, where it has one."""
 
     @classmethod
     def read(cls, folder: Path) -> Self:
@@ -30,7 +33,8 @@ class State:
         manifest = read_manifest(folder)
         while True:
             try:
-                return cls(folder, manifest, [Segment(folder, record) for record in manifest.segments])
+                segments = [Segment(folder, record) for record in manifest.segments]
+                return cls(folder, manifest, segments, Projection(folder, manifest.fit) if manifest.fit else None)
             except FileNotFoundError as error:  # of a writer, since the manifest was read
                 before, manifest = manifest, read_manifest(folder)
                 if manifest == before:
@@ -43,7 +47,10 @@ class State:
         def segment(record: SegmentRecord) -> Segment:
             return opened.get(record) or Segment(self.folder, record)
 
-        return State(self.folder, manifest, [segment(record) for record in manifest.segments])
+        projection = self.projection if manifest.fit == self.manifest.fit else None
+        if projection is None and manifest.fit:
+            projection = Projection(self.folder, manifest.fit)
+        return State(self.folder, manifest, [segment(record) for record in manifest.segments], projection)
 
     @property
     def is_approximate(self) -> bool:
@@ -67,8 +74,12 @@ class State:
 
     def ids_where(self, column: str, values: Sequence[str] | Sequence[int]) -> pl.Series:
         """(n,) Of all rows that have one of these values in a column."""
-        frames = [segment.frame.filter(segment.live) for segment in self.segments if column in segment.frame.columns]
-        found = [frame.filter(pl.col(column).is_in(values))["id"] for frame in frames]
+        there = [segment for segment in self.segments if column in segment.frame.columns]
+        found = []
+        for segment in there:
+            wanted = pl.Series(values, dtype=segment.frame.schema[column])
+            is_one = segment.frame[column].is_in(wanted.implode()).fill_null(False).to_numpy()
+            found.append(segment.frame["id"].filter(pl.Series(is_one & segment.live)))
         return pl.concat([pl.Series("id", [], pl.String), *found])
 
     def ids_of_class(self, label: str, domain: str) -> list[str]:
@@ -82,15 +93,26 @@ class State:
 
     def vectors(self, ids: Sequence[str]) -> np.ndarray:
         """(n, d) float32. Raises UsageError for ids that are not there."""
-        found = np.empty((len(ids), self.manifest.dim), np.float32)
-        wanted = pl.DataFrame({"id": pl.Series("id", list(ids), pl.String)}).with_row_index("position")
+        return self._of_each(ids, lambda segment: segment.vectors, self.manifest.dim)
+
+    def embeddings(self, ids: Sequence[str]) -> np.ndarray:
+        """(n, m) float32: what was put, before it was projected, where it is."""
+        return self._of_each(ids, lambda segment: segment.embeddings, self.width)
+
+    @property
+    def width(self) -> int:
+        """Dimensions of what is put."""
+        return self.manifest.fit.width if self.manifest.fit else self.manifest.dim
+
+    def _of_each(self, ids: Sequence[str], values: Callable[[Segment], np.ndarray], width: int) -> np.ndarray:
+        found = np.empty((len(ids), width), np.float32)
+        wanted = pl.Series("id", list(ids), pl.String)
         missing = np.ones(len(ids), bool)
         for segment in self.segments:
-            rows = segment.frame.select("id").with_row_index("row").filter(segment.live)
-            both = wanted.join(rows, on="id")
-            positions = both["position"].to_numpy()
-            found[positions] = segment.vectors[both["row"].to_numpy()]
-            missing[positions] = False
+            rows = segment.find(wanted)
+            there = rows >= 0
+            found[there] = values(segment)[rows[there]]
+            missing[there] = False
         if missing.any():
             more = f", and not {missing.sum() - 1:,} more" if missing.sum() > 1 else ""
             raise UsageError(

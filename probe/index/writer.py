@@ -19,7 +19,8 @@ import polars as pl
 from feature_cache import writer_lock
 from probe.errors import UsageError
 from probe.index.manifest import SegmentRecord, SourceRecord, read_manifest, sweep
-from probe.index.segment import Segment, without, write_segment
+from probe.index.projection import ENOUGH, Projection, principal_components, write_projection
+from probe.index.segment import READ, Segment, without, write_segment
 from probe.index.state import State
 from probe.search import Vectors
 
@@ -41,7 +42,7 @@ class Writer:
         self.state = state
 
     def put(self, frame: pl.DataFrame, vectors: np.ndarray) -> None:
-        """Rows of columns (n, ...) and vectors (n, d) take the place of those with their ids, or are added.
+        """Rows of columns (n, ...) and embeddings (n, m) take the place of those with their ids, or are added.
 
         They become one segment, and with it those before it that are not larger, so that there are always few; what has
         an approximate structure stays as it is. Raises UsageError for what cannot be rows of this index.
@@ -66,6 +67,31 @@ class Writer:
         segments = self.state.segments
         if anew or len(segments) > 1 or any(segment.record.removed for segment in segments):
             self.commit([self._write([segment.part for segment in segments])] if segments else [])
+
+    def fit(self) -> None:
+        """Fits the projection to all rows, which become one segment, without an approximate structure.
+
+        What was known of false matches is forgotten. Nothing is done where it was fitted to these very rows. Raises
+        UsageError where there are too few.
+        """
+        manifest, segments = self.state.manifest, self.state.segments
+        if manifest.is_fitted:
+            return
+        if not self.has_enough:
+            raise UsageError(
+                f"{self.state.folder} has {manifest.rows:,} rows, and {manifest.dim} dimensions are fitted to "
+                f"{ENOUGH * manifest.dim:,} or more; add images first."
+            )
+        parts = [segment.part for segment in segments]
+        matrix = principal_components((block for _, embeddings in parts for block in _blocks(embeddings)), manifest.dim)
+        record = write_projection(self.state.folder, f"{self._next:06d}.projection", matrix, manifest.rows)
+        segment = self._write(parts, Projection(self.state.folder, record))
+        self.commit([segment], fit=record.model_copy(update={"kept": segment.kept}), no_match=None)
+
+    @property
+    def has_enough(self) -> bool:
+        """Rows to be fitted to."""
+        return self.state.manifest.rows >= ENOUGH * self.state.manifest.dim
 
     def register(self, records: Iterable[SourceRecord]) -> None:
         """Sources are known before their images are there, so that `update` goes on with what an `add` has left.
@@ -110,8 +136,11 @@ class Writer:
     def _next(self) -> int:
         return self.state.manifest.state + 1
 
-    def _write(self, parts: Sequence[tuple[pl.DataFrame, Vectors]]) -> SegmentRecord:
-        return write_segment(self.state.folder, f"{self._next:06d}", parts, self.state.manifest.dtype)
+    def _write(
+        self, parts: Sequence[tuple[pl.DataFrame, Vectors]], projection: Projection | None = None
+    ) -> SegmentRecord:
+        name, dtype = f"{self._next:06d}", self.state.manifest.dtype
+        return write_segment(self.state.folder, name, parts, dtype, projection or self.state.projection)
 
     def _segments_without(self, ids: pl.Series) -> list[SegmentRecord]:
         """The segments once the rows with these ids, as far as they are there, are removed."""
@@ -124,10 +153,10 @@ class Writer:
 
     def _require(self, frame: pl.DataFrame, vectors: np.ndarray) -> None:
         ids, manifest = frame["id"], self.state.manifest
-        if vectors.shape != (len(frame), manifest.dim) or vectors.dtype.kind != "f":
+        if vectors.shape != (len(frame), self.state.width) or vectors.dtype.kind != "f":
             raise UsageError(
                 f"vectors are {vectors.dtype} of shape {vectors.shape}; those of {self.state.folder} are floats of "
-                f"shape ({len(frame)}, {manifest.dim})."
+                f"shape ({len(frame)}, {self.state.width})."
             )
         if ids.null_count() or (ids == "").any() or ids.str.contains("\0", literal=True).any():
             raise UsageError("an id is empty or has a NUL; give each row a text of its own.")
@@ -143,6 +172,11 @@ class Writer:
         for name, kind in self.state.schema.items():
             if name in frame.columns and frame.schema[name] != kind:
                 raise UsageError(f"the column '{name}' holds {frame.schema[name]}, in the index {kind}; convert it.")
+
+
+def _blocks(vectors: Vectors) -> Iterator[np.ndarray]:
+    for start in range(0, len(vectors), READ):
+        yield vectors.block(start, min(start + READ, len(vectors))).numpy()
 
 
 def require_distinct(ids: pl.Series) -> None:

@@ -38,7 +38,7 @@ class Blocks:
     pairs: int = 2**15  # numbers of the pairs that are scored at once
     float64: int = 256  # queries of one product in float64, with as many index rows as give 2^22 numbers
     compiled: int = 2**34  # products from which on the kernel is worth its second of compiling
-    few: int = 32  # queries for which it is not worth packing the rows
+    few: int = 16  # queries, up to which the workers share the rows and not the queries, and the kernel is not worth it
 
     def rows_of_chunk(self, dim: int) -> int:
         """How many index rows are read at once; whole groups."""
@@ -84,7 +84,7 @@ class QueryBatch:
     def _kernel(self) -> Kernel | None:
         """Where the work is worth it, and a group is whole panels."""
         products = len(self.queries) * len(self.index) * self.index.dim
-        if len(self.queries) < self.blocks.few or products < self.blocks.compiled:
+        if len(self.queries) <= self.blocks.few or products < self.blocks.compiled:
             return None
         kernel = load()
         return kernel if kernel and self.group % kernel.panel == 0 else None

@@ -30,16 +30,36 @@ def propose(batch: QueryBatch, advance: Callable[[int], None]) -> tuple[np.ndarr
         # as many parts for each worker, of one size
         size = -(-len(batch.queries) // (count * -(-len(batch.queries) // (count * blocks.queries))))
         parts = [_Part(batch, start, stop) for start, stop in ranges(len(batch.queries), size)]
+        if by_rows := len(batch.queries) <= blocks.few:  # each worker has all queries, and some rows of a chunk
+            parts = [_Part(batch, 0, len(batch.queries)) for _ in range(count)]
         for start, stop in _chunks(batch):
             rows = _index_rows(batch, start, stop, run)
             packed = batch.kernel.pack(rows) if batch.kernel else None
-            compared = run(
-                lambda part, rows=rows, packed=packed, start=start, stop=stop: part.compare(rows, packed, start, stop),
-                parts,
-            )
-            for part in compared:
-                advance((stop - start) * len(part.rows))
-    return _rank(batch, parts)
+            work = [(rows, packed, start, stop)] * len(parts)
+            if by_rows:
+                work = _divided(rows, start, stop, batch.group, count)
+            for _ in run(lambda each: each[0].compare(*each[1]), list(zip(parts, work, strict=False))):
+                pass
+            advance((stop - start) * len(batch.queries))
+    return _rank(batch, [_together(parts)] if by_rows else parts)
+
+
+def _divided(
+    rows: torch.Tensor, start: int, stop: int, group: int, count: int
+) -> list[tuple[torch.Tensor, None, int, int]]:
+    """Index rows `start` to `stop`, and their padding, as at most `count` ranges of whole groups."""
+    step = -(-len(rows) // (group * count)) * group
+    return [(rows[at : at + step], None, start + at, min(stop, start + at + step)) for at in range(0, len(rows), step)]
+
+
+def _together(parts: "list[_Part]") -> "_Part":
+    """What several parts have found for the same queries among different rows, as one."""
+    whole = parts[0]
+    values, rows = (torch.cat(found, dim=1) for found in ([p.best for p in parts], [p.best_rows for p in parts]))
+    best, at = values.topk(whole.width, dim=1)
+    let_go = [part.let_go for part in parts] + [values.scatter(1, at, -INF).amax(1)]
+    whole.best, whole.best_rows, whole.let_go = best, rows.gather(1, at), torch.stack(let_go).amax(0)
+    return whole
 
 
 def _chunks(batch: QueryBatch) -> Iterator[tuple[int, int]]:
@@ -118,6 +138,8 @@ class _Part:
     def _maxima(self, rows: torch.Tensor, count: int) -> torch.Tensor:
         """(q, groups) The greatest product in each group of index rows; those from `count` on are padding."""
         size, group = self.batch.blocks.product, self.batch.group
+        if len(self.rows) <= self.batch.blocks.few:
+            return self._maxima_by_query(rows, count)
         products = self.batch.buffer("products", size, len(self.rows))
         maxima = self.batch.buffer("maxima", len(rows) // group, len(self.rows))
         for first, last in ranges(len(rows), size):
@@ -136,6 +158,17 @@ class _Part:
         kernel.maxima(packed, self.rows, group, torch.get_num_threads(), maxima)
         if count < len(rows):  # the last group, without the padding
             maxima[:, -1] = (self.rows @ rows[len(rows) - group : count].T).amax(1)
+        return maxima
+
+    def _maxima_by_query(self, rows: torch.Tensor, count: int) -> torch.Tensor:
+        """As `_maxima`, each query's products side by side: two to three times as fast where there are few queries."""
+        size, group, queries = self.batch.blocks.product, self.batch.group, len(self.rows)
+        maxima = self.batch.buffer("maxima", queries, len(rows) // group)
+        for first, last in ranges(len(rows), size):
+            here = self.batch.buffer("products", queries, last - first)
+            torch.mm(self.rows, rows[first:last].T, out=here)  # (q, D) @ (D, n)
+            here[:, max(0, count - first) :] = -INF
+            torch.amax(here.view(queries, -1, group), 2, out=maxima[:, first // group : last // group])
         return maxima
 
     def _all_scores(self, first: int, last: int, rows: torch.Tensor, count: int) -> torch.Tensor:

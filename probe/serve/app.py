@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Annotated, Any
 
-import numpy as np
 from fastapi import Depends, FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from jinja2 import ChainableUndefined, Environment
@@ -26,8 +25,8 @@ from probe.serve.guard import Guard
 from probe.serve.limits import Limits
 from probe.serve.measures import Measures
 from probe.serve.refusals import Refused
-from probe.serve.searches import Search, Searches, is_calibrated
-from probe.serve.service import LARGEST, SMALLEST, Service
+from probe.serve.searches import Search, Searches
+from probe.serve.service import LARGEST, SMALLEST, Embedded, Service
 from probe.serve.uploads import Uploads
 from probe.serve.work import Work, answer
 
@@ -98,7 +97,7 @@ def create_app(
     ) -> Asked:
         return Asked(k, where or None, Box.parse(box) if box else None)
 
-    async def found(name: str, query: np.ndarray | str, asked: Asked, exclude: frozenset[str], began: float) -> Found:
+    async def found(name: str, query: Embedded | str, asked: Asked, exclude: frozenset[str], began: float) -> Found:
         search = Search(query, asked.k, asked.where, exclude)
         hits = await answer(searches.submit(search), limits.seconds)
         rows = [answers.hit(row) for row in hits.drop("query").to_dicts()]
@@ -152,7 +151,7 @@ def create_app(
         """The rows that are nearest to a row of the index, or to a part of its image."""
         began = time.perf_counter()
         exclude = await work.run(service.same_as_row, id) if exclude_self else frozenset()
-        query = await work.run(service.vector_of_part, id, asked.box) if asked.box else id
+        query = await work.run(service.embedded_part, id, asked.box) if asked.box else id
         return await found(id, query, asked, exclude, began)
 
     @app.post("/api/search", tags=["search"], openapi_extra={"requestBody": IMAGE_BODY | {"required": True}})
@@ -166,8 +165,8 @@ def create_app(
         began = time.perf_counter()
         async with uploads.received(request) as content:
             exclude = await work.run(service.same_as_upload, content) if exclude_self else frozenset()
-            vector = await work.run(service.vector_of_upload, content, asked.box)
-        return await found(name, vector, asked, exclude, began)
+            query = await work.run(service.embedded_upload, content, asked.box)
+        return await found(name, query, asked, exclude, began)
 
     @app.get("/api/why", tags=["search"])
     async def why_row(id: Id, hit: HitId, box: BoxText = None) -> Why:
@@ -199,7 +198,7 @@ def create_app(
 
 def _promise(index: Index, rate: float | None) -> str | None:
     record = index.manifest.no_match
-    if rate is None or record is None or not is_calibrated(index):
+    if rate is None or record is None or not index.manifest.is_calibrated:
         return None
     return f"No match: less similar than all but {rate:.2%} of queries that the index has nothing of; {record.promise}."
 

@@ -21,6 +21,8 @@ import polars as pl
 from probe.errors import ProbeError
 from probe.index import Index
 from probe.serve.limits import Limits
+from probe.serve.refusals import Refused
+from probe.serve.service import Embedded
 from probe.serve.work import busy
 
 TOGETHER = 64  # queries of one pass
@@ -29,18 +31,12 @@ RENEWED = 1.0  # seconds after which a newer state of the index is looked for
 
 @dataclass(frozen=True)
 class Search:
-    query: np.ndarray | str
-    """(d,) a vector, or the id of a row."""
+    query: Embedded | str
+    """An image, or the id of a row."""
     k: int
     where: str | None = None
     exclude: frozenset[str] = frozenset()
     """Ids that are not for it."""
-
-
-def is_calibrated(index: Index) -> bool:
-    """Whether it has a threshold for the rows that it has now."""
-    record = index.manifest.no_match
-    return record is not None and record.rows == len(index)
 
 
 Waiting = tuple[Search, "Future[pl.DataFrame]"]
@@ -109,16 +105,23 @@ class Searches:
     def _found(self, searches: Sequence[Search]) -> list[pl.DataFrame]:
         ids = [search.query for search in searches if isinstance(search.query, str)]
         rows = iter(self._index.vectors(ids) if ids else ())
-        vectors = np.stack([next(rows) if isinstance(search.query, str) else search.query for search in searches])
+        vectors = np.stack(
+            [next(rows) if isinstance(search.query, str) else self._vector(search.query) for search in searches]
+        )
         exclude = [search.exclude for search in searches]
         hits = self._index.search(
             vectors,
             searches[0].k,
             where=searches[0].where,
             exclude=exclude if any(exclude) else None,
-            false_match_rate=self._rate if is_calibrated(self._index) else None,
+            false_match_rate=self._rate if self._index.manifest.is_calibrated else None,
         )
         return [hits.of(number) for number in range(len(searches))]
+
+    def _vector(self, query: Embedded) -> np.ndarray:
+        if query.fit != self._index.manifest.fit:
+            raise Refused(503, "the index was fitted to its images anew in this moment; ask again.")
+        return query.vector
 
     def _renew(self) -> None:
         """Takes over what another process has changed. Where that cannot be read, the state that is open goes on."""

@@ -5,6 +5,7 @@ service.thumbnail("photos/a.jpg", px=320)       # WebP
 """
 
 import threading
+from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
 
@@ -15,7 +16,7 @@ from PIL import Image
 from probe.data import content_digest
 from probe.embed import Contributions, contributions
 from probe.errors import ProbeError, UsageError
-from probe.index import Box, Index
+from probe.index import Box, FitRecord, Index
 from probe.serve.failures import WrongHits, find_failures
 from probe.serve.limits import Limits
 from probe.serve.refusals import Refused
@@ -23,6 +24,16 @@ from probe.serve.uploads import decoded, part_of
 
 QUALITY = 80  # of a thumbnail
 SMALLEST, LARGEST = 16, 2048  # px of one
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """An image, as it is searched for."""
+
+    vector: np.ndarray
+    """(d,)."""
+    fit: FitRecord | None
+    """What its vector was projected by, where the index has a projection of its own."""
 
 
 class Service:
@@ -33,18 +44,19 @@ class Service:
         self._failures: tuple[int, WrongHits] | None = None
         self._finding = threading.Lock()
 
-    def vector_of_upload(self, content: bytes, box: Box | None) -> np.ndarray:
-        """(d,). Raises Refused for what is no image, or too large a one."""
+    def embedded_upload(self, content: bytes, box: Box | None) -> Embedded:
+        """Raises Refused for what is no image, or too large a one."""
         return self._embedded(part_of(decoded(content, self.limits), box, self.limits))
 
-    def vector_of_part(self, id: str, box: Box) -> np.ndarray:
-        """(d,) Of a part of an image of the index."""
+    def embedded_part(self, id: str, box: Box) -> Embedded:
+        """Of a part of an image of the index."""
         return self._embedded(part_of(self.image(id), box, self.limits))
 
-    def _embedded(self, image: Image.Image) -> np.ndarray:
+    def _embedded(self, image: Image.Image) -> Embedded:
         if self.index.manifest.embedder is None:
             raise Refused(409, "the vectors of this index were made elsewhere, so that no image can be; name a row.")
-        return self.index.embedder.encode(image)[0]
+        fit = self.index.manifest.fit  # before it is embedded: then it is of this one, or the search finds another
+        return Embedded(self.index.embedder.encode(image)[0], fit)
 
     def why_upload(self, content: bytes, box: Box | None, hit: str) -> tuple[Contributions, Contributions]:
         """Of the query and of the hit. Raises Refused for a backbone that cannot tell."""
@@ -54,7 +66,7 @@ class Service:
         return self._why(part_of(self.image(id), box, self.limits), hit)
 
     def _why(self, query: Image.Image, hit: str) -> tuple[Contributions, Contributions]:
-        image, vector = self.image(hit), self._embedded(query)
+        image, vector = self.image(hit), self._embedded(query).vector
         try:
             of_hit = contributions(self.index.embedder, image, vector)
             of_query = contributions(self.index.embedder, query, self.index.vectors([hit])[0])

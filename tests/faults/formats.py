@@ -36,7 +36,7 @@ from probe.index import Index
 from probe.recipes import read_recipe
 from probe.runs import ScoredFolder
 from tests.faults.process import as_command, captured, content
-from tests.faults.world import EVALUATE, INDEX, RUN, STORE, annotation_files, written_out
+from tests.faults.world import EVALUATE, FITTED, INDEX, RUN, STORE, annotation_files, written_out
 
 SCORE = f"evaluate {RUN} --data photos"
 VARYING = ("environment.json", "digests.json")  # hold times
@@ -116,10 +116,14 @@ def whole_store(path: Path) -> object:
     return found.ids, [column.tobytes() for column in columns], found.failed, found.spec
 
 
-def whole_index() -> object:
-    found = Index.open(INDEX)
-    ids = found.frame["id"].to_list()
-    return found.frame.rows(), found.vectors(ids).tobytes(), found.manifest
+def whole_indexes() -> object:
+    found = []
+    for path in (INDEX, FITTED):
+        index = Index.open(path)
+        ids, projection = index.frame["id"].to_list(), index.state.projection
+        vectors = index.vectors(ids).tobytes(), index.state.embeddings(ids).tobytes()
+        found.append((index.frame.rows(), vectors, projection and projection.matrix.tobytes(), index.manifest))
+    return found
 
 
 def merged_part() -> object:
@@ -243,10 +247,12 @@ OWN = {
         "data/fewer/curation.json",
         gives(lambda: read_manifest(Path("data/fewer/manifest.parquet")).frame.rows()),
     ),
-    "index": Format(f"{INDEX}/manifest.json", gives(whole_index)),
-    "index, vectors": Format(f"{INDEX}/??????.npy", gives(whole_index)),
-    "index, columns": Format(f"{INDEX}/*.parquet", gives(whole_index)),
-    "index, removed rows": Format(f"{INDEX}/*.removed-*.npy", gives(whole_index)),
+    "index": Format("*.index/manifest.json", gives(whole_indexes)),
+    "index, projection": Format(f"{FITTED}/*.projection.npy", gives(whole_indexes)),
+    "index, wider vectors": Format(f"{FITTED}/*.wider.npy", gives(whole_indexes)),
+    "index, vectors": Format("*.index/??????.npy", gives(whole_indexes)),
+    "index, columns": Format("*.index/*.parquet", gives(whole_indexes)),
+    "index, removed rows": Format(f"{INDEX}/*.removed-*.npy", gives(whole_indexes)),
     "tar index": Format("features/tars/*.index", gives(looked_up)),
     "speeds": Format("features/speeds.jsonl", says("cache list")),
 }

@@ -24,7 +24,7 @@ import h5py
 from tests.faults.damage import Case
 from tests.faults.formats import VARYING
 from tests.faults.process import Ended, Process, run, wait_until
-from tests.faults.world import EVALUATE, EXTRACT, IMPORT, INDEX, RUN, World, written_out
+from tests.faults.world import DISCRIMINANT, EVALUATE, EXTRACT, FITTED, IMPORT, INDEX, RUN, World, written_out
 
 IN_A_ROW = 3
 TIMES = re.compile(rb"\b[0-9.]+ (s|min|h|images/s|rows/s)\b")
@@ -70,8 +70,12 @@ COMMANDS: dict[str, Command] = {
     "cache verify": Command("cache verify"),
     "cache drop": Command("cache drop photos/descriptor --yes", "extracted", ("features",)),
     "index create": Command(f"index create new.index {RUN}", leaves=("new.index",)),
+    "index create, fitted": Command(
+        f"index create new.index {DISCRIMINANT} --fit-to-collection", leaves=("new.index",)
+    ),
     "index add": Command(f"index add {INDEX} photos/train0/0.png photos/train1/0.png", leaves=(INDEX,)),
     "index update": Command(f"index update {INDEX}", leaves=(INDEX,)),
+    "index update, refit": Command(f"index update {FITTED} --refit", leaves=(FITTED,)),
     "index remove": Command(f"index remove {INDEX} photos/test0/1.png photos/val0/0.png", leaves=(INDEX,)),
     "index compact": Command(f"index compact {INDEX}", leaves=(INDEX,)),
     "index build": Command(f"index build {INDEX} --kind flat", leaves=(INDEX,)),
@@ -83,7 +87,7 @@ COMMANDS: dict[str, Command] = {
     "serve": Command(f"serve {INDEX} --host 192.0.2.1", code=2),  # no machine's address: it would not end by itself
 }
 LONG = ("extract", "extract, workers", "cache import", "cache merge", "cache export")
-LONG += ("fit", "fit, jobs", "table", "report", "index add", "index compact")
+LONG += ("fit", "fit, jobs", "table", "report", "index add", "index update, refit", "index compact")
 """Those that work long enough to be killed in it; the others are denied disk and files only."""
 
 

@@ -1,4 +1,4 @@
-"""A world so small that a command takes a fraction of a second: 32 images, one store, three runs.
+"""A world so small that a command takes a fraction of a second: 32 images, one store, four runs.
 
 It is built by the commands themselves, step after step, and each step is kept as a folder to copy: what is done to a
 command begins from the step before it. Everything random has a seed, and there is one thread, so that a command gives
@@ -32,7 +32,8 @@ from tests.faults.process import run
 CLASSES = {"train": 4, "val": 2, "test": 2}
 EACH, DIM = 4, 6
 RUN = "out/runs/descriptor_linear_arcface_seed0_photos_*"
-INDEX = "photos.index"
+DISCRIMINANT = "out/runs/descriptor_discriminant_seed0_photos_*"
+INDEX, FITTED = "photos.index", "fitted.index"
 STORE = "features/photos/descriptor.h5"
 EXTRACT = "extract photos --backbone descriptor --batch 8 --part 8"
 EVALUATE = "evaluate clip.npy --ids clip.txt --data photos"
@@ -46,6 +47,7 @@ STEPS: dict[str, list[str]] = {
     "reported": [
         *("table recipe.yaml", EVALUATE, "data curate curation.yaml"),
         *(f"index create {INDEX} {RUN}", f"index add {INDEX} photos", f"index remove {INDEX} photos/test0/0.png"),
+        *(f"index create {FITTED} {DISCRIMINANT} --fit-to-collection", f"index add {FITTED} photos"),
     ],
 }
 
@@ -61,6 +63,7 @@ defaults:
 rows:
   - {name: PCA-whitening, head: {kind: pca-whitening}, seeds: [0]}
   - {name: ArcFace}
+  - {name: Discriminant, head: {kind: discriminant, dim: 4}, seeds: [0]}
 """
 CURATION = """\
 title: Fewer

@@ -1,9 +1,10 @@
 """Kills a process that changes an index, again and again, and checks after each kill that the index is whole.
 
 Loaded once, it forks a process for each try. It must never use Polars or threads of its own, which do not survive a
-fork. A step puts rows, one of which says which step it is, then removes some, then compacts.
+fork. A step puts rows, one of which says which step it is, then removes some, then compacts, and fits where the index
+has a projection of its own.
 
-    python -m tests.index.kills FOLDER SEED KILLS     # prints how many kills there were, and how many steps they left
+    python -m tests.index.kills FOLDER SEED KILLS [fitted]     # prints how many steps there are, and how many kills
 """
 
 import os
@@ -19,16 +20,19 @@ import numpy as np
 import torch
 
 from probe.index import Index
+from probe.index.projection import write_projection
+from probe.index.writer import writing
 
 DIM = 4
+PROJECTED = 2  # dimensions of them that a fitted index has
 STEP = "step"
 Rows = dict[str, tuple[int, ...]]
 
 
-def main(home: Path, seed: int, kills: int) -> None:
+def main(home: Path, seed: int, kills: int, fitted: bool) -> None:
     torch.set_num_threads(1)
     chance = Random(seed)
-    in_process(lambda: Index.create(home / "index", dim=DIM))
+    in_process(lambda: create(home / "index", fitted))
     started = time.monotonic()
     in_process(lambda: change(home / "index", seed, steps=2))
     usual = time.monotonic() - started
@@ -45,6 +49,13 @@ def main(home: Path, seed: int, kills: int) -> None:
         in_process(lambda: check(home / "index", seed))
     in_process(lambda: finish(home / "index", seed))
     print(killed)
+
+
+def create(path: Path, fitted: bool) -> None:
+    index = Index.create(path, dim=PROJECTED if fitted else DIM)
+    if fitted:
+        fit = write_projection(path, "000000.projection", np.eye(PROJECTED, DIM), rows=0)
+        index.manifest.model_copy(update={"fit": fit}).write(path)
 
 
 def rows_of_step(seed: int, step: int) -> Rows:
@@ -71,7 +82,7 @@ def states(seed: int, last: int) -> tuple[Rows, Rows]:
 
 def content(index: Index) -> Rows:
     ids = index.frame["id"].to_list()
-    return dict(zip(ids, (tuple(map(int, row)) for row in index.vectors(ids)), strict=True))
+    return dict(zip(ids, (tuple(map(int, row)) for row in index.state.embeddings(ids)), strict=True))
 
 
 def step_of(rows: Rows) -> int:
@@ -86,6 +97,10 @@ def change(path: Path, seed: int, steps: int = 1_000_000) -> None:
             index.remove([image for image in removed_in_step(seed, step, states(seed, step)[0]) if image in rows])
             if step % 3 == 0:
                 index.compact()
+            if index.manifest.fit:
+                with writing(path) as writer:
+                    if writer.has_enough:
+                        writer.fit()
         step += 1
         new = rows_of_step(seed, step)
         index.add_vectors(list(new), np.array(list(new.values()), np.float32))
@@ -96,6 +111,10 @@ def check(path: Path, seed: int) -> None:
     index = Index.open(path)
     index.verify()
     rows = content(index)
+    if index.state.projection and rows:
+        ids = list(rows)
+        expected = index.state.projection.of(index.state.embeddings(ids).astype(np.float16))
+        assert index.vectors(ids).tobytes() == expected.tobytes(), "vectors of another projection"
     assert rows in (({}, {}) if not rows else states(seed, step_of(rows))), "neither before nor after a change"
 
 
@@ -105,7 +124,7 @@ def finish(path: Path, seed: int) -> None:
     rows = content(index)
     print(step_of(rows))
     index.add_vectors(["last"], np.ones((1, DIM), np.float32))
-    named = {file for segment in index.manifest.segments for file in segment.files} | {"manifest.json"}
+    named = {*index.manifest.files, "manifest.json"}
     assert {file.name for file in path.iterdir()} == named
     assert content(index) == rows | {"last": (1,) * DIM}
 
@@ -129,4 +148,4 @@ def end(work: Callable[[], object]) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
+    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4:] == ["fitted"])

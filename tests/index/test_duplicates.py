@@ -82,6 +82,15 @@ def test_against_another_index_pairs_are_of_the_two(vectors: dict[str, np.ndarra
         near_pairs(first, None, 1.5)
 
 
+def test_where_there_are_none_that_is_the_answer(tmp_path: Path):
+    index = made(tmp_path / "index", dict(zip("abcde", np.eye(DIM, dtype=np.float32), strict=True)), 1)
+    found = near_pairs(index, None, 0.9)
+    assert (found.pairs.height, found.groups) == (0, 0)
+    assert found.pairs.columns == ["a", "b", "similarity", "group"]
+    words = ["index", "duplicates", str(index.path), "--page", str(tmp_path / "none.html")]
+    assert "0 pairs of 0.95 or more, in 0 groups" in CliRunner().invoke(app, words).output
+
+
 def test_the_command_prints_and_writes_them(vectors: dict[str, np.ndarray], tmp_path: Path):
     index = made(tmp_path / "index", vectors, 2)
     index.add_vectors(["=a", "b"], np.eye(DIM, dtype=np.float32)[[0, 0]])

@@ -1,6 +1,7 @@
 """Photographs in an index: found first by themselves, followed in their folders, and searched in every way."""
 
 import json
+import resource
 import shutil
 from pathlib import Path
 
@@ -171,6 +172,22 @@ def test_one_writer_at_a_time_and_readers_keep_what_they_have_opened(indexed: Pa
     assert ids(folder)[0] not in Index.open(path).frame["id"]
     with pytest.raises(UsageError, match=r"has no 1 of these 2 ids .*nothing is removed"):
         writer.remove(ids(folder)[:2])
+
+
+def test_long_strips_are_added_and_searched_without_being_enlarged_whole(run: RunDirectory, tmp_path: Path):
+    strips = tmp_path / "strips"
+    strips.mkdir()
+    noise = np.random.default_rng(0).integers(0, 256, (1, 60_000, 3), np.uint8)
+    Image.fromarray(noise).save(strips / "wide.png")
+    Image.fromarray(noise.transpose(1, 0, 2)).save(strips / "high.png")
+    index = Index.create(tmp_path / "index", run.path, device="cpu")
+    index.embedder.encode(strips / "wide.png")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert index.add(strips).added == 2
+    first = index.search(strips, k=1).frame["id"].to_list()
+    assert first == ["strips/high.png", "strips/wide.png"]
+    index.search([Query("part", list_images(strips / "wide.png"), box=Box(5, 0, 50_000, 1))])
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000  # KB; 256 x 15,360,000 px are 12 GB
 
 
 @pytest.mark.slow

@@ -47,7 +47,7 @@ BLOCKS = [
         spare=2,
         float64=5,
         compiled=0,
-        few=1,
+        few=0,
     ),
 ]
 DISTANCES: list[Distance] = ["cosine", "euclidean"]
@@ -182,7 +182,7 @@ def test_thousands_of_searches_are_the_sorted_exact_similarities_to_the_bit(
         spare=int(rng.choice([0, 1, 10])),
         float64=int(rng.integers(1, 20)),
         compiled=0,
-        few=int(rng.choice([1, 12])),
+        few=int(rng.choice([0, 12])),
     )
     exact = DISTANCES_OF[distance].exact
     similarities = np.stack([exact(query.expand(len(index), -1), index).numpy() for query in queries])
