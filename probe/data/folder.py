@@ -4,7 +4,7 @@ folders are splits, `<folder>/<split>/<class>/<image>` (layout.py).
 A tar counts as the folder that it lies in, so the images of `<class>/shard.tar` and of `shard.tar/<class>` have that
 class; a WebDataset sample's own label (`key.cls`, else `label` in `key.json`) goes before its folder.
 Hidden files and folders (`._1.jpg`, `.thumbnails`) are not part of it; of other files it is said how many of which kind
-are passed over.
+are passed over. Symbolic links are followed, also out of the folder, which is said.
 
     manifest = image_folder(Path("~/photos/shoes").expanduser())
 """
@@ -13,6 +13,7 @@ import os
 import re
 import unicodedata
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -41,6 +42,8 @@ class _Content:
     """The tars."""
     passed_over: Counter[str] = field(default_factory=Counter)
     """Kind of file -> how many there are."""
+    links: int = 0
+    """How many were followed."""
 
 
 def image_folder(folder: Path) -> Manifest:
@@ -52,7 +55,7 @@ def image_folder(folder: Path) -> Manifest:
     folder = folder.resolve()
     content = _content(folder)
     layout = read_layout(folder, content.places, _own_labels(folder, content))
-    for remark in (_passed_over(folder, content), layout.remark):
+    for remark in (*_remarks(folder, content), layout.remark):
         if remark:
             say(remark)
     name = folder.name
@@ -61,14 +64,14 @@ def image_folder(folder: Path) -> Manifest:
 
 def image_files(folder: Path) -> list[str]:
     """The loose images below a folder, in no order."""
-    return [file for file in _files(folder) if _is_one_of(file, SUFFIXES)]
+    return [file for file in _files(folder)[0] if _is_one_of(file, SUFFIXES)]
 
 
 def image_ids(folder: Path) -> list[str]:
-    """The images below a folder, sorted, those in tars as `shard.tar/name`; says what is passed over. Raises UsageError
-    where there are none."""
+    """The images below a folder, sorted, those in tars as `shard.tar/name`; says what is passed over and that links are
+    followed. Raises UsageError where there are none."""
     content = _content(folder)
-    if remark := _passed_over(folder, content):
+    for remark in _remarks(folder, content):
         say(remark)
     return sorted(content.places)
 
@@ -84,8 +87,10 @@ def shard_ids(shard: Path) -> list[str]:
 
 def _content(folder: Path) -> _Content:
     """Raises UsageError where there are no images."""
-    content = _Content()
-    for file in _files(folder):
+    files, links = _files(folder)
+    content = _Content(links=links.followed)
+    content.passed_over.update({"linked to nothing": links.dangling} if links.dangling else {})
+    for file in files:
         if _is_one_of(file, {tar.SUFFIX}):
             _add_tar(content, folder, file)
         elif _is_one_of(file, SUFFIXES):
@@ -122,8 +127,11 @@ def _own_labels(folder: Path, content: _Content) -> dict[str, str]:
     return found
 
 
-def _passed_over(folder: Path, content: _Content) -> str | None:
-    return f"{folder}: passed over, as no images: {_counted(content.passed_over)}" if content.passed_over else None
+def _remarks(folder: Path, content: _Content) -> Iterator[str]:
+    if content.passed_over:
+        yield f"{folder}: passed over, as no images: {_counted(content.passed_over)}"
+    if content.links:
+        yield f"{folder}: {content.links:,} symbolic link(s) in it are followed, wherever they lead"
 
 
 def _counted(kinds: Counter[str]) -> str:
@@ -141,18 +149,46 @@ def _kind(file: str) -> str:
     return "with a dot at the end" if file.endswith(".") else "without a suffix"
 
 
-def _files(folder: Path) -> list[str]:
-    """All that are not hidden, in no order. Raises UsageError for two whose names are one in NFC."""
-    found, seen = [], set()
-    for parent, subfolders, files in os.walk(folder, followlinks=True, onerror=_refuse):
-        seen.add(os.path.realpath(parent))
-        subfolders[:] = [
-            name for name in subfolders if name[0] != "." and os.path.realpath(Path(parent, name)) not in seen
-        ]
-        files = [name for name in files if name[0] != "."]
-        _require_one_form([*subfolders, *files], Path(parent))
-        found += [Path(parent, file).relative_to(folder).as_posix() for file in files]
-    return [unicodedata.normalize("NFC", _named(file, folder) if _is_one_of(file, KNOWN) else file) for file in found]
+@dataclass
+class _Links:
+    """Symbolic links."""
+
+    followed: int = 0
+    dangling: int = 0
+
+
+def _files(folder: Path) -> tuple[list[str], _Links]:
+    """All that are not hidden, in no order. Links are followed, but those that lead nowhere, or to a folder that
+    they lie in. Raises UsageError for two whose names are one in NFC."""
+    found, links, root = [], _Links(), os.path.realpath(folder)
+    todo = [("", root, frozenset({root}))]
+    while todo:
+        place, real, above = todo.pop()
+        entries = [entry for entry in _entries(Path(folder, place)) if entry.name[0] != "."]
+        _require_one_form([entry.name for entry in entries], Path(folder, place))
+        for entry in entries:
+            linked, name = entry.is_symlink(), f"{place}{entry.name}"
+            if linked and not os.path.exists(entry.path):  # noqa: PTH110 (a link to itself is none either)
+                links.dangling += 1
+                continue
+            if entry.is_dir():
+                below = os.path.realpath(entry.path) if linked else f"{real}/{entry.name}"
+                if below in above:
+                    continue
+                todo.append((f"{name}/", below, above | {below}))
+            else:
+                found.append(name)
+            links.followed += linked
+    named = (_named(file, folder) if _is_one_of(file, KNOWN) else file for file in found)
+    return [unicodedata.normalize("NFC", file) for file in named], links
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except OSError as error:
+        raise UsageError(f"{error.filename} cannot be read ({error.strerror}).") from error
 
 
 def _require_one_form(names: list[str], parent: Path) -> None:
@@ -170,10 +206,6 @@ def _is_one_of(file: str, suffixes: set[str]) -> bool:
 
 def _is_hidden(file: str) -> bool:
     return Path(file).name.startswith(".")
-
-
-def _refuse(error: OSError) -> None:
-    raise UsageError(f"{error.filename} cannot be read ({error.strerror}).") from error
 
 
 def _named(image: str, folder: Path) -> str:
