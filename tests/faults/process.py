@@ -124,6 +124,10 @@ class Process:
     def runs(self) -> bool:
         return not select.select([self._end], [], [], 0)[0]
 
+    def run_until(self, instant: float) -> None:
+        """By time.monotonic; or until it ends."""
+        select.select([self._end], [], [], max(0.0, instant - time.monotonic()))
+
     def workers(self) -> list[int]:
         """The processes that it has started and that still run, also when it has ended itself."""
         return [process for process in group_of(self.pid) if process != self.pid]
@@ -338,8 +342,3 @@ def _heard(pipe: int) -> str:
         while more := os.read(pipe, 1 << 20):
             said += more
     return said.decode(errors="replace")
-
-
-def wait_until(instant: float) -> None:
-    """By time.monotonic."""
-    time.sleep(max(0.0, instant - time.monotonic()))

@@ -228,6 +228,8 @@ def write_sources(home: Path) -> None:
     classes = [(split, f"{split}{number}", EACH) for split, count in CLASSES.items() for number in range(count)]
     rows = write_photos(home / "photos", classes)
     write_manifest(home / "photos", rows)
+    (home / "spoilt").mkdir()
+    (home / "spoilt" / "0.png").write_text("no image")
     ids = [row.partition(",")[0] for row in rows]
     features = np.random.default_rng(0).standard_normal((len(ids), DIM)).astype(np.float32)
     np.save(home / "clip.npy", features)
