@@ -72,7 +72,10 @@ def main() -> int:
             if not asked.targets or any(word in target.name for word in asked.targets)
         ]
         while chosen and time.monotonic() < end:
-            chosen = [target for target in chosen if tried(asked.out / COUNTS, target.name, asked.seed) < target.cases]
+            done = {target.name: tried(asked.out / COUNTS, target.name, asked.seed) for target in chosen}
+            chosen = sorted(
+                (target for target in chosen if done[target.name] < target.cases), key=lambda target: done[target.name]
+            )
             for target in chosen:
                 if time.monotonic() < end:
                     bad += take_turn(target, asked.out, asked.seed)

@@ -191,7 +191,7 @@ def different(what: str, cases: int) -> int:
     return min(cases, 1) if what in READ_ONLY else cases
 
 
-@dataclass(frozen=True)
+@dataclass
 class Undisturbed:
     """A command when nothing interferes."""
 
@@ -280,7 +280,10 @@ class Attempts:
                 process.wait_until_loaded()
             process.run_until(started + self.chance.uniform(0, self.usual.seconds))
             disturbance.act(process, self.chance)
-        return process.wait(with_workers=self.what != "parent killed")
+        ended = process.wait(with_workers=self.what != "parent killed")
+        if ended.code == self.command.code and not self.stops and disturbance.act is not None:
+            self.usual.seconds = time.monotonic() - started  # what it takes changes with what else is going on
+        return ended
 
     def _compared(self, ended: Ended) -> tuple[str, str]:
         found, expected = left(self.folder, self.command) | _printed(self.command, ended), self.usual.leaves
