@@ -256,6 +256,8 @@ class Attempts:
         words = written_out(self.command.words, self.folder)
         for _ in range(1 if self.what in READ_ONLY else self.chance.randint(1, IN_A_ROW)):
             ended = self._attempt(words)
+            if self.stops and ended.code and _is_done(ended):
+                return self._compared(ended)
             if problem := _problem(ended, self.what):
                 return problem
             if ended.code == self.command.code and not (ended.code and ERRORS.search(ended.err)):
