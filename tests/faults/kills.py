@@ -29,7 +29,7 @@ from tests.faults.process import LONGEST, TRACEBACK, Ended, Process, run
 from tests.faults.world import EVALUATE, EXTRACT, IMPORT, INDEX, RUN, World, written_out
 
 IN_A_ROW = 5
-FRESH = 50  # of so many cases the last is disturbed in a process that is started anew, not forked
+FRESH = 20  # of so many cases the one in the middle is disturbed in a process that is started anew, not forked
 WATCHED = 20  # of so many killed parents, the first one's workers are waited for
 TIMES = re.compile(rb"\b[0-9.]+ (s|min|h|images/s|rows/s)\b")
 ERRORS = re.compile(r"^error: ", re.MULTILINE)
@@ -208,7 +208,7 @@ def disturb(name: str, what: str, world: World, folder: Path, seed: int, cases: 
     """The cases of one command and one disturbance, in turn. `folder`: where to work."""
     forked = undisturbed(name, world, folder)
     for number in cases:
-        fresh = number % FRESH == FRESH - 1 or (name == JOBS and what in READ_ONLY)
+        fresh = number % FRESH == FRESH // 2 or (name == JOBS and what in READ_ONLY)
         usual = undisturbed_fresh(name, world, folder) if fresh else forked
         chance = Random(f"{seed} {COMMANDS[name].words} {what} {number}")
         world.copy(COMMANDS[name].step, folder)
