@@ -258,7 +258,7 @@ class Attempts:
             ended = self._attempt(words)
             if self.stops and ended.code and _is_done(ended):
                 return self._compared(ended)
-            if problem := _problem(ended, self.what):
+            if problem := _problem(ended, self.what, self.command.code):
                 return problem
             if ended.code == self.command.code and not (ended.code and ERRORS.search(ended.err)):
                 return self._compared(ended)
@@ -266,7 +266,7 @@ class Attempts:
         if tree(self.folder) == self.usual.before:
             return "stopped", ""  # before it left anything: the same command does again what it did when undisturbed
         again = run(words, self.folder)
-        if problem := _problem(again, ""):
+        if problem := _problem(again, "", self.command.code):
             return problem
         if again.code != self.command.code and not _is_done(again):
             return "lost", f"the same command is refused: {again.text}"
@@ -320,14 +320,15 @@ def _is_done(again: Ended) -> bool:
     return any(word in again.text for word in ("exists already", "there is no feature store", "nothing is removed"))
 
 
-def _problem(ended: Ended, what: str) -> tuple[str, str] | None:
+def _problem(ended: Ended, what: str, usual: int) -> tuple[str, str] | None:
     if ended.code is None:
         return "hang", ended.text
     if what and DISTURBANCES[what].abrupt:
         return None
     if ended.traceback:
         return "traceback", ended.text
-    if what in READ_ONLY and ended.code and len(ERRORS.findall(ended.err)) != 1:
+    sentences = len(ERRORS.findall(ended.err))
+    if what in READ_ONLY and sentences != 1 and (sentences or ended.code not in (0, usual)):
         return "wrong", f"no single sentence: {ended.text}"
     if what and ended.code and ended.code not in DISTURBANCES[what].codes:
         return "crash", f"exit code {ended.code}: {ended.text}"
