@@ -261,6 +261,8 @@ class Attempts:
             if problem := _problem(ended, self.what, self.command.code):
                 return problem
             if ended.code == self.command.code and not (ended.code and ERRORS.search(ended.err)):
+                if self.what in LIMITS:  # it may have named and left out what it had no memory or files for
+                    break
                 return self._compared(ended)
             self.stops += 1
         if tree(self.folder) == self.usual.before:
