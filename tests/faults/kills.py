@@ -265,7 +265,7 @@ class Attempts:
                     break
                 return self._compared(ended)
             self.stops += 1
-        if tree(self.folder) == self.usual.before:
+        if self.stops and tree(self.folder) == self.usual.before:
             return "stopped", ""  # before it left anything: the same command does again what it did when undisturbed
         again = run(words, self.folder)
         if problem := _problem(again, "", self.command.code):
