@@ -10,6 +10,7 @@ SEED      ?= 0
 MUTATIONS ?= 10000
 KILLS     ?= 1000
 TARGETS   ?=
+MINUTES   ?= inf
 # Bytecode is written whatever the machine's setting is: the tests start a hundred commands.
 export PYTHONDONTWRITEBYTECODE :=
 # Blocks of memory are kept between batches: page faults are half of a forward pass on a virtual machine.
@@ -43,7 +44,7 @@ bench: .venv/dev    ## measurements side by side with peers and limits; one of t
 
 break: .venv/dev    ## damage, kills and full disks, by the thousand: docs/reliability.md; make break MUTATIONS=500 KILLS=20
 	@HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 nice -n 10 $(BIN)/python -m tests.faults.campaign \
-	  --seed $(SEED) --mutations $(MUTATIONS) --kills $(KILLS) --targets $(TARGETS)
+	  --seed $(SEED) --mutations $(MUTATIONS) --kills $(KILLS) --minutes $(MINUTES) --targets $(TARGETS)
 
 docs: .venv/docs    ## docs/ and the docstrings as pages, site/index.html; every link is checked
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

@@ -4,7 +4,7 @@ folders are splits, `<folder>/<split>/<class>/<image>` (layout.py).
 A tar counts as the folder that it lies in, so the images of `<class>/shard.tar` and of `shard.tar/<class>` have that
 class; a WebDataset sample's own label (`key.cls`, else `label` in `key.json`) goes before its folder.
 Hidden files and folders (`._1.jpg`, `.thumbnails`) are not part of it; of other files it is said how many of which kind
-are passed over.
+are passed over. Symbolic links are followed, also out of the folder, which is said.
 
     manifest = image_folder(Path("~/photos/shoes").expanduser())
 """
@@ -13,6 +13,7 @@ import os
 import re
 import unicodedata
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -41,6 +42,8 @@ class _Content:
     """The tars."""
     passed_over: Counter[str] = field(default_factory=Counter)
     """Kind of file -> how many there are."""
+    links: int = 0
+    """How many were followed."""
 
 
 def image_folder(folder: Path, to_fit: bool = True) -> Manifest:
@@ -52,7 +55,7 @@ def image_folder(folder: Path, to_fit: bool = True) -> Manifest:
     folder = folder.resolve()
     content = _content(folder)
     layout = read_layout(folder, content.places, _own_labels(folder, content))
-    for remark in (_passed_over(folder, content), layout.remark, layout.advice if to_fit else None):
+    for remark in (*_remarks(folder, content), layout.remark, layout.advice if to_fit else None):
         if remark:
             say(remark)
     name = folder.name
@@ -65,10 +68,10 @@ def image_files(folder: Path) -> list[str]:
 
 
 def image_ids(folder: Path) -> list[str]:
-    """The images below a folder, sorted, those in tars as `shard.tar/name`; says what is passed over. Raises UsageError
-    where there are none."""
+    """The images below a folder, sorted, those in tars as `shard.tar/name`; says what is passed over and that links are
+    followed. Raises UsageError where there are none."""
     content = _content(folder)
-    if remark := _passed_over(folder, content):
+    for remark in _remarks(folder, content):
         say(remark)
     return sorted(content.places)
 
@@ -84,9 +87,9 @@ def shard_ids(shard: Path) -> list[str]:
 
 def _content(folder: Path) -> _Content:
     """Raises UsageError where there are no images."""
-    content = _Content()
-    files, dangling = _files(folder)
-    content.passed_over.update({"linked to nothing": dangling} if dangling else {})
+    files, links = _files(folder)
+    content = _Content(links=links.followed)
+    content.passed_over.update({"linked to nothing": links.dangling} if links.dangling else {})
     for file in files:
         if _is_one_of(file, {tar.SUFFIX}):
             _add_tar(content, folder, file)
@@ -124,8 +127,11 @@ def _own_labels(folder: Path, content: _Content) -> dict[str, str]:
     return found
 
 
-def _passed_over(folder: Path, content: _Content) -> str | None:
-    return f"{folder}: passed over, as no images: {_counted(content.passed_over)}" if content.passed_over else None
+def _remarks(folder: Path, content: _Content) -> Iterator[str]:
+    if content.passed_over:
+        yield f"{folder}: passed over, as no images: {_counted(content.passed_over)}"
+    if content.links:
+        yield f"{folder}: {content.links:,} symbolic link(s) in it are followed, wherever they lead"
 
 
 def _counted(kinds: Counter[str]) -> str:
@@ -143,25 +149,38 @@ def _kind(file: str) -> str:
     return "with a dot at the end" if file.endswith(".") else "without a suffix"
 
 
-def _files(folder: Path) -> tuple[list[str], int]:
-    """All that are not hidden, in no order, and the number of links that lead nowhere, which are not among them. Raises
-    UsageError for two whose names are one in NFC."""
-    found, dangling, seen, todo = [], 0, set(), [(folder, "")]
+@dataclass
+class _Links:
+    """Symbolic links."""
+
+    followed: int = 0
+    dangling: int = 0
+
+
+def _files(folder: Path) -> tuple[list[str], _Links]:
+    """All that are not hidden, in no order. Links are followed, but those that lead nowhere, or to a folder that
+    they lie in. Raises UsageError for two whose names are one in NFC."""
+    found, links, root = [], _Links(), os.path.realpath(folder)
+    todo = [("", root, frozenset({root}))]
     while todo:
-        parent, below = todo.pop()
-        seen.add(os.path.realpath(parent))
-        entries = [entry for entry in _entries(parent) if entry.name[0] != "."]
-        _require_one_form([entry.name for entry in entries], parent)
+        place, real, above = todo.pop()
+        entries = [entry for entry in _entries(Path(folder, place)) if entry.name[0] != "."]
+        _require_one_form([entry.name for entry in entries], Path(folder, place))
         for entry in entries:
-            if entry.is_symlink() and not os.path.exists(entry.path):  # noqa: PTH110 (a link to itself is none either)
-                dangling += 1
-            elif entry.is_dir():
-                if os.path.realpath(entry.path) not in seen:
-                    todo.append((Path(entry.path), f"{below}{entry.name}/"))
+            linked, name = entry.is_symlink(), f"{place}{entry.name}"
+            if linked and not os.path.exists(entry.path):  # noqa: PTH110 (a link to itself is none either)
+                links.dangling += 1
+                continue
+            if entry.is_dir():
+                below = os.path.realpath(entry.path) if linked else f"{real}/{entry.name}"
+                if below in above:
+                    continue
+                todo.append((f"{name}/", below, above | {below}))
             else:
-                found.append(f"{below}{entry.name}")
+                found.append(name)
+            links.followed += linked
     named = (_named(file, folder) if _is_one_of(file, KNOWN) else file for file in found)
-    return [unicodedata.normalize("NFC", file) for file in named], dangling
+    return [unicodedata.normalize("NFC", file) for file in named], links
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import BytesIO
+from multiprocessing import Lock
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, Self
 
@@ -120,6 +121,8 @@ def decoded_batches(
     if workers:
         _require_open_files(workers)
     try:
+        if workers:
+            Lock()  # PyTorch, where it gets none, tells of half a loader when that is cleared away
         loader: Any = iter(DataLoader(batches, None, num_workers=workers, worker_init_fn=_settle, pin_memory=pinned))
     except OSError as error:  # no locks without /dev/shm
         raise ProbeError(

@@ -47,7 +47,7 @@ class Candidates(Strict):
 
     @model_validator(mode="after")
     def _is_what_was_written(self) -> Self:
-        if self.digest and self.digest != self.content_digest:
+        if self.digest != self.content_digest:
             raise ValueError("it is not what was written")
         return self
 
@@ -117,7 +117,7 @@ class RunCheckpoint:
     def write_candidates(self, device: str, candidates: Sequence[Candidate]) -> None:
         """Replaces what was there."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        kept = Candidates(key=self.key, device=device, candidates=list(candidates), digest="")
+        kept = Candidates.model_construct(key=self.key, device=device, candidates=list(candidates), digest="")
         sealed = kept.model_copy(update={"digest": kept.content_digest})
         write_whole(self.folder / CANDIDATES, sealed.model_dump_json().encode())
 

@@ -11,6 +11,7 @@ import signal
 import traceback
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
@@ -149,18 +150,16 @@ def _work(pipe: Connection, runs: Runs, threads: int, settings: FitSettings) -> 
     keep_freed_memory()
     torch.set_num_threads(threads)
     fitter = RunFitter(settings, _PipedProgress(pipe))
-    while True:
-        try:
+    with suppress(EOFError, BrokenPipeError, ConnectionResetError):  # the parent has ended, or was killed
+        while True:
             run, features = runs[pipe.recv()]
-        except EOFError:
-            return
-        try:
-            fitter.fit(run, features)
-            pipe.send(("done",))
-        except (BrokenPipeError, ConnectionResetError):
-            return  # the parent was killed
-        except Exception as error:
-            pipe.send(("failed", str(error) or type(error).__name__, traceback.format_exc()))
+            try:
+                fitter.fit(run, features)
+                pipe.send(("done",))
+            except (BrokenPipeError, ConnectionResetError):
+                raise
+            except Exception as error:
+                pipe.send(("failed", str(error) or type(error).__name__, traceback.format_exc()))
 
 
 def threads_each(jobs: int) -> int:

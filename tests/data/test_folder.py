@@ -111,11 +111,29 @@ def test_links_that_lead_nowhere_are_passed_over_and_counted(
     assert "passed over, as no images: 2 linked to nothing" in capsys.readouterr().err
 
 
-def test_a_class_that_is_a_link_to_a_folder_is_not_silently_left_out(tmp_path: Path) -> None:
+def test_links_out_of_a_folder_are_followed_which_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     photos(tmp_path / "elsewhere", ["2.jpg"])
     folder = photos(tmp_path / "shoes", ["boot/1.jpg"])
     (folder / "pump").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
-    assert image_folder(folder).images("shoes") == ["boot/1.jpg", "pump/2.jpg"]
+    (folder / "boot" / "3.jpg").symlink_to(tmp_path / "elsewhere" / "2.jpg")
+    assert image_folder(folder).images("shoes") == ["boot/1.jpg", "boot/3.jpg", "pump/2.jpg"]
+    assert "shoes: 2 symbolic link(s) in it are followed, wherever they lead" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("first", "second"), [("a", "z"), ("z", "a")])
+def test_a_link_to_a_folder_beside_it_gives_its_images_another_name_whichever_is_found_first(
+    tmp_path: Path, first: str, second: str
+) -> None:
+    folder = photos(tmp_path / "shoes", [f"{first}/1.jpg"])
+    (folder / second).mkdir()
+    (folder / second / "same").symlink_to(folder / first, target_is_directory=True)
+    assert image_ids(folder) == sorted([f"{first}/1.jpg", f"{second}/same/1.jpg"])
+
+
+def test_a_link_to_a_folder_that_it_lies_in_has_an_end(tmp_path: Path) -> None:
+    folder = photos(tmp_path / "shoes", ["boot/1.jpg"])
+    (folder / "boot" / "round").symlink_to(folder, target_is_directory=True)
+    assert image_ids(folder) == ["boot/1.jpg"]
 
 
 def test_a_name_that_is_not_utf8_is_refused_by_name(tmp_path: Path) -> None:

@@ -464,7 +464,7 @@ def test_batches_for_which_there_is_no_shared_memory_arrive_all_the_same(
     assert content(extraction.run(replace(FAST, workers=2))) == expected
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # PyTorch's own, of half a loader
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")  # as PyTorch's, of half a loader
 def test_without_the_locks_of_shared_memory_the_sentence_says_what_helps(
     photos: Photos, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -22,7 +22,7 @@ from random import Random
 
 from tests.faults.formats import FORMATS, Format, Reading
 from tests.faults.mutations import mutate
-from tests.faults.process import FORK, LONGEST, TRACEBACK, settle
+from tests.faults.process import FORK, TRACEBACK, in_time, settle
 from tests.faults.world import World
 
 OUTCOMES = ("caught", "harmless", "another", "wrong", "traceback", "hang", "crash")
@@ -37,12 +37,15 @@ WORDS = re.compile(
 
 @dataclass(frozen=True)
 class Case:
-    """One damaged file; `said`: what was said, or why it is bad."""
+    """One damaged file, or one disturbed command."""
 
     target: str
     number: int
     outcome: str
     said: str = ""
+    """By probe; or why it is bad."""
+    stops: int = 0
+    """How often the command was stopped."""
 
 
 def damage(name: str, world: World, folder: Path, seed: int, cases: Sequence[int]) -> Iterator[Case]:
@@ -58,7 +61,7 @@ def damage(name: str, world: World, folder: Path, seed: int, cases: Sequence[int
             raise RuntimeError(f"{name}: whole files are not read: {problem}")
         expected = rest[:EACH_PROCESS]
         try:
-            while expected and ours.poll(LONGEST):
+            while expected and in_time(ours.poll, process.pid or 0):
                 yield Case(name, expected[0], *ours.recv())
                 expected.pop(0)
             outcome = "hang"

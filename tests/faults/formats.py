@@ -7,6 +7,7 @@ others' has none, and may say something else when it is damaged: `plain`, anothe
 """
 
 import csv
+import functools
 import io
 import json
 import shutil
@@ -15,7 +16,6 @@ import tempfile
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +34,12 @@ from probe.errors import ProbeError
 from probe.evaluate.embeddings import read_embeddings
 from probe.index import Index
 from probe.recipes import read_recipe
-from probe.runs import ScoredFolder
+from probe.runs import RunCheckpoint, ScoredFolder
 from tests.faults.process import as_command, captured, content
 from tests.faults.world import EVALUATE, FITTED, INDEX, RUN, STORE, annotation_files, written_out
 
 SCORE = f"evaluate {RUN} --data photos"
+CANDIDATES = "out/runs/.*.partial/candidates.json"
 VARYING = ("environment.json", "digests.json")  # hold times
 
 
@@ -167,6 +168,18 @@ def looked_up() -> object:
     return tar.members(Path("shards/many.tar"))
 
 
+def choosing() -> object:
+    """What heads have scored, as the run that goes on with their choice reads it."""
+    (file,) = Path().glob(CANDIDATES)
+    return RunCheckpoint(file.parent, _key_of_choice()).candidates("cpu")
+
+
+@functools.cache
+def _key_of_choice() -> str:
+    """From the file when it is whole, as it is read first."""
+    return json.loads(next(Path().glob(CANDIDATES)).read_bytes())["key"]
+
+
 def queries() -> object:
     (run,) = Path().glob(RUN)
     folder = ScoredFolder(run)
@@ -221,7 +234,7 @@ def plain_bytes(path: Path) -> object:
 
 
 OWN = {
-    "store": Format(STORE, gives(partial(whole_store, Path(STORE)))),
+    "store": Format(STORE, gives(functools.partial(whole_store, Path(STORE)))),
     "store, as exported": Format(STORE, says("cache export photos/descriptor exported.npy", "exported*")),
     "part": Format("parts/000000.h5", gives(merged_part), "interrupted"),
     "metrics.json": Format(f"{RUN}/metrics.json", says("table recipe.yaml", "out/tables")),
@@ -236,6 +249,7 @@ OWN = {
         says("fit recipe.yaml --row ArcFace --seeds 0", RUN),
         "interrupted",
     ),
+    "candidates.json": Format(CANDIDATES, gives(choosing), "choosing"),
     "evaluation": Format("out/evaluations/*/[!n]*", says(EVALUATE)),
     "significance": Format("out/tables/.significance/*.json", says("table recipe.yaml", "out/tables/recipe.*")),
     "curated manifest": Format(
@@ -267,19 +281,25 @@ OTHERS = {
         "photos.parquet", gives(lambda: read_manifest(Path("photos.parquet")).frame.rows()), plain=plain_bytes
     ),
     "features, npy": Format(
-        "clip.npy", gives(partial(imported, "clip.npy", ids="clip.txt")), plain=plain_npy, exact=True
+        "clip.npy", gives(functools.partial(imported, "clip.npy", ids="clip.txt")), plain=plain_npy, exact=True
     ),
-    "ids, txt": Format("clip.txt", gives(partial(imported, "clip.npy", ids="clip.txt")), plain=plain_ids, exact=True),
+    "ids, txt": Format(
+        "clip.txt", gives(functools.partial(imported, "clip.npy", ids="clip.txt")), plain=plain_ids, exact=True
+    ),
     "ids, json": Format(
-        "clip.json", gives(partial(imported, "clip.npy", ids="clip.json")), plain=plain_ids, exact=True
+        "clip.json", gives(functools.partial(imported, "clip.npy", ids="clip.json")), plain=plain_ids, exact=True
     ),
-    "features, hdf5": Format("clip.hdf5", gives(partial(imported, "clip.hdf5")), plain=plain_hdf5, exact=True),
-    "features, parquet": Format("clip.parquet", gives(partial(imported, "clip.parquet")), plain=plain_bytes),
-    "embeddings, npz": Format("clip.npz", gives(partial(embedded, "clip.npz")), plain=plain_bytes),
-    "embeddings, npy": Format("clip.npy", gives(partial(embedded, "clip.npy", "clip.txt")), plain=plain_bytes),
-    "weights, pt": Format("weights.pt", gives(partial(weights, "weights.pt")), plain=plain_bytes),
+    "features, hdf5": Format(
+        "clip.hdf5", gives(functools.partial(imported, "clip.hdf5")), plain=plain_hdf5, exact=True
+    ),
+    "features, parquet": Format("clip.parquet", gives(functools.partial(imported, "clip.parquet")), plain=plain_bytes),
+    "embeddings, npz": Format("clip.npz", gives(functools.partial(embedded, "clip.npz")), plain=plain_bytes),
+    "embeddings, npy": Format(
+        "clip.npy", gives(functools.partial(embedded, "clip.npy", "clip.txt")), plain=plain_bytes
+    ),
+    "weights, pt": Format("weights.pt", gives(functools.partial(weights, "weights.pt")), plain=plain_bytes),
     "weights, safetensors": Format(
-        "weights.safetensors", gives(partial(weights, "weights.safetensors")), plain=plain_bytes
+        "weights.safetensors", gives(functools.partial(weights, "weights.safetensors")), plain=plain_bytes
     ),
     "tar": Format("shard.tar", gives(in_tar), plain=plain_tar, exact=True),
     "recipe": Format("recipe.yaml", gives(lambda: repr(read_recipe(Path("recipe.yaml")))), plain=plain_yaml),
@@ -288,7 +308,7 @@ OTHERS = {
     "catalogue": Format("catalogue.yaml", gives(lambda: repr(read_rows(Path("catalogue.yaml")))), plain=plain_yaml),
 }
 PUBLISHED_FORMATS = {
-    f"annotations, {kind}": Format(f"published/{file}", gives(partial(rows_of, name)), plain=plain_bytes)
+    f"annotations, {kind}": Format(f"published/{file}", gives(functools.partial(rows_of, name)), plain=plain_bytes)
     for kind, (name, file) in annotation_files().items()
 }
 FORMATS: dict[str, Format] = OWN | OTHERS | PUBLISHED_FORMATS

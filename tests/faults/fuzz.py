@@ -3,7 +3,7 @@
 A reader returns, or raises probe's error; nothing else, in bounded time and memory. Where a format has a structure, a
 sound document has a part of it replaced, so that what is behind the first check is reached too.
 
-    for case in fuzz("recipe", world, folder, seed=0, inputs=100):
+    for case in fuzz("recipe", world, folder, seed=0, cases=range(100)):
         case.outcome                  # "read", "refused"
 """
 
@@ -31,11 +31,12 @@ from hypothesis import strategies as st
 from tests.data.published import PUBLISHED
 from tests.faults.damage import Case, end_group, limit_memory, set_apart
 from tests.faults.formats import FORMATS
-from tests.faults.process import FORK, LONGEST, TRACEBACK
+from tests.faults.process import FORK, TRACEBACK, in_time
 from tests.faults.world import CATALOGUE, CURATION, DATASETS, DIM, RECIPE, World, annotation_files
 
 OUTCOMES = ("read", "refused", "traceback", "hang", "crash")
 BAD = OUTCOMES[2:]
+SEEDS = 1_000_000  # more than there are inputs of one seed
 Bytes = st.SearchStrategy[bytes]
 
 ATOMS = ("", "a", "/", "..", "\n", "\r", "\0", '"', "'", ",", ";", "\t", " ", "[", "{", "*", "&a", "<<", "!!", "|")
@@ -314,16 +315,16 @@ def drawn(name: str, number: int, inputs: int, check: Callable[[bytes], None]) -
     each()
 
 
-def fuzz(name: str, world: World, folder: Path, number: int, inputs: int) -> Iterator[Case]:
-    """The cases of one format, of this seed. One that crashes or hangs ends them."""
+def fuzz(name: str, world: World, folder: Path, number: int, cases: range) -> Iterator[Case]:
+    """The cases of one format, in turn, of a seed of their own for each start. One that crashes or hangs ends them."""
     world.copy(FORMATS[name].step, folder)
     ours, theirs = multiprocessing.Pipe()
-    process = FORK.Process(target=_read_all, args=(name, folder, number, inputs, theirs))
+    process = FORK.Process(target=_read_all, args=(name, folder, number * SEEDS + cases.start, len(cases), theirs))
     process.start()
     theirs.close()
-    count, problem = 0, "hang"
+    count, problem = cases.start, "hang"
     try:
-        while ours.poll(LONGEST):
+        while in_time(ours.poll, process.pid or 0):
             found = ours.recv()
             if found is None:
                 problem = ""

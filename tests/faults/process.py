@@ -1,13 +1,16 @@
 """A command in a process of its own, forked from one that has loaded everything, under limits and with signals.
 
 A fresh Python takes seconds to load PyTorch, a fork takes milliseconds. The process that forks must never have used
-Polars or threads of its own, which do not survive it: `prepare` loads, and computes nothing.
+Polars or threads of its own, which do not survive it: `prepare` loads, and computes nothing. From there on a fork is as
+the program is: it leads a group of processes, has the signals that a shell gives it, runs `probe.__main__` and ends as
+Python ends, but for the interpreter's own clearing away. A process can be asked for that is fresh.
 
     prepare()
     ended = run("table recipe.yaml", home)
     ended.code, ended.text
 """
 
+import atexit
 import fcntl
 import gc
 import importlib
@@ -17,19 +20,26 @@ import os
 import pkgutil
 import re
 import resource
+import select
 import shlex
 import signal
 import sys
+import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from multiprocessing.reduction import DupFd
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NoReturn
+
+from probe.interrupts import heed
 
 FORK = multiprocessing.get_context("fork")
+ROOT = Path(__file__).resolve().parents[2]
 LIBRARIES = ("torch._dynamo", "scipy.io", "sklearn.decomposition", "skimage.feature", "matplotlib.pyplot", "rich.table")
-LONGEST = 300.0  # seconds that nothing here takes, on a busy machine either: a process not done by then hangs
+LONGEST = 120.0  # seconds, beside those for which others have the processors: a process not done by then hangs
 TRACEBACK = re.compile(r"Traceback|Exception ignored|--debug for the traceback|INTERNALERROR|panicked at|Fatal Python")
 
 
@@ -81,41 +91,75 @@ def warm(recipe: Path) -> None:
 
 
 class Process:
-    """A command that runs, in a group of its own with its workers; what it says goes to pipes, which no limit fills."""
+    """A command that runs, in a group of its own with its workers; what it says goes to pipes, which no limit fills.
+
+    `before`: what is done in its process first. `fresh`: Python is started anew, and loads everything.
+    """
 
     def __init__(
-        self, words: str, home: Path, limits: dict[int, int] | None = None, before: Callable[[], None] = lambda: None
+        self,
+        words: str,
+        home: Path,
+        limits: dict[int, int] | None = None,
+        before: Callable[[], None] = lambda: None,
+        fresh: bool = False,
     ) -> None:
         (self._out, out), (self._err, err) = _pipe(), _pipe()
-        self._process = FORK.Process(target=_work, args=(words, home, out, err, limits or {}, before))
-        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        self._process.start()  # with SIGINT blocked, until the command begins
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # until the command heeds it
+        self.pid = os.fork()
+        if self.pid == 0:
+            _become(words, home, (out, err), limits or {}, before, fresh)
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        with suppress(OSError):  # it has done so itself, and started Python
+            os.setpgid(self.pid, self.pid)
         for number in (out, err):
             os.close(number)
-        self.pid = self._process.pid or 0
+        self._end = os.pidfd_open(self.pid)
 
     def send(self, number: int, group: bool = True) -> None:
-        with suppress(ProcessLookupError):  # it has ended, or has not begun
+        """To the process and its workers, or to it alone."""
+        with suppress(ProcessLookupError):  # all have ended
             (os.killpg if group else os.kill)(self.pid, number)
 
     def runs(self) -> bool:
-        return self._process.is_alive()
+        return not select.select([self._end], [], [], 0)[0]
+
+    def run_until(self, instant: float) -> None:
+        """By time.monotonic; or until it ends."""
+        select.select([self._end], [], [], max(0.0, instant - time.monotonic()))
 
     def workers(self) -> list[int]:
-        """The processes that it has started."""
-        server = multiprocessing.forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
-        return children(self.pid) + (children(server) if server else [])
+        """The processes that it has started and that still run, also when it has ended itself."""
+        return [process for process in group_of(self.pid) if process != self.pid]
 
-    def wait(self, longest: float = LONGEST) -> Ended:
-        self._process.join(longest)
-        code = self._process.exitcode
-        if code is None:
+    def wait_until_loaded(self) -> None:
+        """Until a fresh one heeds Ctrl-C (probe/interrupts.py)."""
+        caught = re.compile(r"SigCgt:\s*([0-9a-f]+)")
+        while self.runs():
+            found = caught.search(Path(f"/proc/{self.pid}/status").read_text())
+            if found and int(found[1], 16) & 1 << signal.SIGALRM - 1:
+                return
+            time.sleep(0.002)
+
+    def wait(self, with_workers: bool = True) -> Ended:
+        """`with_workers`: those that it leaves are ended too."""
+        hangs = not in_time(lambda seconds: bool(select.select([self._end], [], [], seconds)[0]), self.pid)
+        if hangs:
             self.send(signal.SIGKILL)
-            self._process.join()
-        for left in children(os.getpid(), group=self.pid):
-            os.kill(left, signal.SIGKILL)
-        return Ended(code, _heard(self._out), _heard(self._err))
+        code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        os.close(self._end)
+        ended = Ended(None if hangs else code, _heard(self._out), _heard(self._err))
+        if with_workers:
+            self.end_workers()
+        return ended
+
+    def end_workers(self) -> str:
+        """Ends those that the command has left; returns what they have said since."""
+        self.send(signal.SIGKILL)
+        said = _heard(self._out) + _heard(self._err)
+        os.close(self._out)
+        os.close(self._err)
+        return said
 
 
 def run(words: str, home: Path, before: Callable[[], None] = lambda: None) -> Ended:
@@ -125,7 +169,7 @@ def run(words: str, home: Path, before: Callable[[], None] = lambda: None) -> En
 
 def as_command(words: str) -> int:
     """Runs it in this process, as the installed program would; returns its exit code."""
-    from probe.cli import main
+    from probe.__main__ import main
 
     sys.argv = ["probe", *shlex.split(words)]
     try:
@@ -136,17 +180,38 @@ def as_command(words: str) -> int:
     return 0
 
 
-def children(parent: int, group: int | None = None) -> list[int]:
-    """The processes of a parent, or those of a group, whoever their parent is."""
+def group_of(leader: int) -> list[int]:
+    """The processes of a group that have not ended, whoever their parent is."""
     found = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
-            fields = stat.read_text().rpartition(")")[2].split()
+            state, _, group = stat.read_text().rpartition(")")[2].split()[:3]
         except OSError:
             continue  # it has ended
-        if fields[0] != "Z" and (int(fields[1]) == parent if group is None else int(fields[2]) == group):
+        if state != "Z" and int(group) == leader:
             found.append(int(stat.parent.name))
     return found
+
+
+def in_time(wait: Callable[[float], bool], group: int) -> bool:
+    """Waits for what a group of processes does; False where it hangs. `wait`: for seconds; whether it is done."""
+    if wait(1.0):
+        return True
+    started, before = time.monotonic(), _queued(group)
+    while not wait(1.0):
+        if time.monotonic() - started > LONGEST + _queued(group) - before:
+            return False
+    return True
+
+
+def _queued(group: int) -> float:
+    """Seconds for which a thread of these processes was ready to run, and others ran: the most of any."""
+    found = [0]
+    for process in group_of(group):
+        for schedule in Path(f"/proc/{process}/task").glob("*/schedstat"):
+            with suppress(OSError):  # it has ended
+                found.append(int(schedule.read_text().split()[1]))
+    return max(found) / 1e9
 
 
 @contextmanager
@@ -178,34 +243,88 @@ def settle(home: Path) -> None:
     os.environ |= {"PROBE_CACHE": "features", "PROBE_DATA_ROOT": "data", "COLUMNS": "160", "HF_HUB_OFFLINE": "1"}
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    multiprocessing.process._children.clear()  # type: ignore[attr-defined]  # the campaign's
     multiprocessing.forkserver._forkserver.ensure_running = lambda: None  # type: ignore[attr-defined]
+    import probe.__main__
     import probe.runs.processes as processes
 
-    context: Callable[..., Any] = multiprocessing.get_context
-    processes.get_context = lambda method: context("forkserver")  # type: ignore[assignment]
+    sys.modules["__main__"] = probe.__main__
+    processes.get_context = lambda method: _Prepared()  # type: ignore[assignment]
 
 
-def _work(words: str, home: Path, out: int, err: int, limits: dict[int, int], before: Callable[[], None]) -> None:
-    os.setpgid(0, 0)
-    settle(home)
-    before()
-    for number, stream in ((out, 1), (err, 2)):
-        os.dup2(number, stream)
-        os.close(number)
-    # Made anew: the campaign's own, if its output goes to a file, would seek.
-    sys.stdout = os.fdopen(1, "w", closefd=False)
-    sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)
-    for kind, most in limits.items():
-        resource.setrlimit(kind, (most, resource.getrlimit(kind)[1]))
+class _Prepared:
+    """In the place of what starts the processes of `--jobs` anew: they are forked from a server that has loaded what
+    they load, join the command's group and have its signal mask and its output, as if it had started them."""
+
+    def __init__(self) -> None:
+        self._server = multiprocessing.get_context("forkserver")
+        self.Pipe = self._server.Pipe
+
+    def Process(self, target: Callable[..., None], args: tuple[Any, ...], daemon: bool) -> Any:  # noqa: N802
+        words = (os.getpgrp(), _Stream(1), _Stream(2), target, *args)
+        return self._server.Process(target=_of_group, args=words, daemon=daemon)
+
+
+@dataclass(frozen=True)
+class _Stream:
+    """An open file of this process, on its way to another one, where it is a number too."""
+
+    number: int
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _arrived, (DupFd(self.number),)
+
+
+def _arrived(stream: Any) -> int:
+    return stream.detach()
+
+
+def _of_group(group: int, out: int, err: int, target: Callable[..., None], *args: Any) -> None:
+    with suppress(OSError):  # whose command has ended meanwhile
+        os.setpgid(0, group)
+    os.dup2(out, 1)
+    os.dup2(err, 2)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    target(*args)
+
+
+def _become(
+    words: str,
+    home: Path,
+    streams: tuple[int, int],
+    limits: dict[int, int],
+    before: Callable[[], None],
+    fresh: bool,
+) -> NoReturn:
+    """What a fork does in place of going on."""
+    code = 1
     try:
+        os.setpgid(0, 0)
+        settle(home)
+        before()
+        for number, stream in zip((os.open(os.devnull, os.O_RDONLY), *streams), (0, 1, 2), strict=True):
+            os.dup2(number, stream)
+            os.close(number)
+        for kind, most in limits.items():
+            resource.setrlimit(kind, (most, resource.getrlimit(kind)[1]))
+        if fresh:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+            os.environ["PYTHONPATH"] = str(ROOT)
+            os.execv(sys.executable, [sys.executable, "-m", "probe", *shlex.split(words)])
+        # Made anew: the campaign's own, if its output goes to a file, would seek.
+        sys.stdout = os.fdopen(1, "w", closefd=False)
+        sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)
+        heed()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    except KeyboardInterrupt:
-        sys.exit(130)  # before it began
-    try:
         code = as_command(words)
+        threading._shutdown()  # type: ignore[attr-defined]
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+    except BaseException:
+        traceback.print_exc()
     finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-    sys.exit(code)
+        os._exit(code)
 
 
 def _pipe() -> tuple[int, int]:
@@ -216,14 +335,10 @@ def _pipe() -> tuple[int, int]:
 
 
 def _heard(pipe: int) -> str:
+    """What has come since."""
     os.set_blocking(pipe, False)
     said = b""
-    with suppress(BlockingIOError), os.fdopen(pipe, "rb", 0) as file:
-        while more := file.read(1 << 20):
+    with suppress(BlockingIOError):
+        while more := os.read(pipe, 1 << 20):
             said += more
     return said.decode(errors="replace")
-
-
-def wait_until(instant: float) -> None:
-    """By time.monotonic."""
-    time.sleep(max(0.0, instant - time.monotonic()))

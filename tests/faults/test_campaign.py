@@ -1,5 +1,6 @@
 """A share of the campaign (`make break`), and that nothing is left out of it."""
 
+import json
 import os
 import subprocess
 import sys
@@ -13,7 +14,8 @@ from tests.conftest import slow
 from tests.documents import MAIN
 from tests.faults.damage import BAD, damage_one
 from tests.faults.formats import FORMATS, OTHERS, OWN, PUBLISHED_FORMATS
-from tests.faults.kills import COMMANDS
+from tests.faults.kills import COMMANDS, READ_ONLY
+from tests.faults.mounts import can_mount
 from tests.faults.mutations import KINDS, mutate
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -63,18 +65,9 @@ def test_every_kind_of_published_annotations_is_damaged() -> None:
     assert {name.removeprefix("annotations, ") for name in PUBLISHED_FORMATS} == of_files
 
 
-@pytest.mark.slow
-def test_a_small_campaign_finds_nothing_and_damages_every_file_that_commands_leave(tmp_path: Path) -> None:
-    """The world that the campaign has made has all files that its commands leave."""
-    words = ["--mutations", "5", "--kills", "1", "--out", str(tmp_path), "--seed", "1"]
-    kills = [
-        "extract: SIGKILL",
-        "cache import: SIGTERM",
-        "cache merge: SIGKILL",
-        "fit: parent killed",
-        "table: disk full",
-    ]
-    targets = [*(name for name in OWN if name != "store"), *kills]
+def campaign(folder: Path, targets: list[str], seed: int = 1) -> dict[str, dict[str, int]]:
+    """A short one, in which nothing may be found; returns the counts."""
+    words = ["--mutations", "5", "--kills", "1", "--out", str(folder), "--work", str(folder), "--seed", str(seed)]
     done = subprocess.run(
         [sys.executable, "-m", "tests.faults.campaign", *words, "--targets", *targets],
         cwd=ROOT,
@@ -82,8 +75,31 @@ def test_a_small_campaign_finds_nothing_and_damages_every_file_that_commands_lea
         capture_output=True,
         text=True,
     )
-    bad = tmp_path / "bad.txt"
+    bad = folder / "bad.txt"
     assert done.returncode == 0, f"{done.stdout}\n{bad.read_text() if bad.exists() else done.stderr}"
+    counts = json.loads((folder / "counts.json").read_text())
+    assert [target for target in targets if not any(target in name for name in counts)] == []
+    return {name: of[str(seed)]["counts"] for name, of in counts.items()}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not can_mount(), reason="only root may make a disk read-only for one process, and not everywhere")
+def test_every_command_says_in_a_sentence_that_a_disk_is_read_only(tmp_path: Path) -> None:
+    campaign(tmp_path, list(READ_ONLY))
+
+
+@pytest.mark.slow
+def test_a_choice_of_heads_that_is_killed_again_and_again_ends_with_the_same_head(tmp_path: Path) -> None:
+    counts = campaign(tmp_path, ["fit, auto: SIGKILL"], seed=132)  # which kills it in the middle, three times
+    assert counts["fit, auto: SIGKILL"]["stops"] > 0
+
+
+@pytest.mark.slow
+def test_a_small_campaign_finds_nothing_and_damages_every_file_that_commands_leave(tmp_path: Path) -> None:
+    """The world that the campaign has made has all files that its commands leave."""
+    kills = ["extract: SIGKILL", "cache import: SIGTERM", "cache merge: SIGKILL", "fit: parent killed"]
+    kills += ["fit, jobs: worker killed", "table: disk full"]
+    campaign(tmp_path, [*(name for name in OWN if name != "store"), *kills])
     home = tmp_path / "world" / "reported"
     made = {file.relative_to(home) for file in home.rglob("*") if file.is_file()}
     brought = {file.relative_to(tmp_path / "world" / "photos") for file in (tmp_path / "world" / "photos").rglob("*")}

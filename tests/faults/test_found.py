@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -32,6 +33,8 @@ from probe.data.decoding import decode
 from probe.data.images import read_image
 from probe.data.manifest import read_manifest
 from probe.errors import ProbeError, system_sentence
+from probe.fit import Candidate
+from probe.runs.checkpoint import CANDIDATES, RunCheckpoint
 
 NOBODY = 65534
 
@@ -188,6 +191,18 @@ def test_a_parquet_file_of_more_equal_rows_than_bytes_is_refused_before_they_are
     assert path.stat().st_size < 500_000
     with pytest.raises(StoreError, match="claims 2,000,000 rows"):
         read_parquet(path)
+
+
+def test_scores_of_candidates_without_a_digest_are_not_gone_on_with(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint = RunCheckpoint(tmp_path, "key")
+    checkpoint.write_candidates("cpu", [Candidate(name="PCA", folds=[0.5])])
+    assert checkpoint.candidates("cpu")[0].folds == [0.5]
+    file = tmp_path / CANDIDATES
+    file.write_text(re.sub(r'"digest":"\w+"', '"digest":""', file.read_text().replace("0.5", "0.9")))
+    assert checkpoint.candidates("cpu") == []
+    assert "the choice starts again" in capsys.readouterr().err
 
 
 def test_what_a_file_that_is_no_image_begins_with_is_not_told(tmp_path: Path) -> None:

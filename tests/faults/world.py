@@ -9,8 +9,11 @@ the same bytes again.
 """
 
 import json
+import os
 import shutil
+import signal
 import tarfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +28,7 @@ from safetensors.torch import save_file
 from feature_cache import FeatureStore, StoreWriter
 from probe.data.dataset import all_datasets
 from probe.data.tar_index import FEWEST
+from probe.fit.choice import MEASURED
 from probe.runs.checkpoint import RunCheckpoint
 from tests.data.published import PUBLISHED
 from tests.faults.process import run
@@ -38,6 +42,7 @@ STORE = "features/photos/descriptor.h5"
 EXTRACT = "extract photos --backbone descriptor --batch 8 --part 8"
 EVALUATE = "evaluate clip.npy --ids clip.txt --data photos"
 IMPORT = "cache import clip.npy --ids clip.txt --source photos --name clip --dtype float32"
+
 
 # Each goes on from the one before it.
 STEPS: dict[str, list[str]] = {
@@ -64,6 +69,13 @@ rows:
   - {name: PCA-whitening, head: {kind: pca-whitening}, seeds: [0]}
   - {name: ArcFace}
   - {name: Discriminant, head: {kind: discriminant, dim: 4}, seeds: [0]}
+"""
+CROWD = """\
+title: A head chosen among many
+data: crowd
+defaults: {backbone: descriptor, seeds: [0]}
+rows:
+  - {name: Auto, head: {kind: auto, dim: 4}}
 """
 CURATION = """\
 title: Fewer
@@ -98,7 +110,8 @@ class World:
     folder: Path
 
     def build(self) -> None:
-        """Runs the commands of all steps; the last is one in which a run and an extraction have been interrupted."""
+        """Runs the commands of all steps; in the last ones a run, an extraction and the choice of a head have been
+        interrupted."""
         before: Path | None = None
         for step, commands in STEPS.items():
             home = self.folder / step
@@ -114,6 +127,12 @@ class World:
         self._interrupt(self.folder / "interrupted")
         shutil.copytree(self.folder / "photos", self.folder / "parts")
         shutil.copytree(self.folder / "interrupted" / "parts", self.folder / "parts" / f"{STORE}.parts")
+
+        shutil.copytree(self.folder / "photos", self.folder / "crowd")
+        write_crowd(self.folder / "crowd")
+        run("extract crowd --backbone descriptor --workers 0", self.folder / "crowd")
+        shutil.copytree(self.folder / "crowd", self.folder / "choosing")
+        run("fit crowd.yaml", self.folder / "choosing", before=_die_while_choosing)
 
     def _interrupt(self, home: Path) -> None:
         """Leaves parts of a store in `parts`, and a run's checkpoint after its first epoch."""
@@ -169,23 +188,53 @@ def _leave_first_checkpoint() -> None:
     RunCheckpoint.remove = lambda checkpoint: None  # type: ignore[method-assign]
 
 
+def _die_while_choosing() -> None:
+    """In the process of a run with `head: auto`: after the first fold."""
+    write = RunCheckpoint.write_candidates
+
+    def write_and_die(checkpoint: RunCheckpoint, *state: Any) -> None:
+        write(checkpoint, *state)
+        if len(state[1][0].folds) == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    RunCheckpoint.write_candidates = write_and_die  # type: ignore[method-assign]
+
+
+def write_crowd(home: Path) -> None:
+    """Photos of enough classes to choose a head by, and a recipe that does."""
+    classes = [*(("train", i) for i in range(MEASURED)), *((split, i) for split in ("val", "test") for i in range(2))]
+    rows = write_photos(home / "crowd", [(split, f"{split}{number}", 2) for split, number in classes])
+    write_manifest(home / "crowd", rows)
+    (home / "crowd.yaml").write_text(CROWD)
+
+
+def write_photos(folder: Path, classes: Sequence[tuple[str, str, int]]) -> list[str]:
+    """Of each class: its split, its name, and how many there are. Returns the rows of a manifest."""
+    rng, rows = np.random.default_rng(0), []
+    for split, label, count in classes:
+        base = rng.integers(0, 255, (16, 16, 3))
+        for image in range(count):
+            file = folder / label / f"{image}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.clip(base + rng.integers(-40, 40, base.shape), 0, 255).astype(np.uint8)).save(file)
+            role = "train" if split == "train" else "both"
+            rows.append(f"{label}/{image}.png,{folder.name},{label},things,{split},{role}")
+    return rows
+
+
+def write_manifest(folder: Path, rows: list[str]) -> None:
+    (folder / "manifest.csv").write_text("\n".join(["image,source,label,domain,split,role", *rows]) + "\n")
+
+
 def write_sources(home: Path) -> None:
     """Everything that a user would bring: photos with a manifest, features and weights of others, YAML of their own."""
-    rng = np.random.default_rng(0)
-    rows = []
-    for split, classes in CLASSES.items():
-        for number in range(classes):
-            base = rng.integers(0, 255, (16, 16, 3))
-            for image in range(EACH):
-                file = home / "photos" / f"{split}{number}" / f"{image}.png"
-                file.parent.mkdir(parents=True, exist_ok=True)
-                Image.fromarray(np.clip(base + rng.integers(-40, 40, base.shape), 0, 255).astype(np.uint8)).save(file)
-                role = "train" if split == "train" else "both"
-                rows.append(f"{split}{number}/{image}.png,photos,{split}{number},things,{split},{role}")
-    columns = "image,source,label,domain,split,role"
-    (home / "photos" / "manifest.csv").write_text("\n".join([columns, *rows]) + "\n")
+    classes = [(split, f"{split}{number}", EACH) for split, count in CLASSES.items() for number in range(count)]
+    rows = write_photos(home / "photos", classes)
+    write_manifest(home / "photos", rows)
+    (home / "spoilt").mkdir()
+    (home / "spoilt" / "0.png").write_text("no image")
     ids = [row.partition(",")[0] for row in rows]
-    features = rng.standard_normal((len(ids), DIM)).astype(np.float32)
+    features = np.random.default_rng(0).standard_normal((len(ids), DIM)).astype(np.float32)
     np.save(home / "clip.npy", features)
     np.savez(home / "clip.npz", embeddings=features, ids=np.array(ids))
     (home / "clip.txt").write_text("".join(f"{image}\n" for image in ids))

@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
+from multiprocessing import Pipe
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ import torch
 from probe import heads
 from probe.extract.features import CachedFeatures
 from probe.runs import SweepError, sweep
-from probe.runs.processes import threads_each
+from probe.runs.processes import FitSettings, _work, threads_each
 from probe.runs.run import Run
 from tests.fit.world import linear, untrained
 
@@ -93,3 +94,11 @@ def test_a_run_that_diverges_and_a_process_that_is_killed_do_not_stop_the_others
     assert "was killed by signal 9" in text
     assert "lower training.lr" in text or "not finite" in text
     assert [each.done for each in runs] == [False, True, False, True, True]
+
+
+def test_a_process_whose_parent_was_killed_ends_without_a_word(capfd: pytest.CaptureFixture[str]) -> None:
+    own, parents = Pipe()
+    own.send(("images", 1))  # which nobody reads: the next thing that it hears is a reset
+    parents.close()
+    _work(own, [], torch.get_num_threads(), FitSettings("cpu", {}, ()))
+    assert capfd.readouterr() == ("", "")
