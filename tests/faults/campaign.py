@@ -56,7 +56,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--mutations", type=int, default=10_000, help="of each format, and made-up files")
     parser.add_argument("--kills", type=int, default=1_000, help="of each command in each way")
-    parser.add_argument("--targets", nargs="*", default=[], help="words, one of which a target's name contains")
+    parser.add_argument("--targets", nargs="*", default=[], help="names of targets, or words that their names contain")
     parser.add_argument("--minutes", type=float, default=math.inf, help="after which no further cases are begun")
     parser.add_argument("--out", type=Path, default=OUT)
     parser.add_argument("--work", type=Path, help="where files are damaged and commands run; otherwise in memory")
@@ -66,11 +66,7 @@ def main() -> int:
     prepare()
     with nullcontext(asked.work) if asked.work else in_memory() as work:
         world = ready_world(work / "world")
-        chosen = [
-            target
-            for target in targets(world, work / "home", asked.seed, asked.mutations, asked.kills)
-            if not asked.targets or any(word in target.name for word in asked.targets)
-        ]
+        chosen = selected(list(targets(world, work / "home", asked.seed, asked.mutations, asked.kills)), asked.targets)
         while chosen and time.monotonic() < end:
             done = {target.name: tried(asked.out / COUNTS, target.name, asked.seed) for target in chosen}
             chosen = sorted(
@@ -83,6 +79,15 @@ def main() -> int:
         write_page(asked.out / COUNTS)
     print(f"{bad} bad" + (f", in {asked.out / FAULTS}" if bad else ""))
     return min(bad, 1)
+
+
+def selected(known: list[Target], asked: list[str]) -> list[Target]:
+    """Those of these names, and those that contain one of the words that are no name; without any, all."""
+    names = {target.name for target in known}
+    words = [word for word in asked if word not in names]
+    return [
+        target for target in known if not asked or target.name in asked or any(word in target.name for word in words)
+    ]
 
 
 def take_turn(target: Target, out: Path, seed: int) -> int:

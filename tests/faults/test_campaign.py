@@ -14,7 +14,7 @@ from tests.conftest import slow
 from tests.documents import MAIN
 from tests.faults.damage import BAD, damage_one
 from tests.faults.formats import FORMATS, OTHERS, OWN, PUBLISHED_FORMATS
-from tests.faults.kills import COMMANDS, READ_ONLY
+from tests.faults.kills import COMMANDS
 from tests.faults.mounts import can_mount
 from tests.faults.mutations import KINDS, mutate
 
@@ -84,8 +84,11 @@ def campaign(folder: Path, targets: list[str], seed: int = 1) -> dict[str, dict[
 
 @pytest.mark.slow
 @pytest.mark.skipif(not can_mount(), reason="only root may make a disk read-only for one process, and not everywhere")
-def test_every_command_says_in_a_sentence_that_a_disk_is_read_only(tmp_path: Path) -> None:
-    campaign(tmp_path, list(READ_ONLY))
+def test_a_command_says_in_a_sentence_that_a_disk_is_read_only(tmp_path: Path) -> None:
+    """`make break` has the other commands."""
+    campaign(
+        tmp_path, [f"{command}: read-only disk" for command in ("table", "data check, spoilt", "embed", "index add")]
+    )
 
 
 @pytest.mark.slow
