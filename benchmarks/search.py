@@ -24,8 +24,7 @@ from torch.nn import functional as F
 from benchmarks.memory import peak_bytes
 from benchmarks.pairs import Comparison, report
 from benchmarks.store import timed
-from probe.search import search
-from probe.search.batch import BLOCKS
+from probe.search import BLOCKS, search
 from probe.terminal import printer
 
 UNED = 241_986, 1_397_126, 64

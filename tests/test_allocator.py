@@ -17,7 +17,7 @@ for _ in range(6):
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 KEEP = "from probe.allocator import keep_freed_memory\nassert keep_freed_memory()"
-BLOCK = (1 << 26) // os.sysconf("SC_PAGE_SIZE")  # pages
+FEW = 8  # page faults; of a block that is mapped anew there are 32 at least, where pages are huge
 
 
 def faults(first: str, **variables: str) -> int:
@@ -29,11 +29,11 @@ def faults(first: str, **variables: str) -> int:
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is not glibc")
 def test_a_block_that_was_freed_is_handed_out_again_without_the_kernel() -> None:
-    assert faults(KEEP) < BLOCK / 100
-    assert faults("") > BLOCK / 100  # huge pages are few
+    assert faults(KEEP) < FEW
+    assert faults("") > FEW
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is not glibc")
 def test_what_the_user_has_set_is_left_alone() -> None:
     leaves = KEEP.replace("assert", "assert not")
-    assert faults(leaves, MALLOC_MMAP_MAX_="65536") > BLOCK / 100
+    assert faults(leaves, MALLOC_MMAP_MAX_="65536") > FEW

@@ -8,9 +8,10 @@ the proof.
     near_duplicates(features, 0.95, queries=None)     # images that are almost another one of their class
 """
 
+from probe.search.batch import BLOCKS
 from probe.search.distances import Distance
 from probe.search.exact import Neighbours, paired_similarities, search
 from probe.search.near_duplicates import near_duplicates
 from probe.search.vectors import UNIT, Vectors
 
-__all__ = ["UNIT", "Distance", "Neighbours", "Vectors", "near_duplicates", "paired_similarities", "search"]
+__all__ = ["BLOCKS", "UNIT", "Distance", "Neighbours", "Vectors", "near_duplicates", "paired_similarities", "search"]
