@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from probe.backbones import find_backbone
 from probe.data import SPLITS, HuggingFaceData, Manifest, is_hugging_face, write_data_set
+from probe.device import choose_device
 from probe.errors import UsageError
 from probe.extract import CachedFeatures, Settings, extract_sources
 from probe.fit import ClosedFormConfig, TrainedConfig, Training, is_closed_form, read_run_config, spanned_dimensions
@@ -64,6 +65,10 @@ def fit(
     """
     workspace = Workspace.named(data_root, cache, out)
     inputs = Inputs(workspace)
+    choose_device(device)
+    _require_kinds(images, head, loss)
+    if training is not None and loss is None:
+        raise UsageError("`training` is of a head that is trained; give it a `loss` too, or leave it out.")
     images = write_data_set(images, workspace.data_root) if is_hugging_face(images) else images
     backbone = backbone or BACKBONE
     given: dict[str, Any] = {"backbone": backbone, "head": head, "seed": seed, "distance": distance}
@@ -71,8 +76,10 @@ def fit(
         given |= {"loss": loss, "training": training or {"epochs": EPOCHS}}
     elif head is None:
         given |= _default(inputs.data(str(images)))
-    elif is_closed_form(given) and not given["head"].chosen and "test" not in inputs.data(str(images)).splits:
-        say(f"{inputs.data(str(images)).where} has no class to be scored on: all images are fitted to, without scores")
+    if head is not None and (few := _few_to_score(inputs.data(str(images)))):
+        if not is_closed_form(given) or head.kind == "auto":
+            raise UsageError(f"{few}; add classes, or name a head in closed form, which is fitted without scores.")
+        say(f"{few}: all images are fitted to, without scores")
         given |= {"unscored": True}
     try:
         config = read_run_config(given)
@@ -90,6 +97,18 @@ def fit(
     run = Run(config, features.identity, workspace.runs, data=manifest.name)
     sweep([(run, features)], device)
     return run.directory
+
+
+def _require_kinds(images: object, head: object, loss: object) -> None:
+    """Raises UsageError for what is none."""
+    if not isinstance(images, str | Path) and not is_hugging_face(images):
+        raise UsageError(f"images are of type {type(images).__name__}; name a folder, a manifest or a known data set.")
+    if head is not None and not isinstance(head, Head.Config):
+        raise UsageError(f"head is {head!r}; name one of probe.heads, such as probe.heads.PCAWhitening(dim=64).")
+    if loss is not None and not isinstance(loss, Loss.Config):
+        raise UsageError(f"loss is {loss!r}; name one of probe.losses, such as probe.losses.ArcFace().")
+    if loss is not None and head is None:
+        raise UsageError("a loss trains a head; name one, such as probe.heads.Linear(dim=64), or leave the loss out.")
 
 
 def _default(manifest: Manifest) -> dict[str, Any]:
@@ -115,12 +134,23 @@ def _default(manifest: Manifest) -> dict[str, Any]:
     return {"head": PCAWhitening.Config(dim=min(DIM, images - 1)), "unscored": True}
 
 
+def _few_to_score(manifest: Manifest) -> str | None:
+    """What is in the way of scores: of one class all images count, whatever a head makes of them."""
+    classes = manifest.frame.select("domain", "label").n_unique()
+    if classes >= CLASSES and "test" in manifest.splits:
+        return None
+    what = f"{classes} class{'es' if classes > 1 else ''}" if classes < CLASSES else "no test images"
+    return f"{manifest.where} has {what}, and scores need {CLASSES}, some of them for the test"
+
+
 def _within(config: ClosedFormConfig, features: CachedFeatures) -> ClosedFormConfig:
     """No more dimensions than the images span, some of which may be copies. Raises UsageError for one alone."""
     rows, asked = features.frame("train"), config.head.embedding_dim(features.dim)
     dim = spanned_dimensions(asked, len(rows), lambda: torch.from_numpy(features.load(rows)))
     if not dim:
         raise UsageError("all images have the same features, of which nothing can be fitted; add others.")
+    if dim < asked:
+        say(f"{dim} dimensions, which is all that {len(rows):,} images span")
     return config.model_copy(update={"head": config.head.model_copy(update={"dim": dim})})
 
 

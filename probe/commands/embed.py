@@ -42,7 +42,8 @@ def embed(
 
     Images that cannot be decoded are named and left out. An interrupted command goes on where it stopped.
     """
-    from probe.embed import Collection, load, named_images
+    from feature_cache import FeatureStore
+    from probe.embed import HDF5, Collection, load, named_images
     from probe.progress import say
 
     collection = Collection(out)
@@ -50,7 +51,9 @@ def embed(
     found = named_images(images)
     embedder = load(run, weights=weights, device=device, precision=precision)
     failures = collection.write(embedder, found, batch)
-    say(f"{len(found) - len(failures):,} x {embedder.dim} in {out}")
+    rows = len(FeatureStore(out)) if out.suffix in HDF5 else len(found) - len(failures)
+    others = f", which has {rows:,} in all" if rows > len(found) - len(failures) else ""
+    say(f"{len(found) - len(failures):,} x {embedder.dim} in {out}{others}")
     if failures:
         say(f"{len(failures):,} could not be decoded and are not in it:")
     for failure in failures[:SHOWN]:

@@ -100,6 +100,8 @@ def _find_recipe(named: Path) -> Path:
 
     if named.suffix.lower() in IMAGE_SUFFIXES:
         raise UsageError(f"{named} is an image; name the folder that it lies in, or a recipe.")
+    if named.suffix.lower() == ".tar":
+        raise UsageError(f"{named} is a tar; name the folder that it lies in, or a recipe.")
     try:
         found = find_recipe(named)
     except UsageError as error:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from probe.data import tar
 from probe.data.dataset import MissingDataError, all_datasets, find_dataset, is_known, read_dataset
-from probe.data.folder import image_folder
+from probe.data.folder import IMAGE_SUFFIXES, image_folder
 from probe.data.manifest import Manifest, read_manifest
 from probe.data.sample import SAMPLE, ensure_sample
 from probe.errors import UsageError, nearest
@@ -89,6 +89,8 @@ def _manifest_in(folder: Path) -> Path | None:
 def _from_path(path: Path, data_root: Path, roots: dict[str, Path] | None) -> Manifest:
     if path.suffix.lower() == tar.SUFFIX and path.is_file():
         raise UsageError(f"{path} is one tar; name the folder that it lies in, or a manifest of its images.")
+    if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
+        raise UsageError(f"{path} is an image; name the folder that it lies in.")
     file = path if path.is_file() else _manifest_in(path)
     if file:
         return read_manifest(file, roots, data_root)

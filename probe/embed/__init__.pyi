@@ -1,3 +1,4 @@
+from .collection import HDF5 as HDF5
 from .collection import Collection as Collection
 from .collection import named_images as named_images
 from .contributions import Contributions as Contributions

@@ -112,8 +112,8 @@ class Embedder:
 
     def embed(self, images: Sequence[GivenImage], batch_size: int) -> "Iterator[EmbeddedBatch]":
         """The images batch after batch, in order, those that cannot be decoded or read told apart."""
-        if batch_size < 1:
-            raise UsageError(f"batch_size is {batch_size}; a batch has one image at least.")
+        if not isinstance(batch_size, int) or batch_size < 1:
+            raise UsageError(f"batch_size is {batch_size!r}; a batch has one image at least.")
         for batch in self._prepared(images, batch_size):
             prepared: list[tuple[GivenImage, Prepared]] = []
             failures: list[tuple[GivenImage, UndecodableError]] = []

@@ -111,7 +111,8 @@ class ExportedFolder:
         encoder = restore_encoder(row, of_backbone, file, device, precision)
         backbone, selection = Backbone(name, row, weights=file), Selection(backbone=name)
         head, distance = head.to(device), self.config.distance
-        return Embedder([backbone], [encoder], selection, head, distance, device, self.key)
+        key = self.key if precision == "fp32" else f"{self.key}-{precision}"
+        return Embedder([backbone], [encoder], selection, head, distance, device, key)
 
     def _sound(self, name: str) -> Path:
         file = self.path / name

@@ -69,6 +69,8 @@ class GivenImage:
         """RGB, upright, and the digest of the bytes that were decoded; 0 for pixels. Raises UndecodableError for bytes
         that are no image, UnreadError for what cannot be read, and UsageError for HEIC without its decoder."""
         content = self.content if isinstance(self.content, Image.Image) else self.read()
+        if isinstance(content, Image.Image) and 0 in content.size:
+            raise UndecodableError(self.name, "it has no pixels")
         try:
             if isinstance(content, Image.Image):
                 return to_rgb(content), 0

@@ -18,39 +18,52 @@ from probe.embed.embedder import Embedder
 from probe.embed.exported import ExportedFolder
 from probe.errors import UsageError, first_line, nearest
 from probe.extract import feature_differences
-from probe.precision import Precision
+from probe.precision import Precision, choose_precision
 from probe.runs import RunDirectory
 
 Weights = str | Path | Mapping[str, str | Path]
 
 
 def load(
-    path: str | Path, *, weights: Weights | None = None, device: str = "auto", precision: str | None = None
+    path: str | Path | RunDirectory,
+    *,
+    weights: Weights | None = None,
+    device: str = "auto",
+    precision: str | None = None,
 ) -> Embedder:
-    """The embedder of a finished run, by the folder that `probe fit` made, or of a folder that `probe export` wrote,
-    here or on the hub: `owner/name` or `owner/name@revision`, which is downloaded unless it is in the hub's cache.
+    """The embedder of a finished run, which may be named by its folder, or of a folder that `probe export` wrote, here
+    or on the hub: `owner/name` or `owner/name@revision`, which is downloaded unless it is in the hub's cache.
 
     `weights`: the backbone's checkpoint, where it is not any more where it was; of several backbones, by their names.
     `device`: auto, cpu or cuda. `precision` of the forward pass: fp32, bf16, fp16 or auto; by default, what the
     features were made with. Raises UsageError for what is no finished run, for weights that are not there, for others
     than those that made its features, with the digests of both, and where the hub is out of reach.
     """
+    path = path.path if isinstance(path, RunDirectory) else path
+    if not isinstance(path, str | Path):
+        raise UsageError(f"{path!r} is of type {type(path).__name__}; name a run's folder, or an exported one.")
     folder = Path(path).expanduser()
+    if folder.is_file():
+        raise UsageError(f"{path} is a file; name the folder that it lies in.")
+    where, _ = choose_device(device)
+    asked = None if precision is None else choose_precision(precision, where)[0]
     if exported := _exported(path, folder):
         if weights is not None:
             raise UsageError(f"weights: {path} brings its own; leave them out.")
-        return exported.embedder(choose_device(device)[0], precision or Precision.fp32)
+        return exported.embedder(where, asked or Precision.fp32)
     run = RunDirectory(folder)
     run.require_done()
-    where, _ = choose_device(device)
     names = run.config.stores("test")
     given = _by_backbone(weights, run.config.backbones)
-    backbones, encoders = [], []
+    backbones, encoders, key = [], [], run.key
     for name, store in zip(run.config.backbones, names, strict=True):
         backbone = _backbone(store, run, given.get(name))
         backbones.append(backbone)
-        encoders.append(load_encoder(backbone, where, precision or _precision(run, store)))
-    return Embedder(backbones, encoders, run.config, run.head(where), run.config.distance, where, run.key)
+        usual = _precision(run, store)
+        encoders.append(load_encoder(backbone, where, asked or usual))
+        if asked and asked != usual and backbone.needs_weights:
+            key += f"-{asked}"
+    return Embedder(backbones, encoders, run.config, run.head(where), run.config.distance, where, key)
 
 
 def _exported(path: str | Path, folder: Path) -> ExportedFolder | None:

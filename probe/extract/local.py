@@ -191,5 +191,6 @@ def _too_many(task: Task, failures: list[Failure], unread: list[Unread], allowed
     first = sorted(failures)[0]
     return (
         f"{len(failures):,} images of {task.source} could not be decoded, more than the {allowed:,} allowed; "
-        f"the first is {first.id} ({first.reason}). Raise --max-failures to go on; the work so far is kept."
+        f"the first is {first.id} ({first.reason}). Raise --max-failures of `probe extract` to go on; the work so far "
+        "is kept."
     )

@@ -64,7 +64,9 @@ class ScoredFolder:
         return [index for index, file in PER_QUERY.items() if (self.path / file).is_file()]
 
     def require_done(self) -> None:
-        """Raises UsageError for a folder that holds no scores."""
+        """Raises UsageError for a folder that holds no scores, and for a file."""
+        if self.path.is_file():
+            raise UsageError(f"{self.path} is a file; name the folder that it lies in.")
         if not self.done:
             raise UsageError(
                 f"{self.path} is not a finished run; name folders that `probe fit` or `probe evaluate` made."

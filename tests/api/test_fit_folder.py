@@ -66,6 +66,28 @@ def test_a_head_in_closed_form_is_fitted_to_all_images_where_no_class_is_left_to
         assert (run.scores.dim, run.scores.training_images, run.scores.test.root) == (dim, 8, {})
 
 
+def test_a_trained_head_needs_classes_to_be_scored_on(tmp_path: Path) -> None:
+    folder = photos(tmp_path / "photos", classes=3, each=4)
+    with pytest.raises(UsageError, match="has 3 classes, and scores need 4, some of them for the test; add classes"):
+        fit(folder, head=probe.heads.Linear(dim=8), loss=probe.losses.ArcFace())
+    assert fit(folder, head=probe.heads.PCAWhitening(dim=4)).scores.test.root == {}
+
+
+def test_arguments_that_are_none_are_refused_before_any_work(tmp_path: Path) -> None:
+    wrong: list[tuple[Any, dict[str, Any], str]] = [
+        (None, {}, "images are of type NoneType"),
+        (["a.jpg"], {}, "images are of type list"),
+        ("p", {"head": "pca-whitening"}, "head is 'pca-whitening'; name one of probe.heads"),
+        ("p", {"loss": probe.losses.ArcFace()}, "a loss trains a head"),
+        ("p", {"training": {"epochs": 3}}, "`training` is of a head that is trained"),
+        ("p", {"device": "tpu"}, "'tpu' is no device"),
+    ]
+    for images, options, said in wrong:
+        with pytest.raises(UsageError, match=said):
+            probe.fit(images, cache=tmp_path / "features", out=tmp_path / "out", **options)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_one_image_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="has one image, of which nothing can be fitted"):
         fit(photos(tmp_path / "photos", classes=1, each=1))
@@ -94,6 +116,7 @@ def test_what_is_of_a_recipe_is_refused_for_a_folder_and_the_other_way_round(tmp
         (["fit", "quickstart", "--backbone", "b"], "--backbone is of a folder, and this is a recipe; leave it out."),
         (["fit", "photoz", "--backbone", "b"], "there is no folder photoz, and there is no recipe 'photoz';"),
         (["fit", "a/photoz"], "there is neither a folder nor a recipe a/photoz;"),
+        (["fit", "a.tar"], "a.tar is a tar; name the folder that it lies in, or a recipe."),
         (["fit", "a.JPG"], "a.JPG is an image; name the folder that it lies in, or a recipe."),
     ):
         done = CliRunner().invoke(app, words)

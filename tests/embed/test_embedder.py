@@ -102,11 +102,24 @@ def test_no_image_is_left_out_in_silence(embedder: Embedder, files: list[Path], 
     assert embedder.encode([]).shape == (0, 16)
 
 
+def test_what_it_makes_depends_on_the_precision_too(run: RunDirectory):
+    assert load(run, device="cpu").key == load(run.path, device="cpu", precision="fp32").key == run.key
+    assert load(run, device="cpu", precision="bf16").key == f"{run.key}-bf16"
+
+
 def test_wrong_arguments_are_one_sentence(embedder: Embedder, run: RunDirectory, files: list[Path], tmp_path: Path):
     with pytest.raises(UsageError, match="image 0 is of type NoneType; images are paths"):
         embedder.encode(None)  # pyright: ignore[reportArgumentType]
-    with pytest.raises(UsageError, match="batch_size is 0; a batch has one image at least"):
-        embedder.encode(files, batch_size=0)
+    for size in (0, "x", 2.5):
+        with pytest.raises(UsageError, match=f"batch_size is {size!r}; a batch has one image at least"):
+            embedder.encode(files, batch_size=size)  # pyright: ignore[reportArgumentType]
+    for empty in (np.zeros((0, 64, 3), np.uint8), Image.new("RGB", (0, 5))):
+        with pytest.raises(ProbeError, match=r"cannot be read as an image \(it has no pixels\)"):
+            embedder.encode(empty)
+    with pytest.raises(UsageError, match=r"config\.yaml is a file; name the folder that it lies in"):
+        load(run.path / "config.yaml")
+    with pytest.raises(UsageError, match="5 is of type int; name a run's folder"):
+        load(5)  # pyright: ignore[reportArgumentType]
     for a, b in (((1, 16), (2, 15)), ((1, 15), (2, 15)), ((1, 1, 16), (2, 16))):
         with pytest.raises(UsageError, match=r"embeddings are \(n, 16\)"):
             embedder.similarity(np.ones(a, np.float32), np.ones(b, np.float32))

@@ -77,6 +77,7 @@ def test_probe_loads_it_to_the_same_vectors(folder: Path, files: list[Path], exp
     np.testing.assert_allclose(loaded.encode(files), expected, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_power_of_the_features_is_a_step_of_every_loader_and_format(world: World, tmp_path: Path):
     run = world.run(backbone="mobilenetv1", head={"kind": "discriminant", "dim": 3, "power": 0.5})
     formats = Formats({Format.onnx, Format.pt2})

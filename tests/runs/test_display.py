@@ -17,7 +17,9 @@ TRAINING = CLASSES["train"] * IMAGES
     ("configs", "jobs", "images"),
     [
         ([untrained(heads.FullDimension.Config()), linear(epochs=2)], 1, 2 * TRAINING),
-        ([untrained(heads.FullDimension.Config()), linear(epochs=2)], 2, 2 * TRAINING),
+        pytest.param(
+            [untrained(heads.FullDimension.Config()), linear(epochs=2)], 2, 2 * TRAINING, marks=pytest.mark.slow
+        ),
         ([untrained(heads.FullDimension.Config())], 1, TRAINING),
     ],
     ids=["beside a trained run", "in another process", "alone"],
