@@ -59,9 +59,9 @@ def fit(
     `heads.Linear(dim=64)`, `losses.ArcFace(margin=0.4)`; a head in closed form needs no loss. Without a head it is
     `auto`, which chooses by the training classes, and where there are fewer than four classes PCA-whitening of all
     images, without scores; how the classes divide is said. So is a head in closed form that is named, where there are
-    fewer than four classes or no test images, and a trained head is refused there. `training`: the section of that name in a recipe, by default
-    UniFEx's for 10 epochs. Where the images have no validation split, a tenth of the training classes is drawn. Raises
-    UsageError for a configuration of no run, SweepError for a run that failed.
+    fewer than four classes or no test images, and a trained head is refused there. `training`: the section of that name
+    in a recipe, by default UniFEx's for 10 epochs. Where the images have no validation split, a tenth of the training
+    classes is drawn. Raises UsageError for a configuration of no run, SweepError for a run that failed.
     """
     workspace = Workspace.named(data_root, cache, out)
     inputs = Inputs(workspace)
