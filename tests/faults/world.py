@@ -194,7 +194,7 @@ def _die_while_choosing() -> None:
 
     def write_and_die(checkpoint: RunCheckpoint, *state: Any) -> None:
         write(checkpoint, *state)
-        if len(state[1][0].folds) == 2:
+        if any(len(candidate.folds) == 2 for candidate in state[1]):
             os.kill(os.getpid(), signal.SIGKILL)
 
     RunCheckpoint.write_candidates = write_and_die  # type: ignore[method-assign]

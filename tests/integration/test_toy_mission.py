@@ -294,7 +294,7 @@ def test_claims_that_compare_two_rows_have_the_difference_of_plain_loops(mission
                 found = float(lines[claim, column, column]["measured"])
                 assert found == pytest.approx(means[compared][metric_of[claim]], abs=1e-9), claim
                 checked += 1
-    assert checked > 50
+    assert checked > 30
 
 
 def _mean(seeds: list[Values], column: str, metric: str) -> float:
