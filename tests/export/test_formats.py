@@ -88,6 +88,7 @@ def test_aotinductors_package_takes_batches_of_any_size(run: RunDirectory, image
         np.testing.assert_allclose(model(contiguous), expected[:count], atol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_recall_of_the_runs_queries_is_the_runs_where_they_are_its_index(
     run: RunDirectory, run_of_gone_images: RunDirectory, world: World
 ):

@@ -32,6 +32,7 @@ def written(measured: Measured) -> list[Path]:
     return write_figures(measured.inventory, measured.folder / "figures")
 
 
+@pytest.mark.slow
 def test_a_recipe_has_the_figures_that_its_runs_give(written: list[Path]):
     names = {path.name for path in written}
     kinds = ("heatmap", "curves", "margins", "examples", "collage")
