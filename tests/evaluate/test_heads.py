@@ -213,6 +213,7 @@ def test_the_cosine_of_an_ensemble_is_the_mean_of_its_members() -> None:
     torch.testing.assert_close(both @ both.T, expected, rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("combine", ["soup", "ensemble"])
 def test_the_order_of_the_runs_does_not_matter_and_nothing_is_scored_twice(lab: Lab, combine: str) -> None:
     runs = [lab.run(of("one", seed=seed)) for seed in (0, 1, 2)]

@@ -59,6 +59,7 @@ def files(folder: Path) -> list[Path]:
     return sorted(file for file in folder.rglob("*") if file.is_file())
 
 
+@pytest.mark.slow
 def test_its_vectors_are_the_principal_components_of_whitened_images_of_unit_length(
     fitted: Index, discriminant: RunDirectory, folder: Path
 ):

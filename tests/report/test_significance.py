@@ -72,6 +72,7 @@ def test_each_row_is_compared_with_each_other_by_holm_over_those(runs: dict[str,
     assert found.pairs["Near"]["Best"] == found.pairs["Best"]["Near"], "each the larger of its two"
 
 
+@pytest.mark.slow
 def test_the_pairs_of_a_hundred_rows_take_seconds(runs: dict[str, list[Path]]) -> None:
     many = {f"Far {i}": runs["Far"] for i in range(97)}
     found = compare_rows(many | runs, "Best", "R@1", "merged")
