@@ -27,6 +27,7 @@ SLOW = (
     "heads.md",
     "report.md",
     "store.md",
+    "tables.md",
 )
 PAGES_RUN = [pytest.param(page, marks=[pytest.mark.slow] if page in SLOW else []) for page in PAGES]
 
@@ -217,7 +218,9 @@ def test_the_commands_of_a_page_run_as_they_stand(quickstart: Shell, page: str):
         quickstart(line)
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize(
+    "page", [pytest.param(page, marks=[pytest.mark.slow] if page == "api.md" else []) for page in PAGES]
+)
 def test_the_python_of_a_page_runs_as_it_stands(quickstart: Shell, page: str):
     quickstart.python("\n".join(blocks((ROOT / "docs" / page).read_text(), "python")))
 
