@@ -19,7 +19,7 @@ from probe.device import choose_device
 from probe.errors import UsageError
 from probe.extract import CachedFeatures, Settings, extract_sources
 from probe.fit import ClosedFormConfig, TrainedConfig, Training, is_closed_form, read_run_config, spanned_dimensions
-from probe.heads import Auto, Head, PCAWhitening
+from probe.heads import Auto, ClosedFormHead, Head, PCAWhitening
 from probe.losses import Loss
 from probe.planning import Inputs
 from probe.progress import say
@@ -70,14 +70,14 @@ def fit(
     if training is not None and loss is None:
         raise UsageError("`training` is of a head that is trained; give it a `loss` too, or leave it out.")
     images = write_data_set(images, workspace.data_root) if is_hugging_face(images) else images
-    backbone = backbone or BACKBONE
+    data, backbone = inputs.data(str(images)), backbone or BACKBONE
     given: dict[str, Any] = {"backbone": backbone, "head": head, "seed": seed, "distance": distance}
     if loss is not None:
         given |= {"loss": loss, "training": training or {"epochs": EPOCHS}}
     elif head is None:
-        given |= _default(inputs.data(str(images)))
-    if head is not None and (few := _few_to_score(inputs.data(str(images)))):
-        if not is_closed_form(given) or head.kind == "auto":
+        given |= _default(data)
+    if head is not None and (few := _few_to_score(data)):
+        if not isinstance(head, ClosedFormHead.Config) or head.chosen:
             raise UsageError(f"{few}; add classes, or name a head in closed form, which is fitted without scores.")
         say(f"{few}: all images are fitted to, without scores")
         given |= {"unscored": True}
@@ -87,7 +87,7 @@ def fit(
         raise UsageError(describe(error, ClosedFormConfig if is_closed_form(given) else TrainedConfig)) from error
     chosen = find_backbone(backbone, *(Path(file) if file else None for file in (catalogue, weights)))
     if isinstance(config, ClosedFormConfig) and config.unscored:
-        manifest = _all_for_training(inputs.data(str(images)))
+        manifest = _all_for_training(data)
     else:
         manifest = inputs.rows_of(str(images), Row("fit", [chosen], [config], PrintedRelation()))
     extract_sources([manifest], chosen, workspace, Settings(), device)

@@ -8,6 +8,7 @@ A query is resolved if no group and no row that was let go comes near its k-th b
 """
 
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -97,12 +98,16 @@ class _Part:
         self.batch, self.start = batch, start
         queries = batch.queries[start:stop]
         self.rows = batch.space.query_rows(queries, torch.float32)  # (q, D)
-        self.across = self.rows.T.contiguous()
         self.error = batch.space.error(queries, torch.float32)
         self.width = min(batch.k + batch.blocks.spare, len(batch.index))
         self.best = self.rows.new_full((len(queries), self.width), -INF)
         self.best_rows = torch.full(self.best.shape, -1, device=batch.device)
         self.let_go = self.rows.new_full((len(queries),), -INF)  # the greatest proposal that was not kept
+
+    @cached_property
+    def across(self) -> torch.Tensor:
+        """(D, q), for products with many rows; the kernel and few queries do without."""
+        return self.rows.T.contiguous()
 
     @property
     def cut(self) -> torch.Tensor:
