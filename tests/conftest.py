@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from filelock import FileLock
 from hypothesis import HealthCheck, settings
+from xdist.scheduler import LoadFileScheduling
 
 if TYPE_CHECKING:
     from probe.data.sample import SampleClass
@@ -64,6 +65,24 @@ def unsynced() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", os.fstat)
         yield
+
+
+class ByFixture(LoadFileScheduling):
+    """A worker of pytest's takes the tests of a file, and those of the two files that need the finished quickstart."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = super()._split_scope(nodeid)
+        return "quickstart" if file.endswith(("integration/test_quickstart.py", "integration/test_fit.py")) else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFixture:
+    return ByFixture(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The files with the longest tests come first, so that no worker is left alone with them at the end."""
+    items.sort(key=lambda item: not {"integration", "export", "faults"} & set(item.path.parts))
 
 
 Common = Callable[[str, Callable[[Path], object]], Path]

@@ -193,9 +193,8 @@ from probe.precision import Precision
 row = bundled_rows()["siglip-so400m-14-384"]
 torch.manual_seed(0)
 encoder = ModuleEncoder(adapter("timm").build(row, None), row, torch.device("cpu"), Precision.fp32)
-features = encoder(torch.randint(0, 256, (2, row.px, row.px, 3), dtype=torch.uint8))
-assert features.shape == (2, 1152) and features.isfinite().all()
-assert (features[0] - features[1]).abs().max() > 1e-4
+features = encoder(torch.randint(0, 256, (1, row.px, row.px, 3), dtype=torch.uint8))
+assert features.shape == (1, 1152) and features.isfinite().all() and features.std() > 1e-4
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 """
 

@@ -59,7 +59,7 @@ def pixels_of(row: BackboneRow, image: Image.Image) -> np.ndarray:
     return Preprocessing(row)(file)[0]
 
 
-@examples(20, 300)
+@examples(20, 120)
 @given(
     width=st.integers(1, 160),
     height=st.integers(1, 160),
@@ -96,7 +96,7 @@ def odd_sizes(px: int) -> st.SearchStrategy[tuple[int, int]]:
 
 
 @pytest.mark.parametrize("crop_mode", ["center", "squash"])
-@examples(20, 300)
+@examples(20, 120)
 @given(size=odd_sizes(40) | st.tuples(st.integers(1, 160), st.integers(1, 160)), px=st.integers(29, 40))
 def test_pixels_equal_timms_transform_where_the_margin_is_odd(crop_mode: str, size: tuple[int, int], px: int) -> None:
     crop_pct = px / 40.5
@@ -120,7 +120,7 @@ def uneds_pixels(image: Image.Image) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", ["uned-in", "uned-in-s", "uned-in-l", "uned-clip", "uned-dinov2"])
-@examples(10, 300)
+@examples(10, 120)
 @given(size=odd_sizes(224) | st.tuples(st.integers(100, 400), st.integers(100, 400)))
 def test_the_pixels_of_uneds_rows_are_those_of_its_code(name: str, size: tuple[int, int]) -> None:
     shorter, longer = sorted(size)
@@ -129,7 +129,7 @@ def test_the_pixels_of_uneds_rows_are_those_of_its_code(name: str, size: tuple[i
     np.testing.assert_array_equal(pixels_of(UNED[name], image), uneds_pixels(image))
 
 
-@examples(15, 300)
+@examples(15, 120)
 @given(width=st.integers(1, 90), height=st.integers(1, 90), px=st.integers(8, 48))
 def test_the_view_of_unifexs_inference_model_equals_its_computation_to_the_bit(
     width: int, height: int, px: int
@@ -301,7 +301,7 @@ def test_a_crop_that_is_computed_alone_has_the_pixels_of_the_whole(
     np.testing.assert_array_equal(prepare(image)[0], whole)
 
 
-@examples(30, 400)
+@examples(30, 150)
 @given(data=st.data())
 def test_a_crop_that_is_computed_alone_has_the_pixels_of_the_whole_whatever_the_sizes(data: st.DataObject) -> None:
     side = st.integers(1, 90)

@@ -158,6 +158,7 @@ def test_m4d_35k_is_the_last_configuration_of_the_appendix_with_the_refined_cars
     assert m4d.seed == refined.seed
 
 
+@pytest.mark.slow
 def test_the_rows_of_appendix_table_1_are_nested() -> None:
     sets = [drawn(curate(each, lambda name: manifest(cells(name)))) for each in recipe("a1")]
     products, *with_landmarks = sets

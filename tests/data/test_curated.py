@@ -222,7 +222,7 @@ def test_training_sets_of_one_recipe_draw_nested_images_of_the_same_sources() ->
     assert {source for each in found for source in each.sources} == {"products-10k", "gldv2"}
 
 
-@examples(12, 100)
+@examples(12, 50)
 @given(st.data())
 def test_curation_holds_its_promises_whatever_the_input_and_its_order(data: st.DataObject) -> None:
     drawn = {
@@ -289,7 +289,8 @@ def drawn_by_shares(manifest: Manifest, shares: dict[str, float], seed: int) -> 
     return stay
 
 
-@examples(40, 300)
+@pytest.mark.slow
+@examples(40, 150)
 @given(st.data())
 def test_shares_are_had_by_whole_random_classes_beside_the_scarcest_domain(data: st.DataObject) -> None:
     domains = ["art", "cars", "dishes"][: data.draw(st.integers(1, 3))]

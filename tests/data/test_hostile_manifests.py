@@ -40,7 +40,7 @@ text = st.lists(st.sampled_from(ATOMS), min_size=1, max_size=4).map("".join)
 name = text.map(lambda drawn: unicodedata.normalize("NFC", drawn.strip() or "x"))
 
 
-@settings(examples(30, 200), suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(examples(30, 100), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     rows=st.lists(
         st.tuples(text, text, st.lists(name, min_size=1, max_size=3, unique=True), name), min_size=1, max_size=4

@@ -256,7 +256,7 @@ def test_the_labels_of_a_list_are_composed_and_may_not_have_blanks_at_their_ends
         with_list("e", "f\u00a0")
 
 
-@examples(20, 150)
+@examples(20, 60)
 @given(labels=st.lists(anything, min_size=4, max_size=4), domain=anything)
 def test_csv_and_parquet_have_the_same_rows_and_digest(
     tmp_path_factory: pytest.TempPathFactory, labels: list[str], domain: str
@@ -267,7 +267,8 @@ def test_csv_and_parquet_have_the_same_rows_and_digest(
         assert read_manifest(path).digest == manifest.digest == digest_of_old(manifest.frame)
 
 
-@examples(20, 150)
+@pytest.mark.slow
+@examples(20, 60)
 @given(st.lists(st.lists(anything, min_size=1, max_size=3, unique=True), min_size=3, max_size=3))
 def test_several_labels_come_back_from_csv_and_parquet(
     tmp_path_factory: pytest.TempPathFactory, labels: list[list[str]]

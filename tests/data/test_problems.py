@@ -52,7 +52,7 @@ def test_queries_that_can_find_nothing_are_told() -> None:
     assert found(manifest(*rows)) == {LOST: [("s", "lonely", "test", "d", "x"), ("s", "q", "test", "d", "y, z")]}
 
 
-@examples(30, 500)
+@examples(30, 200)
 @given(st.data())
 def test_problems_are_those_of_plain_loops(data: st.DataObject) -> None:
     cell = st.tuples(

@@ -26,7 +26,7 @@ from tests.conftest import examples
 Rows = set[tuple[str, ...]]
 Classes = dict[tuple[str, str], set[tuple[str, str]]]
 names = st.text("a/%2Fé", min_size=1, max_size=5)
-everything = examples(15, 100)
+everything = examples(15, 40)
 
 
 def rows(manifest: Manifest) -> Rows:
@@ -157,6 +157,7 @@ def test_a_draw_ranks_by_the_documented_hash() -> None:
     )
 
 
+@pytest.mark.slow
 def test_every_image_of_a_class_is_drawn_about_equally_often() -> None:
     m = toy({"boot": 20})
     drawn = Counter(image for seed in range(400) for image in cap(m, 5, seed).images("toy"))

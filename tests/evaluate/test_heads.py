@@ -167,6 +167,7 @@ def test_a_soup_has_the_mean_of_the_weights(lab: Lab) -> None:
     np.testing.assert_allclose(written, expected.per_query["merged"]["similarities"].explode(), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_code_that_combines_is_in_the_key_of_a_combination_and_of_no_other_evaluation(lab: Lab) -> None:
     runs = [lab.run(of("one")), lab.run(of("two"))]
     for combine, members in (("ensemble", runs), (None, runs[:1])):
@@ -227,12 +228,14 @@ def test_the_order_of_the_runs_does_not_matter_and_nothing_is_scored_twice(lab: 
     assert lab.rescore(*runs[:2], combine=combine)[0] != path
 
 
+@pytest.mark.slow
 def test_a_soup_of_other_seeds_is_scored_with_a_warning(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
     runs = [lab.run(of("one", seed=seed)) for seed in (3, 4)]
     lab.rescore(*runs, combine="soup")
     assert "soup of seeds 3, 4: heads that start apart average poorly" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_runs_that_are_no_combination_are_refused(lab: Lab) -> None:
     one, two = lab.run(of("one")), lab.run(of("one", seed=1))
     with pytest.raises(UsageError, match="several runs: say how to combine them, with --combine soup or"):
@@ -255,6 +258,7 @@ def test_heads_of_another_shape_or_over_other_features_make_no_soup(lab: Lab, ot
         lab.rescore(lab.run(of("one")), lab.run(other), combine="soup")
 
 
+@pytest.mark.slow
 def test_heads_without_averageable_weights_make_no_soup(lab: Lab) -> None:
     pca = [of("one", seed, head={"kind": "batch-norm-linear", "hidden": 16, "dim": 8}) for seed in (0, 1)]
     with pytest.raises(UsageError, match="directions of different PCAs have no mean"):

@@ -451,6 +451,7 @@ def test_a_decoding_process_that_is_killed_is_one_sentence_and_the_run_goes_on_f
     assert content(extraction.run()) == expected
 
 
+@pytest.mark.slow
 def test_batches_for_which_there_is_no_shared_memory_arrive_all_the_same(
     start: Callable[[Path], Extraction], photos: Photos, undisturbed: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -90,7 +90,7 @@ def close(found: np.ndarray, expected: list[np.ndarray]) -> None:
     np.testing.assert_allclose(found.astype(np.float64), expected, rtol=2**-10, atol=1e-6)
 
 
-@examples(3, 30)
+@examples(3, 15)
 @given(data=st.data())
 def test_rows_are_fused_by_source_and_image_whatever_the_order_of_manifest_and_stores(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
@@ -145,6 +145,7 @@ def test_reading_block_by_block_gives_what_reading_at_once_gives(
     np.testing.assert_array_equal(blockwise, whole)
 
 
+@pytest.mark.slow
 def test_fusing_takes_little_memory_beside_the_result(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     ids = [f"{i}.jpg" for i in range(20_000)]
     for name in ("one", "two"):

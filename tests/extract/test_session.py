@@ -200,6 +200,7 @@ backbones:
 """
 
 
+@pytest.mark.slow
 def test_of_a_drawn_validation_split_its_own_images_alone_are_extracted_through_the_search_view(
     photos: Photos, backbone: Backbone, workspace: Workspace, tmp_path: Path
 ) -> None:

@@ -33,7 +33,7 @@ ODD = [
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=60)
 image_ids = st.sampled_from(ODD) | texts.filter(bool)
 id_lists = st.lists(image_ids, min_size=1, max_size=12, unique=True)
-checked = examples(10, 50)
+checked = examples(10, 25)
 
 
 def rows_of(ids: list[str]) -> Rows:

@@ -120,6 +120,7 @@ def run(cached: CachedFeatures) -> Fitted:
     return fitted(distilled(training=TRAINING | {"lr": 0.03, "epochs": 8}), cached)
 
 
+@pytest.mark.slow
 def test_the_student_is_better_than_a_random_head(run: Fitted, cached: CachedFeatures) -> None:
     random = fitted(untrained(heads.RandomProjection.Config(dim=8)), cached)
     assert mmp_of(run) > mmp_of(random) + 0.2

@@ -109,6 +109,7 @@ def test_its_rows_are_those_of_the_domain_wherever_they_are(budget: dict[str, in
     assert np.array_equal(torch.cat(batches).numpy(), expected[order])
 
 
+@pytest.mark.slow
 def test_a_process_loads_the_features_of_all_specialists_once(
     cached: CachedFeatures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

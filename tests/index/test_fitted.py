@@ -99,6 +99,7 @@ def test_before_it_has_enough_images_it_is_of_the_runs_own_last_step(
         index.update(refit=True)
 
 
+@pytest.mark.slow
 def test_it_is_fitted_again_when_asked_without_embedding_again(
     fitted: Index,
     discriminant: RunDirectory,
@@ -180,6 +181,7 @@ def test_a_row_has_the_same_bits_beside_whichever_others(tmp_path: Path):
     assert np.array_equal(exact, wider.astype(np.float64) @ projection.matrix.T)
 
 
+@pytest.mark.slow
 def test_its_vectors_fit_no_other_index(
     fitted: Index, discriminant: RunDirectory, run: RunDirectory, folder: Path, tmp_path: Path
 ):

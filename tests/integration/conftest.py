@@ -30,7 +30,8 @@ def extracted_sample(common: Common, small_sample: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def quickstart(tmp_path_factory: pytest.TempPathFactory, extracted_sample: Path) -> Shell:
-    """The quickstart has been run here, in small: on the small sample, a third of the epochs, one discriminant."""
+    """The quickstart has been run here, in small: on the small sample, a third of the epochs, one discriminant, and
+    three seeds of ArcFace alone."""
     home = tmp_path_factory.mktemp("quickstart")
     shutil.copytree(extracted_sample, home, dirs_exist_ok=True, ignore=shutil.ignore_patterns("recipes"))
     shutil.copytree(ROOT / "recipes", home / "recipes")
@@ -39,7 +40,10 @@ def quickstart(tmp_path_factory: pytest.TempPathFactory, extracted_sample: Path)
     assert "epochs: 30, batch: 128" in text
     text = text.replace("epochs: 30, batch: 128", f"epochs: {EPOCHS}, batch: 64")
     text = re.sub('.*name: (Auto|"Discriminant, ).*\n', "", text)
-    recipe.write_text(text.replace("{kind: random-projection}}", "{kind: random-projection}, seeds: [0]}"))
+    for kind in ("{kind: random-projection}", "{kind: sub-center-arcface, sub_centers: 3}"):
+        assert f"{kind}}}" in text
+        text = text.replace(f"{kind}}}", f"{kind}, seeds: [0]}}")
+    recipe.write_text(text)
     shell = Shell(home)
     shell("probe table recipes/quickstart.yaml")
     return shell

@@ -1,4 +1,4 @@
-"""SIGKILL at twelve random instants of real extractions, each followed by a restart.
+"""SIGKILL at six random instants of real extractions, each followed by a restart.
 
 Most are killed in forked processes, which need no seconds to start, so that the instants fall into the work and into
 the merge and not into imports; the others are whole `probe extract` commands.
@@ -34,7 +34,7 @@ CLASSES, EACH, BATCH, PART = 16, 11, 16, 32
 COMMAND = f"probe extract photos --backbone descriptor --batch {BATCH} --part {PART} --workers 2 --device cpu"
 BROKEN = "class3/7.png"
 
-KILLS = 12
+KILLS = 6
 ROUND = ["work", "command", "work", "work", "merge", "merge", "merge", "merge"]  # of one store; then comes the next
 PHASES = ["work", "merge", "removal"]  # of the parts, after the merge
 
@@ -195,7 +195,7 @@ def killed_process(extraction: Extraction, place: str, usual: Undisturbed, chanc
 
 
 def enough(kills: Counter[str]) -> bool:
-    return sum(kills[phase] for phase in PHASES) >= KILLS and min(kills["command"], kills["work"], kills["merge"]) >= 3
+    return sum(kills[phase] for phase in PHASES) >= KILLS and min(kills["command"], kills["work"], kills["merge"]) >= 1
 
 
 def require_undisturbed(extraction: Extraction, usual: Undisturbed) -> None:
@@ -204,7 +204,7 @@ def require_undisturbed(extraction: Extraction, usual: Undisturbed) -> None:
 
 
 @pytest.mark.slow
-def test_twelve_kills_leave_the_store_of_an_undisturbed_run_and_cost_a_part_each(
+def test_six_kills_leave_the_store_of_an_undisturbed_run_and_cost_a_part_each(
     extraction: Extraction, shell: Shell, undisturbed: Undisturbed
 ) -> None:
     chance, kills = random.Random(4), Counter[str]()
@@ -214,7 +214,7 @@ def test_twelve_kills_leave_the_store_of_an_undisturbed_run_and_cost_a_part_each
             if enough(kills):
                 break
             before, lost = extraction.durable(), 0
-            command = place == "command" and kills["command"] < 3 and len(before) < len(extraction.images)
+            command = place == "command" and kills["command"] < 1 and len(before) < len(extraction.images)
             if command:
                 ended = killed_command(extraction, shell, undisturbed, chance)
             else:

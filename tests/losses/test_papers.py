@@ -94,7 +94,7 @@ def found_gradients(loss: CosineSoftmax, x: np.ndarray, labels: np.ndarray) -> t
 
 @pytest.mark.parametrize("kind", COSINE)
 @given(data=st.data())
-@examples(20, 300)
+@examples(20, 150)
 def test_value_and_gradients_equal_the_papers_formula(kind: str, data: st.DataObject) -> None:
     config = data.draw(CONFIGS[kind])
     centers = config.centers

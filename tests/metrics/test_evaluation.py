@@ -356,14 +356,14 @@ def assert_close(found: dict[str, Any], expected: dict[str, Any]) -> None:
         assert ours == pytest.approx(plain)
 
 
-@examples(40, 200)
+@examples(40, 100)
 @given(problems())
 def test_an_evaluation_equals_the_definitions_in_plain_loops(problem: Problem) -> None:
     requires_equal_to_the_definitions(problem)
 
 
 @pytest.mark.slow
-@examples(10, 80)
+@examples(10, 40)
 @given(st.integers(0, 2**32 - 1))
 def test_the_order_of_queries_and_index_changes_nothing_where_nothing_ties(seed: int) -> None:
     rng = np.random.default_rng(seed)

@@ -99,7 +99,7 @@ def test_each_metric_has_a_plain_reference(form: str) -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
-@examples(30, 1000)
+@examples(30, 400)
 @given(st.lists(st.booleans(), max_size=12), st.integers(0, 12), st.integers(1, 14))
 def test_each_metric_equals_its_plain_reference_between_0_and_1(form: str, hits: list[bool], more: int, k: int) -> None:
     n = sum(hits) + more
@@ -178,7 +178,7 @@ def test_a_query_with_nothing_to_find_has_no_value() -> None:
     assert np.isnan(recall_at_k(hits, n, 1)).tolist() == [True, False]
 
 
-@examples(100, 3000)
+@examples(100, 1000)
 @given(st.lists(st.booleans(), min_size=1, max_size=8), st.integers(0, 12), st.integers(1, 7))
 def test_mmp_equals_the_papers_sum(hits: list[bool], n: int, k: int) -> None:
     n = max(n, sum(hits))

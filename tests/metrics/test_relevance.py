@@ -102,7 +102,7 @@ def some_rows(most_labels: int) -> st.SearchStrategy[list[Labelled]]:
     return st.lists(st.tuples(image, some_labels(1, most_labels), domain), min_size=1, max_size=25)
 
 
-@examples(40, 1000)
+@examples(40, 400)
 @given(some_rows(3), some_rows(1), st.integers(0, 2**32 - 1))
 def test_counts_and_hits_of_several_labels_equal_the_definition_in_plain_loops(
     queries: list[Labelled], index: list[Labelled], seed: int

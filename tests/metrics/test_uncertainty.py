@@ -82,6 +82,7 @@ def test_the_balanced_means_interval_counts_each_domain_once() -> None:
     assert (high + low) / 2 == pytest.approx(np.mean([v.mean() for v in by_domain.values()]), abs=0.1 * error)
 
 
+@pytest.mark.slow
 def test_it_covers_the_true_mean_about_95_times_in_100() -> None:
     rng = np.random.default_rng(3)
     true = float(GRID @ np.arange(1, 12) / 66)

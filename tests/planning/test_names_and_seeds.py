@@ -39,6 +39,7 @@ def test_a_head_of_which_nothing_is_drawn_has_one_run(world: World, head: str, s
     assert [run.seed for run in row.runs] == seeds
 
 
+@pytest.mark.slow
 def test_the_table_shows_one_run_and_no_deviation_for_it(world: World):
     at = with_rows(world, "{name: Pooled, head: {kind: average-pooling, dim: 4}}")
     at.write_store()

@@ -26,6 +26,7 @@ def steps_of(curation: str, tmp_path: Path) -> dict[str, list[str]]:
     return {command.removesuffix(f" --data-root {tmp_path}"): tables for command, tables in found.items()}
 
 
+@pytest.mark.slow
 def test_after_m4d_35k_comes_the_view_that_most_of_its_tables_train_on(tmp_path: Path):
     steps = steps_of("m4d-35k", tmp_path)
     first = next(iter(steps))

@@ -57,6 +57,7 @@ def elsewhere(world: World) -> World:
     return World(read_recipe(world.recipe.path), world.workspace, world.images)
 
 
+@pytest.mark.slow
 def test_a_row_is_trained_on_other_data_and_tested_on_the_recipes(elsewhere: World):
     inventory = Inventory(elsewhere.recipe, elsewhere.workspace)
     of = {row.name: inventory.features[row.features_key] for row in elsewhere.recipe.rows}

@@ -221,6 +221,7 @@ def values(inventory: Inventory, row: str, metric: str = "mMP@5", index: str = "
     return averaged([ScoredFolder(run.path).values(index, metric) for run in runs])
 
 
+@pytest.mark.slow
 def test_measured_claims_are_those_of_the_runs_by_plain_formulas(inventory: Inventory):
     of = checks(inventory)
     means = {row: values(inventory, row).means() for row in ("Full", "Random", "Birds alone", "Cars alone")}

@@ -62,6 +62,7 @@ def test_it_is_taken_seed_by_seed_where_both_rows_have_the_same(world: World, ta
     assert (table.differences[0].done, table.differences[0].planned) == (3, 0)
 
 
+@pytest.mark.slow
 def test_it_is_of_the_means_without_deviation_where_the_rows_have_other_seeds(table: Table):
     rows = {row.name: row for row in table.rows}
     for column in table.columns:

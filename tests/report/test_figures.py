@@ -108,6 +108,7 @@ def test_rows_and_domains_of_which_nothing_is_known_are_not_in_the_heat_map(meas
     assert found.measured.shape == found.printed.shape == (2, 2)
 
 
+@pytest.mark.slow
 def test_many_learning_curves_have_a_panel_each(monkeypatch: pytest.MonkeyPatch, measured: Measured):
     lines = [curves.Curve(f"row {n}", np.ones((2, 3)), np.full((2, 3), n)) for n in range(curves.MOST_LINES + 1)]
     monkeypatch.setattr(curves, "curves", lambda _: lines)
@@ -258,6 +259,7 @@ def test_a_bubbles_area_is_its_trained_parameters():
     assert second == pytest.approx(4 * first)
 
 
+@pytest.mark.slow
 def test_two_figures_on_one_page_share_no_id(measured: Measured):
     texts = [
         drawn.inline for drawn in draw_figures(measured.inventory, build_table(measured.inventory), photographs=False)
@@ -317,6 +319,7 @@ rows:
 """
 
 
+@pytest.mark.slow
 def test_a_head_at_several_lengths_is_a_line_of_its_rows_and_the_features_are_one_across(measured: Measured):
     file = measured.folder / "lengths.yaml"
 

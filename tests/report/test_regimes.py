@@ -61,6 +61,7 @@ def read(name: str) -> Recipe:
     return read_recipe(RECIPES / f"{name}.yaml")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["uned_supp_s1", "uned_supp_s3", "uned_supp_s4"])
 def test_the_supplements_tables_train_nothing_that_table_4_has_not(name: str):
     assert keys(read(name)) <= keys(read("uned_table4"))
@@ -136,6 +137,7 @@ def test_the_oracle_takes_each_domain_from_its_own_specialist(world: World):
     assert (row.done, row.planned, row.dim) == (2, 2, 8)
 
 
+@pytest.mark.slow
 def test_steps_that_are_to_be_measured_wait_for_the_specialists(world: World):
     world.write_store()
     recipe = regimes(world)
@@ -304,6 +306,7 @@ def _merged(run: Run) -> Scores:
     return run.scores.test.of("clean", "merged")
 
 
+@pytest.mark.slow
 def test_a_row_whose_training_does_not_beat_its_start_says_so_in_its_line_and_in_the_table(world: World, capsys):
     world.write_store()
     still = "{epochs: 2, batch: 8, warmup_epochs: 0, schedule: constant, lr: 1.0e-12, freeze_head_epochs: 1}"

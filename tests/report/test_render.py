@@ -121,7 +121,7 @@ def values_of(table: Table, lines: list[list[str]], read) -> list[list[str]]:
     return sorted(found)
 
 
-@examples(15, 300)
+@examples(15, 120)
 @given(tables())
 def test_every_form_tells_the_same_numbers(table: Table):
     expected = lines_of(table)

@@ -39,6 +39,7 @@ def data_in(text: str, name: str) -> list:
     return json.loads(found[1])
 
 
+@pytest.mark.slow
 def test_the_gallery_holds_what_the_runs_found(measured: Measured, text: str):
     [entry] = data_in(text, "gallery-data")
     assert entry["domains"] == sorted(DOMAINS)

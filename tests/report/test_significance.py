@@ -139,6 +139,7 @@ def test_a_folder_that_is_no_run_and_an_index_that_was_not_scored_are_errors(run
         ScoredFolder(path).values("merged", "r@1")
 
 
+@pytest.mark.slow
 def test_a_measured_table_has_marks_intervals_and_survives_a_damaged_file(world: World) -> None:
     world.write_store()
     runs = Inventory(world.recipe, world.workspace).runs()

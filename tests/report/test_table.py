@@ -113,6 +113,7 @@ def test_each_missing_backbone_of_fused_features_and_of_views_has_one_command(wo
     assert "Fused again" in terminal_text(table)
 
 
+@pytest.mark.slow
 def test_fused_features_and_sizes_are_measured_from_the_recipe(world: World):
     world.write_store()
     with StoreWriter(world.workspace.store("small", "foreign:other"), {"provenance": "foreign"}) as writer:
@@ -199,6 +200,7 @@ def test_a_row_that_has_seen_the_index_images_is_marked_and_ranked_among_no_othe
     assert "Fitted: has seen the index images, not their labels, and is not ranked among the others" in table.notes
 
 
+@pytest.mark.slow
 def test_the_discriminant_is_advised_where_heads_were_trained_on_few_classes_and_is_not_there(world: World):
     def advice(rows: str) -> list[str]:
         world.recipe.path.write_text(RECIPE.replace("  - {name: Random}\n", rows))

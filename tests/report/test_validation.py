@@ -47,6 +47,7 @@ def table(world: World) -> tuple[Table, Inventory]:
     return build_table(inventory), inventory
 
 
+@pytest.mark.slow
 def test_it_is_the_selected_epochs_and_an_oracles_is_of_each_specialists_own_domain(table: tuple[Table, Inventory]):
     built, inventory = table
     untrained, trained, oracle = built.rows
@@ -80,6 +81,7 @@ def test_measured_and_printed_stand_side_by_side_in_every_form(table: tuple[Tabl
     assert (f"{float(line['measured']):.1f}", line["printed"]) == (measured, "71.7")
 
 
+@pytest.mark.slow
 def test_the_order_of_the_printed_validation_is_compared_with_the_measured_one(world: World):
     rows = "".join(
         f"  - {{name: R{number}, head: {{dim: {dim}}}, seeds: [0], printed: R{number}, column: {{Validation: public}}, "

@@ -84,6 +84,7 @@ def test_a_run_that_goes_on_after_any_epoch_has_the_same_bits(
     assert_equal_bits(resumed, fitted(config, cached))
 
 
+@pytest.mark.slow
 def test_the_unfinished_folder_goes_when_the_run_appears_and_others_stay(
     cached: CachedFeatures, tmp_path: Path
 ) -> None:

@@ -44,6 +44,7 @@ def test_one_training_class_and_a_loss_of_zero_are_said_before_the_score(
     assert max(told[0], without_loss[0]) < score[0]
 
 
+@pytest.mark.slow
 def test_features_of_which_none_or_little_varies_are_said_before_the_score(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -70,7 +70,7 @@ def some_pairs(rng: np.random.Generator, queries: int, index: int, share: float)
 shares, seeds, blocks = st.sampled_from([0.0, 0.1, 0.7, 1.0]), st.integers(0, 2**32 - 1), st.sampled_from(BLOCKS)
 
 
-@examples(45, 500)
+@examples(45, 200)
 @given(seeds, shares, blocks)
 def test_cosine_neighbours_equal_brute_force_in_float64(seed: int, share: float, blocks: Blocks) -> None:
     """Drawn from a small pool of directions, so that duplicates abound; lengths are powers of two, which leave a
@@ -92,7 +92,7 @@ def test_cosine_neighbours_equal_brute_force_in_float64(seed: int, share: float,
     assert_same(found, reference_search(queries, index, k, pairs))
 
 
-@examples(45, 500)
+@examples(45, 200)
 @given(seeds, shares, blocks, st.sampled_from([0, 1000, -(2**20)]))
 def test_euclidean_neighbours_of_whole_numbers_equal_brute_force_ties_and_all(
     seed: int, share: float, blocks: Blocks, offset: int
@@ -108,7 +108,7 @@ def test_euclidean_neighbours_of_whole_numbers_equal_brute_force_ties_and_all(
     assert_same_bits(found, reference_search(queries, index, k, pairs, "euclidean"))
 
 
-@examples(25, 500)
+@examples(25, 200)
 @given(seeds, blocks, st.sampled_from(DISTANCES), st.sampled_from([np.float32, np.float64]), st.booleans())
 def test_unnormalised_vectors_have_the_neighbours_of_reference_search(
     seed: int, blocks: Blocks, distance: Distance, dtype: type, far: bool
@@ -131,6 +131,7 @@ def test_unnormalised_vectors_have_the_neighbours_of_reference_search(
         np.testing.assert_allclose(found.similarities[query, : len(rows)], exact, rtol=1e-11, atol=1e-14)
 
 
+@pytest.mark.slow
 @examples(25, 200)
 @given(seeds, blocks, st.sampled_from([0.0, 1e-7, 1.0]))
 def test_rows_known_to_be_of_unit_length_have_the_same_neighbours_to_the_bit(

@@ -194,6 +194,7 @@ def test_the_application_tells_why_of_rows_and_of_uploads(client: TestClient, ph
     assert part["query"] != why["query"]
 
 
+@pytest.mark.slow
 def test_a_backbone_that_cannot_tell_says_so_in_a_sentence(described: Path):
     index = Index.open(described, device="cpu")
     first, second = index.frame["id"][:2]
