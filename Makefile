@@ -5,7 +5,11 @@ BIN    := .venv/bin
 UV      = $(or $(shell command -v uv),$(BIN)/uv)
 INSTALL = $(UV) pip install --quiet --python $(BIN)/python -c constraints.txt
 TABLE  ?=
-BENCH   ?= $(patsubst benchmarks/%.py,%,$(shell grep -l '^def main' benchmarks/*.py))
+BENCH   ?=
+GPU_PYTHON  ?= python3
+GPU_VERSION ?= 3.12
+GPU_HAS     ?=
+GPU_JSON    ?= out/gpu.json
 SEED      ?= 0
 MUTATIONS ?= 10000
 KILLS     ?= 1000
@@ -16,7 +20,7 @@ export PYTHONDONTWRITEBYTECODE :=
 # Blocks of memory are kept between batches: page faults are half of a forward pass on a virtual machine.
 PYTEST := MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=100000000000 HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: table test test-all lint format coverage bench break docs dist setup clean
+.PHONY: table test test-all lint format coverage bench speed wheels gpu gpu-rehearsal break docs dist setup clean
 
 table: .venv/runtime  ## run the bundled quickstart, print what is measured and missing; one table: make table TABLE=unifex_table5
 	@$(BIN)/probe table $(TABLE)
@@ -39,8 +43,22 @@ format: .venv/dev
 coverage: .venv/dev ## write docs/coverage.md from docs/coverage.yaml
 	@$(BIN)/python -m tests.coverage
 
-bench: .venv/dev    ## measurements side by side with peers and limits; one of them: make bench BENCH=store
-	@for name in $(BENCH); do $(BIN)/python -m benchmarks.$$name || exit 1; done
+bench: .venv/dev    ## what the docs claim, in turn with peers and limits, as a table and out/bench.json; a part: make bench BENCH=store
+	@$(BIN)/python -m benchmarks $(BENCH)
+
+speed: .venv/dev    ## docs/speed.md, its figures and plots, from out/bench.json and out/gpu.json where they are
+	@$(BIN)/python -m benchmarks.page $(wildcard out/bench.json $(GPU_JSON))
+
+wheels: .venv/dev   ## .wheels/: what a machine with a GPU and no network lacks; what it has besides: make wheels GPU_HAS="pytest rich"
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(UV) pip install --quiet --python $(BIN)/python pip
+	@$(BIN)/python -m benchmarks.wheels fill .wheels --python $(GPU_VERSION) --there $(GPU_HAS)
+
+gpu:                ## on that machine: every test marked `cuda`, then a benchmark of six minutes, as out/gpu.json: docs/speed.md
+	@$(GPU_PYTHON) -m benchmarks.wheels install .wheels .gpu
+	@PYTHONPATH=.gpu $(GPU_PYTHON) -m benchmarks.gpu --json $(GPU_JSON)
+
+gpu-rehearsal: .venv/dev ## the same here without a GPU, in seconds, in an environment that lacks what that machine lacks
+	@$(BIN)/python -m benchmarks.rehearsal
 
 break: .venv/dev    ## damage, kills and full disks, by the thousand: docs/reliability.md; make break MUTATIONS=500 KILLS=20
 	@HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 nice -n 10 $(BIN)/python -m tests.faults.campaign \
@@ -79,4 +97,4 @@ setup: .venv/dev    ## all that tests and lint need
 	@touch $@
 
 clean:              ## remove the environment, the built files and this folder's results (caches and data are kept)
-	rm -rf .venv out dist site
+	rm -rf .venv out dist site .wheels .gpu

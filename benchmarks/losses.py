@@ -1,17 +1,18 @@
 """The margin losses: one step (loss, gradients, Adam) against pytorch-metric-learning and the one-hot style; the cost
-of more classes, each in a process of its own; how near bf16 products are.
+of more classes; the memory of each, in a process of its own; how near bf16 products are.
 
-python -m benchmarks.losses --classes 34800 --batch 128 --dim 64 --rounds 15
+make bench BENCH=losses
+python -m benchmarks.losses memory
+python -m benchmarks.losses accuracy
 """
 
 import argparse
 import json
 import math
-import os
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from pytorch_metric_learning import losses as peer
@@ -20,32 +21,69 @@ from torch import nn
 from torch.nn import functional as F
 
 from benchmarks.memory import peak_bytes
-from benchmarks.pairs import compare, report
-from benchmarks.store import timed
+from benchmarks.pairs import compare_all, timed
+from benchmarks.results import Cost, Result
+from benchmarks.sections import Size
 from probe import losses
 from probe.losses import build_loss
 from probe.terminal import printer
 
 MARGIN, SCALE = 0.5, 30.0
 CLASS_COUNTS = (1_000, 10_000, 34_800, 100_000, 316_446)
+M4D_35K, SMALL = (34_800, 128, 64), (300, 16, 8)
 WITH_ADAM = "torch Adam"
+PAGE = "losses.md#speed"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("memory", "accuracy", "one"))
     parser.add_argument("--classes", type=int, default=34_800)
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--dim", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--one", choices=sorted(STYLES), help="time only this, print seconds and peak bytes as JSON")
+    parser.add_argument("--side", choices=sorted(STYLES), help="of `one`, which prints seconds and peak bytes as JSON")
     options = parser.parse_args()
     size = options.classes, options.batch, options.dim
-    if options.one:
-        alone(options.one, *size, options.rounds)
-        return
-    against_peers(*size, options.rounds)
-    cost_of_classes(options.batch, options.dim)
-    accuracy_of_bf16(*size)
+    if options.what == "one":
+        alone(options.side, *size, options.rounds)
+    elif options.what == "memory":
+        memory_of_classes(options.batch, options.dim)
+    else:
+        accuracy_of_bf16(*size)
+
+
+# ---- `make bench` ----
+
+
+def measure(size: Size) -> Iterator[Result]:
+    classes, batch, dim = SMALL if size.small else M4D_35K
+    data = batch_of(classes, batch, dim)
+    for sub_centers, target in ((1, 2.0), (3, 4.0)):
+        work = f"a step, {classes:,} classes, K = {sub_centers}, batch {batch}, {dim}-d"
+        made = {name: make(classes, dim, sub_centers) for name, make in STYLES.items()}
+        pml = made["pytorch-metric-learning"]
+        peers = {
+            f"pytorch-metric-learning, {WITH_ADAM}": step(pml, *data, fused=False),
+            "pytorch-metric-learning, fused Adam": step(pml, *data, fused=True),
+            f"one-hot, {WITH_ADAM}": step(made["one-hot"], *data, fused=False),
+        }
+        told = {"rounds": 3 * size.rounds, "page": PAGE}
+        for found in compare_all(work, step(made["probe"], *data, fused=True), peers, **told):
+            yield found.model_copy(update={"target": target if found.against == next(iter(peers)) else None})
+        in_bf16 = step(made["probe bf16"], *data, fused=True)
+        first = dict(list(peers.items())[:1])
+        yield from compare_all(f"{work}, bf16", in_bf16, first, **told, target=3.5)
+    for count in CLASS_COUNTS[:2] if size.small else CLASS_COUNTS:
+        data = batch_of(count, batch, dim)
+        for name in ("probe", "pytorch-metric-learning"):
+            run = step(STYLES[name](count, dim, 1), *data, fused=True)
+            run()
+            seconds = statistics.median(timed(run) for _ in range(3))
+            yield Cost(axis="classes", side=name, size=count, seconds=seconds)
+
+
+# ---- the sides ----
 
 
 class OneHot(nn.Module):
@@ -111,25 +149,7 @@ def step(loss: nn.Module, embeddings: torch.Tensor, labels: torch.Tensor, *, fus
     return run
 
 
-def against_peers(classes: int, batch: int, dim: int, rounds: int) -> None:
-    done = []
-    data = batch_of(classes, batch, dim)
-    for sub_centers, target in ((1, 2.0), (3, 2.5)):
-        fp32, bf16, pml, one_hot = (make(classes, dim, sub_centers) for make in STYLES.values())
-        our_step, bf16_step = step(fp32, *data, fused=True), step(bf16, *data, fused=True)
-        sides = [
-            ("", our_step, f"pytorch-metric-learning, {WITH_ADAM}", step(pml, *data, fused=False), target),
-            ("", our_step, "pytorch-metric-learning, fused Adam", step(pml, *data, fused=True), None),
-            ("", our_step, f"one-hot, {WITH_ADAM}", step(one_hot, *data, fused=False), None),
-            (" bf16", bf16_step, f"pytorch-metric-learning, {WITH_ADAM}", step(pml, *data, fused=False), 3.5),
-        ]
-        done += [
-            compare(f"ArcFace, K = {sub_centers}{name}", run, against, other, rounds=rounds, target=aim)
-            for name, run, against, other, aim in sides
-        ]
-    load = " ".join(f"{value:.1f}" for value in os.getloadavg())
-    threads = torch.get_num_threads()
-    report(f"step at {classes:,} classes, batch {batch}, {dim}-d, {threads} thread(s), load average {load}", done)
+# ---- memory and accuracy ----
 
 
 def alone(name: str, classes: int, batch: int, dim: int, rounds: int) -> None:
@@ -139,7 +159,7 @@ def alone(name: str, classes: int, batch: int, dim: int, rounds: int) -> None:
     print(json.dumps({"seconds": seconds, "peak": peak_bytes()}))
 
 
-def cost_of_classes(batch: int, dim: int) -> None:
+def memory_of_classes(batch: int, dim: int) -> None:
     """Memory above that of a process with two classes; a weight, its gradient and Adam's averages take 16 bytes."""
     table = Table(title=f"K = 1, batch {batch}, {dim}-d, fused Adam: time of a step, and peak memory over 2 classes'")
     for column in ("classes", "weights, gradients, Adam", *STYLES):
@@ -155,7 +175,19 @@ def cost_of_classes(batch: int, dim: int) -> None:
 
 
 def measured(name: str, classes: int, batch: int, dim: int) -> dict[str, float]:
-    arguments = ["--one", name, "--classes", str(classes), "--batch", str(batch), "--dim", str(dim), "--rounds", "7"]
+    arguments = [
+        "one",
+        "--side",
+        name,
+        "--classes",
+        str(classes),
+        "--batch",
+        str(batch),
+        "--dim",
+        str(dim),
+        "--rounds",
+        "7",
+    ]
     command = [sys.executable, "-m", "benchmarks.losses", *arguments]
     return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 

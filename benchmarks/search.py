@@ -1,8 +1,8 @@
-"""Exact search: queries a second against blocked torch, faiss and scikit-learn, the share of the machine's float32
-matrix products, memory in a process of its own, and the cost of more rows and dimensions.
+"""Exact search against blocked torch, faiss and scikit-learn, and the cost of more rows and dimensions.
 
-python -m benchmarks.search --queries 4096 --index 1397126 --dim 64 --rounds 3
-python -m benchmarks.search --full 101     # UnED's test set in size, end to end
+make bench BENCH=search
+python -m benchmarks.search memory         # peaks, each in a process of its own
+python -m benchmarks.search full --k 101   # UnED's test set in size, end to end
 """
 
 import argparse
@@ -11,24 +11,26 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-import faiss
 import numpy as np
 import torch
 from rich.table import Table
-from sklearn.neighbors import NearestNeighbors
 from torch.nn import functional as F
 
 from benchmarks.memory import peak_bytes
-from benchmarks.pairs import Comparison, report
-from benchmarks.store import timed
+from benchmarks.pairs import OURS, compare_all, timed
+from benchmarks.results import Cost, Figure, Result
+from benchmarks.sections import Size
 from probe.search import BLOCKS, search
 from probe.terminal import printer
 
 UNED = 241_986, 1_397_126, 64
 NONE = np.zeros((0, 2), np.int64)
+SOME, SMALL = (2048, 400_000, 64), (64, 4_000, 16)
+TARGETS = {"blocked": 2.5, "faiss": 1.0}
+PAGE = "evaluation.md#the-search"
 SCIKIT_LEARN_QUERIES = 256
 PRODUCTS = replace(BLOCKS["cpu"], compiled=2**62)
 TORCH_BLOCKS = ((256, 16_384), (1024, 16_384), (512, 65_536), (1024, 4096))
@@ -36,28 +38,80 @@ Search = Callable[[torch.Tensor, int], object]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("memory", "full", "one"))
     parser.add_argument("--queries", type=int, default=4096)
     parser.add_argument("--index", type=int, default=UNED[1])
     parser.add_argument("--dim", type=int, default=UNED[2])
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--full", type=int, metavar="K", help="only search all of UnED's queries for K neighbours")
-    parser.add_argument("--one", choices=("none", "probe", "blocked torch", "faiss"), help="only this; prints JSON")
-    parser.add_argument("--k", type=int, nargs="+", default=[6, 101])
-    parser.add_argument("--only", choices=("peers", "memory", "scaling"))
+    parser.add_argument("--side", choices=("probe", "blocked torch", "faiss"), help="of `one`, which prints JSON")
+    parser.add_argument("--k", type=int, default=6)
     options = parser.parse_args()
     size = options.queries, options.index, options.dim
-    if options.full:
-        full(options.full)
-    elif options.one:
-        alone(options.one, *size, options.k[0])
+    if options.what == "full":
+        full(options.k)
+    elif options.what == "one":
+        alone(options.side, *size, options.k)
     else:
-        if options.only in (None, "peers"):
-            against_peers(*size, options.k, options.rounds)
-        if options.only in (None, "memory"):
-            memory(*size)
-        if options.only in (None, "scaling"):
-            scaling(options.queries, options.rounds)
+        memory(*size)
+
+
+# ---- `make bench` ----
+
+
+def measure(size: Size) -> Iterator[Result]:
+    count, length, dim = SMALL if size.small else SOME
+    queries, index, _ = vectors(count, length, dim)
+    for k in (6, 101):
+        yield from against_peers(queries, index, k, size.rounds)
+    yield from costs(size.small)
+
+
+def against_peers(queries: torch.Tensor, index: torch.Tensor, k: int, rounds: int) -> Iterator[Result]:
+    from sklearn.neighbors import NearestNeighbors
+
+    few = queries[:SCIKIT_LEARN_QUERIES]
+    brute = NearestNeighbors(metric="euclidean", algorithm="brute").fit(index.numpy())
+    blocks = best_blocks(queries, index, k)
+    by_torch, by_faiss, by_probe = blocked_torch(index, *blocks), flat(index), ours(index)
+    work = f"search, {len(index):,} x {index.shape[1]}, k = {k}"
+    told = {"amount": len(queries), "unit": "queries", "page": PAGE}
+    found = compare_all(
+        work,
+        lambda: by_probe(queries, k),
+        {
+            f"blocked torch {blocks[0]} x {blocks[1]}": lambda: by_torch(queries, k),
+            "faiss IndexFlatIP": lambda: by_faiss(queries, k),
+            "itself by matrix products": lambda: search(queries, index, k, NONE, blocks=PRODUCTS),
+        },
+        rounds=rounds,
+        **told,
+    )
+    for each in found:
+        yield each.model_copy(update={"target": TARGETS.get(each.against.split()[0])})
+    told |= {"amount": len(few)}
+    yield from compare_all(
+        work,
+        lambda: by_probe(few, k),
+        {"scikit-learn": lambda: brute.kneighbors(few.numpy(), k)},
+        rounds=rounds,
+        **told,
+    )
+    products = len(queries) * len(index) * index.shape[1]
+    share = products / statistics.median(found[0].ours) / peak_rate()
+    yield Figure(what=f"k = {k}: share of the machine's float32 products at best", value=share, unit="")
+
+
+def costs(small: bool) -> Iterator[Cost]:
+    """Seconds of 1,024 queries as the index and the dimension grow."""
+    lengths = [(10**e // (100 if small else 1), 64) for e in (4, 5, 6)]
+    dims = [(1_000 if small else 100_000, dim) for dim in (64, 128, 384, 1152)]
+    for axis, shapes in (("index rows", lengths), ("dimensions", dims)):
+        for length, dim in shapes:
+            queries, index, _ = vectors(64 if small else 1024, length, dim)
+            for side, run in ((OURS, ours(index)), ("faiss", flat(index))):
+                run(queries, 6)
+                grown = length if axis == "index rows" else dim
+                yield Cost(axis=axis, side=side, size=grown, seconds=timed(lambda run=run, q=queries: run(q, 6)))
 
 
 def vectors(count: int, index: int, dim: int) -> tuple[torch.Tensor, torch.Tensor, np.ndarray]:
@@ -73,14 +127,18 @@ def vectors(count: int, index: int, dim: int) -> tuple[torch.Tensor, torch.Tenso
     return embeddings[chosen], embeddings, np.stack([np.arange(count), chosen.numpy()], axis=1)
 
 
+# ---- the sides ----
+
+
 def blocked_torch(index: torch.Tensor, rows: int, columns: int) -> Search:
     """Products of blocks and their top k, merged; the buffers are made once."""
 
     @torch.inference_mode()
     def run(queries: torch.Tensor, k: int) -> torch.Tensor:
-        buffer, found = torch.empty(rows * columns), []
+        buffer, found = torch.empty(rows * columns, device=index.device), []
         for part in queries.split(rows):
-            values, at = torch.empty(len(part), 0), torch.empty(len(part), 0, dtype=torch.int64)
+            values = torch.empty(len(part), 0, device=index.device)
+            at = torch.empty(len(part), 0, dtype=torch.int64, device=index.device)
             for start in range(0, len(index), columns):
                 block = index[start : start + columns]
                 products = buffer[: len(part) * len(block)].view(len(part), -1)
@@ -94,6 +152,8 @@ def blocked_torch(index: torch.Tensor, rows: int, columns: int) -> Search:
 
 
 def flat(index: torch.Tensor) -> Search:
+    import faiss
+
     found = faiss.IndexFlatIP(index.shape[1])
     found.add(index.numpy())  # pyright: ignore[reportCallIssue]
     return lambda queries, k: found.search(queries.numpy(), k)  # pyright: ignore[reportCallIssue]
@@ -116,39 +176,7 @@ def peak_rate() -> float:
     return 3072**3 / min(timed(lambda: torch.mm(matrix, matrix, out=out)) for _ in range(4))
 
 
-def against_peers(count: int, length: int, dim: int, depths: list[int], rounds: int) -> None:
-    queries, index, _ = vectors(count, length, dim)
-    few = queries[:SCIKIT_LEARN_QUERIES]
-    brute = NearestNeighbors(metric="euclidean", algorithm="brute").fit(index.numpy())
-    probe, faiss_flat = ours(index), flat(index)
-    comparisons, lines = [], []
-    for k in depths:
-        blocks = best_blocks(queries, index, k)
-        torch_blocks = blocked_torch(index, *blocks)
-        peers = [
-            (f"blocked torch {blocks[0]} x {blocks[1]}", lambda run=torch_blocks, k=k: run(queries, k), 1, 2.5),
-            ("faiss IndexFlatIP", lambda k=k: faiss_flat(queries, k), 1, None),
-            ("itself by matrix products", lambda k=k: search(queries, index, k, NONE, blocks=PRODUCTS), 1, None),
-            (
-                f"scikit-learn, {len(few)} queries, scaled",
-                lambda k=k: brute.kneighbors(few.numpy(), k),
-                count / len(few),
-                None,
-            ),
-        ]
-        mine, theirs, shares = [], {name: [] for name, *_ in peers}, []
-        for _ in range(rounds):  # interleaved, and the machine's rate beside each
-            before = peak_rate()
-            mine.append(timed(lambda k=k: probe(queries, k)))
-            shares.append(count * length * dim / mine[-1] / max(before, peak_rate()))
-            for name, run, factor, _ in peers:
-                theirs[name].append(timed(run) * factor)
-        for name, _, _, target in peers:
-            comparisons.append(Comparison(f"k = {k}", name, mine, theirs[name], target))
-        share = f"{statistics.median(shares):.2f} ({min(shares):.2f} to {max(shares):.2f})"
-        lines.append(f"k = {k}: {count / statistics.median(mine):,.0f} queries a second, {share} of the peak")
-    report(f"{count:,} queries, index {length:,} x {dim}, {torch.get_num_threads()} thread(s)", comparisons)
-    printer().print("\n".join(lines))
+# ---- memory, and all of it ----
 
 
 def alone(name: str, count: int, length: int, dim: int, k: int) -> None:
@@ -159,13 +187,13 @@ def alone(name: str, count: int, length: int, dim: int, k: int) -> None:
     elif name == "blocked torch":
         seconds = timed(lambda: blocked_torch(index, *TORCH_BLOCKS[0])(queries, k))
     else:
-        seconds = timed(lambda: flat(index)(queries, k)) if name == "faiss" else 0.0
+        seconds = timed(lambda: flat(index)(queries, k))
     print(json.dumps({"seconds": seconds, "before": before, "peak": peak_bytes()}))
 
 
 def in_its_own_process(name: str, count: int, length: int, dim: int, k: int) -> dict[str, float]:
     size = ["--queries", str(count), "--index", str(length), "--dim", str(dim), "--k", str(k)]
-    command = [sys.executable, "-m", "benchmarks.search", "--one", name, *size]
+    command = [sys.executable, "-m", "benchmarks.search", "one", "--side", name, *size]
     return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
@@ -178,19 +206,6 @@ def memory(count: int, length: int, dim: int) -> None:
             found = in_its_own_process(name, count, length, dim, k)
             above = (found["peak"] - found["before"]) / 1e6
             table.add_row(name, str(k), f"{found['peak'] / 1e6:,.0f} MB", f"{above:,.0f} MB")
-    printer().print(table)
-
-
-def scaling(count: int, rounds: int) -> None:
-    table = Table(title=f"k = 6, {count:,} queries")
-    for column in ("index", "dimension", "queries a second", "share of the peak"):
-        table.add_column(column, justify="right")
-    for length, dim in ((10_000, 64), (100_000, 64), (1_000_000, 64), (100_000, 128), (100_000, 384), (100_000, 1152)):
-        queries, index, _ = vectors(min(count, length), length, dim)
-        rate = peak_rate()
-        seconds = statistics.median(timed(lambda q=queries, x=index: ours(x)(q, 6)) for _ in range(rounds))
-        share = len(queries) * length * dim / seconds / max(rate, peak_rate())
-        table.add_row(f"{length:,}", str(dim), f"{len(queries) / seconds:,.0f}", f"{share:.2f}")
     printer().print(table)
 
 

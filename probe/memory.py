@@ -18,10 +18,11 @@ CGROUPS = (  # limit and use, of version 2 and version 1
 )
 
 
-def feature_budget(device: "torch.device", processes: int = 1) -> dict[str, int]:
-    """Bytes that features may take on the device (0 for the CPU) and in the machine, for each of some processes."""
-    free = _free_on_device(device)
-    return {"device": int(MARGIN * free / processes), "host": int(MARGIN * free_memory() / processes)}
+def feature_budget(device: "torch.device", processes: int = 1, devices: int = 1) -> dict[str, int]:
+    """Bytes that features may take on the device (0 for the CPU) and in the machine, for each of some processes, which
+    share so many devices of a kind."""
+    on_device = _free_on_device(device) / -(-processes // devices)
+    return {"device": int(MARGIN * on_device), "host": int(MARGIN * free_memory() / processes)}
 
 
 def free_memory() -> int:

@@ -6,6 +6,7 @@ HYPOTHESIS_PROFILE=explore draws others.
 
 import os
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,8 @@ from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadFileScheduling
 
 if TYPE_CHECKING:
+    import torch
+
     from probe.data.sample import SampleClass
     from probe.extract.features import CachedFeatures
 
@@ -57,6 +60,37 @@ def shared() -> Shared:
         return SHARED / name
 
     return find
+
+
+@pytest.fixture(scope="session")
+def cuda() -> "torch.device":
+    """The GPU that a test marked `cuda` holds against the CPU; without one the test is skipped. `CUDA_TESTS_ON=cpu`
+    rehearses these tests: it runs their own code on the CPU."""
+    import torch
+
+    device = torch.device(os.environ.get("CUDA_TESTS_ON", "cuda"))
+    if device.type == "cuda" and not torch.cuda.is_available():
+        pytest.skip("needs a GPU")
+    return device
+
+
+@pytest.fixture
+def never_waiting(cuda: "torch.device") -> "Callable[[], AbstractContextManager[None]]":
+    """`with never_waiting():` no operation in it may wait for the GPU."""
+    import torch
+
+    @contextmanager
+    def refusing() -> Iterator[None]:
+        if cuda.type != "cuda":
+            yield
+            return
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            yield
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+    return refusing
 
 
 @pytest.fixture(scope="session", autouse=True)

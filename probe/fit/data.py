@@ -61,7 +61,7 @@ class SplitRows:
         """(n, D) features of these rows, in their order, on the device, as they are stored."""
         if self._features is None:
             return torch.from_numpy(self._source.load(self.frame[rows])).to(self.device)
-        return self._held(self._features, torch.from_numpy(rows).to(self._features.device)).to(self.device)
+        return sent(self._held(self._features, sent(torch.from_numpy(rows), self._features.device)), self.device)
 
     def _held(self, features: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
         return features[rows if self._places is None else self._places[rows]]
@@ -81,7 +81,7 @@ class SplitRows:
     def batches(self, order: np.ndarray, batch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """The rows of `order` in batches, the last one short: (B,) rows and (B, D) features, both on the device."""
         if self._features is not None and self.place == "device":
-            for rows in torch.from_numpy(order).to(self.device).split(batch):
+            for rows in sent(torch.from_numpy(order), self.device).split(batch):
                 yield rows, self._held(self._features, rows)
             return
         row_bytes = self._source.row_bytes
@@ -89,8 +89,15 @@ class SplitRows:
         for start in range(0, len(order), at_once):
             read = order[start : start + at_once]
             features = self.take(read)
-            rows = torch.from_numpy(read).to(self.device)
+            rows = sent(torch.from_numpy(read), self.device)
             yield from zip(rows.split(batch), features.split(batch), strict=True)
+
+
+def sent(values: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """On the device. To a GPU by way of page-locked memory, so that nothing waits for it to arrive."""
+    if device.type == "cuda" and values.device.type == "cpu":
+        return values.pin_memory().to(device, non_blocking=True)
+    return values.to(device)
 
 
 def spanned_dimensions(asked: int, images: int, features: Callable[[], torch.Tensor]) -> int:

@@ -26,7 +26,7 @@ class ArcFace(MarginSoftmax):
         kind: Literal["arcface"] = "arcface"
 
     def with_margin(self, cosines: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        return add_angular_margin(cosines, self.weight.new_tensor(self.margin))
+        return add_angular_margin(cosines, self.weight.new_full((), self.margin))
 
 
 def add_angular_margin(cosines: torch.Tensor, margin: torch.Tensor) -> torch.Tensor:

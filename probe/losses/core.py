@@ -114,8 +114,23 @@ class _ClassLogits(torch.autograd.Function):
         slope = target_gradient[:, None]
         unit_gradient += slope * nearest
         rows = center * by_center.shape[1] + labels
-        gradient = gradient.view_as(weight).index_add_(0, rows, slope * length * (unit - target[:, None] * nearest))
+        gradient = gradient.view_as(weight)
+        add_rows(gradient, rows, slope * length * (unit - target[:, None] * nearest))
         return unit_gradient, gradient, None, None
+
+
+def add_rows(matrix: Tensor, rows: Tensor, values: Tensor) -> None:
+    """matrix[rows[i]] += values[i] for (B,) rows that may repeat and (B, d) values, in place, the same bits each time:
+    CUDA's own addition has no fixed order."""
+    if matrix.is_cuda:
+        matrix[rows] = matrix[rows] + summed_by_row(rows, values)  # those of one row write the same
+    else:
+        matrix.index_add_(0, rows, values)
+
+
+def summed_by_row(rows: Tensor, values: Tensor) -> Tensor:
+    """(B, d): for each of the rows the sum of the values of all that are the same row."""
+    return (rows[:, None] == rows).to(values.dtype) @ values
 
 
 class _Walk:

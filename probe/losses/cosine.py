@@ -7,11 +7,12 @@ A loss of the family says what a margin makes of the labels' cosines:
             return cosines - self.margin
 """
 
+import math
 from collections.abc import Callable
-from typing import TypedDict, Unpack
+from typing import Annotated, Any, TypedDict, Unpack
 
 import torch
-from pydantic import PositiveFloat
+from pydantic import Field, PositiveFloat, SerializerFunctionWrapHandler, model_serializer
 from torch import nn
 from torch.nn import functional as F
 
@@ -31,6 +32,7 @@ class CoreOptions(TypedDict, total=False):
     sub_centers: int
     precision: MatmulPrecision
     init: ClassInit
+    sample: float | None
 
 
 class _ClassMatrix(Strict):
@@ -48,7 +50,8 @@ class CosineSoftmax(Loss):
 
     With K > 1 sub-centres a class's cosine is the largest of its K (Deng et al., ECCV 2020, eq. 2). `weight` is
     (K * C, d), sub-centre-major: row k * C + c is sub-centre k of class c; `init` says where it starts. `chunk`:
-    classes at a time, by default what stays in cache.
+    classes at a time, by default what stays in cache. With `sample` a step in training mode sees that share of the
+    classes alone: the batch's own, and others that are drawn evenly (An et al., CVPR 2022, Partial FC).
     """
 
     class Config(Loss.Config, _ClassMatrix):
@@ -70,10 +73,11 @@ class CosineSoftmax(Loss):
         sub_centers: int = 1,
         precision: MatmulPrecision = "fp32",
         init: ClassInit = "xavier",
+        sample: float | None = None,
     ) -> None:
         super().__init__()
         self.classes, self.sub_centers, self.scale = classes, sub_centers, scale
-        self.precision = precision
+        self.precision, self.sample, self.generator = precision, sample, generator
         self.chunk: int | None = None
         self.weight = nn.Parameter(class_matrix(init, sub_centers * classes, dim, generator))
 
@@ -100,10 +104,18 @@ class CosineSoftmax(Loss):
         self, embeddings: torch.Tensor, labels: torch.Tensor, negatives: Negatives | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The core's: (B,) cosines of the labels, (B,) log-sum-exp of the other classes' logits."""
-        unit = F.normalize(embeddings, dim=1)
-        return class_logits(
-            unit, self.weight, labels, self.sub_centers, self.scale, negatives, self.precision, self.chunk
-        )
+        unit, weight = F.normalize(embeddings, dim=1), self.weight
+        if self.sample is not None and self.training:
+            chosen = self.draw(self.sample, labels)
+            weight = weight.view(self.sub_centers, self.classes, -1).index_select(1, chosen).flatten(0, 1)
+            labels = torch.searchsorted(chosen, labels)
+        return class_logits(unit, weight, labels, self.sub_centers, self.scale, negatives, self.precision, self.chunk)
+
+    def draw(self, share: float, labels: torch.Tensor) -> torch.Tensor:
+        """(C',) ascending: the classes of the labels (B,), and others drawn evenly, that share of all, or B of them."""
+        count = min(self.classes, max(math.ceil(share * self.classes), len(labels)))
+        order = torch.rand(self.classes, generator=self.generator, device=labels.device)
+        return order.index_fill_(0, labels, 2.0).topk(count).indices.sort().values
 
     @property
     def class_centers(self) -> torch.Tensor:
@@ -112,10 +124,25 @@ class CosineSoftmax(Loss):
         return self.weight
 
 
+class SampledConfig(CosineSoftmax.Config):
+    """Of a loss that a share of the classes is enough for in a step."""
+
+    sample: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """That share; null: all. It is written only where it is set: runs have had keys since before it was there."""
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return {name: value for name, value in super().options.items() if name != "sample" or value is not None}
+
+    @model_serializer(mode="wrap")
+    def _written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: value for name, value in write(self).items() if name != "sample" or value is not None}
+
+
 class MarginSoftmax(CosineSoftmax):
     """A loss with one `margin` for all classes; what it is a margin of, and in which unit, the loss says."""
 
-    class Config(CosineSoftmax.Config):
+    class Config(SampledConfig):
         margin: Radians = 0.5
         scale: PositiveFloat = 30.0
 

@@ -10,7 +10,7 @@ from pydantic import Field, PositiveFloat, PositiveInt
 
 from probe.losses.arcface import add_angular_margin
 from probe.losses.base import LOSSES
-from probe.losses.cosine import CoreOptions, CosineSoftmax
+from probe.losses.cosine import CoreOptions, CosineSoftmax, SampledConfig
 from probe.losses.margins import CosineMargins, PowerMargins, SizeMargins
 
 
@@ -18,7 +18,7 @@ from probe.losses.margins import CosineMargins, PowerMargins, SizeMargins
 class DynamicArcFace(CosineSoftmax):
     """(Sub-Center) ArcFace with `margins` (C,) in radians, by label. Saved with the state. UniFEx; Ha et al., 2020."""
 
-    class Config(CosineSoftmax.Config):
+    class Config(SampledConfig):
         kind: Literal["dynamic-arcface"] = "dynamic-arcface"
         margins: Annotated[CosineMargins | PowerMargins, Field(discriminator="kind")] = CosineMargins()
         scale: PositiveFloat = 30.0
@@ -39,7 +39,9 @@ class DynamicArcFace(CosineSoftmax):
     @classmethod
     def build(cls, config: "Config", class_sizes: torch.Tensor, dim: int, generator: torch.Generator) -> Self:
         margins = config.margins.of(class_sizes.to(generator.device))
-        core = CoreOptions(sub_centers=config.sub_centers, precision=config.precision, init=config.init)
+        core = CoreOptions(
+            sub_centers=config.sub_centers, precision=config.precision, init=config.init, sample=config.sample
+        )
         return cls(margins, dim, config.scale, generator, **core)
 
     def with_margin(self, cosines: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

@@ -35,6 +35,8 @@ class FitSettings:
     budget: dict[str, int]
     """Bytes that the features in its memory may take (probe/memory.py)."""
     loggers: tuple[str, ...] = ()
+    gpus: tuple[str, ...] = ()
+    """Names of CUDA_VISIBLE_DEVICES, of which each process sees one alone; none for those of a CPU."""
 
 
 def fit_in_processes(runs: Runs, jobs: int, settings: FitSettings, display: SweepDisplay) -> None:
@@ -48,7 +50,7 @@ def fit_in_processes(runs: Runs, jobs: int, settings: FitSettings, display: Swee
             while todo and len(busy) < jobs:
                 idle = next((worker for worker in started if worker.idle), None)
                 if idle is None:
-                    idle = _Worker(runs, threads, settings)
+                    idle = _Worker(runs, threads, settings, _least_taken(settings.gpus, started))
                     started.append(idle)
                 idle.assign(todo.popleft())
                 busy[idle.pipe] = idle
@@ -65,12 +67,13 @@ def fit_in_processes(runs: Runs, jobs: int, settings: FitSettings, display: Swee
 class _Worker:
     """A process and the run that it has; `idle`: alive, and without one."""
 
-    def __init__(self, runs: Runs, threads: int, settings: FitSettings) -> None:
+    def __init__(self, runs: Runs, threads: int, settings: FitSettings, gpu: str | None) -> None:
         context = get_context("spawn")
         self.pipe, other = context.Pipe()
+        self.gpu = gpu
         self.current: int | None = None
         self._runs = runs
-        self._process = context.Process(target=_work, args=(other, runs, threads, settings), daemon=True)
+        self._process = context.Process(target=_work, args=(other, runs, threads, settings, gpu), daemon=True)
         ensure_running()  # before the mask, which it would take off
         usual = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which the process inherits
         try:
@@ -81,8 +84,12 @@ class _Worker:
         self._dead = False
 
     @property
+    def alive(self) -> bool:
+        return not self._dead
+
+    @property
     def idle(self) -> bool:
-        return self.current is None and not self._dead
+        return self.current is None and self.alive
 
     def assign(self, number: int) -> None:
         self.current = number
@@ -141,9 +148,17 @@ class _PipedProgress:
         self._pipe.send(("finished", name, scores, seconds))
 
 
-def _work(pipe: Connection, runs: Runs, threads: int, settings: FitSettings) -> None:
+def _least_taken(gpus: Sequence[str], workers: Sequence[_Worker]) -> str | None:
+    """The GPU that the fewest of the workers that are alive have."""
+    return min(gpus, key=[worker.gpu for worker in workers if worker.alive].count, default=None)
+
+
+def _work(pipe: Connection, runs: Runs, threads: int, settings: FitSettings, gpu: str | None) -> None:
     """The process: fits what it is given until the pipe is closed."""
     import torch
+
+    if gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # CUDA reads it when it is first used, which is later
 
     from probe.runs.sweeps import RunFitter
 
@@ -160,6 +175,16 @@ def _work(pipe: Connection, runs: Runs, threads: int, settings: FitSettings) -> 
                 raise
             except Exception as error:
                 pipe.send(("failed", str(error) or type(error).__name__, traceback.format_exc()))
+
+
+def visible_gpus() -> tuple[str, ...]:
+    """Those that this process sees, as CUDA_VISIBLE_DEVICES names them."""
+    import torch
+
+    count = torch.cuda.device_count()
+    said = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = [name.strip() for name in said.split(",")] if said else list(map(str, range(count)))
+    return tuple(names[:count])
 
 
 def threads_each(jobs: int) -> int:

@@ -15,7 +15,7 @@ from probe.memory import feature_budget
 from probe.progress import say
 from probe.runs.display import SweepDisplay, SweepProgress
 from probe.runs.loggers import open_logger, require_loggers
-from probe.runs.processes import FitSettings, fit_in_processes, threads_each
+from probe.runs.processes import FitSettings, fit_in_processes, threads_each, visible_gpus
 from probe.runs.run import Run
 
 Runs = Sequence[tuple[Run, CachedFeatures]]
@@ -42,14 +42,14 @@ def sweep(runs: Runs, device_choice: str, jobs: int = 1, loggers: Sequence[str] 
         require_domains([run.config for run, features in pending if features is one], one)
     device, reason = choose_device(device_choice)
     jobs = min(jobs, len(pending))
-    side_by_side = f", {jobs} side by side with {threads_each(jobs)} thread(s) each" if jobs > 1 else ""
+    gpus = visible_gpus() if device.type == "cuda" else ()
     done = len(runs) - len(pending)
-    say(f"fit {len(pending)} run(s) on {device.type} ({reason}){side_by_side}; {done} already done")
-    budget = feature_budget(device, jobs)
+    say(f"fit {len(pending)} run(s) on {device.type} ({reason}){_side_by_side(jobs, len(gpus))}; {done} already done")
+    budget = feature_budget(device, jobs, max(1, len(gpus)))
     for run, features in pending:
         if run.checkpoint.folder.exists():
             run.checkpoint.drop_unless(device.type, shuffle_window(features, device, budget))
-    settings = FitSettings(device_choice, budget, tuple(loggers))
+    settings = FitSettings(device_choice, budget, tuple(loggers), gpus)
     with SweepDisplay(pending) as display:
         if jobs > 1:
             fit_in_processes(pending, jobs, settings, display)
@@ -61,6 +61,13 @@ def sweep(runs: Runs, device_choice: str, jobs: int = 1, loggers: Sequence[str] 
         others = ", the others are done" if failed < len(pending) else ""
         raise SweepError(f"{failed} of {len(pending)} run(s) failed{others}. {reasons}") from display.failures[0][1]
     return len(pending)
+
+
+def _side_by_side(jobs: int, gpus: int) -> str:
+    if jobs == 1:
+        return ""
+    on = f" on {gpus} GPUs, one each" if gpus > 1 else ""
+    return f", {jobs} side by side{on} with {threads_each(jobs)} thread(s) each"
 
 
 def _fit_in_turn(runs: Runs, settings: FitSettings, display: SweepDisplay) -> None:

@@ -103,6 +103,16 @@ def test_labels_that_repeat_in_a_batch_add_up() -> None:
         torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
 
 
+def test_rows_that_repeat_are_summed_before_they_are_added_where_addition_has_no_order() -> None:
+    """What CUDA gets; on a CPU it is held against index_add_."""
+    rows, values = torch.tensor([4, 1, 4, 4, 0]), torch.randn(5, 3, generator=generator(), dtype=torch.float64)
+    matrix = torch.randn(6, 3, generator=generator(1), dtype=torch.float64)
+    found = matrix.clone()
+    found[rows] = found[rows] + core.summed_by_row(rows, values)
+    core.add_rows(matrix, rows, values)
+    torch.testing.assert_close(found, matrix)
+
+
 @pytest.mark.parametrize("sub_centers", [1, 3])
 def test_the_same_step_twice_gives_the_same_bits(sub_centers: int) -> None:
     unit, weight, labels = problem(sub_centers, torch.float32, batch=32, classes=3000, dim=64)

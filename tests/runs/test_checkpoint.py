@@ -157,7 +157,7 @@ def test_a_sweep_counts_the_images_of_a_checkpoint_that_it_cannot_use(
     run = Run(linear(), cached.identity, tmp_path)
     interrupted(run.config, cached, run.checkpoint, 2)
     left: list[int] = []
-    monkeypatch.setattr(sweeps, "feature_budget", lambda device, jobs: {"device": 0, "host": 0})
+    monkeypatch.setattr(sweeps, "feature_budget", lambda *of: {"device": 0, "host": 0})
     monkeypatch.setattr(
         sweeps, "SweepDisplay", lambda runs: left.append(runs[0][0].images_left(240)) or SweepDisplay(runs)
     )

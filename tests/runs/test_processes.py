@@ -100,5 +100,5 @@ def test_a_process_whose_parent_was_killed_ends_without_a_word(capfd: pytest.Cap
     own, parents = Pipe()
     own.send(("images", 1))  # which nobody reads: the next thing that it hears is a reset
     parents.close()
-    _work(own, [], torch.get_num_threads(), FitSettings("cpu", {}, ()))
+    _work(own, [], torch.get_num_threads(), FitSettings("cpu", {}, ()), None)
     assert capfd.readouterr() == ("", "")

@@ -439,12 +439,15 @@ def test_the_input_is_left_as_it_was() -> None:
         assert torch.equal(index, before[1])
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.cuda
+@pytest.mark.parametrize("k", [1, 6, 101, 1000])
 @pytest.mark.parametrize("distance", DISTANCES)
-def test_a_gpu_finds_the_same_bits(distance: Distance) -> None:
+def test_a_gpu_finds_the_same_bits(distance: Distance, k: int, cuda: torch.device) -> None:
     queries, index = random_vectors(100, 64), random_vectors(20_000, 64, seed=1)
     index[10_000:11_000] = index[0].clone()
     pairs = np.array([(3, 5), (4, 7)])
-    expected = search(queries, index, 101, pairs, distance)
-    for there in (index, index.cuda()):
-        assert_same_bits(search(queries.cuda(), there, 101, pairs, distance), expected)
+    expected = search(queries, index, k, pairs, distance)
+    for some in (queries, queries[:5]):
+        for there in (index, index.to(cuda)):
+            found = search(some.to(cuda), there, k, pairs, distance)
+            assert_same_bits(found, Neighbours(*(each[: len(some)] for each in (expected.rows, expected.similarities))))
