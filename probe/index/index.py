@@ -10,22 +10,18 @@ has an index open sees the state that it opened, whole, whatever is changed mean
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import cached_property
 from pathlib import Path
 from typing import Literal, Self
 
 import numpy as np
 import polars as pl
-import torch
 from PIL import Image
-from torch import nn
 
 from feature_cache import FeatureStore, writer_lock
 from probe.embed import Embedder, GivenImage, Images, list_images, load
 from probe.errors import UsageError
-from probe.heads import linear_layer
 from probe.index.approximate import build
-from probe.index.embedders import last_step_of, record_of
+from probe.index.embedders import Embedders, last_step_of, record_of
 from probe.index.following import OF_IMAGES, Changes, follow, images_of
 from probe.index.hits import FIRST, Hits
 from probe.index.kinds import FREE, KINDS, Choice, KindName, choose, require_kind
@@ -58,9 +54,8 @@ class Index:
         self, path: Path, run: str | Path | None, weights: str | Path | None, device: str, precision: str | None
     ) -> None:
         self.path = path
-        self._run, self._weights, self._device, self._precision = run, weights, device, precision
         self.state = State.read(path)
-        self._fitted: Embedder | None = None
+        self._embedders = Embedders(path, self.manifest.embedder, run, weights, device, precision)
 
     @classmethod
     def create(
@@ -80,6 +75,8 @@ class Index:
 
         `run`: a finished run, or a folder that `probe export` wrote, by which images are embedded; without one, `dim`
         and `distance` of the vectors that others have made. `dtype`: how vectors are stored, and so compared.
+        `precision` of the forward pass, which the index keeps: fp32, bf16, fp16 or auto; by default, that of the run's
+        features.
         `fit_to_collection`: the last step of the run's head, if it does without labels, is fitted to the images of the
         index, once `add` or `update` has brought enough, and again by `update(refit=True)`.
         """
@@ -89,9 +86,10 @@ class Index:
                 "an index is of a run, which embeds images, or of vectors of a `dim`; name one of the two."
             )
         record = None if run is None else record_of(Path(run).expanduser())
-        if run is not None:
+        if record and run:
             embedder = load(run, weights=weights, device=device, precision=precision)
             dim, distance = embedder.dim, embedder.distance
+            record = record.model_copy(update={"precisions": embedder.precisions, "key": embedder.key})
         elif fit_to_collection:
             raise UsageError("vectors that were made elsewhere have no head to be fitted; name a run.")
         with writer_lock(path):
@@ -103,7 +101,7 @@ class Index:
                     projection = last_step_of(embedder).projection.numpy()
                     fit = write_projection(folder, "000000.projection", projection, rows=0)
                 IndexManifest(dim=dim or 0, distance=distance, dtype=dtype, embedder=record, fit=fit).write(folder)
-        return cls.open(path, weights=weights, device=device, precision=precision)
+        return cls.open(path, weights=weights, device=device)
 
     @classmethod
     def open(
@@ -115,7 +113,8 @@ class Index:
         device: str = "auto",
         precision: str | None = None,
     ) -> Self:
-        """The index in its present state. `run`: where the run is, if it is not any more where it was."""
+        """The index in its present state. `run`: where the run is, if it is not any more where it was. It embeds in the
+        precision of its vectors; raises UsageError for another `precision`."""
         return cls(Path(path).expanduser(), run, weights, device, precision)
 
     # ---- what is in it ----
@@ -151,38 +150,7 @@ class Index:
     def embedder(self) -> Embedder:
         """What makes its vectors, by its own last step where it is fitted to its images. Raises UsageError where the
         run is not there, or is another one."""
-        return self._embedder_of(self.state)
-
-    def _embedder_of(self, state: State) -> Embedder:
-        if state.projection is None:
-            return self._run_embedder
-        key = f"{self._run_embedder.key}-{state.projection.record.digest}"
-        if self._fitted is None or self._fitted.key != key:
-            projection = linear_layer(torch.from_numpy(state.projection.matrix), None)
-            before = last_step_of(self._run_embedder).before
-            self._fitted = self._run_embedder.with_head(nn.Sequential(*before, projection), key)
-        return self._fitted
-
-    @cached_property
-    def _adding(self) -> Embedder:
-        """What makes what is put into it."""
-        if self.manifest.fit is None:
-            return self._run_embedder
-        before = nn.Sequential(*last_step_of(self._run_embedder).before)
-        return self._run_embedder.with_head(before, f"{self._run_embedder.key}-before")
-
-    @cached_property
-    def _run_embedder(self) -> Embedder:
-        record = self.manifest.embedder
-        if record is None:
-            raise UsageError(f"{self.path} is of vectors that were made elsewhere; add and search vectors, not images.")
-        path = Path(self._run or record.path).expanduser()
-        if record_of(path).identity != record.identity:
-            raise UsageError(
-                f"{path} is not what made the vectors of {self.path}, which is the run {record.run[:12]}; name that "
-                "one, or make an index of this one."
-            )
-        return load(path, weights=self._weights, device=self._device, precision=self._precision)
+        return self._embedders.of(self.state)
 
     def verify(self) -> None:
         """Reads every byte. Raises ProbeError where one is not what was written."""
@@ -229,7 +197,7 @@ class Index:
         else:
             asked = _queries(queries)
             called = [query.name for query in asked]
-            vectors = vectors_of(asked, self._embedder_of(state)) if asked else np.empty((0, dim), np.float32)
+            vectors = vectors_of(asked, self._embedders.of(state)) if asked else np.empty((0, dim), np.float32)
             exclude = self._with_same_files(asked, exclude) if exclude_self else exclude
         if vectors.ndim != 2 or vectors.shape[1] != dim:
             raise UsageError(f"queries have shape {vectors.shape}; those of {self.path} are (Q, {dim}).")
@@ -272,7 +240,7 @@ class Index:
             _progress(len(images), show_progress) as advance,
         ):
             writer.register([listing.record for listing in listings])
-            changes = follow(writer, images, self._adding, batch_size, advance)
+            changes = follow(writer, images, self._embedders.adding(writer.state), batch_size, advance)
             _fit_first(writer)
             return changes
 
@@ -301,7 +269,7 @@ class Index:
             writer.register([listing.record for listing in listings])
             before = state.ids_where("source", [name for record in sources for name in record.roots])
             with _progress(len(images), show_progress) as advance:
-                changes = follow(writer, images, self._adding, batch_size, advance)
+                changes = follow(writer, images, self._embedders.adding(writer.state), batch_size, advance)
             gone = before.filter(~before.is_in(images["id"].implode()))
             writer.remove(gone)
             changes.removed += len(gone)
@@ -338,17 +306,19 @@ class Index:
     def add_embedded(self, store: str | Path) -> int:
         """Adds the embeddings that `probe embed` wrote as HDF5, under their ids and without image files; their number.
 
-        Raises UsageError for those of another run than the one of this index.
+        Raises UsageError for those of another run than the one of this index, or in another precision.
         """
         found, record = FeatureStore(store), self.manifest.embedder
         if self.manifest.fit is not None:
             raise UsageError(
                 f"{self.path} is fitted to its collection, and vectors that `probe embed` wrote are not; add images."
             )
-        if record is None or found.spec != {"run": record.run}:
-            of = str(found.spec.get("run", "no run"))[:12]
-            own = f"the run {record.run[:12]}" if record else "none"
-            raise UsageError(f"{store} has vectors of {of}, and {self.path} is of {own}; embed the images by that.")
+        if record is None or found.spec != {"run": record.vectors}:
+            of, own = _short(str(found.spec.get("run", "no run"))), _short(record.vectors if record else "no run")
+            raise UsageError(
+                f"{store} has vectors of {of}, and those of {self.path} are of {own}; embed the images by the same "
+                "run, in the same precision."
+            )
         with self._changing() as writer:
             for rows in found.blocks(AT_ONCE):
                 sizes = {"width": rows.sizes[:, 0], "height": rows.sizes[:, 1]}
@@ -466,6 +436,11 @@ def _fit_first(writer: Writer) -> None:
     fit = writer.state.manifest.fit
     if fit is not None and fit.rows == 0 and writer.has_enough:
         writer.fit()
+
+
+def _short(key: str) -> str:
+    """Of what `probe embed` calls vectors, what one can read."""
+    return "-".join(part[:12] for part in key.split("-"))
 
 
 def _progress(images: int, shown: bool) -> AbstractContextManager[Advance]:
