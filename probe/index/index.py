@@ -9,7 +9,7 @@ has an index open sees the state that it opened, whole, whatever is changed mean
 """
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, Self
 
@@ -17,31 +17,29 @@ import numpy as np
 import polars as pl
 from PIL import Image
 
-from feature_cache import FeatureStore, writer_lock
-from probe.embed import Embedder, GivenImage, Images, list_images, load
+from feature_cache import writer_lock
+from probe.embed import Embedder, GivenImage, Images, load
 from probe.errors import UsageError
 from probe.index.approximate import build
 from probe.index.embedders import Embedders, last_step_of, record_of
-from probe.index.following import OF_IMAGES, Changes, follow, images_of
+from probe.index.external import AT_ONCE, embedded_rows, rows_of
+from probe.index.following import Changes, follow, follow_again
 from probe.index.hits import FIRST, Hits
 from probe.index.kinds import FREE, KINDS, Choice, KindName, choose, require_kind
 from probe.index.manifest import IndexManifest, NoMatchRecord, VectorType, read_manifest
-from probe.index.no_match import calibration_images, threshold
+from probe.index.no_match import calibrated, threshold
 from probe.index.projection import write_projection
-from probe.index.query import Query, vectors_of
-from probe.index.searching import is_exact, search_state
-from probe.index.sources import list_again, list_source, place_of
+from probe.index.query import Query, queries_of, vectors_of
+from probe.index.searching import is_exact, search_state, with_same_files
+from probe.index.sources import list_source, place_of
 from probe.index.state import State
-from probe.index.writer import Writer, require_distinct, writing
+from probe.index.writer import Writer, writing
 from probe.memory import free_memory
-from probe.progress import Advance, track
 from probe.search import Distance
 from probe.storage import new_folder
 from probe.workspace import Workspace
 
-AT_ONCE = 1 << 20  # vectors that become a segment
 SHOWN = 5
-RESERVED = {*FIRST, "match", "source", "image", "vector", *OF_IMAGES}
 
 
 class Index:
@@ -195,10 +193,10 @@ class Index:
             vectors = np.atleast_2d(queries)
             called = [str(number) for number in range(len(vectors))]
         else:
-            asked = _queries(queries)
+            asked = queries_of(queries)
             called = [query.name for query in asked]
             vectors = vectors_of(asked, self._embedders.of(state)) if asked else np.empty((0, dim), np.float32)
-            exclude = self._with_same_files(asked, exclude) if exclude_self else exclude
+            exclude = with_same_files(state, asked, exclude) if exclude_self else exclude
         if vectors.ndim != 2 or vectors.shape[1] != dim:
             raise UsageError(f"queries have shape {vectors.shape}; those of {self.path} are (Q, {dim}).")
         if exclude is not None and len(exclude) != len(vectors):
@@ -210,17 +208,6 @@ class Index:
             limit = threshold(state, false_match_rate)
             frame = frame.insert_column(len(FIRST), (frame["similarity"] > limit).alias("match"))
         return Hits(tuple(names or called), frame, exact=is_exact(state, where, exact))
-
-    def _with_same_files(
-        self, queries: Sequence[Query], exclude: Sequence[Collection[str]] | None
-    ) -> list[Collection[str]]:
-        """Of each query, the ids of the files that hold the same bytes as one of its, and what is excluded anyway."""
-        found: list[Collection[str]] = []
-        for number, query in enumerate(queries):
-            digests = [image.digest for image in query.files if isinstance(image.content, tuple)]
-            same = self.state.ids_where("digest", digests)
-            found.append([*same, *(exclude[number] if exclude else ())])
-        return found
 
     # ---- changes ----
 
@@ -234,14 +221,9 @@ class Index:
         """
         root = data_root or Workspace.of_user().data_root
         listings = [list_source(str(source), root) for source in sources]
-        images = images_of(listings)
-        with (
-            self._changing() as writer,
-            _progress(len(images), show_progress) as advance,
-        ):
-            writer.register([listing.record for listing in listings])
-            changes = follow(writer, images, self._embedders.adding(writer.state), batch_size, advance)
-            _fit_first(writer)
+        with self._changing() as writer:
+            changes = follow(writer, listings, self._embedders.adding(writer.state), batch_size, show_progress)
+            writer.fit_first()
             return changes
 
     def update(
@@ -260,23 +242,9 @@ class Index:
             raise UsageError(f"{self.path} is not fitted to its collection; make one that is, by `fit_to_collection`.")
         root = data_root or Workspace.of_user().data_root
         with self._changing() as writer:
-            state = writer.state
-            sources = state.manifest.sources
-            listings = [
-                list_again(each, state.ids_where("source", list(each.roots)).to_list(), root) for each in sources
-            ]
-            images = images_of(listings)
-            writer.register([listing.record for listing in listings])
-            before = state.ids_where("source", [name for record in sources for name in record.roots])
-            with _progress(len(images), show_progress) as advance:
-                changes = follow(writer, images, self._embedders.adding(writer.state), batch_size, advance)
-            gone = before.filter(~before.is_in(images["id"].implode()))
-            writer.remove(gone)
-            changes.removed += len(gone)
-            if refit:
-                writer.fit()
-            else:
-                _fit_first(writer)
+            embedder = self._embedders.adding(writer.state)
+            changes = follow_again(writer, embedder, root, batch_size, show_progress)
+            writer.fit() if refit else writer.fit_first()
             return changes
 
     def add_vectors(self, ids: Sequence[str], vectors: np.ndarray, columns: pl.DataFrame | None = None) -> None:
@@ -287,18 +255,7 @@ class Index:
         """
         if self.manifest.embedder is not None:
             raise UsageError(f"{self.path} makes its vectors itself, by the run that it is of; add images.")
-        frame = pl.DataFrame({"id": pl.Series("id", list(ids), pl.String)})
-        if columns is not None:
-            if taken := RESERVED & set(columns.columns):
-                raise UsageError(f"a column cannot be called '{min(taken)}', as the index has its own; rename it.")
-            if len(columns) != len(frame):
-                raise UsageError(
-                    f"there are {len(columns):,} rows of columns for {len(frame):,} ids; give each its own."
-                )
-            frame = frame.hstack(columns)
-        if len(vectors) != len(frame):
-            raise UsageError(f"there are {len(vectors):,} vectors for {len(frame):,} ids; give each its own.")
-        require_distinct(frame["id"])
+        frame = rows_of(ids, vectors, columns)
         with self._changing() as writer:
             for start in range(0, len(frame), AT_ONCE):
                 writer.put(frame[start : start + AT_ONCE], vectors[start : start + AT_ONCE])
@@ -308,22 +265,12 @@ class Index:
 
         Raises UsageError for those of another run than the one of this index, or in another precision.
         """
-        found, record = FeatureStore(store), self.manifest.embedder
-        if self.manifest.fit is not None:
-            raise UsageError(
-                f"{self.path} is fitted to its collection, and vectors that `probe embed` wrote are not; add images."
-            )
-        if record is None or found.spec != {"run": record.vectors}:
-            of, own = _short(str(found.spec.get("run", "no run"))), _short(record.vectors if record else "no run")
-            raise UsageError(
-                f"{store} has vectors of {of}, and those of {self.path} are of {own}; embed the images by the same "
-                "run, in the same precision."
-            )
+        added = 0
         with self._changing() as writer:
-            for rows in found.blocks(AT_ONCE):
-                sizes = {"width": rows.sizes[:, 0], "height": rows.sizes[:, 1]}
-                writer.put(pl.DataFrame({"id": rows.ids, **sizes}), rows.features)
-        return len(found)
+            for frame, vectors in embedded_rows(Path(store), self.path, writer.state.manifest):
+                writer.put(frame, vectors)
+                added += len(frame)
+        return added
 
     def remove(self, ids: Sequence[str]) -> None:
         """Raises UsageError, and removes nothing, where one is not there."""
@@ -392,29 +339,12 @@ class Index:
         Do it again when the index has grown. Raises UsageError for data without images of that split, and for an
         empty index.
         """
-        images = calibration_images(data, split, domain, data_root or Workspace.of_user().data_root)
+        root = data_root or Workspace.of_user().data_root
         with self._changing() as writer:
-            self.state = writer.state
-            if not len(self):
-                raise UsageError(f"{self.path} has no rows to calibrate by; add some first.")
-            queries = [Query(image.name, [image]) for image, _, _ in images]
-            with _progress(len(images), show_progress) as advance:
-                vectors = vectors_of(queries, self.embedder)
-                advance(len(images))
-            classes = [self.state.ids_of_class(label, domain) for _, label, domain in images]
-            exclude = self._with_same_files(queries, classes)
-            found = self.search(vectors, k=1, exclude=exclude, exact=True).frame.sort("similarity")
-            numbers = {each: number for number, each in enumerate(dict.fromkeys(image[1:] for image in images))}
-            record = NoMatchRecord(
-                data=data,
-                split=split,
-                domain=domain,
-                rows=len(self),
-                scores=tuple(found["similarity"]),
-                classes=tuple(numbers[images[query][1:]] for query in found["query"]),
-            )
-            if record != writer.state.manifest.no_match:
-                writer.commit(self.manifest.segments, no_match=record)
+            state = writer.state
+            record = calibrated(state, self._embedders.of(state), data, split, domain, root, show_progress)
+            if record != state.manifest.no_match:
+                writer.commit(state.manifest.segments, no_match=record)
             return record
 
     def compact(self) -> None:
@@ -429,26 +359,3 @@ class Index:
                 yield writer
             finally:
                 self.state = writer.state
-
-
-def _fit_first(writer: Writer) -> None:
-    """To its images, as soon as there are enough."""
-    fit = writer.state.manifest.fit
-    if fit is not None and fit.rows == 0 and writer.has_enough:
-        writer.fit()
-
-
-def _short(key: str) -> str:
-    """Of what `probe embed` calls vectors, what one can read."""
-    return "-".join(part[:12] for part in key.split("-"))
-
-
-def _progress(images: int, shown: bool) -> AbstractContextManager[Advance]:
-    return track("index", images, "images") if shown else nullcontext(lambda n: None)
-
-
-def _queries(given: Images | Sequence[Query]) -> Sequence[Query]:
-    """Each image a query, where they are images."""
-    if isinstance(given, Sequence) and given and isinstance(given[0], Query):
-        return given  # type: ignore[return-value]
-    return [Query(image.name, [image]) for image in list_images(given)]  # type: ignore[arg-type]
