@@ -4,7 +4,8 @@
 
 Random directions are the hardest case for an approximate structure: nothing is near anything. With `--clusters` rows
 and queries lie around so many random directions, as images of a class do. Each step is a process of its own, whose peak
-memory is the resident one, files that are mapped included; `private`, without them.
+memory is the resident one, files that are mapped included; `private`, without them. CPU seconds do not depend on what
+else the machine does.
 """
 
 import argparse
@@ -24,6 +25,7 @@ from probe.index import Index, near_pairs
 BLOCK = 1 << 20
 SINGLE = 20  # queries, one after the other
 BATCH = 200  # queries at once
+BATCHES = 3
 
 
 def main() -> None:
@@ -62,50 +64,64 @@ def made(chance: np.random.Generator, rows: int, dim: int, clusters: int) -> np.
 
 def add(path: Path, rows: int, dim: int, clusters: int) -> str:
     chance, index = np.random.default_rng(0), Index.create(path, dim=dim)
-    started = time.perf_counter()
+    clock = Clock()
     for start in range(0, rows, BLOCK):
         stop = min(rows, start + BLOCK)
         vectors = made(chance, stop - start, dim, clusters)
         index.add_vectors([f"{number:09}" for number in range(start, stop)], vectors)
     size = sum(file.stat().st_size for file in path.iterdir())
-    return f"added in {time.perf_counter() - started:.0f} s, {size / 1e9:.2f} GB on disk"
+    return f"added in {clock}, {size / 1e9:.2f} GB on disk"
 
 
 def build(path: Path, kind: Any, recall: float) -> str:
-    started = time.perf_counter()
+    clock = Clock()
     index = Index.open(path)
     index.build(kind, recall=recall)
     record = index.manifest.segments[0].approximate
     told = f", recall@10 {record.recall:.3f} at effort {record.effort}, {record.bytes / 1e9:.2f} GB" if record else ""
-    return f"built in {time.perf_counter() - started:.0f} s{told}"
+    return f"built in {clock}{told}"
 
 
 def duplicates(path: Path, threshold: float) -> str:
-    started = time.perf_counter()
+    clock = Clock()
     found = near_pairs(Index.open(path), None, threshold)
-    return f"{len(found.pairs):,} pairs in {time.perf_counter() - started:.0f} s"
+    return f"{len(found.pairs):,} pairs in {clock}"
 
 
 def search(path: Path, clusters: int) -> str:
     queries = made(np.random.default_rng(1), BATCH, Index.open(path).manifest.dim, clusters)
-    started = time.perf_counter()
+    clock = Clock()
     index = Index.open(path)
-    opened = time.perf_counter() - started
-    started = time.perf_counter()
     index.search(queries[:1], 10)
-    first = time.perf_counter() - started
-    each = []
-    for query in queries[:SINGLE]:
-        started = time.perf_counter()
-        index.search(query, 10)
-        each.append(time.perf_counter() - started)
-    started = time.perf_counter()
-    index.search(queries, 10)
-    batch = time.perf_counter() - started
+    first = str(clock)
+    one = [timed(lambda query=query: index.search(query, 10)) for query in queries[:SINGLE]]
+    batch = [timed(lambda: index.search(queries, 10)) for _ in range(BATCHES)]
+    (wall, cpu), (of_all, cpu_of_all) = np.median(one, axis=0), np.median(batch, axis=0)
     return (
-        f"opened in {opened * 1e3:.0f} ms, the first query in {first:.2f} s, then {np.median(each) * 1e3:.1f} ms each, "
-        f"{BATCH / batch:,.0f} queries/s in a batch of {BATCH}"
+        f"opened and searched once in {first}, then {wall * 1e3:.1f} ms a query ({cpu * 1e3:.1f} of CPU), of {BATCH} "
+        f"at once {BATCH / of_all:,.0f} a second ({BATCH / cpu_of_all:,.0f} for each second of CPU)"
     )
+
+
+class Clock:
+    """Of the time since it was made."""
+
+    def __init__(self) -> None:
+        self.wall, self.cpu = time.perf_counter(), time.process_time()
+
+    def read(self) -> tuple[float, float]:
+        """Seconds, and seconds of CPU."""
+        return time.perf_counter() - self.wall, time.process_time() - self.cpu
+
+    def __str__(self) -> str:
+        wall, cpu = self.read()
+        return f"{wall:.1f} s ({cpu:.1f} of CPU)"
+
+
+def timed(work: Callable[[], object]) -> tuple[float, float]:
+    clock = Clock()
+    work()
+    return clock.read()
 
 
 def alone(work: Callable[..., str], *given: Any) -> str:

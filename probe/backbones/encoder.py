@@ -13,13 +13,15 @@ import torch
 from probe.backbones.catalogue import Backbone, adapter
 from probe.backbones.preprocessing import ImageFile, PrepareImage, Preprocessing
 from probe.backbones.row import BackboneRow
-from probe.precision import choose_precision
+from probe.precision import Precision, choose_precision
 
 
 class Encoder(Protocol):
     """Batch of prepared images -> (B, dim) float32 features on the CPU."""
 
     dim: int
+    precision: Precision
+    """Of the forward pass."""
     prepare: PrepareImage
 
     def __call__(self, batch: torch.Tensor, /) -> torch.Tensor: ...
@@ -62,7 +64,7 @@ class DescriptorEncoder:
     def __init__(self, row: BackboneRow) -> None:
         from probe.backbones.descriptor import DIM
 
-        self.dim = DIM
+        self.dim, self.precision = DIM, Precision.fp32
         self.prepare: PrepareImage = _Describe(row)
 
     def __call__(self, batch: torch.Tensor) -> torch.Tensor:

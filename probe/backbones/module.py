@@ -20,7 +20,7 @@ class ModuleEncoder:
 
     def __init__(self, module: torch.nn.Module, row: BackboneRow, device: torch.device, precision: Precision) -> None:
         """Raises UsageError when the module does not take images of the row's size or give vectors of its length."""
-        self.dtype = getattr(torch, precision.dtype_name)
+        self.precision, self.dtype = precision, getattr(torch, precision.dtype_name)
         self.module = module.eval().requires_grad_(False).to(device, self.dtype)
         self.device = device
         self.mean = torch.tensor(row.mean, device=device).view(3, 1, 1)

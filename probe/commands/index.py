@@ -17,7 +17,7 @@ from probe.precision import PrecisionChoice
 from probe.terminal import visible
 
 if TYPE_CHECKING:
-    from probe.index import Changes, Index
+    from probe.index import Changes, EmbedderRecord, Index
 
 SHOWN = 5
 MOST_PRINTED = 100  # pairs
@@ -41,7 +41,7 @@ app = typer.Typer(no_args_is_help=True, help="Make an index of images, keep it i
 IndexPath = Annotated[Path, typer.Argument(metavar="INDEX", help="The folder of an index.")]
 Run = Annotated[Path | None, typer.Option("--run", help="The run, where it is not where it was.", show_default=False)]
 Precision = Annotated[
-    PrecisionChoice | None, typer.Option(help="Of the forward pass.", show_default="that of the run's features")
+    PrecisionChoice | None, typer.Option(help="Of the vectors; another is refused.", show_default="that of the index")
 ]
 Batch = Annotated[int, typer.Option(min=1, help="Images in a forward pass.")]
 
@@ -55,6 +55,10 @@ def create(
         bool, typer.Option("--fit-to-collection", help="Fit the last step of the run's head to the index's own images.")
     ] = False,
     weights: MovedWeights = None,
+    precision: Annotated[
+        PrecisionChoice | None,
+        typer.Option(help="Of the forward pass, which the index keeps.", show_default="that of the run's features"),
+    ] = None,
     device: Device = DeviceChoice.auto,
 ) -> None:
     """Make an empty index, whose images will be embedded by a finished run, or by an export of one."""
@@ -62,7 +66,13 @@ def create(
     from probe.progress import say
 
     made = Index.create(
-        index, run, dtype=dtype.value, weights=weights, device=device, fit_to_collection=fit_to_collection
+        index,
+        run,
+        dtype=dtype.value,
+        weights=weights,
+        device=device,
+        precision=precision,
+        fit_to_collection=fit_to_collection,
     )
     say(f"{index}: vectors of {made.manifest.dim} dimensions; add images with `probe index add {index} FOLDER`")
 
@@ -160,7 +170,7 @@ def info(index: IndexPath) -> None:
     lines = {
         "rows": f"{len(opened):,} of {manifest.dim} dimensions, {manifest.dtype}, by {manifest.distance} distance"
         f"{_fit_of(opened)}",
-        "embedder": f"the run {record.run[:12]}, last in {record.path}" if record else "elsewhere",
+        "embedder": f"the run {record.run[:12]}{_made_in(record)}, last in {record.path}" if record else "elsewhere",
         "segments": f"{len(manifest.segments)}, with {removed:,} removed rows; {decimal(size)} on disk",
         "columns": ", ".join(opened.state.schema) or "none yet",
     }
@@ -289,6 +299,11 @@ def _fit_of(index: "Index") -> str:
         return ", not fitted to them yet, as there are too few"
     again = f"; fit it again: probe index update {index.path} --refit" if index.manifest.outgrown else ""
     return f", fitted to {fit.rows:,}{again}"
+
+
+def _made_in(record: "EmbedderRecord") -> str:
+    """The precision of its vectors, to come after the run."""
+    return f" in {' and '.join(sorted(set(record.precisions.values())))}" if record.precisions else ""
 
 
 def _say(changes: "Changes") -> None:

@@ -24,6 +24,7 @@ from probe.data import choose_workers
 from probe.embed.images import GivenImage, Images, UndecodableError, UnreadError, list_images
 from probe.errors import ProbeError, UsageError
 from probe.extract import Selection, fuse
+from probe.precision import Precision
 from probe.progress import track
 from probe.search import Distance
 
@@ -84,6 +85,12 @@ class Embedder:
         self.backbones, self.encoders, self.selection = list(backbones), list(encoders), selection
         self.head, self.distance, self.device, self.key = head.eval(), distance, device, key
         self.dim = self._project([np.ones((1, encoder.dim), np.float32) for encoder in encoders], [(1, 1)]).shape[1]
+
+    @property
+    def precisions(self) -> dict[str, Precision]:
+        """Of the forward pass of each backbone that has weights, by its name."""
+        pairs = zip(self.backbones, self.encoders, strict=True)
+        return {backbone.name: encoder.precision for backbone, encoder in pairs if backbone.needs_weights}
 
     def with_head(self, head: nn.Module, key: str) -> "Embedder":
         """The same backbones with another head, (N, D) -> (N, d); key: of all that its embeddings depend on."""

@@ -10,6 +10,7 @@ The weights are looked for where they lay when the features were extracted; othe
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from pydantic import ValidationError
 
 from probe.backbones import Backbone, BackboneRow, load_encoder
@@ -22,6 +23,7 @@ from probe.precision import Precision, choose_precision
 from probe.runs import RunDirectory
 
 Weights = str | Path | Mapping[str, str | Path]
+Precisions = str | Mapping[str, str]
 
 
 def load(
@@ -29,15 +31,16 @@ def load(
     *,
     weights: Weights | None = None,
     device: str = "auto",
-    precision: str | None = None,
+    precision: Precisions | None = None,
 ) -> Embedder:
     """The embedder of a finished run, which may be named by its folder, or of a folder that `probe export` wrote, here
     or on the hub: `owner/name` or `owner/name@revision`, which is downloaded unless it is in the hub's cache.
 
     `weights`: the backbone's checkpoint, where it is not any more where it was; of several backbones, by their names.
-    `device`: auto, cpu or cuda. `precision` of the forward pass: fp32, bf16, fp16 or auto; by default, what the
-    features were made with. Raises UsageError for what is no finished run, for weights that are not there, for others
-    than those that made its features, with the digests of both, and where the hub is out of reach.
+    `device`: auto, cpu or cuda. `precision` of the forward pass, or of each backbone's by its name: fp32, bf16, fp16 or
+    auto; by default, what the features were made with. Raises UsageError for what is no finished run, for weights that
+    are not there, for others than those that made its features, with the digests of both, and where the hub is out of
+    reach.
     """
     path = path.path if isinstance(path, RunDirectory) else path
     if not isinstance(path, str | Path):
@@ -46,11 +49,10 @@ def load(
     if folder.is_file():
         raise UsageError(f"{path} is a file; name the folder that it lies in.")
     where, _ = choose_device(device)
-    asked = None if precision is None else choose_precision(precision, where)[0]
     if exported := _exported(path, folder):
         if weights is not None:
             raise UsageError(f"weights: {path} brings its own; leave them out.")
-        return exported.embedder(where, asked or Precision.fp32)
+        return exported.embedder(where, _asked(precision, exported.config.name, where) or Precision.fp32)
     run = RunDirectory(folder)
     run.require_done()
     names = run.config.stores("test")
@@ -59,7 +61,7 @@ def load(
     for name, store in zip(run.config.backbones, names, strict=True):
         backbone = _backbone(store, run, given.get(name))
         backbones.append(backbone)
-        usual = _precision(run, store)
+        usual, asked = _precision(run, store), _asked(precision, name, where)
         encoders.append(load_encoder(backbone, where, asked or usual))
         if asked and asked != usual and backbone.needs_weights:
             key += f"-{asked}"
@@ -83,6 +85,12 @@ def _by_backbone(weights: Weights | None, backbones: tuple[str, ...]) -> dict[st
         if name not in backbones:
             raise UsageError(f"weights: there is no backbone '{name}'; {nearest(name, backbones)}")
     return {name: Path(file).expanduser() for name, file in weights.items()}
+
+
+def _asked(precision: Precisions | None, name: str, device: torch.device) -> Precision | None:
+    """Of a backbone; None for that of its features."""
+    choice = precision.get(name) if isinstance(precision, Mapping) else precision
+    return None if choice is None else choose_precision(choice, device)[0]
 
 
 def _precision(run: RunDirectory, store: str) -> Precision:

@@ -6,6 +6,7 @@ from .hits import Hits as Hits
 from .index import Index as Index
 from .kinds import Choice as Choice
 from .kinds import parse_bytes as parse_bytes
+from .manifest import EmbedderRecord as EmbedderRecord
 from .manifest import FitRecord as FitRecord
 from .no_match import conformal_threshold as conformal_threshold
 from .page import hits_page as hits_page

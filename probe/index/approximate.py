@@ -51,7 +51,7 @@ def build(
     digest = write_by(folder / f"{name}.faiss", lambda write: _write(structure, write))
     queries = segment.vectors[held_out].astype(np.float32)
     themselves = np.stack([np.arange(HELD_OUT), held_out], axis=1)
-    exact = search_segment(queries, segment, segment.rows, MEASURED, themselves, distance)
+    exact = search_segment(queries, segment, None, MEASURED, themselves, distance)
     for effort in kind.efforts(len(segment)):
         started = time.perf_counter()
         found = ask(queries, segment, structure, kind, effort, MEASURED, themselves, distance)
@@ -99,7 +99,7 @@ def ask(
     most_excluded = int(np.bincount(excluded[:, 0]).max()) if len(excluded) else 0
     count = min(k * kind.reranked + most_excluded + SPARE, len(segment))
     options: dict[str, Any] = {}
-    if not segment.live.all():
+    if segment.record.removed:
         bits = np.packbits(segment.live, bitorder="little")
         options["sel"] = faiss.IDSelectorBitmap(bits)
     if kind.code:

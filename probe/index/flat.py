@@ -3,7 +3,7 @@
 A segment's rows are ordered by id, and similarities are the same bits in any batch. So the answer is that of one
 matrix of all rows in the order of their ids, whatever segments there are: that of an index built anew.
 
-    found = search_segment(queries, segment, segment.rows, 10, NO_PAIRS, "cosine")
+    found = search_segment(queries, segment, None, 10, NO_PAIRS, "cosine")
     best([found], 10)
 """
 
@@ -27,23 +27,27 @@ def best(of_segments: Sequence[pl.DataFrame], k: int) -> pl.DataFrame:
 
 
 def search_segment(
-    queries: np.ndarray, segment: Segment, rows: np.ndarray, k: int, excluded: np.ndarray, distance: Distance
+    queries: np.ndarray, segment: Segment, rows: np.ndarray | None, k: int, excluded: np.ndarray, distance: Distance
 ) -> pl.DataFrame:
-    """The candidates of each query (Q, d): its k best among these rows (n,), ascending, or fewer.
+    """The candidates of each query (Q, d): its k best among these rows (n,), ascending, or fewer; None: all that are
+    there.
 
     excluded: (P, 2) int64 pairs of a query and a row that is not for it. Raises ProbeError for a query that has no
     direction.
     """
-    if not len(rows):
-        return pl.DataFrame(schema=SCHEMA)
-    at = np.searchsorted(rows, excluded[:, 1])
-    there = rows[np.minimum(at, len(rows) - 1)] == excluded[:, 1]
-    left_out = np.stack([excluded[there, 0], at[there]], axis=1)
-    unit = distance == "cosine" and segment.is_unit
-    vectors = Vectors(segment.vectors, None if len(rows) == len(segment) else rows, unit)
-    found = search(Vectors(queries), vectors, min(k, len(rows)), left_out, distance)
+    if rows is None and segment.record.removed:
+        rows = segment.rows
+    if rows is not None:
+        if not len(rows):
+            return pl.DataFrame(schema=SCHEMA)
+        at = np.searchsorted(rows, excluded[:, 1])
+        there = rows[np.minimum(at, len(rows) - 1)] == excluded[:, 1]
+        excluded = np.stack([excluded[there, 0], at[there]], axis=1)
+    vectors = Vectors(segment.vectors, rows, unit=distance == "cosine" and segment.is_unit)
+    found = search(Vectors(queries), vectors, min(k, len(vectors)), excluded, distance)
     query, place = np.nonzero(found.rows >= 0)
-    return candidates(segment, query, rows[found.rows[query, place]], found.similarities[query, place], k)
+    row = found.rows[query, place]
+    return candidates(segment, query, row if rows is None else rows[row], found.similarities[query, place], k)
 
 
 def candidates(segment: Segment, query: np.ndarray, row: np.ndarray, similarity: np.ndarray, k: int) -> pl.DataFrame:

@@ -3,11 +3,14 @@
 An image is the same while its file has the same bytes; other columns of the same file are taken over without embedding
 it again. Each part of some images is a commit.
 
-    changes = follow(writer, [list_source("photos/", data_root)], embedder, batch_size=64, advance)
+    follow(writer, [list_source("photos/", data_root)], embedder, batch_size=64, show_progress=True).added
+    follow_again(writer, embedder, data_root, batch_size=64, show_progress=True).replaced
 """
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,9 +19,9 @@ import polars as pl
 from feature_cache import Failure
 from probe.data import content_digest
 from probe.embed import Embedder, GivenImage
-from probe.index.sources import Listing, place_of
+from probe.index.sources import Listing, list_again, place_of
 from probe.index.writer import Writer
-from probe.progress import Advance
+from probe.progress import track
 
 PART = 1024  # images that a kill can cost at most
 OF_IMAGES = {"bytes": pl.Int64, "digest": pl.UInt64, "width": pl.Int32, "height": pl.Int32}
@@ -40,23 +43,43 @@ class Changes:
     """Images that could not be decoded, which are not in the index."""
 
 
-def images_of(listings: Sequence[Listing]) -> pl.DataFrame:
+def follow(
+    writer: Writer, listings: Sequence[Listing], embedder: Embedder, batch_size: int, show_progress: bool
+) -> Changes:
+    """Takes in the images of sources. Raises ProbeError for an image that cannot be read now."""
+    writer.register([listing.record for listing in listings])
+    return _take_in(writer, _images_of(listings), embedder, batch_size, show_progress)
+
+
+def follow_again(writer: Writer, embedder: Embedder, data_root: Path, batch_size: int, show_progress: bool) -> Changes:
+    """Looks at all sources again, and removes what is gone from them. Raises UsageError where the folder of one is."""
+    state, sources = writer.state, writer.state.manifest.sources
+    listings = [list_again(each, state.ids_where("source", list(each.roots)).to_list(), data_root) for each in sources]
+    before = state.ids_where("source", [name for record in sources for name in record.roots])
+    changes = follow(writer, listings, embedder, batch_size, show_progress)
+    gone = before.filter(~before.is_in(_images_of(listings)["id"].implode()))
+    writer.remove(gone)
+    changes.removed += len(gone)
+    return changes
+
+
+def _images_of(listings: Sequence[Listing]) -> pl.DataFrame:
     """(N, ...) The images of sources, each once, ordered by id."""
     empty = pl.DataFrame(schema={"id": pl.String, "source": pl.String})
     listed = pl.concat([empty, *(listing.frame for listing in listings)], how="diagonal")
     return listed.unique("id", keep="last").sort("id")
 
 
-def follow(writer: Writer, images: pl.DataFrame, embedder: Embedder, batch_size: int, advance: Advance) -> Changes:
-    """`images`: those of `images_of`. Raises ProbeError for an image that cannot be read now."""
+def _take_in(writer: Writer, images: pl.DataFrame, embedder: Embedder, batch_size: int, show_progress: bool) -> Changes:
     changes = Changes()
-    for part in images.iter_slices(PART):
-        _follow(writer, part, embedder, batch_size, changes)
-        advance(len(part))
+    with track("index", len(images), "images") if show_progress else nullcontext(lambda images: None) as advance:
+        for part in images.iter_slices(PART):
+            _take_in_part(writer, part, embedder, batch_size, changes)
+            advance(len(part))
     return changes
 
 
-def _follow(writer: Writer, part: pl.DataFrame, embedder: Embedder, batch_size: int, changes: Changes) -> None:
+def _take_in_part(writer: Writer, part: pl.DataFrame, embedder: Embedder, batch_size: int, changes: Changes) -> None:
     roots = writer.state.manifest.roots
     there: dict[str, Row] = {row["id"]: row for row in writer.state.rows_with(part["id"]).to_dicts()}
     others: dict[str, Row] = {}

@@ -9,43 +9,37 @@ has an index open sees the state that it opened, whole, whatever is changed mean
 """
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import cached_property
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, Self
 
 import numpy as np
 import polars as pl
-import torch
 from PIL import Image
-from torch import nn
 
-from feature_cache import FeatureStore, writer_lock
-from probe.embed import Embedder, GivenImage, Images, list_images, load
+from feature_cache import writer_lock
+from probe.embed import Embedder, GivenImage, Images, load
 from probe.errors import UsageError
-from probe.heads import linear_layer
 from probe.index.approximate import build
-from probe.index.embedders import last_step_of, record_of
-from probe.index.following import OF_IMAGES, Changes, follow, images_of
+from probe.index.embedders import Embedders, last_step_of, record_of
+from probe.index.external import AT_ONCE, embedded_rows, rows_of
+from probe.index.following import Changes, follow, follow_again
 from probe.index.hits import FIRST, Hits
 from probe.index.kinds import FREE, KINDS, Choice, KindName, choose, require_kind
 from probe.index.manifest import IndexManifest, NoMatchRecord, VectorType, read_manifest
-from probe.index.no_match import calibration_images, threshold
+from probe.index.no_match import calibrated, threshold
 from probe.index.projection import write_projection
-from probe.index.query import Query, vectors_of
-from probe.index.searching import is_exact, search_state
-from probe.index.sources import list_again, list_source, place_of
+from probe.index.query import Query, queries_of, vectors_of
+from probe.index.searching import is_exact, search_state, with_same_files
+from probe.index.sources import list_source, place_of
 from probe.index.state import State
-from probe.index.writer import Writer, require_distinct, writing
+from probe.index.writer import Writer, writing
 from probe.memory import free_memory
-from probe.progress import Advance, track
 from probe.search import Distance
 from probe.storage import new_folder
 from probe.workspace import Workspace
 
-AT_ONCE = 1 << 20  # vectors that become a segment
 SHOWN = 5
-RESERVED = {*FIRST, "match", "source", "image", "vector", *OF_IMAGES}
 
 
 class Index:
@@ -58,9 +52,8 @@ class Index:
         self, path: Path, run: str | Path | None, weights: str | Path | None, device: str, precision: str | None
     ) -> None:
         self.path = path
-        self._run, self._weights, self._device, self._precision = run, weights, device, precision
         self.state = State.read(path)
-        self._fitted: Embedder | None = None
+        self._embedders = Embedders(path, self.manifest.embedder, run, weights, device, precision)
 
     @classmethod
     def create(
@@ -80,6 +73,8 @@ class Index:
 
         `run`: a finished run, or a folder that `probe export` wrote, by which images are embedded; without one, `dim`
         and `distance` of the vectors that others have made. `dtype`: how vectors are stored, and so compared.
+        `precision` of the forward pass, which the index keeps: fp32, bf16, fp16 or auto; by default, that of the run's
+        features.
         `fit_to_collection`: the last step of the run's head, if it does without labels, is fitted to the images of the
         index, once `add` or `update` has brought enough, and again by `update(refit=True)`.
         """
@@ -89,9 +84,10 @@ class Index:
                 "an index is of a run, which embeds images, or of vectors of a `dim`; name one of the two."
             )
         record = None if run is None else record_of(Path(run).expanduser())
-        if run is not None:
+        if record and run:
             embedder = load(run, weights=weights, device=device, precision=precision)
             dim, distance = embedder.dim, embedder.distance
+            record = record.model_copy(update={"precisions": embedder.precisions, "key": embedder.key})
         elif fit_to_collection:
             raise UsageError("vectors that were made elsewhere have no head to be fitted; name a run.")
         with writer_lock(path):
@@ -103,7 +99,7 @@ class Index:
                     projection = last_step_of(embedder).projection.numpy()
                     fit = write_projection(folder, "000000.projection", projection, rows=0)
                 IndexManifest(dim=dim or 0, distance=distance, dtype=dtype, embedder=record, fit=fit).write(folder)
-        return cls.open(path, weights=weights, device=device, precision=precision)
+        return cls.open(path, weights=weights, device=device)
 
     @classmethod
     def open(
@@ -115,7 +111,8 @@ class Index:
         device: str = "auto",
         precision: str | None = None,
     ) -> Self:
-        """The index in its present state. `run`: where the run is, if it is not any more where it was."""
+        """The index in its present state. `run`: where the run is, if it is not any more where it was. It embeds in the
+        precision of its vectors; raises UsageError for another `precision`."""
         return cls(Path(path).expanduser(), run, weights, device, precision)
 
     # ---- what is in it ----
@@ -151,38 +148,7 @@ class Index:
     def embedder(self) -> Embedder:
         """What makes its vectors, by its own last step where it is fitted to its images. Raises UsageError where the
         run is not there, or is another one."""
-        return self._embedder_of(self.state)
-
-    def _embedder_of(self, state: State) -> Embedder:
-        if state.projection is None:
-            return self._run_embedder
-        key = f"{self._run_embedder.key}-{state.projection.record.digest}"
-        if self._fitted is None or self._fitted.key != key:
-            projection = linear_layer(torch.from_numpy(state.projection.matrix), None)
-            before = last_step_of(self._run_embedder).before
-            self._fitted = self._run_embedder.with_head(nn.Sequential(*before, projection), key)
-        return self._fitted
-
-    @cached_property
-    def _adding(self) -> Embedder:
-        """What makes what is put into it."""
-        if self.manifest.fit is None:
-            return self._run_embedder
-        before = nn.Sequential(*last_step_of(self._run_embedder).before)
-        return self._run_embedder.with_head(before, f"{self._run_embedder.key}-before")
-
-    @cached_property
-    def _run_embedder(self) -> Embedder:
-        record = self.manifest.embedder
-        if record is None:
-            raise UsageError(f"{self.path} is of vectors that were made elsewhere; add and search vectors, not images.")
-        path = Path(self._run or record.path).expanduser()
-        if record_of(path).identity != record.identity:
-            raise UsageError(
-                f"{path} is not what made the vectors of {self.path}, which is the run {record.run[:12]}; name that "
-                "one, or make an index of this one."
-            )
-        return load(path, weights=self._weights, device=self._device, precision=self._precision)
+        return self._embedders.of(self.state)
 
     def verify(self) -> None:
         """Reads every byte. Raises ProbeError where one is not what was written."""
@@ -227,10 +193,10 @@ class Index:
             vectors = np.atleast_2d(queries)
             called = [str(number) for number in range(len(vectors))]
         else:
-            asked = _queries(queries)
+            asked = queries_of(queries)
             called = [query.name for query in asked]
-            vectors = vectors_of(asked, self._embedder_of(state)) if asked else np.empty((0, dim), np.float32)
-            exclude = self._with_same_files(asked, exclude) if exclude_self else exclude
+            vectors = vectors_of(asked, self._embedders.of(state)) if asked else np.empty((0, dim), np.float32)
+            exclude = with_same_files(state, asked, exclude) if exclude_self else exclude
         if vectors.ndim != 2 or vectors.shape[1] != dim:
             raise UsageError(f"queries have shape {vectors.shape}; those of {self.path} are (Q, {dim}).")
         if exclude is not None and len(exclude) != len(vectors):
@@ -242,17 +208,6 @@ class Index:
             limit = threshold(state, false_match_rate)
             frame = frame.insert_column(len(FIRST), (frame["similarity"] > limit).alias("match"))
         return Hits(tuple(names or called), frame, exact=is_exact(state, where, exact))
-
-    def _with_same_files(
-        self, queries: Sequence[Query], exclude: Sequence[Collection[str]] | None
-    ) -> list[Collection[str]]:
-        """Of each query, the ids of the files that hold the same bytes as one of its, and what is excluded anyway."""
-        found: list[Collection[str]] = []
-        for number, query in enumerate(queries):
-            digests = [image.digest for image in query.files if isinstance(image.content, tuple)]
-            same = self.state.ids_where("digest", digests)
-            found.append([*same, *(exclude[number] if exclude else ())])
-        return found
 
     # ---- changes ----
 
@@ -266,14 +221,9 @@ class Index:
         """
         root = data_root or Workspace.of_user().data_root
         listings = [list_source(str(source), root) for source in sources]
-        images = images_of(listings)
-        with (
-            self._changing() as writer,
-            _progress(len(images), show_progress) as advance,
-        ):
-            writer.register([listing.record for listing in listings])
-            changes = follow(writer, images, self._adding, batch_size, advance)
-            _fit_first(writer)
+        with self._changing() as writer:
+            changes = follow(writer, listings, self._embedders.adding(writer.state), batch_size, show_progress)
+            writer.fit_first()
             return changes
 
     def update(
@@ -292,23 +242,9 @@ class Index:
             raise UsageError(f"{self.path} is not fitted to its collection; make one that is, by `fit_to_collection`.")
         root = data_root or Workspace.of_user().data_root
         with self._changing() as writer:
-            state = writer.state
-            sources = state.manifest.sources
-            listings = [
-                list_again(each, state.ids_where("source", list(each.roots)).to_list(), root) for each in sources
-            ]
-            images = images_of(listings)
-            writer.register([listing.record for listing in listings])
-            before = state.ids_where("source", [name for record in sources for name in record.roots])
-            with _progress(len(images), show_progress) as advance:
-                changes = follow(writer, images, self._adding, batch_size, advance)
-            gone = before.filter(~before.is_in(images["id"].implode()))
-            writer.remove(gone)
-            changes.removed += len(gone)
-            if refit:
-                writer.fit()
-            else:
-                _fit_first(writer)
+            embedder = self._embedders.adding(writer.state)
+            changes = follow_again(writer, embedder, root, batch_size, show_progress)
+            writer.fit() if refit else writer.fit_first()
             return changes
 
     def add_vectors(self, ids: Sequence[str], vectors: np.ndarray, columns: pl.DataFrame | None = None) -> None:
@@ -319,18 +255,7 @@ class Index:
         """
         if self.manifest.embedder is not None:
             raise UsageError(f"{self.path} makes its vectors itself, by the run that it is of; add images.")
-        frame = pl.DataFrame({"id": pl.Series("id", list(ids), pl.String)})
-        if columns is not None:
-            if taken := RESERVED & set(columns.columns):
-                raise UsageError(f"a column cannot be called '{min(taken)}', as the index has its own; rename it.")
-            if len(columns) != len(frame):
-                raise UsageError(
-                    f"there are {len(columns):,} rows of columns for {len(frame):,} ids; give each its own."
-                )
-            frame = frame.hstack(columns)
-        if len(vectors) != len(frame):
-            raise UsageError(f"there are {len(vectors):,} vectors for {len(frame):,} ids; give each its own.")
-        require_distinct(frame["id"])
+        frame = rows_of(ids, vectors, columns)
         with self._changing() as writer:
             for start in range(0, len(frame), AT_ONCE):
                 writer.put(frame[start : start + AT_ONCE], vectors[start : start + AT_ONCE])
@@ -338,22 +263,14 @@ class Index:
     def add_embedded(self, store: str | Path) -> int:
         """Adds the embeddings that `probe embed` wrote as HDF5, under their ids and without image files; their number.
 
-        Raises UsageError for those of another run than the one of this index.
+        Raises UsageError for those of another run than the one of this index, or in another precision.
         """
-        found, record = FeatureStore(store), self.manifest.embedder
-        if self.manifest.fit is not None:
-            raise UsageError(
-                f"{self.path} is fitted to its collection, and vectors that `probe embed` wrote are not; add images."
-            )
-        if record is None or found.spec != {"run": record.run}:
-            of = str(found.spec.get("run", "no run"))[:12]
-            own = f"the run {record.run[:12]}" if record else "none"
-            raise UsageError(f"{store} has vectors of {of}, and {self.path} is of {own}; embed the images by that.")
+        added = 0
         with self._changing() as writer:
-            for rows in found.blocks(AT_ONCE):
-                sizes = {"width": rows.sizes[:, 0], "height": rows.sizes[:, 1]}
-                writer.put(pl.DataFrame({"id": rows.ids, **sizes}), rows.features)
-        return len(found)
+            for frame, vectors in embedded_rows(Path(store), self.path, writer.state.manifest):
+                writer.put(frame, vectors)
+                added += len(frame)
+        return added
 
     def remove(self, ids: Sequence[str]) -> None:
         """Raises UsageError, and removes nothing, where one is not there."""
@@ -422,29 +339,12 @@ class Index:
         Do it again when the index has grown. Raises UsageError for data without images of that split, and for an
         empty index.
         """
-        images = calibration_images(data, split, domain, data_root or Workspace.of_user().data_root)
+        root = data_root or Workspace.of_user().data_root
         with self._changing() as writer:
-            self.state = writer.state
-            if not len(self):
-                raise UsageError(f"{self.path} has no rows to calibrate by; add some first.")
-            queries = [Query(image.name, [image]) for image, _, _ in images]
-            with _progress(len(images), show_progress) as advance:
-                vectors = vectors_of(queries, self.embedder)
-                advance(len(images))
-            classes = [self.state.ids_of_class(label, domain) for _, label, domain in images]
-            exclude = self._with_same_files(queries, classes)
-            found = self.search(vectors, k=1, exclude=exclude, exact=True).frame.sort("similarity")
-            numbers = {each: number for number, each in enumerate(dict.fromkeys(image[1:] for image in images))}
-            record = NoMatchRecord(
-                data=data,
-                split=split,
-                domain=domain,
-                rows=len(self),
-                scores=tuple(found["similarity"]),
-                classes=tuple(numbers[images[query][1:]] for query in found["query"]),
-            )
-            if record != writer.state.manifest.no_match:
-                writer.commit(self.manifest.segments, no_match=record)
+            state = writer.state
+            record = calibrated(state, self._embedders.of(state), data, split, domain, root, show_progress)
+            if record != state.manifest.no_match:
+                writer.commit(state.manifest.segments, no_match=record)
             return record
 
     def compact(self) -> None:
@@ -459,21 +359,3 @@ class Index:
                 yield writer
             finally:
                 self.state = writer.state
-
-
-def _fit_first(writer: Writer) -> None:
-    """To its images, as soon as there are enough."""
-    fit = writer.state.manifest.fit
-    if fit is not None and fit.rows == 0 and writer.has_enough:
-        writer.fit()
-
-
-def _progress(images: int, shown: bool) -> AbstractContextManager[Advance]:
-    return track("index", images, "images") if shown else nullcontext(lambda n: None)
-
-
-def _queries(given: Images | Sequence[Query]) -> Sequence[Query]:
-    """Each image a query, where they are images."""
-    if isinstance(given, Sequence) and given and isinstance(given[0], Query):
-        return given  # type: ignore[return-value]
-    return [Query(image.name, [image]) for image in list_images(given)]  # type: ignore[arg-type]

@@ -17,6 +17,7 @@ from pydantic import Field, FiniteFloat, NonNegativeInt, PositiveInt, Validation
 
 from feature_cache import StoreError, require_regular, sync
 from probe.errors import UsageError, first_line
+from probe.precision import Precision
 from probe.search import Distance
 from probe.storage import write_whole
 from probe.validation import Strict, describe
@@ -42,6 +43,15 @@ class EmbedderRecord(Strict):
     """SHA-256 of each backbone's weights; empty for a backbone that has none."""
     path: str
     """Where the run, or what was exported of it, lay when the index was made, which decides nothing."""
+    precisions: dict[str, Precision] = Field(default_factory=dict)
+    """Of each backbone's forward pass; empty in an index of before it was kept, which has those of the run."""
+    key: str = ""
+    """Of all that the vectors depend on, as `Embedder.key` has it; empty likewise, for that of the run."""
+
+    @property
+    def vectors(self) -> str:
+        """What `probe embed` calls vectors of the same making."""
+        return self.key or self.run
 
     @property
     def identity(self) -> tuple[str, frozenset[tuple[str, str]]]:

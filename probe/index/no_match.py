@@ -6,20 +6,26 @@ and Willett 2023). With K classes, each query weighs 1 / (K + 1) over the querie
 smallest similarity up to which the weights sum to 1 - rate: a query of a further class surpasses it with a probability
 of at most `rate`, whatever the similarities are distributed like.
 
+    record = calibrated(state, embedder, "pocket", "val", None, data_root, show_progress=True)     # for the manifest
     threshold(state, 0.05)
 """
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
 from probe.data import resolve_data
-from probe.embed import GivenImage
+from probe.embed import Embedder, GivenImage
 from probe.errors import UsageError
+from probe.index.manifest import NoMatchRecord
+from probe.index.query import Query, vectors_of
+from probe.index.searching import search_state, with_same_files
 from probe.index.state import State
+from probe.progress import track
 
 MOST = 1000  # calibration queries
 ROUNDING = 1e-9
@@ -58,7 +64,39 @@ def threshold(state: State, rate: float) -> float:
     return conformal_threshold(record.scores, record.classes, rate)
 
 
-def calibration_images(data: str, split: str, domain: str | None, data_root: Path) -> list[tuple[GivenImage, str, str]]:
+def calibrated(
+    state: State,
+    embedder: Embedder,
+    data: str,
+    split: str,
+    domain: str | None,
+    data_root: Path,
+    show_progress: bool,
+) -> NoMatchRecord:
+    """The best similarities of a data set's queries, each among the rows that are not of its class.
+
+    Raises UsageError for data without such queries, and for a state without rows.
+    """
+    if not state.manifest.rows:
+        raise UsageError(f"{state.folder} has no rows to calibrate by; add some first.")
+    images = _images(data, split, domain, data_root)
+    queries = [Query(image.name, [image]) for image, _, _ in images]
+    with track("embed", len(queries), "images") if show_progress else nullcontext(lambda images: None) as advance:
+        vectors = vectors_of(queries, embedder, advance)
+    exclude = with_same_files(state, queries, [state.ids_of_class(label, domain) for _, label, domain in images])
+    found = search_state(state, vectors, 1, None, exclude, exact=True).sort("similarity")
+    numbers = {each: number for number, each in enumerate(dict.fromkeys(image[1:] for image in images))}
+    return NoMatchRecord(
+        data=data,
+        split=split,
+        domain=domain,
+        rows=state.manifest.rows,
+        scores=tuple(found["similarity"]),
+        classes=tuple(numbers[images[query][1:]] for query in found["query"]),
+    )
+
+
+def _images(data: str, split: str, domain: str | None, data_root: Path) -> list[tuple[GivenImage, str, str]]:
     """Queries of a data set, or of one domain of it, at most MOST, with label and domain. Raises UsageError where there
     are none."""
     manifest = resolve_data(data, data_root)

@@ -4,14 +4,14 @@ Query("shoes, not red", images=list_images(["a.jpg", "b.jpg"]), minus=list_image
 Query("the bag", list_images("street.jpg"), box=Box(120, 40, 200, 220))
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Self
 
 import numpy as np
 from PIL import Image
 
-from probe.embed import Embedder, GivenImage
+from probe.embed import Embedder, GivenImage, Images, list_images
 from probe.errors import UsageError
 
 
@@ -59,14 +59,23 @@ class Query:
         return [*self.images, *self.minus]
 
 
-def vectors_of(queries: Sequence[Query], embedder: Embedder) -> np.ndarray:
-    """Of one query or more, (Q, d) float32.
+def queries_of(given: Images | Sequence[Query]) -> Sequence[Query]:
+    """Each image a query, where they are images."""
+    if isinstance(given, Sequence) and given and isinstance(given[0], Query):
+        return given  # type: ignore[return-value]
+    return [Query(image.name, [image]) for image in list_images(given)]  # type: ignore[arg-type]
+
+
+def vectors_of(
+    queries: Sequence[Query], embedder: Embedder, advance: Callable[[int], object] = lambda images: None
+) -> np.ndarray:
+    """Of one query or more, (Q, d) float32. `advance`: told of how many images more.
 
     Raises ProbeError for an image that cannot be read, UsageError for a query of which nothing is left, and for a box
     that is outside of its image.
     """
     images = [image for query in queries for image in _pixels(query)]
-    embedded = _embedded(images, embedder)
+    embedded = _embedded(images, embedder, advance)
     ends = np.cumsum([len(query.files) for query in queries])
     return np.stack(
         [_combined(query, rows) for query, rows in zip(queries, np.split(embedded, ends[:-1]), strict=True)]
@@ -84,12 +93,13 @@ def _combined(query: Query, rows: np.ndarray) -> np.ndarray:
     return vector
 
 
-def _embedded(images: list[GivenImage], embedder: Embedder) -> np.ndarray:
+def _embedded(images: list[GivenImage], embedder: Embedder, advance: Callable[[int], object]) -> np.ndarray:
     """(n, d)."""
     rows: list[np.ndarray] = []
     for batch in embedder.embed(images, batch_size=64):
         batch.require_whole()
         rows.append(batch.embeddings)
+        advance(len(batch.images))
     return np.concatenate(rows)
 
 

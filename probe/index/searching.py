@@ -11,6 +11,7 @@ import polars as pl
 from probe.index.approximate import find_in
 from probe.index.flat import NO_PAIRS, best, search_segment
 from probe.index.hits import FIRST
+from probe.index.query import Query
 from probe.index.selection import rows_where
 from probe.index.state import State
 
@@ -29,14 +30,25 @@ def search_state(
     read.
     """
     pairs, distance = _pairs(state, exclude), state.manifest.distance
-    rows = rows_where(state, where) if is_exact(state, where, exact) else None
+    exactly = is_exact(state, where, exact)
     found = [
         find_in(queries, segment, k, excluded, distance)
-        if rows is None and segment.approximate
-        else search_segment(queries, segment, segment.rows if rows is None else rows[number], k, excluded, distance)
-        for number, (segment, excluded) in enumerate(zip(state.segments, pairs, strict=True))
+        if segment.approximate and not exactly
+        else search_segment(queries, segment, rows, k, excluded, distance)
+        for segment, rows, excluded in zip(state.segments, rows_where(state, where), pairs, strict=True)
     ]
     return _with_columns(state, best(found, k))
+
+
+def with_same_files(
+    state: State, queries: Sequence[Query], exclude: Sequence[Collection[str]] | None
+) -> list[Collection[str]]:
+    """Of each query, the ids of the files that hold the same bytes as one of its, and what is excluded anyway."""
+    found: list[Collection[str]] = []
+    for number, query in enumerate(queries):
+        digests = [image.digest for image in query.files if isinstance(image.content, tuple)]
+        found.append([*state.ids_of_files(digests), *(exclude[number] if exclude else ())])
+    return found
 
 
 def _pairs(state: State, exclude: Sequence[Collection[str]]) -> list[np.ndarray]:

@@ -108,6 +108,25 @@ class Segment:
         rows = np.minimum(own.search_sorted(ids).to_numpy().astype(np.int64), len(own) - 1)
         return np.where((own.gather(rows) == ids).to_numpy() & self.live[rows], rows, -1)
 
+    def rows_of_files(self, digests: Sequence[int]) -> np.ndarray:
+        """(n,) int64: the rows, of those that are there, whose image files have one of these digests."""
+        known, rows = self._by_digest
+        wanted = np.unique(np.array(digests, np.uint64))
+        first, last = (np.searchsorted(known, wanted, side) for side in ("left", "right"))
+        found = [rows[:0], *(rows[start:stop] for start, stop in zip(first, last, strict=True))]
+        there = np.concatenate(found)
+        return there[self.live[there]]
+
+    @cached_property
+    def _by_digest(self) -> tuple[np.ndarray, np.ndarray]:
+        """(m,) uint64, ascending: those of all image files; and (m,) int64, their rows."""
+        if "digest" not in self.frame.columns:
+            return np.empty(0, np.uint64), np.empty(0, np.int64)
+        digests = self.frame["digest"]
+        rows, known = np.flatnonzero(digests.is_not_null().to_numpy()), digests.drop_nulls().to_numpy()
+        order = known.argsort(kind="stable")
+        return known[order], rows[order]
+
     def rows_of(self, ids: pl.Series) -> np.ndarray:
         """(n,) int64, ascending: the rows, of those that are there, with one of these ids."""
         rows = np.unique(self.find(ids))

@@ -3,6 +3,8 @@
 rows_where(state, "domain = 'shoes' AND width > 300")     # of each segment (n,) rows
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import polars as pl
 
@@ -11,13 +13,14 @@ from probe.index.segment import Segment
 from probe.index.state import State
 
 
-def rows_where(state: State, where: str | None) -> list[np.ndarray]:
-    """Of each segment (n,) int64, ascending. Where a row has not got a column, that is null, and null is not true.
+def rows_where(state: State, where: str | None) -> Sequence[np.ndarray | None]:
+    """Of each segment (n,) int64, ascending; None for all that are there. Where a row has not got a column, that is
+    null, and null is not true.
 
     Raises UsageError for a condition that Polars cannot read, or that is none.
     """
     if where is None:
-        return [segment.rows for segment in state.segments]
+        return [None] * len(state.segments)
     return [_rows_where(segment, where, state.schema) for segment in state.segments]
 
 

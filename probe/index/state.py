@@ -72,7 +72,12 @@ class State:
         frames = [segment.frame[segment.rows_of(ids)] for segment in self.segments]
         return pl.concat([pl.DataFrame(schema={"id": pl.String}), *frames], how="diagonal")
 
-    def ids_where(self, column: str, values: Sequence[str] | Sequence[int]) -> pl.Series:
+    def ids_of_files(self, digests: Sequence[int]) -> pl.Series:
+        """(n,) Of all rows whose image files have one of these digests."""
+        found = [segment.frame["id"].gather(segment.rows_of_files(digests)) for segment in self.segments]
+        return pl.concat([pl.Series("id", [], pl.String), *found])
+
+    def ids_where(self, column: str, values: Sequence[str]) -> pl.Series:
         """(n,) Of all rows that have one of these values in a column."""
         there = [segment for segment in self.segments if column in segment.frame.columns]
         found = []

@@ -68,6 +68,12 @@ class Writer:
         if anew or len(segments) > 1 or any(segment.record.removed for segment in segments):
             self.commit([self._write([segment.part for segment in segments])] if segments else [])
 
+    def fit_first(self) -> None:
+        """Fits the projection as soon as there are rows enough."""
+        fit = self.state.manifest.fit
+        if fit is not None and fit.rows == 0 and self.has_enough:
+            self.fit()
+
     def fit(self) -> None:
         """Fits the projection to all rows, which become one segment, without an approximate structure.
 

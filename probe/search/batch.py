@@ -38,7 +38,8 @@ class Blocks:
     pairs: int = 2**15  # numbers of the pairs that are scored at once
     float64: int = 256  # queries of one product in float64, with as many index rows as give 2^22 numbers
     compiled: int = 2**34  # products from which on the kernel is worth its second of compiling
-    few: int = 16  # queries, up to which the workers share the rows and not the queries, and the kernel is not worth it
+    by_kernel: int = 2**20  # and from which on it is worth calling, where it is compiled
+    few: int = 16  # queries, up to which the workers share the rows and not the queries
 
     def rows_of_chunk(self, dim: int) -> int:
         """How many index rows are read at once; whole groups."""
@@ -84,9 +85,9 @@ class QueryBatch:
     def _kernel(self) -> Kernel | None:
         """Where the work is worth it, and a group is whole panels."""
         products = len(self.queries) * len(self.index) * self.index.dim
-        if len(self.queries) <= self.blocks.few or products < self.blocks.compiled:
+        if products < min(self.blocks.by_kernel, self.blocks.compiled):
             return None
-        kernel = load()
+        kernel = load(compiling=products >= self.blocks.compiled)
         return kernel if kernel and self.group % kernel.panel == 0 else None
 
     def is_excluded(self, query: torch.Tensor, row: torch.Tensor) -> torch.Tensor:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from probe.search.batch import QueryBatch, ranges, workers
-from probe.search.kernel import Packed
+from probe.search.kernel import Kernel
 
 INF = float("inf")
 PIECE = 4096
@@ -35,8 +35,7 @@ def propose(batch: QueryBatch, advance: Callable[[int], None]) -> tuple[np.ndarr
             parts = [_Part(batch, 0, len(batch.queries)) for _ in range(count)]
         for start, stop in _chunks(batch):
             rows = _index_rows(batch, start, stop, run)
-            packed = batch.kernel.pack(rows) if batch.kernel else None
-            work = [(rows, packed, start, stop)] * len(parts)
+            work = [(rows, start, stop)] * len(parts)
             if by_rows:
                 work = _divided(rows, start, stop, batch.group, count)
             for _ in run(lambda each: each[0].compare(*each[1]), list(zip(parts, work, strict=False))):
@@ -45,12 +44,10 @@ def propose(batch: QueryBatch, advance: Callable[[int], None]) -> tuple[np.ndarr
     return _rank(batch, [_together(parts)] if by_rows else parts)
 
 
-def _divided(
-    rows: torch.Tensor, start: int, stop: int, group: int, count: int
-) -> list[tuple[torch.Tensor, None, int, int]]:
+def _divided(rows: torch.Tensor, start: int, stop: int, group: int, count: int) -> list[tuple[torch.Tensor, int, int]]:
     """Index rows `start` to `stop`, and their padding, as at most `count` ranges of whole groups."""
     step = -(-len(rows) // (group * count)) * group
-    return [(rows[at : at + step], None, start + at, min(stop, start + at + step)) for at in range(0, len(rows), step)]
+    return [(rows[at : at + step], start + at, min(stop, start + at + step)) for at in range(0, len(rows), step)]
 
 
 def _together(parts: "list[_Part]") -> "_Part":
@@ -119,9 +116,9 @@ class _Part:
         return lower.nextafter(torch.full_like(lower, -INF))
 
     @torch.inference_mode()  # a worker does not inherit it
-    def compare(self, rows: torch.Tensor, packed: Packed | None, start: int, end: int) -> "_Part":
+    def compare(self, rows: torch.Tensor, start: int, end: int) -> "_Part":
         """Takes the candidates among index rows `start` and on; those from `end` on are padding."""
-        maxima = self._maxima(rows, end - start) if packed is None else self._packed_maxima(rows, packed, end - start)
+        maxima = self._maxima(rows, end - start)
         groups = maxima.shape[1]
         count = min(self.width + self.batch.most_excluded, groups)
         maxima, group = maxima.topk(min(count + 1, groups), dim=1)
@@ -143,6 +140,8 @@ class _Part:
     def _maxima(self, rows: torch.Tensor, count: int) -> torch.Tensor:
         """(q, groups) The greatest product in each group of index rows; those from `count` on are padding."""
         size, group = self.batch.blocks.product, self.batch.group
+        if self.batch.kernel is not None:
+            return self._maxima_by_kernel(self.batch.kernel, rows, count)
         if len(self.rows) <= self.batch.blocks.few:
             return self._maxima_by_query(rows, count)
         products = self.batch.buffer("products", size, len(self.rows))
@@ -155,12 +154,11 @@ class _Part:
         across = self.batch.buffer("across", *maxima.shape[::-1])
         return across.copy_(maxima.T)
 
-    def _packed_maxima(self, rows: torch.Tensor, packed: Packed, count: int) -> torch.Tensor:
-        """As `_maxima`, by the kernel."""
-        kernel, group = self.batch.kernel, self.batch.group
-        assert kernel is not None, "what packed the rows"
+    def _maxima_by_kernel(self, kernel: Kernel, rows: torch.Tensor, count: int) -> torch.Tensor:
+        """As `_maxima`."""
+        group = self.batch.group
         maxima = self.batch.buffer("across", len(self.rows), len(rows) // group)
-        kernel.maxima(packed, self.rows, group, torch.get_num_threads(), maxima)
+        kernel.maxima(rows, self.rows, group, torch.get_num_threads(), maxima)
         if count < len(rows):  # the last group, without the padding
             maxima[:, -1] = (self.rows @ rows[len(rows) - group : count].T).amax(1)
         return maxima

@@ -1,13 +1,13 @@
 """The greatest product of each query with each group of index rows, by a kernel that is compiled where it runs.
 
-A tile of some queries and a panel of some rows is added up in registers, and of a group only the greatest products are
-written: the products themselves never reach memory, unlike those of a matrix product. What it finds are proposals like
-those of `torch.mm`: float64 proves them, so that both lead to the same bits (docs/evaluation.md). It is compiled once
-for each source, compiler and machine, into the user's cache; without a compiler there is none, and PyTorch does it.
+Products are added up in registers, and of a group only the greatest are written: the products themselves never reach
+memory, unlike those of a matrix product. Of a few queries, a row is multiplied as it lies; for more, a group is laid
+out anew in the cache, a dimension after the other, and tiles of queries go by. What is found are proposals like those
+of `torch.mm`: float64 proves them, so that both lead to the same bits (docs/evaluation.md). It is compiled once for
+each source, compiler and machine, into the user's cache; without a compiler there is none, and PyTorch does it.
 
     kernel = load()                                 # None where it cannot be compiled
-    packed = kernel.pack(rows)                      # (N, D), whole groups
-    kernel.maxima(packed, queries, group=64, threads=1)     # (Q, D) -> (Q, N / 64)
+    kernel.maxima(rows, queries, group=64, threads=1, out=maxima)     # (N, D), (Q, D) -> (Q, N / 64)
 """
 
 import ctypes
@@ -17,7 +17,6 @@ import platform
 import shutil
 import subprocess
 import tempfile
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -25,6 +24,7 @@ import torch
 
 SOURCE = r"""
 #include <cstdint>
+#include <functional>
 #include <thread>
 #include <vector>
 
@@ -53,16 +53,67 @@ static void interleave(const float *rows, int64_t count, int64_t dim, float *out
         out[d * WIDTH + i] = first + i < count ? rows[(first + i) * dim + d] : 0;
 }
 
-static void panels(const float *packed, int64_t first, int64_t last, int64_t in_group, int64_t dim,
-                   const float *tiles, int64_t queries, int64_t groups, float *maxima) {
-  for (int64_t group = first; group < last; group++)
-    for (int64_t query = 0; query < queries; query += QUERIES) {
+static inline float sum(Lanes lanes) {
+  float total = 0;
+  for (int lane = 0; lane < LANES; lane++) total += lanes[lane];
+  return total;
+}
+
+struct Search {
+  const float *rows;
+  int64_t groups, in_group, dim;  // panels in a group
+  const float *queries;
+  int64_t count;
+  const float *tiles;  // of the queries; none for a few
+  float *maxima;
+};
+
+constexpr int AT_ONCE = 4, FEW = 3;  // rows and queries whose sums are in registers together
+
+template <int COUNT>
+static void products(const Search &s, int64_t group, int64_t query) {
+  float best[COUNT];
+  const float *row = s.rows + group * s.in_group * PANEL * s.dim, *asked = s.queries + query * s.dim;
+  for (int64_t r = 0; r < s.in_group * PANEL; r += AT_ONCE, row += AT_ONCE * s.dim) {
+    Lanes sums[AT_ONCE][COUNT] = {};
+    int64_t d = 0;
+    for (; d + LANES <= s.dim; d += LANES) {
+      Lanes rows[AT_ONCE];
+      for (int j = 0; j < AT_ONCE; j++) rows[j] = *(const Lanes *)(row + j * s.dim + d);
+      for (int i = 0; i < COUNT; i++) {
+        Lanes of_query = *(const Lanes *)(asked + i * s.dim + d);
+        for (int j = 0; j < AT_ONCE; j++) sums[j][i] += rows[j] * of_query;
+      }
+    }
+    for (int i = 0; i < COUNT; i++)
+      for (int j = 0; j < AT_ONCE; j++) {
+        float product = sum(sums[j][i]);
+        for (int64_t rest = d; rest < s.dim; rest++) product += row[j * s.dim + rest] * asked[i * s.dim + rest];
+        best[i] = (r == 0 && j == 0) || product > best[i] ? product : best[i];
+      }
+  }
+  for (int i = 0; i < COUNT; i++) s.maxima[(query + i) * s.groups + group] = best[i];
+}
+
+static void few_queries(const Search &s, int64_t first, int64_t last) {
+  for (int64_t group = first; group < last; group++) {
+    int64_t query = 0;
+    for (; query + FEW <= s.count; query += FEW) products<FEW>(s, group, query);
+    for (; query < s.count; query++) products<1>(s, group, query);
+  }
+}
+
+static void many_queries(const Search &s, int64_t first, int64_t last) {
+  std::vector<float> packed(s.in_group * PANEL * s.dim);
+  for (int64_t group = first; group < last; group++) {
+    interleave<PANEL>(s.rows + group * packed.size(), s.in_group * PANEL, s.dim, packed.data());
+    for (int64_t query = 0; query < s.count; query += QUERIES) {
       Lanes best[QUERIES];
-      const float *panel = packed + group * in_group * dim * PANEL;
-      for (int64_t p = 0; p < in_group; p++) {
+      const float *panel = packed.data();
+      for (int64_t p = 0; p < s.in_group; p++) {
         Lanes sums[QUERIES][VECTORS] = {};
-        const float *tile = tiles + query * dim;
-        for (int64_t d = 0; d < dim; d++, panel += PANEL, tile += QUERIES) {
+        const float *tile = s.tiles + query * s.dim;
+        for (int64_t d = 0; d < s.dim; d++, panel += PANEL, tile += QUERIES) {
           Lanes row[VECTORS];
           for (int v = 0; v < VECTORS; v++) {
             row[v] = *(const Lanes *)(panel + v * LANES);
@@ -77,27 +128,29 @@ static void panels(const float *packed, int64_t first, int64_t last, int64_t in_
           best[i] = p ? greater(best[i], here) : here;
         }
       }
-      for (int i = 0; i < QUERIES && query + i < queries; i++) {
+      for (int i = 0; i < QUERIES && query + i < s.count; i++) {
         float most = best[i][0];
         for (int lane = 1; lane < LANES; lane++) most = best[i][lane] > most ? best[i][lane] : most;
-        maxima[(query + i) * groups + group] = most;
+        s.maxima[(query + i) * s.groups + group] = most;
       }
     }
+  }
 }
 
 extern "C" {
 int panel_rows() { return PANEL; }
-int tile_queries() { return QUERIES; }
-void pack_rows(const float *rows, int64_t count, int64_t dim, float *out) { interleave<PANEL>(rows, count, dim, out); }
 
-void group_maxima(const float *packed, int64_t groups, int64_t in_group, int64_t dim, const float *queries,
-                  int64_t count, float *tiles, int64_t threads, float *maxima) {
-  interleave<QUERIES>(queries, count, dim, tiles);
+void group_maxima(const float *rows, int64_t groups, int64_t in_group, int64_t dim, const float *queries, int64_t count,
+                  int64_t few, int64_t threads, float *maxima) {
+  bool tiled = count > few;
+  std::vector<float> tiles(tiled ? (count + QUERIES - 1) / QUERIES * QUERIES * dim : 0);
+  if (tiled) interleave<QUERIES>(queries, count, dim, tiles.data());
+  Search search = {rows, groups, in_group, dim, queries, count, tiles.data(), maxima};
+  auto part = tiled ? many_queries : few_queries;
   std::vector<std::thread> others;
   for (int64_t t = 1; t < threads; t++)
-    others.emplace_back(panels, packed, groups * t / threads, groups * (t + 1) / threads, in_group, dim, tiles, count,
-                        groups, maxima);
-  panels(packed, 0, groups / threads, in_group, dim, tiles, count, groups, maxima);
+    others.emplace_back(part, std::cref(search), groups * t / threads, groups * (t + 1) / threads);
+  part(search, 0, groups / threads);
   for (auto &other : others) other.join();
 }
 }
@@ -107,81 +160,90 @@ COMPILERS = ("c++", "g++", "clang++")
 FOR_THIS_CPU = ("-march=native", "-mcpu=native")
 FLAGS = ("-O3", "-std=c++17", "-ffp-contract=fast", "-funroll-loops", "-fPIC", "-shared", "-pthread")
 MOST_SECONDS = 60
-
-
-@dataclass(frozen=True)
-class Packed:
-    """Rows in panels, each a dimension after the other."""
-
-    values: torch.Tensor
-    """(N * D,) float32."""
-    rows: int
-    dim: int
+FEW = 16  # queries: with more, it is worth while to lay a group out anew
 
 
 class Kernel:
-    """The compiled functions. `panel`: rows of a panel; a group has whole ones."""
+    """The compiled functions. `panel`: a group has a multiple of so many rows."""
 
     def __init__(self, library: ctypes.CDLL) -> None:
         pointer, number = ctypes.c_void_p, ctypes.c_int64
-        library.pack_rows.argtypes = [pointer, number, number, pointer]
-        library.group_maxima.argtypes = [pointer, number, number, number, pointer, number, pointer, number, pointer]
+        library.group_maxima.argtypes = [pointer, *[number] * 3, pointer, *[number] * 3, pointer]
         self._library = library
         self.panel: int = library.panel_rows()
-        self._tile: int = library.tile_queries()
 
-    def pack(self, rows: torch.Tensor) -> Packed:
-        """(N, D) float32, N whole panels."""
+    def maxima(
+        self, rows: torch.Tensor, queries: torch.Tensor, group: int, threads: int, out: torch.Tensor, few: int = FEW
+    ) -> None:
+        """(N, D) float32, N whole groups, and (Q, D) -> `out` (Q, N / group): of each group of rows the greatest
+        product. few: so many queries are multiplied with the rows as they lie."""
         count, dim = rows.shape
-        values = torch.empty(count * dim)
-        self._library.pack_rows(rows.contiguous().data_ptr(), count, dim, values.data_ptr())
-        return Packed(values, count, dim)
-
-    def maxima(self, packed: Packed, queries: torch.Tensor, group: int, threads: int, out: torch.Tensor) -> None:
-        """(Q, D) float32 -> `out` (Q, N / group): of each group of rows the greatest product."""
-        count = len(queries)
-        tiles = torch.empty(-(-count // self._tile) * self._tile * packed.dim)
+        rows, queries = rows.contiguous(), queries.contiguous()
         self._library.group_maxima(
-            packed.values.data_ptr(),
-            packed.rows // group,
+            rows.data_ptr(),
+            count // group,
             group // self.panel,
-            packed.dim,
-            queries.contiguous().data_ptr(),
-            count,
-            tiles.data_ptr(),
+            dim,
+            queries.data_ptr(),
+            len(queries),
+            few,
             threads,
             out.data_ptr(),
         )
 
 
+def load(compiling: bool = True) -> Kernel | None:
+    """None where there is no compiler, where what it makes cannot be run, and where it is not compiled yet unless
+    `compiling`, which takes a second or two."""
+    file = _library()
+    if file is None or not (file.exists() or (compiling and _compiled(file))):
+        return None
+    return _opened(file)
+
+
 @cache
-def load() -> Kernel | None:
-    """Compiled where it is not yet; None where there is no compiler, or what it makes cannot be run."""
-    compiler = next(filter(None, map(shutil.which, COMPILERS)), None)
+def _library() -> Path | None:
+    """Where it is, or will be; None without a compiler, or a home."""
+    compiler = _compiler()
     if compiler is None:
         return None
     text = "\0".join([SOURCE, *FLAGS, os.path.realpath(compiler), platform.machine(), _cpu()])
     try:
-        file = _cache() / f"search-{hashlib.sha256(text.encode()).hexdigest()[:16]}.so"
-        if not file.exists():
-            _compile(compiler, file)
-        return Kernel(ctypes.CDLL(str(file)))
-    except (OSError, RuntimeError, subprocess.SubprocessError):  # RuntimeError: there is no home
+        return _cache() / f"search-{hashlib.sha256(text.encode()).hexdigest()[:16]}.so"
+    except RuntimeError:  # there is no home
         return None
 
 
-def _compile(compiler: str, file: Path) -> None:
-    """The library appears whole. Raises OSError and subprocess.SubprocessError."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=file.parent) as folder:
-        source, made = Path(folder) / "search.cpp", Path(folder) / "search.so"
-        source.write_text(SOURCE)
-        for of_cpu in FOR_THIS_CPU:
-            words = [compiler, *FLAGS, of_cpu, str(source), "-o", str(made)]
-            if subprocess.run(words, capture_output=True, timeout=MOST_SECONDS).returncode == 0:
-                made.replace(file)
-                return
-        raise OSError(f"{compiler} does not compile it")
+@cache
+def _opened(file: Path) -> Kernel | None:
+    try:
+        return Kernel(ctypes.CDLL(str(file)))
+    except OSError:
+        return None
+
+
+@cache
+def _compiled(file: Path) -> bool:
+    """The library appears whole, or not at all."""
+    compiler = _compiler()
+    assert compiler, "what a library is named after"
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=file.parent) as folder:
+            source, made = Path(folder) / "search.cpp", Path(folder) / "search.so"
+            source.write_text(SOURCE)
+            for of_cpu in FOR_THIS_CPU:
+                words = [compiler, *FLAGS, of_cpu, str(source), "-o", str(made)]
+                if subprocess.run(words, capture_output=True, timeout=MOST_SECONDS).returncode == 0:
+                    made.replace(file)
+                    return True
+    except (OSError, subprocess.SubprocessError):
+        pass
+    return False
+
+
+def _compiler() -> str | None:
+    return next(filter(None, map(shutil.which, COMPILERS)), None)
 
 
 def _cache() -> Path:

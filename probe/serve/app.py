@@ -97,11 +97,11 @@ def create_app(
     ) -> Asked:
         return Asked(k, where or None, Box.parse(box) if box else None)
 
-    async def found(name: str, query: Embedded | str, asked: Asked, exclude: frozenset[str], began: float) -> Found:
+    async def found(name: str, query: Embedded | str, asked: Asked, exclude: frozenset[str], began: float) -> Response:
         search = Search(query, asked.k, asked.where, exclude)
         hits = await answer(searches.submit(search), limits.seconds)
-        rows = [answers.hit(row) for row in hits.drop("query").to_dicts()]
-        return Found(query=name, seconds=time.perf_counter() - began, hits=rows)
+        content = Found(query=name, seconds=time.perf_counter() - began, hits=hits).model_dump_json()
+        return Response(content, media_type="application/json")  # FastAPI would check it, and write it, once more
 
     @app.get("/api/index", tags=["index"])
     async def about() -> About:
@@ -142,25 +142,30 @@ def create_app(
         content = await work.run(service.thumbnail, id, px)
         return Response(content, media_type="image/webp", headers={"Cache-Control": "private, max-age=60"})
 
-    @app.get("/api/search", tags=["search"])
+    @app.get("/api/search", tags=["search"], response_model=Found)
     async def search_by_row(
         id: Id,
         asked: Annotated[Asked, Depends(asked_for)],
         exclude_self: Annotated[bool, Query(description="Leave out the row, and copies of its file.")] = True,
-    ) -> Found:
+    ) -> Response:
         """The rows that are nearest to a row of the index, or to a part of its image."""
         began = time.perf_counter()
         exclude = await work.run(service.same_as_row, id) if exclude_self else frozenset()
         query = await work.run(service.embedded_part, id, asked.box) if asked.box else id
         return await found(id, query, asked, exclude, began)
 
-    @app.post("/api/search", tags=["search"], openapi_extra={"requestBody": IMAGE_BODY | {"required": True}})
+    @app.post(
+        "/api/search",
+        tags=["search"],
+        response_model=Found,
+        openapi_extra={"requestBody": IMAGE_BODY | {"required": True}},
+    )
     async def search_by_image(
         request: Request,
         asked: Annotated[Asked, Depends(asked_for)],
         exclude_self: Annotated[bool, Query(description="Leave out files of the same bytes.")] = False,
         name: Annotated[str, Query(max_length=LONGEST, description="What the answer calls the image.")] = "upload",
-    ) -> Found:
+    ) -> Response:
         """The rows that are nearest to an image, whose file is the body of the request, or to a part of it."""
         began = time.perf_counter()
         async with uploads.received(request) as content:

@@ -4,7 +4,7 @@ A pass over an index costs nearly the same for sixty queries as for one, and sim
 batch, so that nobody's answer depends on who else asks.
 
     future = searches.submit(Search("photos/a.jpg", k=10))
-    future.result()      # (n, ...) hits as a Polars frame
+    future.result()      # its hits, best first
 """
 
 import queue
@@ -16,10 +16,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
-import polars as pl
 
 from probe.errors import ProbeError
 from probe.index import Index
+from probe.serve import answers
 from probe.serve.limits import Limits
 from probe.serve.refusals import Refused
 from probe.serve.service import Embedded
@@ -39,7 +39,9 @@ class Search:
     """Ids that are not for it."""
 
 
-Waiting = tuple[Search, "Future[pl.DataFrame]"]
+Hits = list[answers.Hit]
+"""Best first."""
+Waiting = tuple[Search, "Future[Hits]"]
 
 
 class Searches:
@@ -56,10 +58,10 @@ class Searches:
     def waiting(self) -> int:
         return self._queue.qsize()
 
-    def submit(self, search: Search) -> "Future[pl.DataFrame]":
-        """Its hits, best first. Raises Refused where too many wait; the future raises UsageError for an id that is not
+    def submit(self, search: Search) -> "Future[Hits]":
+        """Raises Refused where too many wait; the future raises UsageError for an id that is not
         there, and for a condition that cannot be read."""
-        future: Future[pl.DataFrame] = Future()
+        future: Future[Hits] = Future()
         try:
             self._queue.put_nowait((search, future))
         except queue.Full:
@@ -102,21 +104,24 @@ class Searches:
             for (_, future), hits in zip(waiting, found, strict=True):
                 future.set_result(hits)
 
-    def _found(self, searches: Sequence[Search]) -> list[pl.DataFrame]:
+    def _found(self, searches: Sequence[Search]) -> list[Hits]:
         ids = [search.query for search in searches if isinstance(search.query, str)]
         rows = iter(self._index.vectors(ids) if ids else ())
         vectors = np.stack(
             [next(rows) if isinstance(search.query, str) else self._vector(search.query) for search in searches]
         )
         exclude = [search.exclude for search in searches]
-        hits = self._index.search(
+        frame = self._index.search(
             vectors,
             searches[0].k,
             where=searches[0].where,
             exclude=exclude if any(exclude) else None,
             false_match_rate=self._rate if self._index.manifest.is_calibrated else None,
-        )
-        return [hits.of(number) for number in range(len(searches))]
+        ).frame
+        found: list[Hits] = [[] for _ in searches]
+        for row in frame.iter_rows(named=True):
+            found[row["query"]].append(answers.hit(row))
+        return found
 
     def _vector(self, query: Embedded) -> np.ndarray:
         if query.fit != self._index.manifest.fit:

@@ -76,16 +76,12 @@ class Service:
 
     def same_as_upload(self, content: bytes) -> frozenset[str]:
         """Ids of the files with these bytes."""
-        return self._with_digests([content_digest(content)])
+        return frozenset(self.index.state.ids_of_files([content_digest(content)]))
 
     def same_as_row(self, id: str) -> frozenset[str]:
         """The id, and those of copies of its file."""
         digest = self.row(id).get("digest")
-        return frozenset({id}) | (frozenset() if digest is None else self._with_digests([digest]))
-
-    def _with_digests(self, digests: list[int]) -> frozenset[str]:
-        state = self.index.state
-        return frozenset(state.ids_where("digest", digests)) if "digest" in state.schema else frozenset()
+        return frozenset([id, *(() if digest is None else self.index.state.ids_of_files([digest]))])
 
     def row(self, id: str) -> dict[str, Any]:
         """Its columns. Raises Refused where there is none."""

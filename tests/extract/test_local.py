@@ -179,7 +179,7 @@ class Interrupting:
 
     def __init__(self, encoder: Encoder, at: int) -> None:
         self.encoder, self.at, self.calls = encoder, at, 0
-        self.dim, self.prepare = encoder.dim, encoder.prepare
+        self.dim, self.precision, self.prepare = encoder.dim, encoder.precision, encoder.prepare
 
     def __call__(self, batch: torch.Tensor, /) -> torch.Tensor:
         self.calls += 1

@@ -353,7 +353,7 @@ class Watching:
 
     def __init__(self, encoder: Encoder, store: Path) -> None:
         self.encoder, self.parts, self.given = encoder, store.with_name(f"{store.name}.parts"), 0
-        self.dim, self.prepare, self.in_flight = encoder.dim, encoder.prepare, []
+        self.dim, self.precision, self.prepare, self.in_flight = encoder.dim, encoder.precision, encoder.prepare, []
 
     def __call__(self, batch: torch.Tensor, /) -> torch.Tensor:
         on_disk = sum(len(FeatureStore(part)) for part in self.parts.glob("[0-9]*.h5"))
@@ -377,7 +377,7 @@ class Overflowing:
 
     def __init__(self, encoder: Encoder) -> None:
         self.encoder, self.calls = encoder, 0
-        self.dim, self.prepare = encoder.dim, encoder.prepare
+        self.dim, self.precision, self.prepare = encoder.dim, encoder.precision, encoder.prepare
 
     def __call__(self, batch: torch.Tensor, /) -> torch.Tensor:
         self.calls += 1
