@@ -81,7 +81,7 @@ class Telling:
 
     def __init__(self, encoder, said: int) -> None:
         self.encoder, self.said = encoder, said
-        self.dim, self.prepare = encoder.dim, encoder.prepare
+        self.dim, self.prepare, self.precision = encoder.dim, encoder.prepare, encoder.precision
         os.write(said, b"\0")  # it begins
 
     def __call__(self, batch: torch.Tensor, /) -> torch.Tensor:
