@@ -130,8 +130,13 @@ def decoded_batches(
             "written to, or decode in the main process with --workers 0."
         ) from error
     try:
-        yield _fetched(loader)
-    except RuntimeError as error:
+        try:
+            yield _fetched(loader)
+        finally:
+            if workers:
+                with suppress(RuntimeError):  # PyTorch may tell of a killed process as late as here, when all is over
+                    loader._shutdown_workers()  # else it goes on telling as long as a traceback holds the loader
+    except RuntimeError as error:  # from any line above: PyTorch tells by a handler of signals
         if "DataLoader worker" not in str(error) and "shared memory" not in str(error):
             raise
         raise ProbeError(
@@ -139,10 +144,6 @@ def decoded_batches(
             "(Docker: --shm-size) or closed; the work so far is kept. Use fewer --workers; with 0 the main process "
             "decodes."
         ) from error
-    finally:
-        if workers:
-            with suppress(RuntimeError):  # PyTorch may tell of a killed process as late as here, when all is over
-                loader._shutdown_workers()  # else it goes on telling as long as a traceback holds the loader
 
 
 def _fetched(loader: Iterator[ImageBatch]) -> Iterator[ImageBatch]:

@@ -20,13 +20,22 @@ MADE_IN_BF16 = "are made in bf16, and fp32 is asked for; leave the precision out
 
 
 @pytest.fixture(scope="module")
-def halved(run: RunDirectory, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An index of the folder in bf16; only to be read."""
+def empty(run: RunDirectory, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An index in bf16, of no image yet; only to be read."""
     path = tmp_path_factory.mktemp("bf16") / "photos.index"
-    Index.create(path, run.path, device="cpu", precision="bf16").add(folder)
+    Index.create(path, run.path, device="cpu", precision="bf16")
     return path
 
 
+@pytest.fixture(scope="module")
+def halved(empty: Path, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An index of the folder in bf16; only to be read."""
+    path = shutil.copytree(empty, tmp_path_factory.mktemp("of the folder") / "photos.index")
+    Index.open(path, device="cpu").add(folder)
+    return path
+
+
+@pytest.mark.slow
 def test_it_embeds_in_its_own_precision_whenever_it_is_opened(halved: Path, run: RunDirectory, folder: Path):
     index = Index.open(halved, device="cpu")
     assert index.manifest.embedder is not None
@@ -44,19 +53,20 @@ def test_it_embeds_in_its_own_precision_whenever_it_is_opened(halved: Path, run:
 @pytest.mark.parametrize(
     "words", ["index add {index} {folder}", "index update {index}", "search {index} {folder}", "serve {index}"]
 )
-def test_another_is_refused_before_anything_is_done(halved: Path, folder: Path, words: str):
-    before = (halved / "manifest.json").read_bytes()
-    given = [word.format(index=halved, folder=folder) for word in words.split()]
+def test_another_is_refused_before_anything_is_done(empty: Path, folder: Path, words: str):
+    before = (empty / "manifest.json").read_bytes()
+    given = [word.format(index=empty, folder=folder) for word in words.split()]
     done = CliRunner().invoke(app, [*given, "--precision", "fp32", "--device", "cpu"])
     assert done.exit_code == 2
     said = " ".join(done.output.split())
-    assert f"the vectors of {halved} are made in bf16, and fp32 is asked for; leave the precision out, or make" in said
+    assert f"the vectors of {empty} are made in bf16, and fp32 is asked for; leave the precision out, or make" in said
     assert "`probe index create --precision fp32`" in said
-    assert (halved / "manifest.json").read_bytes() == before
+    assert (empty / "manifest.json").read_bytes() == before
     with pytest.raises(UsageError, match=MADE_IN_BF16):
-        Index.open(halved, device="cpu", precision="fp32")
+        Index.open(empty, device="cpu", precision="fp32")
 
 
+@pytest.mark.slow
 def test_vectors_that_were_embedded_in_another_are_refused(
     halved: Path, indexed: Path, run: RunDirectory, folder: Path, tmp_path: Path
 ):
