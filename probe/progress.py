@@ -58,12 +58,14 @@ def say(message: str) -> None:
 
 
 @contextmanager
-def track(description: str, total: int, unit: str, patience: float = 0.0) -> Iterator[Advance]:
+def track(description: str, total: int, unit: str, patience: float = 0.0, shown: bool = True) -> Iterator[Advance]:
     """Yields `advance(n, note="")`, which counts n units as done and shows the note behind the bar.
 
-    Nothing is shown of what takes less than `patience` seconds.
+    Nothing is shown of what takes less than `patience` seconds, and of what is not to be `shown`.
     """
-    if console.is_terminal:
+    if not shown:
+        yield lambda n, note="": None
+    elif console.is_terminal:
         with _live(description, total, unit, patience) as advance:
             yield advance
     else:

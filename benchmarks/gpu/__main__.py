@@ -21,9 +21,9 @@ from pathlib import Path
 from benchmarks import sections
 from benchmarks.__main__ import Benchmark, show
 from benchmarks.results import Report, Tests
+from benchmarks.wheels import ROOT
 from probe.storage import write_whole
 
-ROOT = Path(__file__).resolve().parents[2]
 BENCHMARKS = {  # six minutes in all
     "gpu-fit": Benchmark("benchmarks.gpu.fit", 110, "A fit on a GPU"),
     "gpu-search": Benchmark("benchmarks.gpu.search", 70, "Exact search on a GPU"),

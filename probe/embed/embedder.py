@@ -10,7 +10,6 @@ What an image gives here is what its stored features give by the head, up to the
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -107,7 +106,7 @@ class Embedder:
         """
         images = list_images(inputs)
         embeddings = np.empty((len(images), self.dim), np.float32)
-        progress = track("encode", len(images), "images") if show_progress else nullcontext(lambda images: None)
+        progress = track("encode", len(images), "images", shown=show_progress)
         done = 0
         with progress as advance:
             for batch in self.embed(images, batch_size):

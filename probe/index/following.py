@@ -8,7 +8,6 @@ it again. Each part of some images is a commit.
 """
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -72,7 +71,7 @@ def _images_of(listings: Sequence[Listing]) -> pl.DataFrame:
 
 def _take_in(writer: Writer, images: pl.DataFrame, embedder: Embedder, batch_size: int, show_progress: bool) -> Changes:
     changes = Changes()
-    with track("index", len(images), "images") if show_progress else nullcontext(lambda images: None) as advance:
+    with track("index", len(images), "images", shown=show_progress) as advance:
         for part in images.iter_slices(PART):
             _take_in_part(writer, part, embedder, batch_size, changes)
             advance(len(part))

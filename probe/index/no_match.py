@@ -12,7 +12,6 @@ of at most `rate`, whatever the similarities are distributed like.
 
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -81,7 +80,7 @@ def calibrated(
         raise UsageError(f"{state.folder} has no rows to calibrate by; add some first.")
     images = _images(data, split, domain, data_root)
     queries = [Query(image.name, [image]) for image, _, _ in images]
-    with track("embed", len(queries), "images") if show_progress else nullcontext(lambda images: None) as advance:
+    with track("embed", len(queries), "images", shown=show_progress) as advance:
         vectors = vectors_of(queries, embedder, advance)
     exclude = with_same_files(state, queries, [state.ids_of_class(label, domain) for _, label, domain in images])
     found = search_state(state, vectors, 1, None, exclude, exact=True).sort("similarity")

@@ -132,11 +132,14 @@ class SampledConfig(CosineSoftmax.Config):
 
     @property
     def options(self) -> dict[str, Any]:
-        return {name: value for name, value in super().options.items() if name != "sample" or value is not None}
+        return self._without_unset(super().options)
 
     @model_serializer(mode="wrap")
     def _written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return {name: value for name, value in write(self).items() if name != "sample" or value is not None}
+        return self._without_unset(write(self))
+
+    def _without_unset(self, options: dict[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in options.items() if name != "sample" or value is not None}
 
 
 class MarginSoftmax(CosineSoftmax):

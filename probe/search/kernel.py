@@ -68,25 +68,25 @@ struct Search {
   float *maxima;
 };
 
-constexpr int AT_ONCE = 4, FEW = 3;  // rows and queries whose sums are in registers together
+constexpr int ROWS_AT_ONCE = 4, QUERIES_AT_ONCE = 3;  // whose sums are in registers together
 
 template <int COUNT>
 static void products(const Search &s, int64_t group, int64_t query) {
   float best[COUNT];
   const float *row = s.rows + group * s.in_group * PANEL * s.dim, *asked = s.queries + query * s.dim;
-  for (int64_t r = 0; r < s.in_group * PANEL; r += AT_ONCE, row += AT_ONCE * s.dim) {
-    Lanes sums[AT_ONCE][COUNT] = {};
+  for (int64_t r = 0; r < s.in_group * PANEL; r += ROWS_AT_ONCE, row += ROWS_AT_ONCE * s.dim) {
+    Lanes sums[ROWS_AT_ONCE][COUNT] = {};
     int64_t d = 0;
     for (; d + LANES <= s.dim; d += LANES) {
-      Lanes rows[AT_ONCE];
-      for (int j = 0; j < AT_ONCE; j++) rows[j] = *(const Lanes *)(row + j * s.dim + d);
+      Lanes rows[ROWS_AT_ONCE];
+      for (int j = 0; j < ROWS_AT_ONCE; j++) rows[j] = *(const Lanes *)(row + j * s.dim + d);
       for (int i = 0; i < COUNT; i++) {
         Lanes of_query = *(const Lanes *)(asked + i * s.dim + d);
-        for (int j = 0; j < AT_ONCE; j++) sums[j][i] += rows[j] * of_query;
+        for (int j = 0; j < ROWS_AT_ONCE; j++) sums[j][i] += rows[j] * of_query;
       }
     }
     for (int i = 0; i < COUNT; i++)
-      for (int j = 0; j < AT_ONCE; j++) {
+      for (int j = 0; j < ROWS_AT_ONCE; j++) {
         float product = sum(sums[j][i]);
         for (int64_t rest = d; rest < s.dim; rest++) product += row[j * s.dim + rest] * asked[i * s.dim + rest];
         best[i] = (r == 0 && j == 0) || product > best[i] ? product : best[i];
@@ -98,7 +98,7 @@ static void products(const Search &s, int64_t group, int64_t query) {
 static void few_queries(const Search &s, int64_t first, int64_t last) {
   for (int64_t group = first; group < last; group++) {
     int64_t query = 0;
-    for (; query + FEW <= s.count; query += FEW) products<FEW>(s, group, query);
+    for (; query + QUERIES_AT_ONCE <= s.count; query += QUERIES_AT_ONCE) products<QUERIES_AT_ONCE>(s, group, query);
     for (; query < s.count; query++) products<1>(s, group, query);
   }
 }

@@ -39,9 +39,7 @@ class Search:
     """Ids that are not for it."""
 
 
-Hits = list[answers.Hit]
-"""Best first."""
-Waiting = tuple[Search, "Future[Hits]"]
+Waiting = tuple[Search, "Future[list[answers.Hit]]"]
 
 
 class Searches:
@@ -58,10 +56,10 @@ class Searches:
     def waiting(self) -> int:
         return self._queue.qsize()
 
-    def submit(self, search: Search) -> "Future[Hits]":
-        """Raises Refused where too many wait; the future raises UsageError for an id that is not
+    def submit(self, search: Search) -> "Future[list[answers.Hit]]":
+        """Its hits, best first. Raises Refused where too many wait; the future raises UsageError for an id that is not
         there, and for a condition that cannot be read."""
-        future: Future[Hits] = Future()
+        future: Future[list[answers.Hit]] = Future()
         try:
             self._queue.put_nowait((search, future))
         except queue.Full:
@@ -104,7 +102,7 @@ class Searches:
             for (_, future), hits in zip(waiting, found, strict=True):
                 future.set_result(hits)
 
-    def _found(self, searches: Sequence[Search]) -> list[Hits]:
+    def _found(self, searches: Sequence[Search]) -> list[list[answers.Hit]]:
         ids = [search.query for search in searches if isinstance(search.query, str)]
         rows = iter(self._index.vectors(ids) if ids else ())
         vectors = np.stack(
@@ -118,7 +116,7 @@ class Searches:
             exclude=exclude if any(exclude) else None,
             false_match_rate=self._rate if self._index.manifest.is_calibrated else None,
         ).frame
-        found: list[Hits] = [[] for _ in searches]
+        found: list[list[answers.Hit]] = [[] for _ in searches]
         for row in frame.iter_rows(named=True):
             found[row["query"]].append(answers.hit(row))
         return found
